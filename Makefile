@@ -1,0 +1,51 @@
+# Every habit of the project. `make help` lists them; CI calls these and nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# OpenMP threads that spin while they wait starve each other as soon as two processes share the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-compare serve test quick check fmt clean
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Python packages into $(VENV) (PyTorch is large: a minute or a few) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo]'
+	@touch $@
+
+setup: $(READY) ## make the virtual environment, once
+
+demo: $(READY) ## learn real images in five tasks, predict, show the accuracy matrix and the dashboard
+	@$(BIN)/filopodia demo
+
+demo-compare: $(READY) ## the same images learned by artsy, simplecil and finetune, side by side
+	@$(BIN)/filopodia demo-compare
+
+serve: $(READY) ## run the service here, database and worker included
+	@$(BIN)/filopodia serve
+
+test: $(READY) ## all tests but those that need a GPU
+	$(BIN)/python -m pytest -m "not gpu"
+
+quick: $(READY) ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not gpu and not slow and not browser and not chaos" -x
+
+check: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY) ## format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment, caches and the demo's data
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache build *.egg-info

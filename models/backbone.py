@@ -1,0 +1,304 @@
+"""The frozen vision transformer: loading, preprocessing, embedding, fingerprint.
+
+Three sources, one class: the small ViT whose weights lie in this package (`bundled`), any timm `VisionTransformer` by
+its name and pre-trained tag, from the hub or from a file the operator set, and a randomly initialised one for tests
+(`tiny`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from timm.data.config import resolve_model_data_config
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from models.adapter import Adapter
+from models.errors import BackboneError, ShapeError
+
+BUNDLED = "bundled"
+TINY = "tiny"
+WEIGHTS = Path(__file__).parent / "weights"
+RECOMMENDED = (
+    ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "5.7 M parameters: a CPU serves it"),
+    ("vit_small_patch16_224.augreg_in21k", "22 M parameters: a GPU, or a patient CPU"),
+    ("vit_base_patch16_224.augreg_in21k", "86 M parameters, the papers' backbone: a GPU"),
+)
+_RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the backbone's input. Part of the fingerprint: training and serving share it."""
+
+    image_size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: str = "bicubic"
+    crop: float = 1.0
+    """Share of the shorter side that the centre crop keeps."""
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone a learner can be created with."""
+
+    name: str
+    source: str
+    """`bundled`, `file` or `hub`."""
+    image_size: int | None
+    """Input side in pixels; None where only loading would tell."""
+    description: str
+
+
+class Backbone(nn.Module):
+    """A frozen ViT that turns images into features, with or without a sub-network in its blocks.
+
+    Shapes: B images, D feature width, S input side.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, vit: VisionTransformer, preprocessing: Preprocessing) -> None:
+        """Freeze `vit` and take it over.
+
+        Raises:
+            BackboneError: If its blocks are not timm's plain pre-norm `Block`.
+        """
+        super().__init__()
+        if not all(type(block) is Block for block in vit.blocks):
+            raise BackboneError(f"Backbone {name} has blocks that adapters do not fit.")
+        self.name = name
+        self.vit = vit.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
+        self.feature_width: int = vit.num_features
+        self.depth = len(vit.blocks)
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+        self.fingerprint = _fingerprint(vit, preprocessing)
+
+    @property
+    def image_size(self) -> int:
+        """Input side S in pixels."""
+        return self.preprocessing.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Stay in evaluation mode: a frozen backbone has no other."""
+        return super().train(False)
+
+    def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
+        """Resize the shorter side, crop the centre.
+
+        Args:
+            image: Upright RGB, uint8 `(height, width, 3)`.
+
+        Returns:
+            uint8 `(3, S, S)`. Normalisation happens in `forward`, on the device.
+        """
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ShapeError(f"An image must be (height, width, 3), not {image.shape}.")
+        size = self.image_size
+        picture = Image.fromarray(image)
+        short = round(size / self.preprocessing.crop)
+        scale = short / min(picture.size)
+        width, height = (max(short, round(side * scale)) for side in picture.size)
+        if picture.size != (width, height):
+            resampling = _RESAMPLING[self.preprocessing.interpolation]
+            picture = picture.resize((width, height), resampling)
+        left, top = (width - size) // 2, (height - size) // 2
+        cropped = np.asarray(picture.crop((left, top, left + size, top + size)))
+        return torch.from_numpy(cropped.copy()).permute(2, 0, 1).contiguous()
+
+    def forward(self, images: Tensor, adapter: Adapter | None = None) -> Tensor:
+        """Embed images: one complete pass.
+
+        Args:
+            images: `(B, 3, S, S)`, uint8 in 0..255 or float in 0..1.
+            adapter: A sub-network to put in parallel to every MLP; None is the frozen pass h_0.
+
+        Returns:
+            Normed, pooled features, `(B, D)`, float32.
+        """
+        vit = self.vit
+        blocks = cast("list[Block]", list(vit.blocks))
+        pixels = images / 255 if images.dtype == torch.uint8 else images
+        x = vit.patch_embed((pixels - self.mean) / self.std)
+        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        for i, block in enumerate(blocks):
+            x = x + block.ls1(block.attn(block.norm1(x)))
+            mlp = block.ls2(block.mlp(block.norm2(x)))
+            x = x + mlp if adapter is None else x + mlp + adapter.blocks[i](x)
+        features: Tensor = vit.forward_head(vit.norm(x), pre_logits=True)
+        return features
+
+    @torch.inference_mode()
+    def embed(
+        self, images: Tensor, adapter: Adapter | None = None, *, batch_size: int = 64
+    ) -> Tensor:
+        """Embed any number of images in batches, without gradients.
+
+        Args:
+            images: uint8 `(N, 3, S, S)`, on any device.
+            adapter: As in `forward`; used in evaluation mode.
+            batch_size: Images a pass.
+
+        Returns:
+            Features `(N, D)`, float32, on the backbone's device.
+        """
+        if adapter is not None:
+            adapter.eval()
+        parts = [self(part.to(self.device), adapter) for part in images.split(batch_size)]
+        if not parts:
+            return torch.empty(0, self.feature_width, device=self.device)
+        return torch.cat(parts)
+
+
+def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
+    """Load a backbone by its public name.
+
+    Args:
+        name: `bundled`, or a timm ViT name with its pre-trained tag. `tiny` is a random one for tests.
+        weights: A safetensors file or a folder of them. The file `<name>[.anything].safetensors` serves backbone
+            `<name>`; without one the weights come from timm's hub (a download at the first use).
+
+    Raises:
+        BackboneError: If the name is unknown, or its weights are missing, damaged or of another shape.
+    """
+    if name == TINY:
+        return _tiny()
+    if name == BUNDLED:
+        return _bundled()
+    if not is_known_backbone(name, weights=weights):
+        raise BackboneError(f"There is no backbone {name}: see the list of backbones.")
+    file = find_weights(name, weights)
+    try:
+        created = timm.create_model(name, pretrained=file is None, num_classes=0)
+        vit = cast("VisionTransformer", created)
+        if file is not None:
+            _load_frozen(vit, file)
+    except BackboneError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BackboneError(f"The weights of backbone {name} could not be loaded.") from error
+    config = resolve_model_data_config(vit)
+    preprocessing = Preprocessing(
+        image_size=config["input_size"][-1],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop=config["crop_pct"],
+    )
+    return Backbone(name, vit, preprocessing)
+
+
+def is_known_backbone(name: str, *, weights: Path | None = None) -> bool:
+    """Tell whether `load_backbone` would try: no download, no load."""
+    if name in (BUNDLED, TINY):
+        return True
+    architecture, _, tag = name.partition(".")
+    if not architecture.startswith("vit_") or not timm.is_model(architecture):
+        return False
+    return find_weights(name, weights) is not None or (bool(tag) and timm.is_model_pretrained(name))
+
+
+def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
+    """List the bundled backbone, the recommended timm ones, and those the operator has files for."""
+    found = [
+        BackboneInfo(
+            BUNDLED,
+            BUNDLED,
+            _bundled_description()["architecture"]["img_size"],
+            "Small ViT, no download: a CPU learns with it",
+        )
+    ]
+    for name, description in RECOMMENDED:
+        source = "hub" if find_weights(name, weights) is None else "file"
+        found.append(BackboneInfo(name, source, 224, description))
+    return found
+
+
+def find_weights(name: str, weights: Path | None) -> Path | None:
+    """Return the operator's file for that backbone, if there is one."""
+    if weights is None:
+        return None
+    files = sorted(weights.glob("*.safetensors")) if weights.is_dir() else [weights]
+    for file in files:
+        if file.is_file() and file.name.removesuffix(".safetensors").startswith(name):
+            rest = file.name.removesuffix(".safetensors").removeprefix(name)
+            if rest == "" or rest.startswith("."):
+                return file
+    return None
+
+
+def _bundled_description() -> dict[str, Any]:
+    description: dict[str, Any] = json.loads((WEIGHTS / "bundled.json").read_text())
+    return description
+
+
+def _bundled() -> Backbone:
+    description = _bundled_description()
+    file = WEIGHTS / "bundled.safetensors"
+    if hashlib.sha256(file.read_bytes()).hexdigest() != description["sha256"]:
+        raise BackboneError("The bundled backbone's weights are damaged: reinstall the package.")
+    vit = VisionTransformer(**description["architecture"])
+    _load_frozen(vit, file)
+    preprocessing = Preprocessing(
+        image_size=description["architecture"]["img_size"],
+        mean=tuple(description["mean"]),
+        std=tuple(description["std"]),
+        interpolation=description["interpolation"],
+    )
+    return Backbone(BUNDLED, vit, preprocessing)
+
+
+def _tiny() -> Backbone:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vit = VisionTransformer(
+            img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
+        )
+    return Backbone(TINY, vit, Preprocessing(image_size=32))
+
+
+def _load_frozen(vit: VisionTransformer, file: Path) -> None:
+    """Fill `vit` from a safetensors file in timm's key layout; a classification head in it is left out."""
+    try:
+        tensors = safetensors.torch.load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise BackboneError(
+            f"The weights file of {file.name} is not readable safetensors."
+        ) from error
+    wanted = vit.state_dict()
+    state = {key: tensor.float() for key, tensor in tensors.items() if key in wanted}
+    try:
+        vit.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise BackboneError(f"The weights in {file.name} are of another architecture.") from error
+
+
+def _fingerprint(vit: VisionTransformer, preprocessing: Preprocessing) -> str:
+    """Hash everything that features depend on: preprocessing, and every weight with its name and shape."""
+    digest = hashlib.sha256(repr(preprocessing).encode())
+    for key, tensor in sorted(vit.state_dict().items()):
+        digest.update(f"{key} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

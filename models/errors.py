@@ -1,0 +1,45 @@
+"""Errors of the learning core.
+
+    LearnerError
+    ├── ConfigError          a hyperparameter is out of range
+    ├── BackboneError        a backbone is unknown, or its weights are missing or unusable
+    ├── ShapeError           a tensor has the wrong shape
+    ├── NotLearnedError      asked to predict before anything was learned
+    ├── TaskDataError        a task cannot be learned: no image, or labels that contradict its mode
+    ├── DivergedError        the loss became NaN or infinite
+    └── CheckpointError      an artifact is damaged, of another format, or of another backbone
+
+They carry one full sentence a user can act on, and know neither HTTP nor the database.
+"""
+
+
+class LearnerError(Exception):
+    """Base of all errors of the learning core."""
+
+
+class ConfigError(LearnerError, ValueError):
+    """A hyperparameter is out of range."""
+
+
+class BackboneError(LearnerError):
+    """A backbone is unknown, or its weights are missing or unusable."""
+
+
+class ShapeError(LearnerError, ValueError):
+    """A tensor has the wrong shape."""
+
+
+class NotLearnedError(LearnerError):
+    """Asked to predict before anything was learned."""
+
+
+class TaskDataError(LearnerError):
+    """A task cannot be learned: no image, or labels that contradict its mode."""
+
+
+class DivergedError(LearnerError):
+    """The loss became NaN or infinite."""
+
+
+class CheckpointError(LearnerError):
+    """An artifact is damaged, of another format, or of another backbone."""

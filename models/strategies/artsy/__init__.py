@@ -1,0 +1,1 @@
+"""Artsy: a sub-network and an artificial synapse a task, silent until its current reaches the threshold."""

@@ -1,0 +1,38 @@
+"""The strategies a learner can be created with. Adding one: its file, and its line here."""
+
+from typing import Any
+
+from models.backbone import Backbone
+from models.errors import ConfigError
+from models.strategies.artsy.strategy import Artsy
+from models.strategies.base import Strategy
+from models.strategies.finetune import Finetune
+from models.strategies.simplecil import SimpleCIL
+
+CATALOG: tuple[type[Strategy[Any]], ...] = (Artsy, SimpleCIL, Finetune)
+
+
+def find_strategy(name: str) -> type[Strategy[Any]]:
+    """Return the strategy of that public name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    for strategy in CATALOG:
+        if strategy.name == name:
+            return strategy
+    known = ", ".join(strategy.name for strategy in CATALOG)
+    raise ConfigError(f"There is no strategy of that name; known are {known}.")
+
+
+def create_strategy(name: str, config: dict[str, Any], backbone: Backbone) -> Strategy[Any]:
+    """Build an unlearned strategy from its public name and its complete configuration.
+
+    Raises:
+        ConfigError: If the name is unknown, or a hyperparameter is unknown or out of range.
+    """
+    strategy = find_strategy(name)
+    try:
+        return strategy(backbone, strategy.config_type(**config))
+    except TypeError as error:
+        raise ConfigError(f"The configuration does not fit strategy {name}: {error}.") from error

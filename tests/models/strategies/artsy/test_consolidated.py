@@ -1,0 +1,84 @@
+import torch
+
+from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy.consolidated import NEVER, ConsolidatedForm, merge
+from models.strategies.artsy.strategy import Artsy
+
+
+def learned(backbone, make_task, **config) -> Artsy:
+    strategy = Artsy(backbone, ArtsyConfig(epochs=2, bottleneck=8, **config))
+    strategy.learn(make_task(1, ("a", "b")))
+    strategy.learn(make_task(2, ("c", "d")))
+    return strategy
+
+
+def form_of(strategy: Artsy) -> ConsolidatedForm:
+    assert isinstance(strategy.form, ConsolidatedForm)
+    return strategy.form
+
+
+def test_merging_keeps_the_mass_its_classes_share():
+    probabilities = torch.tensor([[0.5, 0.3, 0.2]])
+    opinion = torch.tensor([[0.1, 0.9]]).log()
+
+    merged = merge(probabilities, opinion, torch.tensor([0, 2]))
+
+    # Geometric mean of (0.5, 0.2) and (0.1, 0.9): sqrt(0.05) : sqrt(0.18), sharing a mass of 0.7.
+    shares = torch.tensor([0.05**0.5, 0.18**0.5])
+    expected = 0.7 * shares / shares.sum()
+    assert torch.allclose(merged, torch.tensor([[expected[0], 0.3, expected[1]]]), atol=1e-6)
+
+
+def test_the_functional_adapter_is_the_mean_of_the_sub_networks(backbone, make_task):
+    form = form_of(learned(backbone, make_task))
+
+    first, second = (subnetwork.adapter.state_dict() for subnetwork in form.subnetworks)
+    for key, value in form.functional.state_dict().items():
+        assert torch.allclose(value, (first[key] + second[key]) / 2, atol=1e-6)
+
+
+def test_a_sure_answer_takes_one_pass(backbone, make_task):
+    strategy = learned(backbone, make_task, threshold=1.0)
+
+    found = strategy.predict(make_task(1, ("a", "b")).images)
+
+    assert not found.functional.any()
+    assert (found.passes == 1).all()
+
+
+def test_at_most_max_routed_sub_networks_turn_functional(backbone, make_task):
+    strategy = learned(backbone, make_task, threshold=0.0, max_routed=1)
+
+    found = strategy.predict(make_task(1, ("a", "b")).images)
+
+    earned = (found.thresholds < NEVER).any()
+    assert (found.functional.sum(dim=1) <= 1).all()
+    assert (found.passes == 1 + found.functional.sum(dim=1)).all()
+    assert found.functional.any() == earned
+
+
+def test_currents_stay_below_the_threshold_that_never_fires(backbone, make_task):
+    found = learned(backbone, make_task).predict(make_task(3, ("x", "y")).images)
+
+    assert (found.currents < NEVER).all()
+    assert (found.currents >= 0).all()
+
+
+def test_finished_sub_networks_never_change(backbone, make_task):
+    strategy = learned(backbone, make_task)
+    before = {k: v.clone() for k, v in strategy.state_dict().items() if k.startswith("tasks.")}
+
+    strategy.learn(make_task(3, ("e", "f")))
+
+    after = strategy.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+
+
+def test_a_strange_image_is_more_novel_than_a_known_one(backbone, make_task):
+    strategy = learned(backbone, make_task)
+    known = make_task(1, ("a", "b")).held_out_images
+    stripes = torch.zeros_like(known)
+    stripes[:, :, ::2] = 255
+
+    assert strategy.predict(known).novelty.median() < 0.9
+    assert strategy.predict(stripes).novelty.min() > 0.99

@@ -1,0 +1,180 @@
+"""Every strategy of the catalog, against every promise of the contract."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from models import artifact
+from models.backbone import TINY, Backbone, load_backbone
+from models.errors import ConfigError, NotLearnedError, TaskDataError
+from models.strategies.base import Strategy, Task
+from models.strategies.catalog import CATALOG, create_strategy, find_strategy
+
+QUICK = {
+    "artsy": {"epochs": 2, "bottleneck": 8},
+    "artsy-paper": {"preset": "paper", "epochs": 2, "bottleneck": 8},
+    "finetune": {"epochs": 2, "bottleneck": 8},
+    "simplecil": {},
+}
+"""A fast configuration of every strategy, and of every form of one."""
+
+
+@pytest.fixture(params=sorted(QUICK))
+def variant(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def fresh(variant, backbone):
+    """Return a function that makes an unlearned strategy."""
+
+    def make(on: Backbone = backbone) -> Strategy:
+        name = variant.split("-")[0]
+        config = asdict(find_strategy(name).config_type(**QUICK[variant]))
+        return create_strategy(name, config, on)
+
+    return make
+
+
+def learn(strategy: Strategy, *tasks: Task) -> Strategy:
+    for task in tasks:
+        strategy.learn(task)
+    return strategy
+
+
+def test_the_quick_configurations_cover_the_catalog():
+    assert {variant.split("-")[0] for variant in QUICK} == {entry.name for entry in CATALOG}
+
+
+def test_refuses_to_predict_before_it_learned(fresh, make_task):
+    with pytest.raises(NotLearnedError):
+        fresh().predict(make_task(1, ("a", "b")).images)
+
+
+def test_refuses_a_task_without_images(fresh, backbone):
+    empty = torch.zeros(0, 3, backbone.image_size, backbone.image_size, dtype=torch.uint8)
+    with pytest.raises(TaskDataError):
+        fresh().learn(Task(1, empty, ()))
+
+
+def test_appends_classes_and_keeps_the_index_of_old_ones(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("b", "a")), make_task(3, ("d", "c")))
+
+    assert strategy.classes_ == ("b", "a", "d", "c")
+    assert strategy.class_tasks_ == (1, 1, 3, 3)
+    assert strategy.task_indexes_ == (1, 3)
+
+
+def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
+    tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
+    strategy = learn(fresh(), *tasks)
+    images = torch.cat([task.held_out_images for task in tasks])
+
+    found = strategy.predict(images)
+
+    assert found.probabilities.shape == (len(images), 4)
+    assert torch.allclose(found.probabilities.sum(dim=1), torch.ones(len(images)), atol=1e-5)
+    assert found.novelty.shape == (len(images),)
+    assert ((found.novelty >= 0) & (found.novelty <= 1)).all()
+    assert found.currents.shape == found.functional.shape == (len(images), 2)
+    assert found.thresholds.shape == (2,)
+    assert ((found.currents >= found.thresholds) | ~found.functional).all()
+    assert found.passes.min() >= 1
+    assert strategy.predict_logits(images).shape == (len(images), 4)
+
+
+def test_same_seed_same_predictions_to_the_bit(fresh, make_task):
+    tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
+    images = tasks[0].held_out_images
+
+    first, second = learn(fresh(), *tasks), learn(fresh(), *tasks)
+
+    assert torch.equal(first.predict_logits(images), second.predict_logits(images))
+
+
+def test_leaves_the_global_generator_alone(fresh, make_task):
+    task = make_task(1, ("a", "b"))
+    before = torch.get_rng_state()
+
+    fresh().learn(task)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_leaves_the_backbone_bit_identical(fresh, make_task):
+    backbone = load_backbone(TINY)
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+
+    learn(fresh(backbone), make_task(1, ("a", "b")))
+
+    after = backbone.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+
+
+def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone):
+    tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
+    strategy = learn(fresh(), *tasks)
+    packed = artifact.pack(strategy, seed=7, code_versions={})
+
+    loaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
+
+    images = tasks[1].held_out_images
+    expected, found = strategy.predict(images), loaded.predict(images)
+    assert torch.equal(found.probabilities, expected.probabilities)
+    assert torch.equal(found.novelty, expected.novelty)
+    assert torch.equal(found.currents, expected.currents)
+
+
+def test_learning_on_after_a_reload_equals_learning_on_without(fresh, make_task, backbone):
+    first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
+    straight = learn(fresh(), first, second)
+    packed = artifact.pack(learn(fresh(), first), seed=7, code_versions={})
+    reloaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
+
+    learn(reloaded, second)
+
+    images = torch.cat([first.held_out_images, second.held_out_images])
+    assert torch.equal(reloaded.predict_logits(images), straight.predict_logits(images))
+
+
+def test_takes_more_images_of_a_known_class(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+
+    strategy.learn(make_task(3, ("a", "e")))
+
+    assert strategy.classes_ == ("a", "b", "c", "d", "e")
+    assert strategy.class_tasks_ == (1, 1, 2, 2, 3)
+    assert strategy.predict(make_task(3, ("e",)).images).probabilities.shape[1] == 5
+
+
+def test_learns_one_class_at_a_time(fresh, make_task):
+    strategy = learn(fresh(), *(make_task(t, (label,)) for t, label in enumerate("abc", start=1)))
+
+    assert strategy.predict(make_task(1, ("a",)).images).probabilities.isfinite().all()
+
+
+def test_learns_a_task_without_held_out_images(fresh, make_task):
+    task = make_task(1, ("a", "b"))
+    strategy = learn(fresh(), Task(1, task.images, task.labels, seed=7))
+
+    assert strategy.predict(task.images).probabilities.isfinite().all()
+
+
+def test_reports_progress_that_only_grows(fresh, make_task):
+    seen = []
+    fresh().learn(make_task(1, ("a", "b")), seen.append)
+
+    phases = list(dict.fromkeys(progress.phase for progress in seen))
+    assert phases in (["training", "consolidating"], ["consolidating"], ["training"])
+    for phase in phases:
+        fractions = [progress.fraction for progress in seen if progress.phase == phase]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_the_catalog_refuses_unknown_names_and_hyperparameters(backbone):
+    with pytest.raises(ConfigError, match="no strategy"):
+        find_strategy("telepathy")
+    with pytest.raises(ConfigError, match="does not fit"):
+        create_strategy("simplecil", {"epochs": 3}, backbone)
