@@ -1,0 +1,319 @@
+"""Errors of the registry.
+
+    RegistryError
+    ├── NotFoundError
+    │   ├── LearnerNotFoundError, TaskNotFoundError, VersionNotFoundError
+    │   └── SampleNotFoundError, PredictionNotFoundError, KeyNotFoundError
+    ├── ConflictError                  the request contradicts the state of the registry
+    │   ├── LearnerExistsError         the name is taken
+    │   ├── LearnerBusyError           a task that the request would disturb has not ended
+    │   ├── StaleHeadError             the learner has moved on since the caller looked
+    │   ├── AliasMovedError            the alias names another version than the caller expects
+    │   ├── LabelKnownError            a new class is known already
+    │   ├── LabelConfusableError       a label looks like another one
+    │   ├── TaskEndedError             the task has ended: nothing to cancel
+    │   ├── TaskNotRetryableError      only failed and cancelled tasks can be retried
+    │   ├── TaskNotHeldError           only held tasks can be published by hand
+    │   └── IdempotencyInProgressError the first request with this key still runs
+    ├── IdempotencyKeyReusedError      the key came with another body before
+    ├── InvalidCursorError             a page cursor is not one we made
+    ├── FencedError                    the worker's token is no longer current: its writes are refused
+    ├── BlobError
+    │   ├── BlobMissingError, BlobDamagedError
+    │   └── StorageFullError           the disk is full, or below the floor kept free
+    ├── DatabaseUnavailableError       the database does not answer; try again later
+    └── EmbeddedDatabaseError          the embedded PostgreSQL cannot be started
+        └── DataDirBusyError           another service uses the data directory
+
+Each carries one full sentence a user can act on, and a `code`: the slug clients see. They know no HTTP.
+"""
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """Base of all errors of the registry."""
+
+    code: ClassVar[str] = "registry-error"
+
+
+class NotFoundError(RegistryError):
+    """Something asked for does not exist."""
+
+    code = "not-found"
+
+
+class LearnerNotFoundError(NotFoundError):
+    """No learner has this name or id."""
+
+    code = "learner-not-found"
+
+    def __init__(self, learner: str) -> None:
+        super().__init__("There is no learner of this name; create it with POST /v1/learners.")
+        self.learner = learner
+
+
+class TaskNotFoundError(NotFoundError):
+    """No task has this id."""
+
+    code = "task-not-found"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__("There is no task with this id.")
+        self.task_id = task_id
+
+
+class VersionNotFoundError(NotFoundError):
+    """The learner has no version of this number."""
+
+    code = "version-not-found"
+
+    def __init__(self, learner_id: str, number: int) -> None:
+        super().__init__(f"This learner has no version {number}.")
+        self.learner_id = learner_id
+        self.number = number
+
+
+class SampleNotFoundError(NotFoundError):
+    """No sample has this id, or its image was deleted."""
+
+    code = "sample-not-found"
+
+    def __init__(self, sample_id: str) -> None:
+        super().__init__("There is no sample with this id, or its image was deleted.")
+        self.sample_id = sample_id
+
+
+class PredictionNotFoundError(NotFoundError):
+    """No stored prediction has this id."""
+
+    code = "prediction-not-found"
+
+    def __init__(self, prediction_id: str) -> None:
+        super().__init__("There is no stored prediction with this id.")
+        self.prediction_id = prediction_id
+
+
+class KeyNotFoundError(NotFoundError):
+    """No API key has this id."""
+
+    code = "key-not-found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__("There is no API key with this id.")
+        self.key_id = key_id
+
+
+class ConflictError(RegistryError):
+    """The request contradicts the state of the registry."""
+
+    code = "conflict"
+
+
+class LearnerExistsError(ConflictError):
+    """The learner's name is taken."""
+
+    code = "learner-exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("A learner of this name exists already; choose another name or delete it.")
+        self.name = name
+
+
+class LearnerBusyError(ConflictError):
+    """A task that the request would disturb has not ended."""
+
+    code = "learner-busy"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A task that this would disturb has not ended; cancel it or wait until it has."
+        )
+
+
+class StaleHeadError(ConflictError):
+    """The learner has moved on since the caller looked."""
+
+    code = "stale-head"
+
+    def __init__(self, expected: int, head: int) -> None:
+        super().__init__(
+            f"The learner's head is version {head}, not {expected}; look at it again and repeat."
+        )
+        self.expected = expected
+        self.head = head
+
+
+class AliasMovedError(ConflictError):
+    """The alias names another version than the caller expects."""
+
+    code = "alias-moved"
+
+    def __init__(self, name: str, expected: int, version: int) -> None:
+        super().__init__(
+            f"The alias {name} names version {version}, not {expected}; look again and repeat."
+        )
+        self.name = name
+        self.expected = expected
+        self.version = version
+
+
+class LabelKnownError(ConflictError):
+    """A task of mode `new_classes` brings a class that the learner knows, or is about to learn."""
+
+    code = "label-known"
+
+    def __init__(self, labels: list[str]) -> None:
+        super().__init__(
+            f"{len(labels)} of the labels are known to this learner already, or a waiting task learns "
+            'them; leave them out, or send them with the mode "extend".'
+        )
+        self.labels = labels
+
+
+class LabelConfusableError(ConflictError):
+    """A label differs from another one only in case, width or compatibility form."""
+
+    code = "label-confusable"
+
+    def __init__(self, label: str, twin: str) -> None:
+        super().__init__(
+            "A label differs from another class of this learner only in case, width or form of its "
+            "letters; use one spelling for one class."
+        )
+        self.label = label
+        self.twin = twin
+
+
+class TaskEndedError(ConflictError):
+    """The task has ended: nothing to cancel."""
+
+    code = "task-ended"
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(f"The task has ended already: it is {status}.")
+        self.task_id = task_id
+        self.status = status
+
+
+class TaskNotRetryableError(ConflictError):
+    """Only failed and cancelled tasks can be retried."""
+
+    code = "task-not-retryable"
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(f"Only a failed or cancelled task with images can be retried: {reason}.")
+        self.task_id = task_id
+
+
+class TaskNotHeldError(ConflictError):
+    """Only held tasks can be published by hand."""
+
+    code = "task-not-held"
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(f"Only a held task can be published by hand; this one is {status}.")
+        self.task_id = task_id
+        self.status = status
+
+
+class IdempotencyInProgressError(ConflictError):
+    """The first request with this Idempotency-Key still runs."""
+
+    code = "idempotency-in-progress"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key is still running; repeat in a moment."
+        )
+
+
+class IdempotencyKeyReusedError(RegistryError):
+    """The Idempotency-Key came with another body before."""
+
+    code = "idempotency-key-reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used with another body before; use a new key for a new request."
+        )
+
+
+class InvalidCursorError(RegistryError):
+    """A page cursor is not one we made."""
+
+    code = "invalid-cursor"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cursor is not one of ours; use next_cursor of the page before, as it is."
+        )
+
+
+class FencedError(RegistryError):
+    """The worker's token is no longer current: the task was taken over, cancelled or has ended."""
+
+    code = "fenced"
+
+    def __init__(self, task_id: str, token: int) -> None:
+        super().__init__(f"Attempt {token} of task {task_id} is no longer current.")
+        self.task_id = task_id
+        self.token = token
+
+
+class BlobError(RegistryError):
+    """Base of the errors of the blob store."""
+
+    code = "blob-error"
+
+
+class BlobMissingError(BlobError):
+    """The blob store has no blob of this hash."""
+
+    code = "blob-missing"
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"The blob {sha256} is missing from the blob store.")
+        self.sha256 = sha256
+
+
+class BlobDamagedError(BlobError):
+    """The bytes of a blob do not have its hash."""
+
+    code = "blob-damaged"
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"The blob {sha256} is damaged: its bytes do not have this hash.")
+        self.sha256 = sha256
+
+
+class StorageFullError(BlobError):
+    """The disk is full, or below the floor that is kept free."""
+
+    code = "insufficient-storage"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service has too little free disk space to keep this; free some space."
+        )
+
+
+class DatabaseUnavailableError(RegistryError):
+    """The database does not answer, refused a connection, or took too long."""
+
+    code = "storage-unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer right now; repeat the request in a moment.")
+
+
+class EmbeddedDatabaseError(RegistryError):
+    """The embedded PostgreSQL cannot be started."""
+
+    code = "embedded-database"
+
+
+class DataDirBusyError(EmbeddedDatabaseError):
+    """Another service uses the data directory."""
+
+    code = "data-dir-busy"

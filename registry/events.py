@@ -1,0 +1,47 @@
+"""What happened to a task, in order: the log that clients follow.
+
+Functions that change a task append its events in the same transaction, so the log and the row never disagree.
+"""
+
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.tables import EventRow
+
+EventType = Literal[
+    "queued",
+    "started",
+    "phase",
+    "progress",
+    "evaluated",
+    "published",
+    "failed",
+    "cancelled",
+    "end",
+]
+"""`end` is the last event of a task until it is retried, or published by hand; its data has the status."""
+
+
+def append_event(session: Session, task_id: str, type_: EventType, data: dict[str, Any]) -> None:
+    """Add an event to a task's log. `data` must be JSON."""
+    session.add(EventRow(task_id=task_id, type=type_, data=data))
+    session.flush()
+
+
+def list_events(
+    session: Session, task_id: str, *, after_seq: int = 0, limit: int = 100
+) -> list[EventRow]:
+    """Return up to `limit` events of a task with a sequence number above `after_seq`, oldest first.
+
+    An event can be missed only if it was written by a transaction that commits later than one with a higher number;
+    writers of one task hold its row's lock while they append, so within a task this does not happen.
+    """
+    query = (
+        select(EventRow)
+        .where(EventRow.task_id == task_id, EventRow.seq > after_seq)
+        .order_by(EventRow.seq)
+        .limit(limit)
+    )
+    return list(session.scalars(query))

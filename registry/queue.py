@@ -1,0 +1,319 @@
+"""The task table as a queue: claim, lease, heartbeat, and the writes of the worker that holds a task.
+
+A claim raises the task's token. Every later write of that attempt names the token and is refused with `FencedError`
+once another claim, a cancel or an end has made it stale, so a worker that slept through its lease can do no harm.
+All times are the database's.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from registry.errors import FencedError
+from registry.events import append_event
+from registry.tables import LearnerRow, TaskRow
+from registry.tasks import INITIAL_PROGRESS
+
+MAX_ATTEMPTS = 5
+"""Attempts after which a task is given up, so that one that kills its worker does not do so for ever."""
+
+RETRY_DELAY_S, MAX_RETRY_DELAY_S = 5, 300
+"""Wait after the first failed attempt, doubled after each further one, and its bound."""
+
+HELD_BY_WORKER = ("running", "cancelling")
+
+HeartbeatAnswer = Literal["ok", "cancel", "lost"]
+
+
+@dataclass(frozen=True)
+class ClaimedTask:
+    """A task that the caller may now learn, and the token that proves it."""
+
+    id: str
+    learner_id: str
+    token: int
+    attempt: int
+
+
+def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask | None:
+    """Take the oldest task that may be learned now, or None.
+
+    That is a queued task whose waiting time is over, or a running one whose worker let the lease run out; the first
+    unfinished one of its learner, none of whose tasks is running. Several workers may call this at once. Commit soon:
+    the learner's row stays locked until then.
+    """
+    end_abandoned(session)
+    candidate = session.execute(
+        select(TaskRow.id, TaskRow.learner_id)
+        .join(LearnerRow, LearnerRow.id == TaskRow.learner_id)
+        .where(_claimable())
+        .order_by(TaskRow.created_at, TaskRow.id)
+        .limit(1)
+        .with_for_update(of=LearnerRow, key_share=True, skip_locked=True)
+    ).one_or_none()
+    return _take(session, candidate.id, worker_id, lease_s) if candidate else None
+
+
+def claim(session: Session, task_id: str, worker_id: str, lease_s: float) -> ClaimedTask | None:
+    """Take this task under the rules of `claim_next`, or None if it may not be learned now or does not exist."""
+    end_abandoned(session)
+    learner = session.execute(
+        select(LearnerRow.id)
+        .join(TaskRow, LearnerRow.id == TaskRow.learner_id)
+        .where(TaskRow.id == task_id)
+        .with_for_update(of=LearnerRow, key_share=True, skip_locked=True)
+    ).one_or_none()
+    return _take(session, task_id, worker_id, lease_s) if learner else None
+
+
+def claimable_ids(session: Session, limit: int = 100) -> list[str]:
+    """Return tasks that some worker may claim now, oldest first."""
+    query = select(TaskRow.id).where(_claimable()).order_by(TaskRow.created_at, TaskRow.id)
+    return list(session.scalars(query.limit(limit)))
+
+
+def heartbeat(session: Session, task_id: str, token: int, lease_s: float) -> HeartbeatAnswer:
+    """Extend the lease of an attempt.
+
+    Returns:
+        `ok`; `cancel` if the task is to be stopped; `lost` if the attempt is no longer current.
+    """
+    statement = (
+        update(TaskRow)
+        .where(TaskRow.id == task_id, TaskRow.token == token, TaskRow.status.in_(HELD_BY_WORKER))
+        .values(lease_until=_from_now(lease_s))
+        .returning(TaskRow.status)
+        .execution_options(synchronize_session=False)
+    )
+    status = session.scalars(statement).one_or_none()
+    if status is None:
+        return "lost"
+    return "cancel" if status == "cancelling" else "ok"
+
+
+def update_progress(session: Session, task_id: str, token: int, progress: dict[str, Any]) -> None:
+    """Record how far an attempt is, for clients that watch.
+
+    Args:
+        session: Database session.
+        task_id: Task of the attempt.
+        token: Token of the attempt.
+        progress: `{phase, fraction, epoch, epochs, eta_seconds}`.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    task = lock_attempt(session, task_id, token)
+    if task.progress["phase"] != progress["phase"]:
+        append_event(session, task_id, "phase", {"phase": progress["phase"]})
+    task.progress = progress
+    session.flush()
+    append_event(session, task_id, "progress", progress)
+
+
+def fail_task(session: Session, task_id: str, token: int, code: str, detail: str) -> None:
+    """End an attempt and its task as failed. Nothing that is served changes.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    _end_failed(session, lock_attempt(session, task_id, token), code, detail)
+
+
+def requeue_task(
+    session: Session,
+    task_id: str,
+    token: int,
+    code: str,
+    detail: str,
+    delay_s: float | None = None,
+) -> str:
+    """Queue a task again after an attempt that may go better next time.
+
+    After the last attempt the task fails; one that is being cancelled is cancelled.
+
+    Args:
+        session: Database session.
+        task_id: Task of the attempt.
+        token: Token of the attempt.
+        code: Failure code, kept as the task's `error`.
+        detail: One sentence for the user.
+        delay_s: Wait before the next attempt; default grows with the number of attempts.
+
+    Returns:
+        The task's status now.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    task = lock_attempt(session, task_id, token)
+    if task.status == "cancelling":
+        _end_cancelled(session, task)
+    elif task.attempt >= MAX_ATTEMPTS:
+        _end_failed(session, task, code, detail)
+    else:
+        default_s = min(2 ** (task.attempt - 1) * RETRY_DELAY_S, MAX_RETRY_DELAY_S)
+        task.not_before = _from_now(default_s if delay_s is None else delay_s)
+        task.error = {"code": code, "detail": detail}
+        _back_to_queue(session, task)
+    return task.status
+
+
+def give_back(session: Session, task_id: str, token: int) -> str:
+    """Return a task unlearned because its worker stops; the attempt does not count.
+
+    Returns:
+        The task's status now: `queued`, or `cancelled` if it was being cancelled.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    task = lock_attempt(session, task_id, token)
+    if task.status == "cancelling":
+        _end_cancelled(session, task)
+    else:
+        task.attempt -= 1
+        _back_to_queue(session, task)
+    return task.status
+
+
+def finish_cancelled(session: Session, task_id: str, token: int) -> None:
+    """End an attempt whose learn process was stopped for a cancel.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    _end_cancelled(session, lock_attempt(session, task_id, token))
+
+
+def release_leases(session: Session, worker_id: str) -> int:
+    """Let the leases of a worker's attempts run out now, and return how many there were.
+
+    For a worker that starts and knows that all its predecessors of the same id are dead.
+    """
+    statement = (
+        update(TaskRow)
+        .where(TaskRow.worker_id == worker_id, TaskRow.status.in_(HELD_BY_WORKER))
+        .values(lease_until=_from_now(-1))
+        .returning(TaskRow.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(session.scalars(statement).all())
+
+
+def end_abandoned(session: Session) -> None:
+    """End tasks whose worker let the lease run out and that nobody may take over.
+
+    A task being cancelled is cancelled; one at its last attempt fails as `worker-lost`.
+    """
+    abandoned = select(TaskRow).where(
+        TaskRow.lease_until < func.now(),
+        or_(
+            TaskRow.status == "cancelling",
+            and_(TaskRow.status == "running", TaskRow.attempt >= MAX_ATTEMPTS),
+        ),
+    )
+    for task in session.scalars(abandoned.with_for_update(skip_locked=True)):
+        if task.status == "cancelling":
+            _end_cancelled(session, task)
+        else:
+            detail = (
+                f"The worker disappeared in each of {task.attempt} attempts to learn this task."
+            )
+            _end_failed(session, task, "worker-lost", detail)
+
+
+def lock_attempt(
+    session: Session,
+    task_id: str,
+    token: int,
+    statuses: tuple[str, ...] = HELD_BY_WORKER,
+) -> TaskRow:
+    """Lock and return the row of a task that this attempt holds.
+
+    Raises:
+        FencedError: If the token is stale, or the task is in none of `statuses`.
+    """
+    query = (
+        select(TaskRow)
+        .where(TaskRow.id == task_id, TaskRow.token == token, TaskRow.status.in_(statuses))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    task = session.scalars(query).one_or_none()
+    if task is None:
+        raise FencedError(task_id, token)
+    return task
+
+
+def _claimable() -> ColumnElement[bool]:
+    other = aliased(TaskRow)
+    is_blocked = exists().where(
+        other.learner_id == TaskRow.learner_id,
+        other.id != TaskRow.id,
+        or_(
+            other.status.in_(HELD_BY_WORKER),
+            and_(other.status == "queued", other.index < TaskRow.index),
+        ),
+    )
+    is_due = or_(
+        and_(
+            TaskRow.status == "queued",
+            or_(TaskRow.not_before.is_(None), TaskRow.not_before <= func.now()),
+        ),
+        and_(TaskRow.status == "running", TaskRow.lease_until < func.now()),
+    )
+    return and_(is_due, TaskRow.attempt < MAX_ATTEMPTS, ~is_blocked)
+
+
+def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> ClaimedTask | None:
+    # A statement of its own, run after the learner's row is locked: it sees what others have committed meanwhile.
+    query = select(TaskRow).where(TaskRow.id == task_id, _claimable()).with_for_update()
+    task = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    if task is None:
+        return None
+    task.status = "running"
+    task.token += 1
+    task.attempt += 1
+    task.worker_id = worker_id
+    task.lease_until = _from_now(lease_s)
+    task.started_at = task.started_at or func.now()
+    task.progress = {**INITIAL_PROGRESS, "phase": "preparing"}
+    session.flush()
+    append_event(session, task.id, "started", {"attempt": task.attempt})
+    append_event(session, task.id, "phase", {"phase": "preparing"})
+    return ClaimedTask(task.id, task.learner_id, task.token, task.attempt)
+
+
+def _back_to_queue(session: Session, task: TaskRow) -> None:
+    task.status = "queued"
+    task.lease_until = None
+    task.progress = INITIAL_PROGRESS
+    session.flush()
+    append_event(session, task.id, "queued", {"attempt": task.attempt, "error": task.error})
+
+
+def _end_failed(session: Session, task: TaskRow, code: str, detail: str) -> None:
+    task.status = "failed"
+    task.error = {"code": code, "detail": detail}
+    task.finished_at = func.now()
+    task.lease_until = None
+    session.flush()
+    append_event(session, task.id, "failed", {"code": code, "detail": detail})
+    append_event(session, task.id, "end", {"status": "failed"})
+
+
+def _end_cancelled(session: Session, task: TaskRow) -> None:
+    task.status = "cancelled"
+    task.finished_at = func.now()
+    task.lease_until = None
+    session.flush()
+    append_event(session, task.id, "cancelled", {})
+    append_event(session, task.id, "end", {"status": "cancelled"})
+
+
+def _from_now(seconds: float) -> ColumnElement[Any]:
+    return func.now() + timedelta(seconds=seconds)

@@ -1,0 +1,158 @@
+"""Samples: the uploaded images of tasks, as rows that name blobs.
+
+A blob may serve several samples. Deleting one and adding another that names it must not cross, so both take an advisory
+lock: shared to add, exclusive to delete.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from registry.blobs import BlobStore
+from registry.errors import (
+    BlobMissingError,
+    LearnerBusyError,
+    SampleNotFoundError,
+)
+from registry.ids import new_id
+from registry.paging import Page, decode_number, page_of
+from registry.tables import SampleRow, TaskRow
+from registry.tasks import get_task
+
+BLOBS_LOCK = 0xF110_B10B
+"""Key of the advisory lock on the samples' blobs."""
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """An image to be added. Its blob lies in the store already."""
+
+    label: str
+    split: str
+    """`train` or `eval`."""
+    blob_sha256: str
+    filename: str | None
+    width: int
+    height: int
+
+
+def add_samples(
+    session: Session, task_id: str, samples: Sequence[NewSample], blobs: BlobStore
+) -> None:
+    """Add the samples of a task, in order, in the transaction that adds the task.
+
+    Raises:
+        BlobMissingError: If a blob is not, or no longer, in the store. Put it again and repeat.
+    """
+    session.execute(select(func.pg_advisory_xact_lock_shared(BLOBS_LOCK)))
+    for sha256 in {sample.blob_sha256 for sample in samples}:
+        if not blobs.exists(sha256):
+            raise BlobMissingError(sha256)
+    rows = [
+        {
+            "id": new_id("smp"),
+            "task_id": task_id,
+            "position": position,
+            "label": sample.label,
+            "split": sample.split,
+            "blob_sha256": sample.blob_sha256,
+            "filename": sample.filename,
+            "width": sample.width,
+            "height": sample.height,
+        }
+        for position, sample in enumerate(samples)
+    ]
+    if rows:
+        session.execute(insert(SampleRow), rows)
+
+
+def list_samples(
+    session: Session,
+    task_id: str,
+    *,
+    split: str | None = None,
+    label: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[SampleRow]:
+    """Return a page of a task's samples in the order they were sent.
+
+    Raises:
+        InvalidCursorError: If the cursor is not one of ours.
+    """
+    query = select(SampleRow).where(SampleRow.task_id == task_id).order_by(SampleRow.position)
+    if split is not None:
+        query = query.where(SampleRow.split == split)
+    if label is not None:
+        query = query.where(SampleRow.label == label)
+    if cursor is not None:
+        query = query.where(SampleRow.position > decode_number(cursor))
+    rows = list(session.scalars(query.limit(limit + 1)))
+    return page_of(rows, limit, lambda sample: (str(sample.position),))
+
+
+def get_sample(session: Session, sample_id: str) -> SampleRow:
+    """Return a sample.
+
+    Raises:
+        SampleNotFoundError: If there is none with this id, or it was deleted.
+    """
+    sample = session.get(SampleRow, sample_id)
+    if sample is None:
+        raise SampleNotFoundError(sample_id)
+    return sample
+
+
+def task_samples(session: Session, task_id: str, split: str) -> list[SampleRow]:
+    """Return all samples of one split of a task in the order they were sent."""
+    query = select(SampleRow).where(SampleRow.task_id == task_id, SampleRow.split == split)
+    return list(session.scalars(query.order_by(SampleRow.position)))
+
+
+def eval_samples_by_task(
+    session: Session, learner_id: str, task_indexes: Iterable[int]
+) -> dict[int, list[SampleRow]]:
+    """Return the held-out samples of some of a learner's tasks, by task index. Tasks without any are left out."""
+    query = (
+        select(TaskRow.index, SampleRow)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(
+            TaskRow.learner_id == learner_id,
+            TaskRow.index.in_(list(task_indexes)),
+            SampleRow.split == "eval",
+        )
+        .order_by(TaskRow.index, SampleRow.position)
+    )
+    found: dict[int, list[SampleRow]] = {}
+    for index, sample in session.execute(query):
+        found.setdefault(index, []).append(sample)
+    return found
+
+
+def drop_samples(session: Session, task_id: str) -> list[str]:
+    """Remove all samples of a task, and return the blobs they named.
+
+    After the commit, hand those to `delete_unreferenced` in a transaction of its own. Learning and predicting go on
+    unharmed; the task can neither be retried nor evaluated again.
+
+    Raises:
+        TaskNotFoundError: If there is no task with this id.
+        LearnerBusyError: If the task waits or runs, so that its images are still needed.
+    """
+    task = get_task(session, task_id, lock=True)
+    if task.status in ("queued", "running", "cancelling"):
+        raise LearnerBusyError
+    statement = delete(SampleRow).where(SampleRow.task_id == task_id)
+    return sorted(set(session.scalars(statement.returning(SampleRow.blob_sha256))))
+
+
+def delete_unreferenced(session: Session, blobs: BlobStore, hashes: Sequence[str]) -> int:
+    """Delete those of some image blobs that no sample names any more, and return how many."""
+    session.execute(select(func.pg_advisory_xact_lock(BLOBS_LOCK)))
+    query = select(SampleRow.blob_sha256).where(SampleRow.blob_sha256.in_(hashes)).distinct()
+    unreferenced = set(hashes) - set(session.scalars(query))
+    for sha256 in unreferenced:
+        blobs.delete(sha256)
+    return len(unreferenced)

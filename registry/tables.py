@@ -1,0 +1,268 @@
+"""The rows of the task registry, as typed SQLAlchemy 2 classes.
+
+Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_`, `ver_`, `prd_`, `key_`), made by
+`registry.ids.new_id`. All times are `timestamptz`; all clocks that decide something are the database's.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+TASK_STATUSES = ("queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled")
+TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
+ROLES = ("reader", "predictor", "trainer", "admin")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Row(DeclarativeBase):
+    """Base of all rows."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads this exact attribute)
+        datetime: DateTime(timezone=True),
+        str: Text,
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        list[dict[str, Any]]: JSONB,
+    }
+
+
+class LearnerRow(Row):
+    """A named continual learner: one backbone, one strategy, a growing sequence of tasks."""
+
+    __tablename__ = "learners"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    strategy: Mapped[str]
+    backbone: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    """The strategy's full configuration, defaults filled in."""
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    """The user's own notes; replaced whole by PATCH."""
+    head_version: Mapped[int] = mapped_column(Integer, default=0)
+    """Version that the next task builds on; 0 before the first."""
+    last_task_index: Mapped[int] = mapped_column(Integer, default=0)
+    """Highest task index handed out so far."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TaskRow(Row):
+    """One increment of labelled classes. The row is the queue: status, token and lease decide who may learn it."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        UniqueConstraint("learner_id", "index"),
+        CheckConstraint(_one_of("status", TASK_STATUSES), name="status"),
+        Index("ix_tasks_status_created_at", "status", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    index: Mapped[int] = mapped_column(Integer)
+    """Position in the learner's sequence, from 1. Handed out at creation, never reused."""
+    name: Mapped[str | None]
+    mode: Mapped[str] = mapped_column(default="new_classes")
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    config: Mapped[dict[str, Any]]
+    """The configuration this task is learned with: the learner's, with the task's own overrides."""
+    seed: Mapped[int] = mapped_column(Integer, default=0)
+    classes: Mapped[list[str]]
+    n_train: Mapped[int] = mapped_column(Integer)
+    n_eval: Mapped[int] = mapped_column(Integer)
+    rejected: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """Images left out with `on_bad_image=skip`: `{index, filename, problem}` each."""
+    status: Mapped[str] = mapped_column(default="queued")
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """`{phase, fraction, epoch, epochs, eta_seconds}`."""
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    """How often a worker started to learn it. Given up as `worker-lost` after `registry.queue.MAX_ATTEMPTS`."""
+    token: Mapped[int] = mapped_column(Integer, default=0)
+    """Fencing token: raised by every claim; writes of an older token are refused."""
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    worker_id: Mapped[str | None]
+    version: Mapped[int | None] = mapped_column(Integer)
+    """Number of the version it was published as."""
+    pending_version: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What a `held` task would publish."""
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """`{code, detail}` of the last failed attempt."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class SampleRow(Row):
+    """One uploaded image with its label and split. Its pixels lie in the blob store under their sha256."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        UniqueConstraint("task_id", "position"),
+        CheckConstraint(_one_of("split", ("train", "eval")), name="split"),
+        Index("ix_samples_blob_sha256", "blob_sha256"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    position: Mapped[int] = mapped_column(Integer)
+    label: Mapped[str]
+    split: Mapped[str]
+    blob_sha256: Mapped[str]
+    """The canonical image: upright RGB, re-encoded as PNG without metadata."""
+    filename: Mapped[str | None]
+    """What the sender called it, cleaned for display. Never a path."""
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class VersionRow(Row):
+    """An immutable snapshot of a learner, numbered 1.. without gaps."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("learner_id", "number"), UniqueConstraint("task_id"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    parent: Mapped[int | None] = mapped_column(Integer)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    task_index: Mapped[int] = mapped_column(Integer)
+    config: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(Integer)
+    backbone_fingerprint: Mapped[str]
+    manifest_sha256: Mapped[str]
+    """Blob of `manifest.json`, which names every tensor file by its sha256: the artifact's one address."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    classes: Mapped[list[str]]
+    metrics: Mapped[dict[str, Any]]
+    """Learning report: seconds, passes, calibration, routing; as `models.evaluation` made it."""
+    code_versions: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AliasRow(Row):
+    """A movable name of a version. `live` is the one that is served."""
+
+    __tablename__ = "aliases"
+
+    learner_id: Mapped[str] = mapped_column(
+        ForeignKey("learners.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class AccuracyRow(Row):
+    """Accuracy on one task's held-out images with one version: a cell of the accuracy matrix."""
+
+    __tablename__ = "accuracies"
+
+    learner_id: Mapped[str] = mapped_column(
+        ForeignKey("learners.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    task_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    n: Mapped[int] = mapped_column(Integer)
+    """Images evaluated."""
+    n_correct: Mapped[int] = mapped_column(Integer)
+    n_routed: Mapped[int] = mapped_column(Integer)
+    """Images for which at least one synapse was functional."""
+    n_routed_right: Mapped[int] = mapped_column(Integer)
+    """Of those, images whose own task's synapse was functional."""
+    passes: Mapped[float] = mapped_column(Float)
+    """Mean forwards of the backbone an image."""
+
+
+class PredictionRow(Row):
+    """One answered prediction request, kept for the history."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        Index("ix_predictions_learner_id_created_at", "learner_id", "created_at"),
+        Index("ix_predictions_labels", "labels", postgresql_using="gin"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    version: Mapped[int] = mapped_column(Integer)
+    results: Mapped[list[dict[str, Any]]]
+    labels: Mapped[list[str]]
+    """The labels answered, to find requests by label."""
+    has_unknown: Mapped[bool] = mapped_column(Boolean)
+    """Whether any image looked like no known class."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class EventRow(Row):
+    """Something that happened to a task, in order; what `GET /v1/tasks/{id}/events` streams."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_task_id_seq", "task_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class KeyRow(Row):
+    """An API key `fil_<id>_<secret>`; only the secret's SHA-256 is kept."""
+
+    __tablename__ = "keys"
+    __table_args__ = (CheckConstraint(_one_of("role", ROLES), name="role"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The `<id>` inside the key: 12 lower-case hex digits."""
+    name: Mapped[str]
+    role: Mapped[str]
+    secret_sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+
+
+class IdempotencyRow(Row):
+    """The first answer to a creating POST, replayed when the same key comes again within 24 h."""
+
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    """`<api key id> <method> <path>`."""
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    status_code: Mapped[int | None] = mapped_column(Integer)
+    """None while the first request still runs."""
+    headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    body: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,256 @@
+"""Tasks as clients see them: added, listed, cancelled, retried. `registry.queue` is the workers' side.
+
+A learner's tasks are learned in the order of their index, one at a time. Lock order: learner, then task.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from registry import learners
+from registry.errors import (
+    LabelConfusableError,
+    LabelKnownError,
+    StaleHeadError,
+    TaskEndedError,
+    TaskNotFoundError,
+    TaskNotRetryableError,
+)
+from registry.events import append_event
+from registry.ids import new_id
+from registry.paging import Page, decode_cursor, page_of
+from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+
+PENDING = ("queued", "running", "cancelling", "held")
+"""Statuses of tasks that may still be published."""
+
+INITIAL_PROGRESS: dict[str, Any] = {
+    "phase": "queued",
+    "fraction": 0.0,
+    "epoch": None,
+    "epochs": None,
+    "eta_seconds": None,
+}
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """How much waits to be learned."""
+
+    n_queued: int
+    n_running: int
+    oldest_age_s: float
+    """Seconds the longest-waiting queued task has waited; 0 if none waits."""
+
+
+def add_task(
+    session: Session,
+    learner_name: str,
+    *,
+    name: str | None,
+    mode: str,
+    options: dict[str, Any],
+    config: dict[str, Any],
+    seed: int,
+    classes: Sequence[str],
+    n_train: int,
+    n_eval: int,
+    rejected: Sequence[dict[str, Any]] = (),
+    expected_head_version: int | None = None,
+) -> TaskRow:
+    """Queue a task for a learner. Add its samples in the same transaction.
+
+    Labels are compared with those of the learner's head and of tasks that may still be published.
+
+    Args:
+        session: Database session.
+        learner_name: Public name of the learner, whose row is locked until the transaction ends.
+        name: The sender's own name for the task.
+        mode: `new_classes` refuses known labels; `extend` allows them.
+        options: The request's options, as JSON.
+        config: Full configuration to learn with.
+        seed: Everything random derives from it.
+        classes: Distinct labels, normalised (NFC).
+        n_train: Number of training images.
+        n_eval: Number of held-out images.
+        rejected: Images left out: `{index, filename, problem}` each.
+        expected_head_version: Refuse if the learner's head is another version.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+        StaleHeadError: If the head is not `expected_head_version`.
+        LabelKnownError: If the mode is `new_classes` and a label is known.
+        LabelConfusableError: If a label differs from another one only in case, width or form.
+    """
+    learner = learners.get_learner(session, learner_name, lock=True)
+    if expected_head_version is not None and expected_head_version != learner.head_version:
+        raise StaleHeadError(expected_head_version, learner.head_version)
+    _check_labels(_known_labels(session, learner), classes, mode)
+    learner.last_task_index += 1
+    task = TaskRow(
+        id=new_id("tsk"),
+        learner_id=learner.id,
+        index=learner.last_task_index,
+        name=name,
+        mode=mode,
+        options=options,
+        config=config,
+        seed=seed,
+        classes=list(classes),
+        n_train=n_train,
+        n_eval=n_eval,
+        rejected=list(rejected),
+        progress=INITIAL_PROGRESS,
+    )
+    session.add(task)
+    session.flush()
+    session.refresh(task)
+    append_event(session, task.id, "queued", {"attempt": 0})
+    return task
+
+
+def get_task(session: Session, task_id: str, *, lock: bool = False) -> TaskRow:
+    """Return a task as it is now.
+
+    Raises:
+        TaskNotFoundError: If there is none with this id.
+    """
+    query = select(TaskRow).where(TaskRow.id == task_id)
+    query = query.execution_options(populate_existing=True)
+    if lock:
+        query = query.with_for_update()
+    task = session.scalars(query).one_or_none()
+    if task is None:
+        raise TaskNotFoundError(task_id)
+    return task
+
+
+def list_tasks(
+    session: Session,
+    *,
+    learner_name: str | None = None,
+    statuses: Sequence[str] = (),
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[TaskRow]:
+    """Return a page of tasks, newest first; of one learner, and of some statuses, if given.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+        InvalidCursorError: If the cursor is not one of ours.
+    """
+    query = select(TaskRow).order_by(TaskRow.id.desc()).limit(limit + 1)
+    if learner_name is not None:
+        learner = learners.get_learner(session, learner_name)
+        query = query.where(TaskRow.learner_id == learner.id)
+    if statuses:
+        query = query.where(TaskRow.status.in_(statuses))
+    if cursor is not None:
+        query = query.where(TaskRow.id < decode_cursor(cursor, 1)[0])
+    return page_of(list(session.scalars(query)), limit, lambda task: (task.id,))
+
+
+def position(session: Session, task: TaskRow) -> int | None:
+    """Return the place of a queued task in the queue, from 1; None if it is not queued."""
+    if task.status != "queued":
+        return None
+    before = tuple_(TaskRow.created_at, TaskRow.id) < tuple_(task.created_at, task.id)
+    query = select(func.count()).where(TaskRow.status == "queued", before)
+    return 1 + session.scalars(query).one()
+
+
+def queue_depth(session: Session) -> QueueDepth:
+    """Return how many tasks wait and run, over all learners. One query."""
+    queued = TaskRow.status == "queued"
+    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at).filter(queued))
+    n_queued, n_running, oldest_age_s = session.execute(
+        select(
+            func.count().filter(queued),
+            func.count().filter(TaskRow.status.in_(("running", "cancelling"))),
+            func.coalesce(age, 0),
+        ).where(TaskRow.status.in_(("queued", "running", "cancelling")))
+    ).one()
+    return QueueDepth(n_queued, n_running, max(0.0, float(oldest_age_s)))
+
+
+def request_cancel(session: Session, task_id: str) -> TaskRow:
+    """Cancel a task: at once if it waits, soon if a worker has it (`cancelling`, again is fine).
+
+    Raises:
+        TaskNotFoundError: If there is none with this id.
+        TaskEndedError: If it has ended.
+    """
+    task = get_task(session, task_id, lock=True)
+    if task.status in ("queued", "held"):
+        task.status = "cancelled"
+        task.finished_at = func.now()
+        task.pending_version = None
+        session.flush()
+        session.refresh(task)
+        append_event(session, task.id, "cancelled", {})
+        append_event(session, task.id, "end", {"status": "cancelled"})
+    elif task.status == "running":
+        task.status = "cancelling"
+        session.flush()
+    elif task.status != "cancelling":
+        raise TaskEndedError(task_id, task.status)
+    return task
+
+
+def retry_task(session: Session, task_id: str) -> TaskRow:
+    """Queue a failed or cancelled task again, as if new. It is learned on top of what its learner knows by then.
+
+    Raises:
+        TaskNotFoundError: If there is none with this id.
+        TaskNotRetryableError: If it is in another status, or its images were deleted.
+        LabelKnownError: If another task has brought its classes meanwhile.
+        LabelConfusableError: If another task has brought a class that looks like one of its classes.
+    """
+    learner = learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
+    task = get_task(session, task_id, lock=True)
+    if task.status not in ("failed", "cancelled"):
+        raise TaskNotRetryableError(task_id, f"this one is {task.status}")
+    if session.scalars(select(SampleRow.id).where(SampleRow.task_id == task_id)).first() is None:
+        raise TaskNotRetryableError(task_id, "the images of this one were deleted")
+    _check_labels(_known_labels(session, learner), task.classes, task.mode)
+    task.status = "queued"
+    task.attempt = 0
+    task.progress = INITIAL_PROGRESS
+    task.error = task.not_before = task.lease_until = None
+    task.started_at = task.finished_at = None
+    session.flush()
+    append_event(session, task.id, "queued", {"attempt": 0})
+    return task
+
+
+def _known_labels(session: Session, learner: LearnerRow) -> set[str]:
+    """Return the labels of the learner's head and of its tasks that may still be published."""
+    head = select(VersionRow.classes).where(
+        VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
+    )
+    pending = select(TaskRow.classes).where(
+        TaskRow.learner_id == learner.id, TaskRow.status.in_(PENDING)
+    )
+    return {
+        label for labels in (*session.scalars(head), *session.scalars(pending)) for label in labels
+    }
+
+
+def _check_labels(known: set[str], classes: Sequence[str], mode: str) -> None:
+    repeated = [label for label in classes if label in known]
+    if repeated and mode == "new_classes":
+        raise LabelKnownError(repeated)
+    spelling = {_look(label): label for label in known}
+    for label in classes:
+        twin = spelling.setdefault(_look(label), label)
+        if twin != label:
+            raise LabelConfusableError(label, twin)
+
+
+def _look(label: str) -> str:
+    """Return what all labels have in common that a reader would take for the same one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())

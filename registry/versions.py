@@ -1,0 +1,240 @@
+"""Versions: immutable snapshots of a learner. Publishing one is a single transaction that ends by moving an alias."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from registry import learners
+from registry.errors import StaleHeadError, TaskNotHeldError, VersionNotFoundError
+from registry.events import append_event
+from registry.ids import new_id
+from registry.paging import Page, decode_number, page_of
+from registry.queue import lock_attempt
+from registry.tables import AccuracyRow, AliasRow, LearnerRow, TaskRow, VersionRow
+from registry.tasks import get_task
+
+
+@dataclass(frozen=True)
+class NewAccuracy:
+    """How a version does on the held-out images of one task."""
+
+    task_index: int
+    n: int
+    n_correct: int
+    n_routed: int
+    n_routed_right: int
+    passes: float
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """What a task has learned, ready to be published. All JSON, so that a held task can keep it in its row."""
+
+    parent: int
+    """Version it was built on; 0 for none."""
+    task_index: int
+    config: dict[str, Any]
+    seed: int
+    backbone_fingerprint: str
+    manifest_sha256: str
+    size_bytes: int
+    classes: list[str]
+    metrics: dict[str, Any]
+    code_versions: dict[str, Any]
+    accuracies: list[NewAccuracy] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """What the service needs to know to serve a learner."""
+
+    learner_id: str
+    learner_name: str
+    strategy: str
+    backbone: str
+    config: dict[str, Any]
+    """The configuration the version was learned with."""
+    version: int
+    manifest_sha256: str
+
+
+def publish(session: Session, task_id: str, token: int, new_version: NewVersion) -> VersionRow:
+    """Publish what an attempt has learned: version, accuracies, head and the alias `live`, all or nothing.
+
+    Raises:
+        FencedError: If the attempt is no longer current, or the task is being cancelled.
+        StaleHeadError: If the learner's head is not the version it was built on.
+    """
+    learner = _lock_learner_of(session, task_id)
+    task = lock_attempt(session, task_id, token, statuses=("running",))
+    return _publish(session, learner, task, new_version)
+
+
+def hold(session: Session, task_id: str, token: int, new_version: NewVersion, reason: str) -> None:
+    """Keep what an attempt has learned without publishing it: the task is `held` and a person decides.
+
+    Args:
+        session: Database session.
+        task_id: Task of the attempt.
+        token: Token of the attempt.
+        new_version: What would be published.
+        reason: One sentence for that person.
+
+    Raises:
+        FencedError: If the attempt is no longer current, or the task is being cancelled.
+    """
+    task = lock_attempt(session, task_id, token, statuses=("running",))
+    task.status = "held"
+    task.pending_version = asdict(new_version)
+    task.error = {"code": "held", "detail": reason}
+    task.lease_until = None
+    session.flush()
+    _append_evaluated(session, task, new_version)
+    append_event(session, task.id, "end", {"status": "held"})
+
+
+def publish_held(session: Session, task_id: str) -> VersionRow:
+    """Publish a held task after all.
+
+    Raises:
+        TaskNotFoundError: If there is no task with this id.
+        TaskNotHeldError: If it is not held.
+        StaleHeadError: If the learner has published another version since. Cancel and retry the task then.
+    """
+    learner = _lock_learner_of(session, task_id)
+    task = get_task(session, task_id, lock=True)
+    if task.status != "held" or task.pending_version is None:
+        raise TaskNotHeldError(task_id, task.status)
+    pending = dict(task.pending_version)
+    accuracies = [NewAccuracy(**accuracy) for accuracy in pending.pop("accuracies")]
+    task.pending_version = None
+    return _publish(session, learner, task, NewVersion(**pending, accuracies=accuracies))
+
+
+def get_version(session: Session, learner_id: str, number: int) -> VersionRow:
+    """Return a version of a learner.
+
+    Raises:
+        VersionNotFoundError: If it has none of this number.
+    """
+    query = select(VersionRow).where(
+        VersionRow.learner_id == learner_id, VersionRow.number == number
+    )
+    version = session.scalars(query).one_or_none()
+    if version is None:
+        raise VersionNotFoundError(learner_id, number)
+    return version
+
+
+def list_versions(
+    session: Session, learner_id: str, *, limit: int = 50, cursor: str | None = None
+) -> Page[VersionRow]:
+    """Return a page of a learner's versions, newest first.
+
+    Raises:
+        InvalidCursorError: If the cursor is not one of ours.
+    """
+    query = select(VersionRow).where(VersionRow.learner_id == learner_id)
+    if cursor is not None:
+        query = query.where(VersionRow.number < decode_number(cursor))
+    rows = session.scalars(query.order_by(VersionRow.number.desc()).limit(limit + 1))
+    return page_of(list(rows), limit, lambda version: (str(version.number),))
+
+
+def live_versions(session: Session) -> list[LiveVersion]:
+    """Return what each learner serves, by name. One query; learners without a version are left out."""
+    query = (
+        select(LearnerRow, VersionRow)
+        .join(AliasRow, AliasRow.learner_id == LearnerRow.id)
+        .join(
+            VersionRow,
+            (VersionRow.learner_id == LearnerRow.id) & (VersionRow.number == AliasRow.version),
+        )
+        .where(AliasRow.name == learners.LIVE)
+        .order_by(LearnerRow.name)
+    )
+    return [_live(learner, version) for learner, version in session.execute(query)]
+
+
+def find_live_version(
+    session: Session, learner_name: str, number: int | None = None
+) -> LiveVersion | None:
+    """Return what a learner serves, or the version of a given number; None if it has learned nothing yet.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+        VersionNotFoundError: If it has no version of this number.
+    """
+    learner = learners.get_learner(session, learner_name)
+    number = number or learners.live_version(session, learner.id)
+    return _live(learner, get_version(session, learner.id, number)) if number else None
+
+
+def _live(learner: LearnerRow, version: VersionRow) -> LiveVersion:
+    return LiveVersion(
+        learner_id=learner.id,
+        learner_name=learner.name,
+        strategy=learner.strategy,
+        backbone=learner.backbone,
+        config=version.config,
+        version=version.number,
+        manifest_sha256=version.manifest_sha256,
+    )
+
+
+def _lock_learner_of(session: Session, task_id: str) -> LearnerRow:
+    return learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
+
+
+def _publish(
+    session: Session, learner: LearnerRow, task: TaskRow, new_version: NewVersion
+) -> VersionRow:
+    if new_version.parent != learner.head_version:
+        raise StaleHeadError(new_version.parent, learner.head_version)
+    numbers = select(func.max(VersionRow.number)).where(VersionRow.learner_id == learner.id)
+    version = VersionRow(
+        id=new_id("ver"),
+        learner_id=learner.id,
+        number=(session.scalars(numbers).one() or 0) + 1,
+        parent=new_version.parent or None,
+        task_id=task.id,
+        task_index=new_version.task_index,
+        config=new_version.config,
+        seed=new_version.seed,
+        backbone_fingerprint=new_version.backbone_fingerprint,
+        manifest_sha256=new_version.manifest_sha256,
+        size_bytes=new_version.size_bytes,
+        classes=new_version.classes,
+        metrics=new_version.metrics,
+        code_versions=new_version.code_versions,
+    )
+    session.add(version)
+    session.flush()
+    session.add_all(
+        AccuracyRow(learner_id=learner.id, version=version.number, **asdict(accuracy))
+        for accuracy in new_version.accuracies
+    )
+    was_held = task.status == "held"
+    task.status = "succeeded"
+    task.version = version.number
+    task.progress = {**task.progress, "phase": "publishing", "fraction": 1.0, "eta_seconds": 0.0}
+    task.error = task.lease_until = None
+    task.finished_at = func.now()
+    learner.head_version = version.number
+    learners.set_alias(session, learner.id, version.number)
+    if not was_held:
+        _append_evaluated(session, task, new_version)
+    append_event(session, task.id, "published", {"version": version.number})
+    append_event(session, task.id, "end", {"status": "succeeded", "version": version.number})
+    return version
+
+
+def _append_evaluated(session: Session, task: TaskRow, new_version: NewVersion) -> None:
+    accuracies = [
+        {"task": accuracy.task_index, "n": accuracy.n, "accuracy": accuracy.n_correct / accuracy.n}
+        for accuracy in new_version.accuracies
+        if accuracy.n
+    ]
+    append_event(session, task.id, "evaluated", {"accuracies": accuracies})

@@ -1,0 +1,121 @@
+"""Made-up images and rows for tests: small, deterministic, and valid unless a test says otherwise."""
+
+import colorsys
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sqlalchemy.orm import Session
+
+from registry import learners, queue, samples, tasks, versions
+from registry.blobs import BlobStore
+from registry.samples import NewSample
+from registry.tables import LearnerRow, TaskRow, VersionRow
+from registry.versions import NewAccuracy, NewVersion
+
+
+def make_pixels(label: str = "heron", index: int = 0, size: int = 32) -> np.ndarray:
+    """Return RGB pixels, uint8 (size, size, 3): each label has its own hue and stripes, each index its own noise."""
+    digest = hashlib.sha256(label.encode()).digest()
+    hue, period = digest[0] / 256, 3 + digest[1] % 8
+    colour = np.array(colorsys.hsv_to_rgb(hue, 0.8, 0.9)) * 255
+    rows = np.arange(size)[:, None] if digest[2] % 2 else np.arange(size)[None, :]
+    stripes = 0.6 + 0.4 * ((rows // period) % 2)
+    noise = np.random.default_rng([*digest[:4], index]).normal(0, 12, (size, size, 3))
+    pixels = stripes[..., None] * colour + noise
+    return np.clip(np.broadcast_to(pixels, (size, size, 3)), 0, 255).astype(np.uint8)
+
+
+def make_image(label: str = "heron", index: int = 0, size: int = 32, format: str = "PNG") -> bytes:
+    """Return an encoded image of a class; images of one label look alike, and differ by index."""
+    buffer = io.BytesIO()
+    Image.fromarray(make_pixels(label, index, size)).save(buffer, format=format)
+    return buffer.getvalue()
+
+
+def make_learner(
+    session: Session,
+    name: str = "birds",
+    *,
+    strategy: str = "simplecil",
+    backbone: str = "tiny",
+    config: dict[str, Any] | None = None,
+) -> LearnerRow:
+    """Add a learner to the database."""
+    return learners.create_learner(
+        session, name, strategy=strategy, backbone=backbone, config=config or {}
+    )
+
+
+def make_task(
+    session: Session,
+    blobs: BlobStore,
+    learner_name: str = "birds",
+    *,
+    classes: Sequence[str] = ("heron", "egret"),
+    n_train: int = 6,
+    n_eval: int = 3,
+    **task: Any,
+) -> TaskRow:
+    """Add a queued task with its samples and blobs: `n_train` and `n_eval` images for each class."""
+    fields: dict[str, Any] = {
+        "name": None,
+        "mode": "new_classes",
+        "options": {},
+        "config": {},
+        "seed": 0,
+        **task,
+    }
+    row = tasks.add_task(
+        session,
+        learner_name,
+        classes=classes,
+        n_train=n_train * len(classes),
+        n_eval=n_eval * len(classes),
+        **fields,
+    )
+    wanted = [
+        (label, "train" if i < n_train else "eval", i)
+        for label in classes
+        for i in range(n_train + n_eval)
+    ]
+    hashes = blobs.put_many(make_image(label, i) for label, _, i in wanted)
+    new = [
+        NewSample(label, split, sha256, f"{label}-{i}.png", 32, 32)
+        for (label, split, i), sha256 in zip(wanted, hashes, strict=True)
+    ]
+    samples.add_samples(session, row.id, new, blobs)
+    return row
+
+
+def make_new_version(session: Session, task: TaskRow, **fields: Any) -> NewVersion:
+    """Return what an attempt at the task would publish on top of its learner's head, all of it right."""
+    learner = learners.get_learner_by_id(session, task.learner_id)
+    known: list[str] = []
+    if learner.head_version:
+        known = versions.get_version(session, learner.id, learner.head_version).classes
+    values: dict[str, Any] = {
+        "parent": learner.head_version,
+        "task_index": task.index,
+        "config": task.config,
+        "seed": task.seed,
+        "backbone_fingerprint": "f" * 64,
+        "manifest_sha256": hashlib.sha256(task.id.encode()).hexdigest(),
+        "size_bytes": 1000,
+        "classes": [*known, *(label for label in task.classes if label not in known)],
+        "metrics": {},
+        "code_versions": {"python": "3.11"},
+        "accuracies": [NewAccuracy(task.index, 10, 9, 8, 7, 1.5)],
+    }
+    return NewVersion(**{**values, **fields})
+
+
+def publish_task(session: Session, task: TaskRow, **fields: Any) -> VersionRow:
+    """Claim a task and publish it without learning anything."""
+    claimed = queue.claim(session, task.id, "tests", 30)
+    assert claimed is not None
+    new_version = make_new_version(session, task, **fields)
+    return versions.publish(session, task.id, claimed.token, new_version)

@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from registry.database import alembic_config, driver_url, migrate
+from registry.tables import Row
+
+
+@pytest.fixture
+def empty_database(postgres):
+    """URL of a database without tables."""
+    engine = create_engine(driver_url(postgres.url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS migrated WITH (FORCE)"))
+        connection.execute(text("CREATE DATABASE migrated"))
+    engine.dispose()
+    return make_url(postgres.url).set(database="migrated").render_as_string()
+
+
+@pytest.fixture
+def connection(empty_database):
+    engine = create_engine(driver_url(empty_database))
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def tables(connection):
+    connection.rollback()
+    return set(inspect(connection).get_table_names())
+
+
+def test_up_down_up(empty_database, connection):
+    migrate(empty_database)
+    assert tables(connection) == {*Row.metadata.tables, "alembic_version"}
+    command.downgrade(alembic_config(empty_database), "base")
+    assert tables(connection) == {"alembic_version"}
+    migrate(empty_database)
+    assert tables(connection) == {*Row.metadata.tables, "alembic_version"}
+
+
+def test_migrated_schema_equals_the_rows(empty_database, connection):
+    migrate(empty_database)
+    context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+    assert compare_metadata(context, Row.metadata) == []
+    found = inspect(connection)
+    for name, table in Row.metadata.tables.items():
+        # What Alembic's comparison leaves out.
+        expected = {check.name for check in table.constraints if check.name.startswith("ck_")}
+        assert {check["name"] for check in found.get_check_constraints(name)} == expected
+        assert found.get_pk_constraint(name)["name"] == table.primary_key.name
+
+
+def test_several_processes_may_migrate_at_once(empty_database, connection):
+    code = f"from registry.database import migrate; migrate({empty_database!r})"
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
+    assert tables(connection) >= set(Row.metadata.tables)
+
+
+def test_a_second_run_changes_nothing(empty_database, connection):
+    migrate(empty_database)
+    connection.execute(text("INSERT INTO keys VALUES ('k', 'n', 'admin', 'x', now(), null)"))
+    connection.commit()
+    migrate(empty_database)
+    assert connection.scalar(text("SELECT count(*) FROM keys")) == 1

@@ -1,0 +1,23 @@
+import time
+
+from registry.ids import new_id
+
+
+def test_has_prefix_and_26_lower_case_characters():
+    prefix, _, rest = new_id("tsk").partition("_")
+    assert prefix == "tsk"
+    assert len(rest) == 26
+    assert rest == rest.lower()
+    assert rest.isalnum()
+
+
+def test_sorts_by_time():
+    ids = []
+    for _ in range(5):
+        ids.append(new_id("prd"))
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+
+
+def test_does_not_repeat():
+    assert len({new_id("smp") for _ in range(10_000)}) == 10_000

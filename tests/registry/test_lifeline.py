@@ -1,0 +1,40 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.processes import is_alive
+
+CHILD = """
+import os, signal, sys, time
+from registry.lifeline import die_with_parent
+die_with_parent(signal.SIGKILL, int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1]])
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children")
+
+
+def test_child_dies_with_its_parent():
+    command = [sys.executable, "-c", PARENT, CHILD]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child_pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while is_alive(child_pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_child_of_a_parent_that_is_dead_already_dies_at_once():
+    child = subprocess.run([sys.executable, "-c", CHILD, "1"], timeout=10, check=False)
+    assert child.returncode == -signal.SIGKILL
