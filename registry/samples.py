@@ -11,11 +11,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from registry.blobs import BlobStore
-from registry.errors import (
-    BlobMissingError,
-    LearnerBusyError,
-    SampleNotFoundError,
-)
+from registry.errors import BlobMissingError, LearnerBusyError, SampleNotFoundError
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
 from registry.tables import SampleRow, TaskRow

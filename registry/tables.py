@@ -146,7 +146,7 @@ class SampleRow(Row):
 
 
 class VersionRow(Row):
-    """An immutable snapshot of a learner, numbered 1.. without gaps."""
+    """An immutable snapshot of a learner, numbered 1.. without gaps. The database refuses to update one."""
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("learner_id", "number"), UniqueConstraint("task_id"))

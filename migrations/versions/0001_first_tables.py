@@ -42,6 +42,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
+    op.execute("DROP FUNCTION refuse_update")
 
 
 def _create_learners_and_tasks() -> None:
@@ -140,6 +141,19 @@ def _create_versions() -> None:
         sa.Column("code_versions", JSONB(), nullable=False),
         _now("created_at"),
         sa.UniqueConstraint("learner_id", "number"),
+    )
+    # A published version never changes, whoever writes to the database.
+    op.execute(
+        """
+        CREATE FUNCTION refuse_update() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'rows of % never change', TG_TABLE_NAME;
+        END $$
+        """
+    )
+    op.execute(
+        "CREATE TRIGGER versions_never_change BEFORE UPDATE ON versions "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_update()"
     )
     op.create_table(
         "aliases",

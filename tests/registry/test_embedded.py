@@ -7,10 +7,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
+from registry.database import make_engine
 from registry.embedded import EmbeddedPostgres
-from registry.errors import DataDirBusyError, EmbeddedDatabaseError
+from registry.errors import (
+    DatabaseUnavailableError,
+    DataDirBusyError,
+    EmbeddedDatabaseError,
+)
 from tests.processes import is_alive
 
 STARTER = """
@@ -112,6 +117,26 @@ def test_survives_kill_9_of_its_starter(data_dir, also_postmaster):
         assert value(server, "SELECT n FROM survived") == 7
         assert postmaster_pid(server) != killed_pid
     assert time.monotonic() - started < 10
+
+
+def test_a_server_that_dies_is_started_again_at_the_same_url(data_dir):
+    with EmbeddedPostgres(data_dir) as server:
+        engine = make_engine(server.url, application_name="tests")
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE survives AS SELECT 7 AS n"))
+        os.kill(postmaster_pid(server), signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with engine.connect() as connection:
+                    assert connection.scalar(text("SELECT n FROM survives")) == 7
+                break
+            except DatabaseUnavailableError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        engine.dispose()
+        pid = postmaster_pid(server)
+    assert not is_alive(pid)
 
 
 def test_a_stale_process_id_that_is_in_use_again_does_not_matter(data_dir):

@@ -1,4 +1,5 @@
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from registry import accuracy, events, learners, queue, tasks, versions
 from registry.errors import (
@@ -46,6 +47,13 @@ def test_versions_are_numbered_without_gaps(session, blobs, task):
     assert (after.number, after.parent, after.task_index) == (2, 1, 3)
     listed = versions.list_versions(session, task.learner_id)
     assert [version.number for version in listed.items] == [2, 1]
+
+
+def test_a_published_version_never_changes(session, task):
+    version = publish_task(session, task)
+    version.manifest_sha256 = "0" * 64
+    with pytest.raises(DBAPIError, match="rows of versions never change"):
+        session.flush()
 
 
 def test_publish_refuses_what_was_built_on_another_version(session, blobs, task):

@@ -1,0 +1,181 @@
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models import artifact
+from registry import accuracy, events, learners, queue, samples, tasks, versions
+from tests.factories import make_learner, make_pixels, make_task
+from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(database_url, tmp_path):
+    return WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu", progress_s=0)
+
+
+@pytest.fixture
+def attempt(session_factory, blobs, settings):
+    """A function that claims a task and learns it here, and returns exit code and row."""
+
+    def run(task_id, token=None):
+        with session_factory.begin() as session:
+            claimed = queue.claim(session, task_id, "w", 30)
+        code = run_attempt(
+            task_id,
+            token or claimed.token,
+            session_factory=session_factory,
+            blobs=blobs,
+            settings=settings,
+        )
+        with session_factory() as session:
+            return code, tasks.get_task(session, task_id)
+
+    return run
+
+
+@pytest.fixture
+def add(session_factory, blobs):
+    """A function that queues a task."""
+
+    def run(*classes, **task):
+        with session_factory.begin() as session:
+            return make_task(session, blobs, classes=classes, **task).id
+
+    return run
+
+
+@pytest.fixture
+def learner(session_factory):
+    with session_factory.begin() as session:
+        return make_learner(session)
+
+
+def test_learns_task_after_task_and_still_knows_the_first(
+    session_factory, blobs, tiny_backbone, learner, add, attempt
+):
+    for classes in (("heron", "egret"), ("crane", "stork"), ("ibis",)):
+        code, task = attempt(add(*classes))
+        assert (code, task.status, task.error) == (EXIT_SETTLED, "succeeded", None)
+    with session_factory() as session:
+        version = versions.get_version(session, learner.id, 3)
+        history = accuracy.history(session, learner.id)
+        known = learners.class_table(session, learner)
+        types = [event.type for event in events.list_events(session, task.id)]
+    assert version.classes == ["heron", "egret", "crane", "stork", "ibis"]
+    assert (version.number, version.parent, version.task_index) == (3, 2, 3)
+    assert version.backbone_fingerprint == tiny_backbone.fingerprint
+    assert {"python", "torch", "timm", "filopodia"} <= set(version.code_versions)
+    assert set(version.metrics) == {"learning", "seconds", "confusion"}
+    assert set(version.metrics["confusion"]) == {"1", "2", "3"}
+    assert history.n == [[6, 0, 0], [6, 6, 0], [6, 6, 3]]
+    assert history.last > 0.8
+    assert [info.task_index for info in known] == [1, 1, 2, 2, 3]
+    assert types[-3:] == ["evaluated", "published", "end"]
+
+    manifest = blobs.get(version.manifest_sha256)
+    strategy = artifact.load(manifest, blobs.get, tiny_backbone)
+    image = tiny_backbone.preprocess(make_pixels("heron", 99))[None]
+    answer = strategy.predict(image).probabilities.argmax().item()
+    assert strategy.classes_[answer] == "heron"
+    assert version.size_bytes >= len(manifest)
+    assert json.loads(manifest)["task_indexes"] == [1, 2, 3]
+
+
+def test_needs_no_image_of_earlier_tasks(session_factory, learner, add, attempt):
+    first = add("heron", "egret")
+    attempt(first)
+    with session_factory.begin() as session:
+        samples.drop_samples(session, first)
+    _, task = attempt(add("crane"))
+    assert task.status == "succeeded"
+    with session_factory() as session:
+        # Task 1 can no longer be evaluated.
+        assert accuracy.history(session, learner.id).matrix[1] == [None, 1.0]
+
+
+def test_the_same_images_and_seed_give_the_same_artifact(session_factory, learner, add, attempt):
+    with session_factory.begin() as session:
+        make_learner(session, "twins")
+    for name in ("birds", "twins"):
+        attempt(add("heron", "egret", learner_name=name, seed=7))
+    with session_factory() as session:
+        live = versions.live_versions(session)
+    assert len(live) == 2
+    # So an attempt that is repeated after a crash writes nothing new.
+    assert len({version.manifest_sha256 for version in live}) == 1
+
+
+def test_a_task_that_breaks_max_forgetting_is_held(session_factory, learner, add, attempt):
+    for classes in (("heron", "egret"), ("crane",)):
+        assert attempt(add(*classes, options={"max_forgetting": 1.0}))[1].status == "succeeded"
+    # Even forgetting nothing is above this bound.
+    code, task = attempt(add("stork", options={"max_forgetting": -1.0}))
+    assert (code, task.status, task.error["code"]) == (EXIT_SETTLED, "held", "held")
+    assert "-1.000" in task.error["detail"]
+    with session_factory.begin() as session:
+        assert learners.live_version(session, learner.id) == 2
+        assert versions.publish_held(session, task.id).number == 3
+
+
+def test_what_was_learned_waits_for_a_database_that_is_busy(session_factory, learner, add, attempt):
+    task_id = add("heron", "egret")
+
+    def is_publishing():
+        with session_factory() as session:
+            return tasks.get_task(session, task_id).progress["phase"] == "publishing"
+
+    with ThreadPoolExecutor(1) as pool:
+        learning = pool.submit(attempt, task_id)
+        while not is_publishing():
+            with session_factory.begin() as session:
+                learners.get_learner(session, "birds", lock=True)
+                time.sleep(0.2)
+                if is_publishing():
+                    # Longer than any statement waits for a lock.
+                    time.sleep(2.5)
+        code, task = learning.result()
+    assert (code, task.status, task.attempt) == (EXIT_SETTLED, "succeeded", 1)
+
+
+def test_a_stale_token_publishes_nothing(session_factory, learner, add, attempt):
+    code, task = attempt(add("heron"), token=99)
+    assert (code, task.status, task.version) == (EXIT_UNSETTLED, "running", None)
+
+
+def test_a_missing_image_fails_by_name(session_factory, blobs, learner, add, attempt):
+    task_id = add("heron")
+    with session_factory() as session:
+        sample = samples.task_samples(session, task_id, "train")[0]
+    blobs.delete(sample.blob_sha256)
+    code, task = attempt(task_id)
+    assert (code, task.status, task.error["code"]) == (EXIT_SETTLED, "failed", "data-unreadable")
+    assert sample.id in task.error["detail"]
+
+
+def test_a_damaged_parent_fails_and_serves_on(session_factory, blobs, learner, add, attempt):
+    attempt(add("heron", "egret"))
+    with session_factory() as session:
+        blobs.delete(versions.get_version(session, learner.id, 1).manifest_sha256)
+    _, task = attempt(add("crane"))
+    assert (task.status, task.error["code"]) == ("failed", "data-unreadable")
+    with session_factory() as session:
+        assert learners.live_version(session, learner.id) == 1
+
+
+def test_a_config_that_does_not_fit_fails_with_a_sentence(learner, add, attempt):
+    _, task = attempt(add("heron", config={"nonsense": 1}))
+    assert (task.status, task.error["code"]) == ("failed", "internal")
+    assert "does not fit" in task.error["detail"]
+
+
+def test_a_cancelled_task_leaves_a_gap(session_factory, learner, add, attempt):
+    cancelled = add("stork")
+    with session_factory.begin() as session:
+        tasks.request_cancel(session, cancelled)
+    _, task = attempt(add("heron", "egret"))
+    with session_factory() as session:
+        assert accuracy.history(session, learner.id).tasks == [2]
+    assert task.status == "succeeded"

@@ -1,0 +1,137 @@
+"""The embedded supervisor as the service runs it: a process of its own, killed in every way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from registry import accuracy, events, learners, tasks
+from tests.factories import make_learner, make_task
+from tests.processes import is_alive
+from worker.settings import WorkerSettings
+
+A_FEW_SECONDS = {"epochs": 200, "augmentation": "none"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+
+
+@pytest.fixture
+def start_worker(database_url, tmp_path):
+    """A function that starts a worker; all are stopped at the end."""
+    settings = WorkerSettings(
+        data_dir=tmp_path,
+        database_url=database_url,
+        worker_id="test",
+        # Far longer than the test: what is taken over is taken over at once, not by a lease that runs out.
+        lease_s=600,
+        heartbeat_s=0.2,
+        poll_s=0.05,
+        device="cpu",
+        torch_threads=1,
+        progress_s=0.1,
+        stop_grace_s=2,
+    )
+    running = []
+
+    def start():
+        command = [sys.executable, "-m", "worker.local"]
+        running.append(subprocess.Popen(command, env=settings.environment()))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def task_id(session_factory, blobs):
+    with session_factory.begin() as session:
+        make_learner(session, strategy="finetune")
+        return make_task(session, blobs, config=A_FEW_SECONDS).id
+
+
+def wait_for(session_factory, task_id, condition, timeout_s=90):
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with session_factory() as session:
+            task = tasks.get_task(session, task_id)
+        if condition(task):
+            return task
+        assert time.monotonic() < deadline, (task.status, task.progress, task.error)
+        time.sleep(0.02)
+
+
+def is_training(task):
+    return task.progress["phase"] == "training"
+
+
+def has_ended(task):
+    return task.status in ("succeeded", "failed", "cancelled")
+
+
+def learn_process(worker):
+    """Return the process id of the worker's learn process."""
+    threads = Path(f"/proc/{worker.pid}/task").iterdir()
+    pids = [pid for thread in threads for pid in (thread / "children").read_text().split()]
+    (pid,) = [pid for pid in pids if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return int(pid)
+
+
+def test_a_task_survives_kill_9_of_its_learn_process_and_then_of_its_worker(
+    session_factory, start_worker, task_id
+):
+    worker = start_worker()
+    wait_for(session_factory, task_id, is_training)
+    os.kill(learn_process(worker), signal.SIGKILL)
+    task = wait_for(session_factory, task_id, lambda task: task.status == "queued")
+    assert (task.attempt, task.error["code"]) == (1, "worker-lost")
+    assert "signal 9" in task.error["detail"]
+
+    wait_for(session_factory, task_id, is_training)
+    learning = learn_process(worker)
+    worker.kill()
+    worker.wait()
+    killed = time.monotonic()
+    start_worker()
+    wait_for(session_factory, task_id, lambda task: task.attempt == 3)
+    assert time.monotonic() - killed < 10
+    assert not is_alive(learning)
+
+    task = wait_for(session_factory, task_id, has_ended)
+    assert (task.status, task.version) == ("succeeded", 1)
+    with session_factory() as session:
+        types = [event.type for event in events.list_events(session, task_id, limit=1000)]
+        assert (types.count("started"), types.count("published"), types.count("end")) == (3, 1, 1)
+        assert accuracy.history(session, task.learner_id).versions == [1]
+        assert learners.live_version(session, task.learner_id) == 1
+
+
+def test_sigterm_gives_the_task_back(session_factory, start_worker, task_id):
+    worker = start_worker()
+    wait_for(session_factory, task_id, is_training)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    with session_factory() as session:
+        task = tasks.get_task(session, task_id)
+    assert (task.status, task.attempt, task.error) == ("queued", 0, None)
+
+
+def test_a_second_worker_of_the_same_name_does_not_start(start_worker):
+    workers = [start_worker(), start_worker()]
+    ended = wait_until_one_ends(workers)
+    assert ended.returncode == 1
+
+
+def wait_until_one_ends(workers):
+    deadline = time.monotonic() + 30
+    while True:
+        for worker in workers:
+            if worker.poll() is not None:
+                return worker
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

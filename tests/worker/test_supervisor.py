@@ -1,0 +1,112 @@
+"""One attempt under a real supervisor: a real learn process, a real database."""
+
+import threading
+import time
+
+import pytest
+
+from registry import queue, tasks
+from registry.database import make_engine, make_session_factory
+from tests.factories import make_learner, make_task
+from worker.settings import WorkerSettings
+from worker.supervisor import supervise
+
+ENDLESS = {"epochs": 100_000, "augmentation": "none"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+
+
+@pytest.fixture
+def settings(database_url, tmp_path):
+    return WorkerSettings(
+        data_dir=tmp_path,
+        database_url=database_url,
+        heartbeat_s=0.2,
+        lease_s=10,
+        stop_grace_s=5,
+        device="cpu",
+        torch_threads=1,
+        progress_s=0.1,
+    )
+
+
+@pytest.fixture
+def claimed(session_factory, blobs):
+    """A claimed task that would take for ever."""
+    with session_factory.begin() as session:
+        make_learner(session, strategy="finetune")
+        make_task(session, blobs, config=ENDLESS)
+    with session_factory.begin() as session:
+        return queue.claim_next(session, "w", 10)
+
+
+@pytest.fixture
+def supervised(session_factory, settings, claimed):
+    """The thread that supervises the task, which is in the middle of training."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=supervise,
+        args=(claimed,),
+        kwargs={"session_factory": session_factory, "settings": settings, "stop": stop},
+    )
+    thread.start()
+    wait_until(lambda: task_now(session_factory, claimed.id).progress["phase"] == "training")
+    yield thread
+    stop.set()
+    thread.join()
+
+
+def task_now(session_factory, task_id):
+    with session_factory() as session:
+        return tasks.get_task(session, task_id)
+
+
+def wait_until(condition, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_cancel_in_the_middle_of_training(session_factory, claimed, supervised):
+    started = time.monotonic()
+    with session_factory.begin() as session:
+        assert tasks.request_cancel(session, claimed.id).status == "cancelling"
+    supervised.join(10)
+    assert task_now(session_factory, claimed.id).status == "cancelled"
+    assert time.monotonic() - started < 5
+
+
+def test_a_lost_lease_ends_the_attempt(session_factory, claimed, supervised):
+    with session_factory.begin() as session:
+        queue.release_leases(session, "w")
+    with session_factory.begin() as session:
+        taken_over = queue.claim_next(session, "other", 10)
+    supervised.join(15)
+    assert not supervised.is_alive()
+    task = task_now(session_factory, claimed.id)
+    assert (task.status, task.token) == ("running", taken_over.token)
+
+
+def test_the_time_limit_fails_the_task(session_factory, settings, claimed):
+    limited = settings.model_copy(update={"task_time_limit_s": 1.0})
+    supervise(claimed, session_factory=session_factory, settings=limited, stop=threading.Event())
+    task = task_now(session_factory, claimed.id)
+    assert (task.status, task.error["code"]) == ("failed", "time-limit")
+    assert "1 seconds" in task.error["detail"]
+
+
+def test_settling_waits_for_the_database_but_not_past_a_stop(settings, claimed):
+    """With the database gone the attempt can neither run nor be settled; a stop ends the waiting."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    gone = settings.model_copy(update={"database_url": None})
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    started = time.monotonic()
+    supervise(
+        claimed,
+        session_factory=make_session_factory(make_engine(nowhere, application_name="tests")),
+        settings=gone,
+        stop=stop,
+    )
+    assert time.monotonic() - started < 20

@@ -1,0 +1,1 @@
+"""Everything that learns: the supervisor that claims tasks, and the learn process it spawns."""

@@ -1,0 +1,51 @@
+"""Sorts whatever stops an attempt into errors that another attempt may or may not help."""
+
+import structlog
+import torch
+
+from models.errors import DivergedError, LearnerError, TaskDataError
+from registry.errors import (
+    BlobError,
+    DatabaseUnavailableError,
+    FencedError,
+    StaleHeadError,
+    StorageFullError,
+)
+from worker.errors import PermanentTaskError, TaskError, TemporaryTaskError
+
+log = structlog.get_logger()
+
+
+def sort_error(error: Exception) -> Exception:
+    """Turn whatever stopped an attempt into a `TaskError`; errors that say that it is not ours to record stay.
+
+    An unknown error is permanent: its traceback goes to the log, and a plain sentence to the user.
+    """
+    if isinstance(error, (TaskError, FencedError, DatabaseUnavailableError)):
+        return error
+    if isinstance(error, (StaleHeadError, StorageFullError)):
+        return TemporaryTaskError("internal", str(error))
+    if isinstance(error, DivergedError):
+        return PermanentTaskError("diverged", str(error))
+    if isinstance(error, (TaskDataError, BlobError)):
+        return PermanentTaskError("data-unreadable", str(error))
+    if _is_out_of_memory(error):
+        return PermanentTaskError(
+            "out-of-memory",
+            "There is too little memory to learn this task: send fewer images in one task, choose a smaller "
+            "backbone, or give the worker more memory.",
+        )
+    log.error("attempt_failed", exc_info=error)
+    if isinstance(error, LearnerError):
+        return PermanentTaskError("internal", str(error))
+    return PermanentTaskError(
+        "internal",
+        "The learning failed for an unexpected reason; the worker's log has the details.",
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError that names its allocator.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )

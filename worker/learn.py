@@ -1,0 +1,297 @@
+"""The learn process: `python -m worker.learn TASK TOKEN`. One attempt at one task, in a process of its own.
+
+Load the learner's head, learn the task, evaluate every task so far, keep the artifact, publish in one transaction.
+Exit code 0 says that the row tells how it ended; any other leaves that to the supervisor.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+import torch
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import artifact
+from models.backbone import Backbone, load_backbone
+from models.evaluation import evaluate
+from models.progress import Progress
+from models.strategies.base import LearningReport, Strategy, Task
+from models.strategies.catalog import create_strategy
+from registry import accuracy, learners, queue, samples, tasks, versions
+from registry.blobs import BlobStore, open_blob_store
+from registry.database import make_engine, make_session_factory
+from registry.errors import DatabaseUnavailableError, FencedError
+from registry.lifeline import die_with_parent
+from registry.tables import LearnerRow, SampleRow, TaskRow
+from registry.versions import NewAccuracy, NewVersion
+from worker.errors import TaskError, TemporaryTaskError
+from worker.failures import sort_error
+from worker.logs import configure_logging
+from worker.progress import ProgressReporter
+from worker.samples import load_images
+from worker.settings import WorkerSettings
+from worker.transactions import insist
+
+log = structlog.get_logger()
+
+EXIT_SETTLED, EXIT_UNSETTLED = 0, 1
+NICENESS = 10
+"""Predictions go first where service and worker share a processor. Chosen, untested."""
+STATEMENT_TIMEOUT_S = 60.0
+OUTAGE_PATIENCE_S = 600.0
+"""How long a learned task waits for the database before the attempt is given up."""
+DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")
+"""Whose versions are recorded with each version learned."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attempt works with."""
+
+    learner: LearnerRow
+    task: TaskRow
+    parent_manifest_sha256: str | None
+    train: list[SampleRow]
+    held_out: list[SampleRow]
+
+
+def main() -> int:
+    """Run one attempt and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m worker.learn")
+    parser.add_argument("task_id")
+    parser.add_argument("token", type=int)
+    arguments = parser.parse_args()
+    die_with_parent(signal.SIGKILL, os.getppid())
+    os.nice(NICENESS)
+    configure_logging()
+    structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
+    settings = WorkerSettings()
+    engine = make_engine(
+        settings.require_database_url(),
+        application_name="filopodia-learn",
+        statement_timeout_s=STATEMENT_TIMEOUT_S,
+    )
+    return run_attempt(
+        arguments.task_id,
+        arguments.token,
+        session_factory=make_session_factory(engine),
+        blobs=open_blob_store(settings.blob_location),
+        settings=settings,
+    )
+
+
+def run_attempt(
+    task_id: str,
+    token: int,
+    *,
+    session_factory: sessionmaker[Session],
+    blobs: BlobStore,
+    settings: WorkerSettings,
+) -> int:
+    """Learn a claimed task and record how it ended.
+
+    Safe to run twice: artifacts are content-addressed, and only the current token can publish.
+
+    Returns:
+        `EXIT_SETTLED`, or `EXIT_UNSETTLED` if the attempt is no longer current or the end could not be recorded.
+    """
+    progress = ProgressReporter(session_factory, task_id, token, interval_s=settings.progress_s)
+    try:
+        try:
+            learn_task(task_id, token, session_factory, blobs, settings, progress)
+        except Exception as error:  # noqa: BLE001 (the one place where every failure is sorted)
+            _record(sort_error(error), task_id, token, session_factory)
+    except (FencedError, DatabaseUnavailableError) as error:
+        log.warning("attempt_unsettled", reason=str(error))
+        return EXIT_UNSETTLED
+    return EXIT_SETTLED
+
+
+def learn_task(
+    task_id: str,
+    token: int,
+    session_factory: sessionmaker[Session],
+    blobs: BlobStore,
+    settings: WorkerSettings,
+    progress: ProgressReporter,
+) -> None:
+    """Learn a task and publish it, or hold it if it broke `max_forgetting`. Takes as long as learning does."""
+    progress.enter("preparing")
+    with session_factory() as session:
+        attempt = _load_attempt(session, task_id)
+    backbone = _load_backbone(attempt.learner.backbone, settings)
+    strategy = _load_strategy(attempt, blobs, backbone)
+    task = _load_task(attempt, blobs, backbone, progress)
+    report = strategy.learn(task, progress.report)
+
+    progress.enter("evaluating")
+    held_out = insist(
+        session_factory,
+        lambda session: samples.eval_samples_by_task(
+            session, attempt.learner.id, strategy.task_indexes_
+        ),
+        may_go_on=_patience(),
+    )
+    measured, confusion = _evaluate(strategy, held_out, task, blobs, progress)
+
+    progress.enter("publishing")
+    packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
+    *_, manifest_sha256 = blobs.put_many([*packed.files.values(), packed.manifest])
+    new_version = NewVersion(
+        parent=attempt.learner.head_version,
+        task_index=attempt.task.index,
+        config=attempt.task.config,
+        seed=attempt.task.seed,
+        backbone_fingerprint=backbone.fingerprint,
+        manifest_sha256=manifest_sha256,
+        size_bytes=packed.size_bytes,
+        classes=list(strategy.classes_),
+        metrics=_metrics(report, confusion, progress),
+        code_versions=code_versions(),
+        accuracies=measured,
+    )
+    insist(
+        session_factory,
+        lambda session: _publish(session, attempt, token, new_version),
+        may_go_on=_patience(),
+    )
+
+
+def code_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what is learned."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _patience() -> Callable[[], bool]:
+    deadline = time.monotonic() + OUTAGE_PATIENCE_S
+    return lambda: time.monotonic() < deadline
+
+
+def _record(
+    error: Exception, task_id: str, token: int, session_factory: sessionmaker[Session]
+) -> None:
+    if not isinstance(error, TaskError):
+        raise error
+    log.warning("attempt_ended", code=error.code, detail=error.detail)
+    with session_factory.begin() as session:
+        if isinstance(error, TemporaryTaskError):
+            queue.requeue_task(session, task_id, token, error.code, error.detail)
+        else:
+            queue.fail_task(session, task_id, token, error.code, error.detail)
+
+
+def _load_attempt(session: Session, task_id: str) -> Attempt:
+    task = tasks.get_task(session, task_id)
+    learner = learners.get_learner_by_id(session, task.learner_id)
+    parent = None
+    if learner.head_version:
+        parent = versions.get_version(session, learner.id, learner.head_version).manifest_sha256
+    return Attempt(
+        learner=learner,
+        task=task,
+        parent_manifest_sha256=parent,
+        train=samples.task_samples(session, task_id, "train"),
+        held_out=samples.task_samples(session, task_id, "eval"),
+    )
+
+
+def _load_backbone(name: str, settings: WorkerSettings) -> Backbone:
+    if settings.torch_threads is not None:
+        torch.set_num_threads(settings.torch_threads)
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_backbone(name, weights=settings.backbone_weights).to(device)
+
+
+def _load_strategy(attempt: Attempt, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:
+    """Build the strategy with this task's configuration and what the learner knows so far."""
+    strategy = create_strategy(attempt.learner.strategy, attempt.task.config, backbone)
+    if attempt.parent_manifest_sha256 is not None:
+        parent = artifact.load(blobs.get(attempt.parent_manifest_sha256), blobs.get, backbone)
+        strategy.classes_ = parent.classes_
+        strategy.class_tasks_ = parent.class_tasks_
+        strategy.task_indexes_ = parent.task_indexes_
+        strategy.load_state_dict(parent.state_dict())
+    return strategy
+
+
+def _load_task(
+    attempt: Attempt, blobs: BlobStore, backbone: Backbone, progress: ProgressReporter
+) -> Task:
+    n_train, n_held_out = len(attempt.train), len(attempt.held_out)
+
+    def on_fraction(fraction: float) -> None:
+        progress.report(Progress("preparing", fraction))
+
+    images = load_images([*attempt.train, *attempt.held_out], blobs, backbone, on_fraction)
+    return Task(
+        index=attempt.task.index,
+        images=images[:n_train],
+        labels=tuple(row.label for row in attempt.train),
+        held_out_images=images[n_train:] if n_held_out else None,
+        held_out_labels=tuple(row.label for row in attempt.held_out),
+        seed=attempt.task.seed,
+    )
+
+
+def _evaluate(
+    strategy: Strategy[Any],
+    held_out: dict[int, list[SampleRow]],
+    task: Task,
+    blobs: BlobStore,
+    progress: ProgressReporter,
+) -> tuple[list[NewAccuracy], dict[str, Any]]:
+    """Evaluate every task that still has held-out images; one task's images are in memory at a time."""
+    measured: list[NewAccuracy] = []
+    confusion: dict[str, Any] = {}
+    for i, (task_index, rows) in enumerate(held_out.items()):
+        progress.report(Progress("evaluating", i / len(held_out)))
+        if task_index == task.index and task.held_out_images is not None:
+            images = task.held_out_images
+        else:
+            images = load_images(rows, blobs, strategy.backbone, lambda _: None)
+        labels = tuple(row.label for row in rows)
+        result = asdict(evaluate(strategy, images, labels, task_index=task_index))
+        confusion[str(task_index)] = result.pop("confusion")
+        measured.append(NewAccuracy(**result))
+    return measured, confusion
+
+
+def _metrics(
+    report: LearningReport, confusion: dict[str, Any], progress: ProgressReporter
+) -> dict[str, Any]:
+    return {"learning": asdict(report), "seconds": progress.seconds, "confusion": confusion}
+
+
+def _publish(session: Session, attempt: Attempt, token: int, new_version: NewVersion) -> None:
+    bound = attempt.task.options.get("max_forgetting")
+    forgetting = None
+    if bound is not None:
+        forgetting = accuracy.forgetting_if_published(session, attempt.learner.id, new_version)
+    if bound is not None and forgetting is not None and forgetting > bound:
+        reason = (
+            f"Publishing this task would bring the learner's forgetting to {forgetting:.3f}, above the "
+            f"{bound:.3f} allowed: publish it by hand, or cancel it."
+        )
+        versions.hold(session, attempt.task.id, token, new_version, reason)
+        log.warning("attempt_held", forgetting=forgetting)
+    else:
+        version = versions.publish(session, attempt.task.id, token, new_version)
+        log.info("attempt_published", version=version.number)
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    # Nothing is left to clean up, and taking torch down takes a second in which the next task could start.
+    os._exit(exit_code)

@@ -1,0 +1,64 @@
+"""Settings of a worker and its learn processes, read once from the environment."""
+
+import os
+import socket
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from registry.settings import RegistrySettings
+
+ENVIRONMENT_NAMES = {"database_url": "DATABASE_URL", "blob_url": "BLOB_URL"}
+"""Settings whose names in the environment have no prefix."""
+
+
+class WorkerSettings(RegistrySettings):
+    """What an operator can change about learning. Every field is `FILOPODIA_<NAME>` in the environment."""
+
+    worker_id: str = Field(
+        default_factory=lambda: f"local-{socket.gethostname()}"[:64],
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+    """Name of this worker, told apart from all others on the same database. Keep it from start to start: a worker
+    takes up at once what it left when it was killed."""
+    slots: int = Field(default=1, ge=1, le=64)
+    """Tasks learned at the same time. More than one only helps if one does not fill the processor or GPU."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """Seconds without a heartbeat after which another worker may take a task over."""
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    """Seconds between two heartbeats; also how soon a cancel is noticed. Each is one small write."""
+    poll_s: float = Field(default=0.5, gt=0)
+    """Seconds between two looks for a task while there is none."""
+    stop_grace_s: float = Field(default=10.0, ge=0)
+    """Seconds a learn process gets to end after SIGTERM, before it is killed."""
+    task_time_limit_s: float | None = Field(default=None, gt=0)
+    """Longest an attempt may take; then the task fails as `time-limit`. None: no limit."""
+    progress_s: float = Field(default=0.5, ge=0)
+    """Least seconds between two progress reports of one phase."""
+    device: str = Field(default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$")
+    """Where tasks are learned; `auto` takes a GPU when there is one."""
+    torch_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch in a learn process. None leaves torch's own default, the number of cores."""
+    backbone_weights: Path | None = None
+    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub."""
+
+    def require_database_url(self) -> str:
+        """Return the database's URL.
+
+        Raises:
+            ValueError: If there is none: only the service starts the embedded database.
+        """
+        if self.database_url is None:
+            raise ValueError("A worker needs DATABASE_URL; filopodia serve starts one with it.")
+        return self.database_url.get_secret_value()
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment with these settings written into it, for a child process."""
+        # OpenMP threads that spin while they wait starve the service's, which share the processor.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        for name, value in self:
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if value is not None:
+                environment[ENVIRONMENT_NAMES.get(name, f"FILOPODIA_{name.upper()}")] = str(value)
+        return environment

@@ -1,0 +1,187 @@
+"""Supervises one attempt: spawns the learn process, keeps the lease, stops it, and settles what it leaves open.
+
+Never imports torch: it stays small and alive when learning runs out of memory. `SIGTERM` goes to the learn process's
+whole group, so loader processes end with it.
+"""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry import queue
+from registry.errors import DatabaseUnavailableError, FencedError
+from registry.queue import ClaimedTask
+from worker.settings import WorkerSettings
+from worker.transactions import insist
+
+log = structlog.get_logger()
+
+StopReason = Literal["cancel", "lost", "stop", "time-limit"]
+Settle = Callable[[Session], object]
+
+WAIT_S = 0.2
+"""Longest a stop request goes unnoticed."""
+SETTLE_PATIENCE_S = 3.0
+"""How long to go on settling while the database is away, once the worker is to stop."""
+
+
+def supervise(
+    claimed: ClaimedTask,
+    *,
+    session_factory: sessionmaker[Session],
+    settings: WorkerSettings,
+    stop: threading.Event,
+) -> None:
+    """Run one attempt at a claimed task until it has ended or is stopped. Takes as long as learning does.
+
+    A cancel, a lost lease, the time limit and `stop` end the learn process; with `stop` the task is given back and the
+    attempt does not count. Returns within `stop_grace_s` and a few seconds after `stop` is set.
+
+    Args:
+        claimed: What `registry.queue.claim_next` returned.
+        session_factory: Sessions on the registry.
+        settings: Of this worker; handed on to the learn process.
+        stop: Set when the worker is to stop.
+    """
+    logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
+    oom_kills = _oom_kills()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
+        stdin=subprocess.DEVNULL,
+        env=settings.environment(),
+        start_new_session=True,
+    )
+    logger.info("attempt_started", pid=process.pid)
+    reason = _watch(process, claimed, session_factory, settings, stop)
+    if reason is not None:
+        _stop_group(process, settings.stop_grace_s)
+    logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
+    was_oom = _oom_kills() > oom_kills
+    settle = _settlement(claimed, reason, process.returncode, was_oom, settings)
+    if settle is not None:
+        _settle(settle, session_factory, stop)
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    claimed: ClaimedTask,
+    session_factory: sessionmaker[Session],
+    settings: WorkerSettings,
+    stop: threading.Event,
+) -> StopReason | None:
+    """Wait for the learn process to end, or return why it has to be stopped."""
+    started = time.monotonic()
+    limit_s = settings.task_time_limit_s or math.inf
+    next_beat = started + settings.heartbeat_s
+    while not _has_ended(process, WAIT_S):
+        now = time.monotonic()
+        if stop.is_set():
+            return "stop"
+        if now - started > limit_s:
+            return "time-limit"
+        if now >= next_beat:
+            next_beat = now + settings.heartbeat_s
+            answer = _beat(claimed, session_factory, settings.lease_s)
+            if answer == "cancel":
+                return "cancel"
+            if answer == "lost":
+                # Usually it has just settled the row itself and is about to exit.
+                return None if _has_ended(process, settings.stop_grace_s) else "lost"
+    return None
+
+
+def _has_ended(process: subprocess.Popen[bytes], patience_s: float) -> bool:
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _beat(
+    claimed: ClaimedTask, session_factory: sessionmaker[Session], lease_s: float
+) -> queue.HeartbeatAnswer:
+    try:
+        with session_factory.begin() as session:
+            return queue.heartbeat(session, claimed.id, claimed.token, lease_s)
+    except DatabaseUnavailableError:
+        # Learning goes on: if another worker takes the task over meanwhile, the token keeps this attempt out.
+        log.warning("heartbeat_failed", task_id=claimed.id)
+        return "ok"
+
+
+def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End the learn process and all it has started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    if not _has_ended(process, grace_s):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _settlement(
+    claimed: ClaimedTask,
+    reason: StopReason | None,
+    exit_code: int,
+    was_oom: bool,
+    settings: WorkerSettings,
+) -> Settle | None:
+    """Return the write that settles the task's row, or None if it needs none."""
+    task_id, token = claimed.id, claimed.token
+    if reason == "cancel":
+        return lambda session: queue.finish_cancelled(session, task_id, token)
+    if reason == "stop":
+        return lambda session: queue.give_back(session, task_id, token)
+    if reason == "time-limit":
+        detail = f"Learning took longer than the {settings.task_time_limit_s:g} seconds allowed."
+        return lambda session: queue.fail_task(session, task_id, token, "time-limit", detail)
+    if reason == "lost" or exit_code == 0:
+        return None
+    if was_oom:
+        code, detail = "out-of-memory", "The learn process was stopped because memory ran out."
+    else:
+        code, detail = "worker-lost", f"The learn process ended unexpectedly ({_name(exit_code)})."
+    return lambda session: queue.requeue_task(session, task_id, token, code, detail)
+
+
+def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: threading.Event) -> None:
+    """Write once, however long the database is away; if the worker stops meanwhile, the lease runs out instead."""
+    deadline = math.inf
+
+    def may_go_on() -> bool:
+        nonlocal deadline
+        if stop.is_set():
+            deadline = min(deadline, time.monotonic() + SETTLE_PATIENCE_S)
+        return time.monotonic() < deadline
+
+    try:
+        insist(session_factory, settle, may_go_on=may_go_on)
+    except FencedError:
+        # The learn process has settled it, or another worker has it.
+        pass
+    except DatabaseUnavailableError:
+        log.warning("attempt_not_settled")
+
+
+def _name(exit_code: int) -> str:
+    return f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed a process of our control group for memory; 0 where it does not say."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
+        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text()
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))

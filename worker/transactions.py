@@ -1,0 +1,43 @@
+"""Transactions that outlast an outage of the database: what took an hour to learn must not be lost to a second."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.errors import DatabaseUnavailableError
+
+log = structlog.get_logger()
+
+ResultT = TypeVar("ResultT")
+
+RETRY_S = 1.0
+
+
+def insist(
+    session_factory: sessionmaker[Session],
+    action: Callable[[Session], ResultT],
+    *,
+    may_go_on: Callable[[], bool],
+) -> ResultT:
+    """Run `action` in a transaction, again while the database is away or a lock is taken.
+
+    Args:
+        session_factory: Sessions on the registry.
+        action: Guarded by the task's token, so that it does no harm if an earlier try was committed after all.
+        may_go_on: Asked after each failure.
+
+    Raises:
+        DatabaseUnavailableError: If the database is away and `may_go_on` says no.
+    """
+    while True:
+        try:
+            with session_factory.begin() as session:
+                return action(session)
+        except DatabaseUnavailableError:
+            if not may_go_on():
+                raise
+            log.warning("database_unavailable")
+        time.sleep(RETRY_S)
