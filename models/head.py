@@ -48,6 +48,41 @@ class GaussianHead:
         return -0.5 * self.squared_distances(features)
 
 
+def cross_validated_distances(
+    known: ClassStatistics, features: Tensor, targets: Tensor, *, shrinkage: float, folds: int = 5
+) -> tuple[Tensor, Tensor]:
+    """Measure images against statistics that never saw them, so that the head's optimism on its own data shows.
+
+    Each fold's images are scored by a head built from `known` and the other folds. An image whose class the others
+    lack is left out.
+
+    Args:
+        known: Statistics of everything but these images.
+        features: `(N, D)`.
+        targets: int64 `(N,)`.
+        shrinkage: As in `GaussianHead`.
+        folds: Number of parts; each class is dealt out over them in turn.
+
+    Returns:
+        Squared distances `(M, K)` and their targets `(M,)`, M <= N.
+    """
+    n_classes = max(len(known.counts), int(targets.max()) + 1)
+    fold = torch.empty_like(targets)
+    for k in targets.unique():
+        rows = (targets == k).nonzero().squeeze(1)
+        fold[rows] = torch.arange(len(rows)) % folds
+    distances, kept = [torch.empty(0, n_classes)], [targets[:0]]
+    for f in range(folds):
+        rest = known.copy()
+        rest.add(features[fold != f], targets[fold != f], n_classes)
+        mine = ((fold == f) & (rest.counts[targets] > 0)).nonzero().squeeze(1)
+        if len(mine):
+            head = GaussianHead(rest, shrinkage=shrinkage)
+            distances.append(head.squared_distances(features[mine]))
+            kept.append(targets[mine])
+    return torch.cat(distances), torch.cat(kept)
+
+
 class CosineHead(nn.Module):
     """Cosine to a learned vector a class, times a learned scale: the throw-away head sub-networks are trained with."""
 

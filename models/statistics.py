@@ -49,6 +49,10 @@ class ClassStatistics:
         freedom = max(1.0, float(self.counts.sum()) - float((self.counts > 0).sum()))
         return self.scatter / freedom
 
+    def copy(self) -> "ClassStatistics":
+        """Return independent statistics with the same values."""
+        return ClassStatistics(self.counts.clone(), self.means.clone(), self.scatter.clone())
+
     def add(self, features: Tensor, targets: Tensor, n_classes: int) -> None:
         """Add images, of new classes or of known ones. The result equals that of adding everything at once.
 

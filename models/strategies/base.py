@@ -164,7 +164,10 @@ class Strategy(ABC, Generic[ConfigT]):
             raise NotLearnedError("This learner has not learned any class yet: post a task first.")
 
     def calibration_set(self, task: Task) -> tuple[Tensor, Tensor]:
-        """Return images and targets to calibrate on: the held-out ones, or the training ones where none are."""
+        """Return images and targets to calibrate on: the held-out ones, or the training ones where none are.
+
+        Training images flatter: scores come out too sure, and known images too familiar.
+        """
         if task.held_out_images is None or len(task.held_out_images) == 0:
             return task.images, self.targets(task.labels)
         return task.held_out_images, self.targets(task.held_out_labels)

@@ -1,6 +1,6 @@
 import torch
 
-from models.head import CosineHead, GaussianHead, cosine_scores
+from models.head import CosineHead, GaussianHead, cosine_scores, cross_validated_distances
 from models.statistics import ClassStatistics
 
 
@@ -51,3 +51,31 @@ def test_the_cosine_head_is_a_scaled_cosine_with_gradients():
     assert torch.allclose(logits, 10 * cosine_scores(x, head.weight))
     assert head.weight.grad is not None
     assert head.scale.grad is not None
+
+
+def test_cross_validation_scores_an_image_by_the_others_only():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(9, 3, dtype=torch.float64, generator=generator)
+    y = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2])
+
+    distances, targets = cross_validated_distances(
+        ClassStatistics.empty(3), x, y, shrinkage=0.3, folds=4
+    )
+
+    # Class 2 has no other image to be known by; the first fold holds the first image of classes 0 and 1.
+    assert targets.tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    others = torch.tensor([1, 2, 3, 5, 6, 7])
+    rest = ClassStatistics.of(x[others], y[others], 3)
+    expected = GaussianHead(rest, shrinkage=0.3).squared_distances(x[[0, 4]])
+    assert torch.allclose(distances[:2], expected)
+
+
+def test_cross_validation_shows_the_heads_optimism():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 60, generator=generator)
+    y = torch.arange(40) % 2
+
+    fitted = GaussianHead(ClassStatistics.of(x, y, 2), shrinkage=0.1).squared_distances(x)
+    crossed, _ = cross_validated_distances(ClassStatistics.empty(60), x, y, shrinkage=0.1)
+
+    assert crossed.amin(dim=1).mean() > 2 * fitted.amin(dim=1).mean()

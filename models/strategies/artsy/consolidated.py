@@ -21,7 +21,7 @@ from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import GAUSSIAN_PRIOR, Calibration, fit_temperature
 from models.errors import CheckpointError
-from models.head import GaussianHead
+from models.head import GaussianHead, cross_validated_distances
 from models.progress import Progress, ProgressFn
 from models.statistics import ClassStatistics, Drift
 from models.strategies.artsy.config import ArtsyConfig
@@ -80,10 +80,10 @@ class ConsolidatedForm(Form):
         own = self.fresh_adapter(task) if before is None else before.clone()
         loss = self.train_subnetwork(own, task, targets, on_progress)
         on_progress(Progress("consolidating", 0.0))
-        drift = self._consolidate(before, own, task, targets)
+        features, drift = self._consolidate(before, own, task)
+        self._calibrate(features, targets, held_out)
         on_progress(Progress("consolidating", 0.5))
-        held_out_logits = self._calibrate(*held_out)
-        subnetwork = self._silence(own, task, targets, held_out, held_out_logits)
+        subnetwork = self._silence(own, task, targets, held_out)
         self.subnetworks.append(subnetwork)
         on_progress(Progress("consolidating", 1.0))
         return {
@@ -135,37 +135,46 @@ class ConsolidatedForm(Form):
         self._head = None
 
     def _consolidate(
-        self, before: Adapter | None, own: Adapter, task: Task, targets: Tensor
-    ) -> float:
-        """Move the functional adapter by its share of the new one, and let the statistics follow.
+        self, before: Adapter | None, own: Adapter, task: Task
+    ) -> tuple[Tensor, float]:
+        """Move the functional adapter by its share of the new one, and let the old classes' statistics follow.
 
         Returns:
-            Mean length of the features' move, relative to their length; 0 for the first task.
+            The task's features under the new functional adapter, `(N, D)`, and the mean length of their move
+            relative to their own; 0 for the first task.
         """
-        n_classes = int(targets.max()) + 1
         if before is None:
             self.functional = own.clone().freeze()
-            features = self.backbone.embed(task.images, self.functional)
-            moved = 0.0
-        else:
-            old_features = self.backbone.embed(task.images, before)
-            self.functional = before.clone()
-            self.functional.consolidate(own, weight=1 / (len(self.subnetworks) + 1))
-            self.functional.freeze()
-            features = self.backbone.embed(task.images, self.functional)
-            self.statistics.transport(Drift.fit(old_features, features))
-            lengths = (features - old_features).norm(dim=1) / old_features.norm(dim=1)
-            moved = float(lengths.mean())
-        self.statistics.add(features, targets, max(n_classes, len(self.statistics.counts)))
-        self._head = None
-        return moved
+            return self.backbone.embed(task.images, self.functional), 0.0
+        old_features = self.backbone.embed(task.images, before)
+        self.functional = before.clone()
+        self.functional.consolidate(own, weight=1 / (len(self.subnetworks) + 1))
+        self.functional.freeze()
+        features = self.backbone.embed(task.images, self.functional)
+        self.statistics.transport(Drift.fit(old_features, features))
+        lengths = (features - old_features).norm(dim=1) / old_features.norm(dim=1)
+        return features, float(lengths.mean())
 
-    def _calibrate(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Fit temperature and familiarity on held-out images; return their functional logits `(E, K)`."""
-        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        logits = -0.5 * distances
-        self.calibration.add(logits, targets, distances.amin(dim=1))
-        return logits
+    def _calibrate(
+        self, features: Tensor, targets: Tensor, held_out: tuple[Tensor, Tensor]
+    ) -> None:
+        """Add the task's statistics, and learn how sure to be from images that those statistics did not see.
+
+        That is the held-out images, and the training images by cross-validation: few held-out images alone would take a
+        head that was never wrong on them at its word.
+        """
+        shrinkage = self.config.shrinkage
+        crossed, crossed_targets = cross_validated_distances(
+            self.statistics, features.cpu(), targets, shrinkage=shrinkage
+        )
+        n_classes = max(len(self.statistics.counts), int(targets.max()) + 1)
+        self.statistics.add(features, targets, n_classes)
+        self._head = None
+        images, image_targets = held_out
+        fresh = self.head.squared_distances(self.backbone.embed(images, self.functional))
+        distances = torch.cat([fresh, crossed])
+        all_targets = torch.cat([image_targets, crossed_targets])
+        self.calibration.add(-0.5 * distances, all_targets, distances.amin(dim=1))
 
     def _silence(
         self,
@@ -173,21 +182,29 @@ class ConsolidatedForm(Form):
         task: Task,
         targets: Tensor,
         held_out: tuple[Tensor, Tensor],
-        held_out_logits: Tensor,
     ) -> SilentSubnetwork:
         """Put the task's sub-network behind its synapse, and let it fire only if it has earned its pass.
 
         It has, unless on held-out images of its own classes its opinion makes the answer less likely to be right.
         """
         classes, local_targets = targets.unique(return_inverse=True)
-        features = self.backbone.embed(task.images, own)
+        shrinkage = self.config.shrinkage
+        features = self.backbone.embed(task.images, own).cpu()
+        crossed, crossed_local = cross_validated_distances(
+            ClassStatistics.empty(features.shape[1]), features, local_targets, shrinkage=shrinkage
+        )
         statistics = ClassStatistics.of(features, local_targets, len(classes))
-        head = GaussianHead(statistics, shrinkage=self.config.shrinkage)
+        head = GaussianHead(statistics, shrinkage=shrinkage)
         images, image_targets = held_out
         local = torch.searchsorted(classes, image_targets)
         own_logits = head.logits(self.backbone.embed(images, own))
-        temperature = fit_temperature(own_logits, local, prior=GAUSSIAN_PRIOR)
-        alone = self.calibration.probabilities(held_out_logits)[:, classes]
+        temperature = fit_temperature(
+            torch.cat([own_logits, -0.5 * crossed]),
+            torch.cat([local, crossed_local]),
+            prior=GAUSSIAN_PRIOR,
+        )
+        functional_logits = self.head.logits(self.backbone.embed(images, self.functional))
+        alone = self.calibration.probabilities(functional_logits)[:, classes]
         alone = alone / alone.sum(dim=1, keepdim=True)
         opinion = F.log_softmax(own_logits / temperature, dim=-1)
         together = merge(alone, opinion, torch.arange(len(classes)))
