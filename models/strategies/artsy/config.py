@@ -32,7 +32,7 @@ class ArtsyConfig(StrategyConfig):
     shrinkage: float = 0.1
     """Share of the pooled covariance replaced by a sphere, `consolidated` only. 0.05 to 0.3 do alike."""
     threshold: float | None = None
-    """Current at which a synapse turns functional, in `[0, 1]`: 0.25 (a guess to keep most images at one pass) / 0.5 (the paper's)."""
+    """Current at which a synapse turns functional, in `[0, 1]`: 0.25 (chosen, untested) / 0.5 (the paper's)."""
     max_routed: int = 2
     """Silent sub-networks that may turn functional for one image, strongest first, `consolidated` only."""
     synapse_epochs: int = 2

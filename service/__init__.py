@@ -1,0 +1,1 @@
+"""The HTTP side: routes, schemas, inference engine, dashboard, client and command line."""

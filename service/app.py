@@ -1,0 +1,154 @@
+"""The app: collaborators, middleware, error handlers and routers put together. Connects to nothing until it starts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Event
+from typing import Any
+
+import torch
+from fastapi import FastAPI
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+
+from registry.blobs import BlobStore
+from service import exception_handlers
+from service.dashboard.routes import router as dashboard
+from service.decoding import Decoder
+from service.dependencies import Collaborators
+from service.history import PredictionWriter
+from service.inference import InferenceEngine
+from service.metrics import Metrics
+from service.middleware import Frontier
+from service.openapi import build_schema
+from service.private_files import session_secret
+from service.routes import (
+    accuracy,
+    catalog,
+    keys,
+    learners,
+    operations,
+    predictions,
+    reference,
+    samples,
+    tasks,
+    versions,
+)
+from service.security import KeyRing
+from service.settings import ServiceSettings
+from service.snapshots import SnapshotStore, VersionLoader, choose_device
+from service.watcher import Watcher
+
+DESCRIPTION = """\
+A service that keeps learning image classes: post labelled images of new classes as a task, ask for predictions, and
+read how well everything learned before is still known.
+
+Every request needs `Authorization: Bearer <key>`. Errors are problem details (RFC 9457) with a stable `code`. Creating
+requests take an `Idempotency-Key`. Of JSON keys that come twice, the last one counts.
+"""
+
+
+class App(FastAPI):
+    """FastAPI with our OpenAPI schema."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the schema, built once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = build_schema(self)
+        return self.openapi_schema
+
+
+def create_app(
+    settings: ServiceSettings, session_factory: sessionmaker[Session], blobs: BlobStore
+) -> FastAPI:
+    """Build the app. Its threads start and stop with its lifespan.
+
+    Args:
+        settings: Limits, device, intervals.
+        session_factory: Of a database that is migrated.
+        blobs: Where images and artifacts lie.
+    """
+    on = build_collaborators(settings, session_factory, blobs)
+    app = App(
+        title="Filopodia",
+        version=operations.VERSION,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.collaborators = on
+    exception_handlers.install(app)
+    for module in (
+        learners,
+        catalog,
+        tasks,
+        samples,
+        predictions,
+        accuracy,
+        versions,
+        keys,
+        reference,
+        operations,
+    ):
+        app.include_router(module.router)
+    app.include_router(dashboard)
+    app.add_middleware(Frontier, settings=settings, keys=on.keys, metrics=on.metrics)
+    return app
+
+
+def build_collaborators(
+    settings: ServiceSettings, session_factory: sessionmaker[Session], blobs: BlobStore
+) -> Collaborators:
+    """Build what the routes work with; starts nothing."""
+    metrics = Metrics()
+    keys = KeyRing(session_factory, session_secret(settings.data_dir))
+    store = SnapshotStore(older_versions=settings.older_versions, metrics=metrics)
+    device = choose_device(settings.device)
+    watcher = Watcher(
+        session_factory,
+        keys=keys,
+        store=store,
+        loader=VersionLoader(
+            blobs, device=device, weights=settings.backbone_weights, metrics=metrics
+        ),
+        metrics=metrics,
+        interval_s=settings.watch_s,
+    )
+    return Collaborators(
+        settings=settings,
+        session_factory=session_factory,
+        blobs=blobs,
+        metrics=metrics,
+        keys=keys,
+        decoder=Decoder(settings, metrics),
+        engine=InferenceEngine(settings, metrics),
+        store=store,
+        watcher=watcher,
+        writer=PredictionWriter(session_factory, metrics, backlog=settings.prediction_backlog),
+        device=str(device),
+        stopping=Event(),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    on: Collaborators = app.state.collaborators
+    if on.settings.torch_threads is not None:
+        torch.set_num_threads(on.settings.torch_threads)
+    on.engine.start()
+    on.watcher.start()
+    on.writer.start()
+    try:
+        yield
+    finally:
+        on.stopping.set()
+        await run_in_threadpool(_stop, on)
+
+
+def _stop(on: Collaborators) -> None:
+    on.watcher.stop()
+    on.engine.stop()
+    on.writer.stop()
+    on.decoder.close()

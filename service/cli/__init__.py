@@ -1,0 +1,1 @@
+"""The `filopodia` command: the service, and everything it does, from a terminal."""

@@ -1,0 +1,236 @@
+"""`filopodia demo`: a fresh service learns handwritten digits, two at a time, while you watch.
+
+It drives the service through its public HTTP interface only. `demo-compare` runs three strategies
+on the same stream.
+"""
+
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from service import replies
+from service.cli.demo_digits import Digit, DigitsMissingError, digit_tasks
+from service.cli.demo_process import ServiceProcess, ServiceStartError
+from service.cli.options import JsonOption
+from service.cli.output import (
+    headline,
+    make_console,
+    matrix_table,
+    percent,
+    print_json,
+    result_lines,
+)
+from service.cli.progress import follow
+from service.client import FilopodiaClient
+
+LEARNER = "digits"
+AVERAGE_TARGET = 0.92
+LAST_TARGET = 0.90
+SHOWN_PREDICTIONS = 5
+COMPARED = ("artsy", "simplecil", "finetune")
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data directory; a fresh temporary one unless set.")
+]
+
+
+class DemoFailedError(Exception):
+    """A task of the demo was not learned."""
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """A strategy's result on the whole stream."""
+
+    strategy: str
+    seconds: float
+    history: replies.AccuracyHistory
+
+
+def demo(data: DataOption = None) -> None:
+    """Learn real handwritten digits as five tasks of two, and predict unseen ones.
+
+    Stays up on a terminal, for a look at the dashboard, until Ctrl-C. Fails when the accuracy is
+    below its target.
+    """
+    console = make_console()
+    with _service(console, data) as service, _client(service) as client:
+        result = _learn_stream(client, console, strategy="artsy", name=LEARNER, chatty=True)
+        _show_predictions(client, console)
+        is_good = judge(console, result)
+        _show_dashboard(console, service)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            console.print("\nThe service stays up until you press Ctrl-C.", style="dim")
+            _wait_for_interrupt(service)
+        else:
+            console.print("\nNot on a terminal: the service is stopped now.", style="dim")
+    if not is_good:
+        raise typer.Exit(1)
+
+
+def demo_compare(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Run artsy, simplecil and finetune on the demo's stream and print them side by side."""
+    console = make_console(stderr=as_json)
+    with _service(console, data) as service, _client(service) as client:
+        results = [
+            _learn_stream(
+                client, console, strategy=strategy, name=f"digits-{strategy}", chatty=False
+            )
+            for strategy in COMPARED
+        ]
+    if as_json:
+        print_json([vars(result) for result in results])
+    else:
+        console.print(comparison(results))
+
+
+@contextmanager
+def _service(console: Console, data: Path | None) -> Iterator[ServiceProcess]:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # so that the service is stopped with us
+    with tempfile.TemporaryDirectory(prefix="filopodia-demo-") as temporary:
+        service = ServiceProcess(data or Path(temporary))
+        started = time.monotonic()
+        console.print(f"Starting the service in {service.data_dir} ...", style="dim")
+        try:
+            with service:
+                seconds = time.monotonic() - started
+                console.print(f"Service ready at {service.url} after {seconds:.1f} s")
+                yield service
+        except (ServiceStartError, DemoFailedError, DigitsMissingError) as error:
+            make_console(stderr=True).print(str(error), style="red")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.print("Stopped.", style="dim")
+            raise typer.Exit(1) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _client(service: ServiceProcess) -> FilopodiaClient:
+    address = service.address()
+    return FilopodiaClient(address.url, address.key)
+
+
+def _learn_stream(
+    client: FilopodiaClient, console: Console, *, strategy: str, name: str, chatty: bool
+) -> StreamResult:
+    tasks = digit_tasks()
+    client.create_learner(
+        name, strategy=strategy, backbone="bundled", metadata={"data": "scikit-learn load_digits"}
+    )
+    console.print()
+    console.print(f"Learner {name}: strategy {strategy}, frozen backbone bundled", style="bold")
+    started = time.monotonic()
+    for number, digits in enumerate(tasks, start=1):
+        labels = sorted({digit.label for digit in digits})
+        title = f"task {number}/{len(tasks)}  digits {' and '.join(labels)}"
+        posted = client.learn_images(name, [digit.as_image() for digit in digits])
+        task = follow(client, posted, console, title)
+        if task["status"] != "succeeded":
+            error = task["error"] or {"code": task["status"], "detail": ""}
+            raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
+        if chatty:
+            console.print(Padding(matrix_table(client.accuracy(name)), (0, 0, 0, 2), expand=False))
+            console.print()
+    history = client.accuracy(name)
+    console.print(headline(history))
+    return StreamResult(strategy, time.monotonic() - started, history)
+
+
+def _show_predictions(client: FilopodiaClient, console: Console) -> None:
+    held_out = [digit for digits in digit_tasks() for digit in digits if digit.is_held_out]
+    shown = random.Random(7).sample(held_out, SHOWN_PREDICTIONS)
+    answer = client.predict(
+        LEARNER,
+        [(f"{i}.png", digit.as_image().data) for i, digit in enumerate(shown)],
+        top_k=2,
+        min_version=client.learner(LEARNER)["live_version"],
+    )
+    console.print()
+    console.print(
+        f"{SHOWN_PREDICTIONS} of {len(held_out)} images it never learned from, drawn at random:",
+        style="bold",
+    )
+    for digit, result in zip(shown, answer["results"], strict=True):
+        console.print()
+        console.print(_beside(digit, result))
+
+
+def _beside(digit: Digit, result: replies.PredictionResult) -> Columns:
+    is_right = result["label"] == digit.label
+    verdict = Text.assemble(
+        ("✓ " if is_right else "✗ ", "bold green" if is_right else "bold red"),
+        f"shows {digit.label}, answered ",
+    )
+    lines = result_lines(result)
+    lines[0] = verdict + lines[0]
+    return Columns([Text("\n".join(digit.drawn()), no_wrap=True), Group(*lines)], padding=(0, 3))
+
+
+def judge(console: Console, result: StreamResult) -> bool:
+    """Say whether the result reaches the demo's targets, and return it."""
+    average = result.history["average"] or 0.0
+    last = result.history["last"] or 0.0
+    is_good = average >= AVERAGE_TARGET and last >= LAST_TARGET
+    console.print()
+    console.print(
+        f"{'Reached' if is_good else 'Missed'}: average {percent(average)} (target "
+        f"{percent(AVERAGE_TARGET)}), last {percent(last)} (target {percent(LAST_TARGET)}), five "
+        f"tasks in {result.seconds:.0f} s",
+        style="bold green" if is_good else "bold red",
+    )
+    return is_good
+
+
+def _show_dashboard(console: Console, service: ServiceProcess) -> None:
+    console.print()
+    console.print(f"Dashboard  {service.url}/admin")
+    console.print(f"Log in with the key in {service.data_dir / 'admin.key'}")
+    console.print(f"API docs   {service.url}/docs")
+
+
+def _wait_for_interrupt(service: ServiceProcess) -> None:
+    try:
+        service.wait()
+    except KeyboardInterrupt:
+        return
+
+
+def comparison(results: list[StreamResult]) -> Table:
+    """Return the results side by side."""
+    table = Table(
+        title="\nSame images, same order, same split",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("strategy")
+    for column in ("average", "last", "forgetting", "passes", "seconds"):
+        table.add_column(column, justify="right")
+    for result in results:
+        passes = result.history["passes"][-1]
+        table.add_row(
+            result.strategy,
+            *(percent(result.history[key]) for key in ("average", "last", "forgetting")),
+            "-" if passes is None else f"{passes:.2f}",
+            f"{result.seconds:.1f}",
+        )
+    return table

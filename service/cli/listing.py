@@ -1,0 +1,147 @@
+"""Commands that list what the service has: learners, tasks, versions, accuracy, strategies."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.output import (
+    headline,
+    make_console,
+    matrix_table,
+    percent,
+    print_json,
+    print_table,
+)
+
+
+def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
+    """List the learners."""
+    with connect(url, key) as client:
+        found = client.learners()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        (
+            "name",
+            "strategy",
+            "backbone",
+            "classes",
+            "tasks",
+            "live",
+            "last",
+            "average",
+            "forgetting",
+        ),
+        (
+            (
+                learner["name"],
+                learner["strategy"],
+                learner["backbone"],
+                learner["classes"],
+                learner["tasks"],
+                learner["live_version"],
+                *(percent(learner["accuracy"][k]) for k in ("last", "average", "forgetting")),
+            )
+            for learner in found
+        ),
+        empty="No learner yet: filopodia learn NAME FOLDER --create makes one.",
+    )
+
+
+def history(
+    name: LearnerArgument,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how well every task was known after every task."""
+    with connect(url, key) as client:
+        found = client.accuracy(name)
+    if as_json:
+        print_json(found)
+        return
+    console = make_console()
+    if not found["versions"]:
+        console.print("Nothing learned yet.", style="dim")
+        return
+    console.print(matrix_table(found))
+    console.print(headline(found))
+
+
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of one learner only.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks, newest first."""
+    with connect(url, key) as client:
+        found = client.tasks(name, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("id", "learner", "task", "status", "classes", "images", "version", "error"),
+        (
+            (
+                task["id"],
+                task["learner"],
+                task["index"],
+                task["status"],
+                len(task["classes"]),
+                sum((task["samples"]["train"], task["samples"]["eval"])),
+                task["version"],
+                task["error"]["code"] if task["error"] else "",
+            )
+            for task in found
+        ),
+        empty="No task yet.",
+    )
+
+
+def versions(
+    name: LearnerArgument,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List a learner's versions."""
+    with connect(url, key) as client:
+        found = client.versions(name)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("version", "task", "classes", "size", "created", ""),
+        (
+            (
+                version["number"],
+                version["task"],
+                len(version["classes"]),
+                f"{version['size_bytes'] / 1e6:.1f} MB",
+                version["created_at"][:19].replace("T", " "),
+                "live" if version["is_live"] else "",
+            )
+            for version in found
+        ),
+        empty="Nothing learned yet.",
+    )
+
+
+def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
+    """List the strategies a learner can be created with."""
+    with connect(url, key) as client:
+        found = client.strategies()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("strategy", "what it is for"),
+        ((strategy["name"], strategy["summary"]) for strategy in found),
+        empty="No strategy.",
+    )

@@ -1,0 +1,53 @@
+"""The `filopodia` command line: collects the commands, and turns problems into exit codes.
+
+Exit codes: 0 ok, 1 the service said no (or did not answer), 2 wrong use.
+"""
+
+import sys
+
+import typer
+
+from service.cli import demo, keys, learning, listing, predicting, serving
+from service.cli.output import make_console
+from service.folders import EmptyFolderError
+from service.transport import ClientError, ProblemError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Filopodia keeps learning image classes: post labelled images, ask what others show.",
+)
+app.command()(serving.serve)
+app.command()(learning.learn)
+app.command()(predicting.predict)
+app.command()(listing.history)
+app.command()(listing.learners)
+app.command()(listing.tasks)
+app.command()(listing.versions)
+app.add_typer(keys.app, name="keys")
+app.command()(listing.strategies)
+app.command()(demo.demo)
+app.command("demo-compare")(demo.demo_compare)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except ProblemError as problem:
+        console = make_console(stderr=True)
+        console.print(f"{problem.detail} ({problem.code})", style="red")
+        for error in problem.errors[:20]:
+            console.print(f"  {error.get('pointer', '')}: {error.get('detail', '')}")
+        sys.exit(1)
+    except ClientError as error:
+        make_console(stderr=True).print(str(error), style="red")
+        sys.exit(1)
+    except EmptyFolderError as error:
+        make_console(stderr=True).print(str(error), style="red")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Options that several commands share, and how a command finds the service and its key.
+
+The address is `--url`, else `FILOPODIA_URL`, else what a service on this machine wrote to
+`<data>/service.json`. The key is `--key`, else `FILOPODIA_KEY`, else the first admin key in
+`<data>/admin.key`, which is only ever sent to this machine.
+"""
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from registry.settings import RegistrySettings
+from service.client import FilopodiaClient
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", envvar="FILOPODIA_URL", help="Address of the service.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", envvar="FILOPODIA_KEY", help="API key.", show_envvar=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+LearnerArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the learner.")]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a service is and the key to talk to it with."""
+
+    url: str
+    key: str
+
+
+def connect(url: str | None, key: str | None) -> FilopodiaClient:
+    """Return a client of the service that the options, the environment or the data directory name.
+
+    Raises:
+        typer.BadParameter: If no key can be found.
+    """
+    address = find_address(url, key, RegistrySettings().data_dir)
+    return FilopodiaClient(address.url, address.key)
+
+
+def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
+    """Complete `url` and `key` from the data directory of a service on this machine.
+
+    Raises:
+        typer.BadParameter: If no key is given and none can be found, or it would leave this machine.
+    """
+    found_url = url or _url_in(data_dir / "service.json") or DEFAULT_URL
+    if key:
+        return Address(found_url, key)
+    if not is_loopback(found_url):
+        raise typer.BadParameter(
+            f"{found_url} is another machine: name its key with --key or FILOPODIA_KEY."
+        )
+    try:
+        return Address(found_url, (data_dir / "admin.key").read_text("utf-8").strip())
+    except OSError:
+        raise typer.BadParameter(
+            "No key: give one with --key or FILOPODIA_KEY, or name the data directory of a service "
+            f"on this machine with FILOPODIA_DATA_DIR ({data_dir} holds no admin.key)."
+        ) from None
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether `url` is on this machine.
+
+    Example:
+        >>> is_loopback("http://127.0.0.1:8000"), is_loopback("https://example.org")
+        (True, False)
+    """
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url_in(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text("utf-8"))["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

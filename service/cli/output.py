@@ -1,0 +1,168 @@
+"""What the commands print: JSON, tables, the accuracy matrix, predictions with their routes."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service import replies
+
+PLAIN_WIDTH = 120
+"""Columns when the output is no terminal: tables in logs should not wrap at 80."""
+BAR_WIDTH = 24
+ROOM = 1.5
+"""Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
+SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console for stdout, or stderr."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as indented JSON to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Print rows as a table; numbers to the right. Prints `empty` when there is no row."""
+    rows = [list(row) for row in rows]
+    console = make_console()
+    if not rows:
+        console.print(Text(empty, style="dim"))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        is_number = all(isinstance(row[i], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def percent(value: float | None) -> str:
+    """Format a share.
+
+    Example:
+        >>> percent(0.9731), percent(None)
+        ('97.3%', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def score_style(value: float) -> str:
+    """Return the colour of an accuracy."""
+    return next(style for bound, style in SCORE_STYLES if value >= bound)
+
+
+def matrix_table(history: replies.AccuracyHistory) -> Table:
+    """Return the accuracy matrix: one row a version, one column a task."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0, 0, 2))
+    table.add_column("")
+    for task in history["tasks"]:
+        table.add_column(f"task {task}", justify="right")
+    for version, row in zip(history["versions"], history["matrix"], strict=True):
+        cells = [
+            Text("·", style="dim")
+            if value is None
+            else Text(percent(value), style=score_style(value))
+            for value in row
+        ]
+        table.add_row(f"version {version}", *cells)
+    return table
+
+
+def headline(history: replies.AccuracyHistory) -> Text:
+    """Return the numbers that sum the matrix up, in one line."""
+    passes = history["passes"][-1] if history["passes"] else None
+    return Text.assemble(
+        ("last ", "dim"),
+        (percent(history["last"]), "bold"),
+        ("   average ", "dim"),
+        (percent(history["average"]), "bold"),
+        ("   forgetting ", "dim"),
+        (percent(history["forgetting"]), "bold"),
+        ("   passes an image ", "dim"),
+        ("-" if passes is None else f"{passes:.2f}", "bold"),
+    )
+
+
+def result_lines(result: replies.PredictionResult) -> list[Text]:
+    """Return the answer for one image as lines: label, best labels, route."""
+    if problem := result.get("problem"):
+        return [Text(str(problem.get("detail", "This image cannot be used.")), "red")]
+    known = "" if result["known"] else "  looks like nothing learned so far"
+    lines = [
+        Text.assemble(
+            (result["label"], "bold"),
+            f"  {percent(result['score'])}",
+            (f"  task {result['task']}, novelty {result['novelty']:.2f}", "dim"),
+            (known, "yellow"),
+        )
+    ]
+    lines += [
+        Text.assemble(
+            "  ",
+            (_bar(item["score"], 1.0), "cyan"),
+            f" {percent(item['score']):>6}  ",
+            item["label"],
+        )
+        for item in result["top"]
+    ]
+    return lines + route_lines(result)
+
+
+def route_lines(result: replies.PredictionResult) -> list[Text]:
+    """Return each synapse's current as a bar with its threshold marked, and what fired."""
+    route = result.get("route")
+    if route is None:
+        return []
+    passes = f"{route['passes']:g} pass" + ("" if route["passes"] == 1 else "es")
+    synapses = route.get("synapses") or []
+    if not synapses:
+        return [Text(f"  route: the shared network, {passes}", "dim")]
+    top = max(max(s["current"], ROOM * s["threshold"]) for s in synapses) or 1.0
+    lines = [Text(f"  route: {passes}; currents against thresholds", "dim")]
+    for synapse in synapses:
+        fired = synapse["state"] == "functional"
+        sign = "≥" if synapse["current"] >= synapse["threshold"] else "<"
+        lines.append(
+            Text.assemble(
+                f"  task {synapse['task']:<3} ",
+                (threshold_bar(synapse, top), "green" if fired else "dim"),
+                f" {synapse['current']:.2f} {sign} {synapse['threshold']:.2f}  ",
+                (synapse["state"], "bold green" if fired else "dim"),
+            )
+        )
+    return lines
+
+
+def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WIDTH) -> str:
+    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies.
+
+    Example:
+        >>> threshold_bar({"task": 1, "current": 0.5, "threshold": 0.75, "state": "silent"}, 1.0, 8)
+        '━━━━  ┃ '
+    """
+    cells = list("━" * round(width * synapse["current"] / top))[:width]
+    cells += " " * (width - len(cells))
+    cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
+    return "".join(cells)
+
+
+def _bar(value: float, top: float, width: int = BAR_WIDTH) -> str:
+    return ("█" * round(width * value / top)).ljust(width)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

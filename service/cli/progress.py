@@ -1,0 +1,126 @@
+"""A task's progress on a terminal as a live bar, elsewhere as one line a phase."""
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from service import replies
+from service.client import FilopodiaClient
+
+
+class ProgressView(Protocol):
+    """Shows a task while it is learned."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, task: replies.Task) -> None:
+        """Take in how far the task is."""
+
+
+class LiveBar:
+    """A bar that moves, for terminals."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            TextColumn("[cyan]{task.fields[phase]:<13}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task(title, total=1.0, phase="queued", note="")
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+
+    def show(self, task: replies.Task) -> None:
+        """Move the bar."""
+        done = task["status"] in {"succeeded", "held"}
+        self._progress.update(
+            self._bar,
+            completed=1.0 if done else task["progress"]["fraction"],
+            phase=task["status"] if done else phase_of(task),
+            note="" if done else note_of(task),
+        )
+
+
+class PhaseLines:
+    """One line when the phase changes, for logs."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._phase = ""
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return
+
+    def show(self, task: replies.Task) -> None:
+        """Print the phase if it is a new one."""
+        ended = task["status"] not in {"queued", "running", "cancelling"}
+        phase = task["status"] if ended else phase_of(task)
+        if phase != self._phase:
+            self._phase = phase
+            seconds = time.monotonic() - self._started
+            self._console.print(f"{self._title}  {seconds:5.1f} s  {phase}")
+
+
+def follow(
+    client: FilopodiaClient, task: replies.Task, console: Console, title: str
+) -> replies.Task:
+    """Show a task until it has ended, and return it as it ended."""
+    view: ProgressView = (
+        LiveBar(console, title) if console.is_terminal else PhaseLines(console, title)
+    )
+    with view:
+        return client.follow_task(task["id"], view.show)
+
+
+def phase_of(task: replies.Task) -> str:
+    """Return the phase, or the status where it says more."""
+    if task["status"] == "running":
+        return task["progress"]["phase"]
+    if task["status"] == "queued" and (task["position"] or 0) > 1:
+        return f"queued (#{task['position']})"
+    return task["status"]
+
+
+def note_of(task: replies.Task) -> str:
+    """Return epoch and time left, as far as they are known."""
+    progress = task["progress"]
+    notes = []
+    if progress.get("epoch") and progress.get("epochs"):
+        notes.append(f"epoch {progress['epoch']}/{progress['epochs']}")
+    if progress.get("eta_seconds") is not None:
+        notes.append(f"{progress['eta_seconds']:.0f} s left")
+    return ", ".join(notes)

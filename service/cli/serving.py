@@ -1,0 +1,31 @@
+"""`filopodia serve`: the service in this process."""
+
+import importlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 127.0.0.1 unless set.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 8000 unless set.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data directory; filopodia-data unless set.")
+    ] = None,
+) -> None:
+    """Run the service: database, worker and HTTP in one command. Stops on Ctrl-C or SIGTERM.
+
+    Every other setting is an environment variable, listed in .env.example.
+    """
+    given = {"FILOPODIA_HOST": host, "FILOPODIA_PORT": port, "FILOPODIA_DATA_DIR": data}
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    # Threads of torch that spin while they wait starve the learn process's, which share the processor. Read at load.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Loaded by name, and only here: it brings torch, seconds that no other command should wait.
+    importlib.import_module("service.main").main()

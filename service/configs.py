@@ -1,0 +1,87 @@
+"""Hyperparameters at the HTTP border: from JSON to a strategy's typed configuration and back."""
+
+import difflib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from models.errors import ConfigError
+from models.strategies.base import Strategy
+from models.strategies.catalog import find_strategy
+from service.problems import FieldError, Problem
+from service.schemas.base import MAX_INT
+from service.strict_json import safe_token
+from service.validation import field_errors
+
+
+def require_strategy(name: str) -> type[Strategy[Any]]:
+    """Return a strategy of the catalog.
+
+    Raises:
+        Problem: `unknown-strategy`.
+    """
+    try:
+        return find_strategy(name)
+    except ConfigError as error:
+        raise Problem("unknown-strategy", str(error)) from error
+
+
+def complete_config(strategy_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Validate hyperparameters and fill in the defaults.
+
+    Raises:
+        Problem: `unknown-strategy` or `invalid-config`, with the nearest known name of a mistyped one.
+    """
+    strategy = require_strategy(strategy_name)
+    _check_sizes(config)
+    adapter: TypeAdapter[Any] = TypeAdapter(strategy.config_type)
+    try:
+        # JSON mode: a list fills a tuple, but "0.1" does not pass as a number.
+        value = adapter.validate_json(json.dumps(config), strict=True)
+    except ValidationError as error:
+        raise _invalid(error, strategy) from error
+    except (ValueError, OverflowError) as error:
+        raise Problem("invalid-config") from error
+    return dict(json.loads(json.dumps(asdict(value))))
+
+
+def config_schema(strategy: type[Strategy[Any]]) -> dict[str, Any]:
+    """Return the JSON Schema of a strategy's configuration."""
+    return TypeAdapter(strategy.config_type).json_schema()
+
+
+def config_defaults(strategy: type[Strategy[Any]]) -> dict[str, Any]:
+    """Return the configuration a learner gets that asks for nothing."""
+    return dict(json.loads(json.dumps(asdict(strategy.config_type()))))
+
+
+def _check_sizes(config: dict[str, Any]) -> None:
+    """Refuse integers that fit no database column and no tensor dimension."""
+    for key, value in config.items():
+        if isinstance(value, int) and abs(value) > MAX_INT:
+            error = FieldError(f"/config/{safe_token(key)}", "The number is too large.")
+            raise Problem("invalid-config", errors=(error,))
+
+
+def _invalid(error: ValidationError, strategy: type[Strategy[Any]]) -> Problem:
+    known = list(config_defaults(strategy))
+    errors = []
+    for finding, entry in zip(
+        error.errors(), field_errors(error.errors(), "/config"), strict=False
+    ):
+        detail = entry.detail
+        if finding["type"] == "value_error":
+            detail = str(finding["ctx"]["error"])  # a ConfigError: our own sentence
+        elif finding["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            detail = f"The strategy {strategy.name} has no such hyperparameter.{_nearest(finding, known)}"
+        errors.append(FieldError(entry.pointer, detail))
+    first = errors[0].detail if errors else None
+    return Problem("invalid-config", first, errors=tuple(errors))
+
+
+def _nearest(finding: Any, known: list[str]) -> str:
+    sent = safe_token(finding["loc"][-1])
+    close = difflib.get_close_matches(sent, known, n=1, cutoff=0.5)
+    return f" Did you mean `{close[0]}`?" if close else f" Known are {', '.join(known)}."

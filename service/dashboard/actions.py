@@ -1,0 +1,105 @@
+"""What the dashboard's forms do: log in and out, cancel and retry tasks.
+
+Requests with a cookie come from our own pages only: `service.security` checks that before they get here.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse
+
+from registry import tasks
+from registry.errors import ConflictError
+from registry.tables import TaskRow
+from service.dashboard.pages import PageRoute, page
+from service.dependencies import Collaborators, CollaboratorsDep, requires
+from service.problems import Problem
+from service.schemas.base import PublicId
+from service.security import COOKIE, SESSION_S, is_same_site
+
+router = APIRouter(route_class=PageRoute)
+
+
+@router.get("/login")
+def show_login(
+    next_page: Annotated[str, Query(alias="next", max_length=600)] = "/admin",
+) -> Response:
+    """Show the login form."""
+    return page("login.html", None, next=own_page(next_page), problem=None)
+
+
+@router.post("/login")
+async def log_in(
+    request: Request,
+    on: CollaboratorsDep,
+    key: Annotated[str, Form(max_length=200)] = "",
+    next_page: Annotated[str, Form(alias="next", max_length=600)] = "/admin",
+) -> Response:
+    """Exchange a key for a session cookie."""
+    if not is_same_site(request.headers):
+        raise Problem("csrf")
+    principal = await run_in_threadpool(on.keys.find, key.strip())
+    target = own_page(next_page)
+    if principal is None:
+        problem = "This is not a valid key of this service."
+        return page("login.html", None, status=401, next=target, problem=problem)
+    response = RedirectResponse(target, status_code=303)
+    response.set_cookie(
+        COOKIE,
+        on.keys.session_cookie(principal),
+        max_age=SESSION_S,
+        path="/",
+        secure=on.settings.https_only_cookie,
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+@router.post("/logout")
+def log_out() -> Response:
+    """Forget the session."""
+    response = RedirectResponse("/admin/login", status_code=303)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return response
+
+
+@router.post("/tasks/{task_id}/cancel", dependencies=[requires("trainer")])
+def cancel_task(task_id: PublicId, request: Request, on: CollaboratorsDep) -> Response:
+    """Ask for a task to be stopped, and go back to the page it was asked on."""
+    return _change_task(request, on, task_id, tasks.request_cancel)
+
+
+@router.post("/tasks/{task_id}/retry", dependencies=[requires("trainer")])
+def retry_task(task_id: PublicId, request: Request, on: CollaboratorsDep) -> Response:
+    """Queue a failed or cancelled task again, and go back to the page it was asked on."""
+    return _change_task(request, on, task_id, tasks.retry_task)
+
+
+def own_page(address: str) -> str:
+    """Return `address` if it is a page of the dashboard, else the first one: never another site.
+
+    Example:
+        >>> own_page("/admin/tasks"), own_page("//evil.example/admin"), own_page("/admin/../v1")
+        ('/admin/tasks', '/admin', '/admin')
+    """
+    parts = urlsplit(address)
+    is_ours = parts.path == "/admin" or parts.path.startswith("/admin/")
+    is_plain = not parts.scheme and not parts.netloc and ".." not in address and "\\" not in address
+    return address if is_ours and is_plain and address.isprintable() else "/admin"
+
+
+def _change_task(
+    request: Request, on: Collaborators, task_id: str, change: Callable[[Session, str], TaskRow]
+) -> Response:
+    target = own_page(urlsplit(request.headers.get("referer", "")).path or "/admin/tasks")
+    try:
+        with on.session_factory.begin() as session:
+            change(session, task_id)
+    except ConflictError as conflict:
+        target += f"?problem={conflict.code}"
+    return RedirectResponse(target, status_code=303)

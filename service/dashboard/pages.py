@@ -1,0 +1,57 @@
+"""How a page is answered, and how a problem on the way to it is shown."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.responses import HTMLResponse
+
+from registry.errors import RegistryError
+from service.dashboard.errors import page_for
+from service.dashboard.rendering import PAGE_HEADERS, render
+from service.problems import PROBLEMS, Problem
+from service.security import Principal
+
+
+def page(
+    template: str, viewer: Principal | None, *, section: str = "", status: int = 200, **values: Any
+) -> HTMLResponse:
+    """Render a page for whoever looks at it; `notice` is a sentence about what just went wrong."""
+    values = {"notice": None} | values
+    body = render(template, viewer=viewer, section=section, **values)
+    return HTMLResponse(body, status, headers=PAGE_HEADERS)
+
+
+def sentence(code: str | None) -> str | None:
+    """Return what to say about a problem's code; nothing about what is none."""
+    return PROBLEMS[code].help if code in PROBLEMS else None
+
+
+class PageRoute(APIRoute):
+    """A route whose problems are pages, where a browser asks."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the endpoint."""
+        handle = super().get_route_handler()
+
+        async def handle_with_pages(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (Problem, RegistryError, RequestValidationError) as error:
+                answer = page_for(as_problem(error), request.scope)
+                if answer is None:
+                    raise
+                return answer
+
+        return handle_with_pages
+
+
+def as_problem(error: Exception) -> Problem:
+    """Return the problem that an error on the way to a page is."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RegistryError) and error.code in PROBLEMS:
+        return Problem(error.code, str(error))
+    return Problem("not-found" if isinstance(error, RequestValidationError) else "internal")

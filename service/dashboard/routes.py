@@ -1,0 +1,114 @@
+"""The dashboard's pages. Their forms are in `actions` and `trying`."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import JSONResponse
+
+from registry import samples
+from service.dashboard import actions, plots, trying, views
+from service.dashboard.assets import load_asset
+from service.dashboard.pages import PageRoute, page, sentence
+from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep
+from service.problems import Problem
+from service.schemas.base import LearnerName, PublicId
+
+YEAR_S = 31_536_000
+
+ProblemCode = Annotated[str | None, Query(max_length=50)]
+"""What went wrong with the form that led here."""
+
+router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=False)
+router.include_router(actions.router)
+router.include_router(trying.router)
+
+
+@router.get("")
+def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = None) -> Response:
+    """Show all learners."""
+    with on.session_factory() as session:
+        cards, next_cursor = views.learner_cards(session, cursor)
+        known = views.known_tasks(session)
+    shown: dict[str, Any] = {"cards": cards, "next_cursor": next_cursor, "known": known}
+    return page("learners.html", viewer, section="learners", **shown)
+
+
+@router.get("/learners/{name}")
+def show_learner(
+    name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep, problem: ProblemCode = None
+) -> Response:
+    """Show one learner: accuracy history, tasks, classes, versions."""
+    with on.session_factory() as session:
+        found = views.learner_page(session, name)
+    history = found.history
+    has_accuracy = history.last is not None
+    return page(
+        "learner.html",
+        viewer,
+        section="learners",
+        notice=sentence(problem),
+        card=found.card,
+        known={task.id: task.status for task in found.card.active},
+        history=history,
+        has_accuracy=has_accuracy,
+        lines=plots.accuracy_lines(history) if has_accuracy else None,
+        matrix=plots.accuracy_matrix(history) if has_accuracy else None,
+        tasks=found.tasks,
+        class_groups=found.class_groups,
+        versions=found.versions,
+    )
+
+
+@router.get("/tasks")
+def show_tasks(
+    on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = None, problem: ProblemCode = None
+) -> Response:
+    """Show all tasks, newest first."""
+    with on.session_factory() as session:
+        found, next_cursor = views.task_list(session, cursor)
+        known = views.known_tasks(session)
+    shown: dict[str, Any] = {"tasks": found, "next_cursor": next_cursor, "known": known}
+    return page("tasks.html", viewer, section="tasks", notice=sentence(problem), **shown)
+
+
+@router.get("/tasks.json")
+def follow_tasks(
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    learner: Annotated[LearnerName | None, Query()] = None,
+) -> Response:
+    """Return the tasks that wait or run, for the pages that follow them."""
+    with on.session_factory() as session:
+        found = views.active_tasks(session, learner)
+    shown = ("id", "status", "phase", "fraction", "note")
+    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in found]})
+
+
+@router.get("/samples/{sample_id}/image")
+def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+    """Return a stored image."""
+    with on.session_factory() as session:
+        sha256 = samples.get_sample(session, sample_id).blob_sha256
+    headers = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
+    return Response(on.blobs.get(sha256), media_type="image/png", headers=headers)
+
+
+@router.get("/static/{name}")
+def send_asset(name: str, request: Request) -> Response:
+    """Return a style sheet, script or picture."""
+    try:
+        asset = load_asset(name)
+    except KeyError:
+        raise Problem("not-found") from None
+    headers = {"Cache-Control": f"public, max-age={YEAR_S}, immutable", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(asset.body, media_type=asset.media_type, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.compressed, media_type=asset.media_type, headers=headers)
+
+
+@router.get("/{path:path}")
+def show_nothing(path: str) -> Response:
+    """Say that there is no such page."""
+    raise Problem("not-found", "There is no such page.")

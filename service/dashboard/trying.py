@@ -1,0 +1,134 @@
+"""Trying a prediction in the browser: an uploaded image or a held-out one, its answer and its route.
+
+Nothing is stored: what a person tries here is no request of a client.
+"""
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from math import isfinite
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+
+from registry import samples
+from registry.errors import RegistryError
+from service.answers import image_answer
+from service.dashboard import views
+from service.dashboard.pages import PageRoute, as_problem, page
+from service.dashboard.rendering import width
+from service.dashboard.shown import SampleView
+from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
+from service.prediction_requests import EncodedFile, decode_all
+from service.problems import Problem
+from service.schemas.base import LearnerName, PublicId
+from service.serving import choose_snapshot
+
+TOP_LABELS = 5
+PREVIEW_SIDE = 224
+ROOM = 1.5
+"""Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
+
+router = APIRouter(route_class=PageRoute)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The image that is tried: its bytes, and its label if it is a held-out one."""
+
+    data: bytes
+    truth: str | None = None
+
+
+@router.get("/learners/{name}/try")
+def show_form(name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+    """Show the form to try a prediction with."""
+    with on.session_factory() as session:
+        found = views.held_out_samples(session, name)
+    return page(
+        "try.html", viewer, section="learners", name=name, samples=found, answer=None, chosen=None
+    )
+
+
+@router.post("/learners/{name}/try", dependencies=[requires("predictor")])
+async def try_image(
+    name: LearnerName,
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    image: Annotated[UploadFile | None, File()] = None,
+    sample: Annotated[PublicId | None, Form()] = None,
+) -> Response:
+    """Predict an uploaded image, or a held-out one named by `sample`, and show the answer."""
+    answer, notice, status = None, None, 200
+    try:
+        tried = await _read(on, image, sample)
+        answer = await _predict(on, name, tried)
+    except (Problem, RegistryError) as error:
+        problem = as_problem(error)
+        answer, notice, status = None, problem.detail, problem.status_code
+    found = await run_in_threadpool(_samples, on, name)
+    shown = {"name": name, "samples": found, "chosen": sample, "answer": answer, "notice": notice}
+    return page("try.html", viewer, section="learners", status=status, **shown)
+
+
+async def _read(on: Collaborators, image: UploadFile | None, sample: str | None) -> Tried:
+    if image is not None:
+        return Tried(await image.read(on.settings.max_image_bytes + 1))
+    if sample is None:
+        raise Problem("missing-image", "Choose an image first.")
+    return await run_in_threadpool(_read_sample, on, sample)
+
+
+def _read_sample(on: Collaborators, sample_id: str) -> Tried:
+    with on.session_factory() as session:
+        row = samples.get_sample(session, sample_id)
+    return Tried(on.blobs.get(row.blob_sha256), row.label)
+
+
+def _samples(on: Collaborators, name: str) -> list[SampleView]:
+    with on.session_factory() as session:
+        return views.held_out_samples(session, name)
+
+
+async def _predict(on: Collaborators, name: str, tried: Tried) -> dict[str, Any]:
+    snapshot = await choose_snapshot(on, name, version=None, min_version=None)
+    decoded = await decode_all(on.decoder, snapshot.backbone, [EncodedFile(None, tried.data)])
+    futures = on.engine.submit(snapshot, decoded.stack())
+    scores = await asyncio.wrap_future(futures[0])
+    answer = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    preview, is_tiny = await run_in_threadpool(_preview, on, tried.data)
+    return answer | {
+        "version": snapshot.version,
+        "truth": tried.truth,
+        "image": preview,
+        "is_tiny": is_tiny,
+        "passes": answer["route"]["passes"],
+        "synapses": synapse_bars(answer["route"]["synapses"]),
+    }
+
+
+def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each synapse with the length of its bar and the place of its threshold.
+
+    All share one scale, so that currents can be compared. Empty for a strategy without synapses.
+    """
+    known = [item for item in synapses if isfinite(item["threshold"])]
+    top = max((max(item["current"], ROOM * item["threshold"]) for item in known), default=0.0)
+    return [
+        item | {"width": width(item["current"] / top), "mark": width(item["threshold"] / top)}
+        for item in known
+        if top > 0
+    ]
+
+
+def _preview(on: Collaborators, data: bytes) -> tuple[str, bool]:
+    """Return the image as the service sees it, as a data address, and whether it is very small."""
+    picture = Image.fromarray(on.decoder.decode(data).pixels)
+    is_tiny = max(picture.size) <= views.TINY_SIDE
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    png = BytesIO()
+    picture.save(png, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}", is_tiny

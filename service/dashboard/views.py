@@ -1,0 +1,204 @@
+"""What the pages show, read from the registry. Read-only; nothing here knows HTML."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from registry import accuracy, learners, tasks, versions
+from registry.paging import Page
+from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from service.dashboard.plots import seen_accuracy
+from service.dashboard.shown import (
+    ACTIVE,
+    LearnerCard,
+    LearnerPage,
+    SampleView,
+    TaskView,
+    VersionView,
+)
+
+LEARNERS_SHOWN = 24
+TASKS_SHOWN = 50
+SAMPLES_SHOWN = 24
+SPARK_WIDTH, SPARK_HEIGHT = 100.0, 36.0
+SPARK_ROOM = 0.1
+TINY_SIDE = 48
+"""Images up to this side are shown with hard pixels, not blurred."""
+
+
+def learner_cards(session: Session, cursor: str | None) -> tuple[list[LearnerCard], str | None]:
+    """Return a page of learners, and the cursor of the next one."""
+    page = learners.list_learners(session, limit=LEARNERS_SHOWN, cursor=cursor)
+    return [_card(session, learner) for learner in page.items], page.next_cursor
+
+
+def learner_page(session: Session, name: str) -> LearnerPage:
+    """Return everything on a learner's page.
+
+    Raises:
+        LearnerNotFoundError: If there is none of this name.
+    """
+    learner = learners.get_learner(session, name)
+    classes = learners.class_table(session, learner)
+    found = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
+    newest = versions.list_versions(session, learner.id, limit=TASKS_SHOWN)
+    return LearnerPage(
+        card=_card(session, learner),
+        history=accuracy.history(session, learner.id),
+        tasks=_task_views(session, found.items),
+        class_groups=[
+            (index, list(group))
+            for index, group in groupby(
+                sorted(classes, key=lambda item: item.task_index), key=lambda item: item.task_index
+            )
+        ],
+        versions=[_version_view(version) for version in newest.items],
+    )
+
+
+def task_list(session: Session, cursor: str | None) -> tuple[list[TaskView], str | None]:
+    """Return a page of all tasks, newest first, and the cursor of the next one."""
+    page: Page[TaskRow] = tasks.list_tasks(session, limit=TASKS_SHOWN, cursor=cursor)
+    return _task_views(session, page.items), page.next_cursor
+
+
+def active_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
+    """Return the tasks that wait or run, oldest first; of one learner, or of all.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+    """
+    page = tasks.list_tasks(session, learner_name=learner_name, statuses=ACTIVE, limit=TASKS_SHOWN)
+    return _task_views(session, page.items[::-1])
+
+
+def known_tasks(session: Session) -> dict[str, str]:
+    """Return id and status of the tasks that wait or run: a page that follows them compares."""
+    return {task.id: task.status for task in active_tasks(session, None)}
+
+
+def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
+    """Return some held-out images of what the learner knows, evenly over its classes.
+
+    Raises:
+        LearnerNotFoundError: If there is none of this name.
+    """
+    learner = learners.get_learner(session, learner_name)
+    rank = (
+        func.row_number()
+        .over(partition_by=SampleRow.label, order_by=(TaskRow.index, SampleRow.position))
+        .label("rank")
+    )
+    query = (
+        select(SampleRow.id, SampleRow.label, SampleRow.width, SampleRow.height, rank)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(
+            TaskRow.learner_id == learner.id,
+            TaskRow.status == "succeeded",
+            SampleRow.split == "eval",
+        )
+        .order_by(rank, TaskRow.index, SampleRow.label)
+        .limit(SAMPLES_SHOWN)
+    )
+    rows = session.execute(query).all()
+    n_classes = len({row.label for row in rows})
+    each = max(1, len(rows) // n_classes) if rows else 0
+    found = [
+        SampleView(row.id, row.label, max(row.width, row.height) <= TINY_SIDE)
+        for row in rows
+        if row.rank <= each
+    ]
+    return sorted(found, key=lambda sample: sample.label)
+
+
+def _card(session: Session, learner: LearnerRow) -> LearnerCard:
+    history = accuracy.history(session, learner.id)
+    live = learners.live_version(session, learner.id)
+    served = versions.get_version(session, learner.id, live) if live else None
+    return LearnerCard(
+        name=learner.name,
+        strategy=learner.strategy,
+        backbone=learner.backbone,
+        created_at=learner.created_at,
+        live_version=live,
+        n_classes=len(served.classes) if served else 0,
+        n_tasks=len(history.tasks),
+        last=history.last,
+        average=history.average,
+        forgetting=history.forgetting,
+        passes=history.passes[-1] if history.passes else None,
+        spark=_spark(seen_accuracy(history)),
+        active=active_tasks(session, learner.name),
+    )
+
+
+def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
+    ids = {row.learner_id for row in rows}
+    names = {
+        row.id: row.name
+        for row in session.execute(
+            select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(ids))
+        )
+    }
+    return [_task_view(session, row, names[row.learner_id]) for row in rows]
+
+
+def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
+    position = tasks.position(session, row)
+    phase = str(row.progress.get("phase", row.status))
+    if row.status in ("queued", "cancelling"):
+        phase = "waiting" if row.status == "queued" else "cancelling"
+    took = row.finished_at - row.started_at if row.finished_at and row.started_at else None
+    return TaskView(
+        id=row.id,
+        learner=learner,
+        index=row.index,
+        name=row.name,
+        status=row.status,
+        classes=row.classes,
+        n_train=row.n_train,
+        n_eval=row.n_eval,
+        version=row.version,
+        error=row.error,
+        phase=phase,
+        fraction=float(row.progress.get("fraction", 0.0)),
+        note=f"number {position} in the queue" if position else _note(row.progress),
+        seconds=None if took is None else took.total_seconds(),
+        ended_at=row.finished_at,
+    )
+
+
+def _note(progress: dict[str, Any]) -> str:
+    notes = []
+    if progress.get("epoch") and progress.get("epochs"):
+        notes.append(f"epoch {progress['epoch']} of {progress['epochs']}")
+    if progress.get("eta_seconds") is not None:
+        notes.append(f"{progress['eta_seconds']:.0f} s left")
+    return ", ".join(notes)
+
+
+def _version_view(row: VersionRow) -> VersionView:
+    return VersionView(
+        number=row.number,
+        task_index=row.task_index,
+        n_classes=len(row.classes),
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+    )
+
+
+def _spark(values: Sequence[float | None]) -> str:
+    """Return polyline points for a small chart from a little below the lowest value up to 1."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return ""
+    floor = max(0.0, min(known) - SPARK_ROOM)
+    scale = (SPARK_HEIGHT - 4) / max(1 - floor, SPARK_ROOM)
+    step = SPARK_WIDTH / (len(known) - 1)
+    return " ".join(
+        f"{i * step:.1f},{SPARK_HEIGHT - 2 - (value - floor) * scale:.1f}"
+        for i, value in enumerate(known)
+    )

@@ -1,0 +1,60 @@
+"""A task's events as server-sent events, read from the database and so resumable from any of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from time import monotonic
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+
+from registry import events, tasks
+from registry.errors import RegistryError
+from service.dependencies import Collaborators
+from service.schemas.tasks import EventRead
+from service.task_views import ENDED
+
+POLL_S = 0.3
+PING_S = 15.0
+"""Seconds of silence after which a comment keeps proxies from closing the stream."""
+PAGE = 500
+MAX_STREAM_S = 3600.0
+"""A stream is closed after this; the client comes back with `Last-Event-ID` by itself."""
+
+
+def read_events(
+    sessions: sessionmaker[Session], task_id: str, after: int, limit: int
+) -> tuple[list[EventRead], bool]:
+    """Return the events after a sequence number, and whether the task has ended.
+
+    Raises:
+        TaskNotFoundError: If there is no such task.
+    """
+    with sessions() as session:
+        has_ended = tasks.get_task(session, task_id).status in ENDED
+        rows = events.list_events(session, task_id, after_seq=after, limit=limit)
+        return [EventRead.model_validate(row) for row in rows], has_ended
+
+
+async def stream_events(on: Collaborators, task_id: str, after: int) -> AsyncIterator[bytes]:
+    """Yield events until the task has ended and all of them are out."""
+    started = last_sign = monotonic()
+    while monotonic() - started < MAX_STREAM_S and not on.stopping.is_set():
+        try:
+            page, has_ended = await run_in_threadpool(
+                read_events, on.session_factory, task_id, after, PAGE
+            )
+        except RegistryError:
+            return  # the client reconnects, and is told then what is wrong
+        for event in page:
+            after = event.seq
+            last_sign = monotonic()
+            data = json.dumps({**event.data, "at": event.created_at.isoformat()})
+            yield format_sse_event(data_str=data, event=event.type, id=str(event.seq))
+        if has_ended and len(page) < PAGE:
+            return
+        if monotonic() - last_sign > PING_S:
+            last_sign = monotonic()
+            yield KEEPALIVE_COMMENT
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,187 @@
+"""`filopodia serve`: database, worker and HTTP in one process tree."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry import idempotency, keys
+from registry.blobs import open_blob_store
+from registry.database import make_engine, make_session_factory, migrate
+from registry.embedded import EmbeddedPostgres
+from registry.errors import DatabaseUnavailableError, EmbeddedDatabaseError
+from service.app import create_app
+from service.http_protocol import deadline_protocol
+from service.logs import configure_logging
+from service.private_files import write_private
+from service.settings import ServiceSettings
+from service.worker_process import WorkerProcess
+
+log = structlog.get_logger(__name__)
+
+ADMIN_KEY_FILE = "admin.key"
+SERVICE_FILE = "service.json"
+STATEMENT_TIMEOUT_S = 5.0
+
+
+def main() -> None:
+    """Read the settings and serve until SIGTERM or Ctrl-C."""
+    configure_logging()
+    try:
+        serve(ServiceSettings())
+    except ValidationError as error:
+        for wrong in error.errors(include_input=False, include_url=False):
+            setting = ".".join(str(part) for part in wrong["loc"])
+            log.error("not_started", reason=f"The setting {setting} is wrong: {wrong['msg']}.")
+        sys.exit(1)
+    except (EmbeddedDatabaseError, DatabaseUnavailableError, OSError) as error:
+        log.error("not_started", reason=str(error))
+        sys.exit(1)
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Run the service in this process until it is asked to stop.
+
+    Starts PostgreSQL in the data directory unless `DATABASE_URL` names one, brings the schema up to date, makes the
+    first admin key, starts the worker, and answers HTTP. Everything is stopped in the opposite order.
+
+    Raises:
+        DataDirBusyError: If another service uses the data directory.
+        DatabaseUnavailableError: If the database does not answer.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # The address first: a port in use must not cost a database start.
+        listener = stack.enter_context(_listen(settings))
+        url, is_embedded = _database(settings, stack)
+        # What a service that was killed left behind would send clients to a port that is not ours.
+        (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
+        migrate(url)
+        engine = make_engine(
+            url, application_name="filopodia-service", statement_timeout_s=STATEMENT_TIMEOUT_S
+        )
+        stack.callback(engine.dispose)
+        session_factory = make_session_factory(engine)
+        if is_embedded:
+            with session_factory.begin() as session:
+                idempotency.abandon_unfinished(session)
+        ensure_admin_key(session_factory, settings.data_dir)
+        if settings.embedded_worker:
+            worker = WorkerProcess(settings, url)
+            worker.start()
+            stack.callback(worker.stop)
+        app = create_app(settings, session_factory, open_blob_store(settings.blob_location))
+        with _announced(settings, listener) as announce:
+            server = _Server(_config(app, settings), on_started=announce)
+            asyncio.run(server.serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server that says when it answers, and ends long polls and streams when it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app: Any = self.config.app
+        app.state.collaborators.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=deadline_protocol(settings),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        limit_concurrency=settings.max_connections,
+        backlog=512,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=settings.graceful_stop_s,
+    )
+
+
+def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, bool]:
+    """Return the database's URL, and whether it is our own."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value(), False
+    return stack.enter_context(EmbeddedPostgres(settings.data_dir)).url, True
+
+
+@contextmanager
+def _listen(settings: ServiceSettings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it. Without, an answer's body waits 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise OSError(
+                f"Nothing can listen on {settings.host}:{settings.port} ({error.strerror}): "
+                "stop what uses it, or set FILOPODIA_PORT."
+            ) from error
+        yield listener
+
+
+@contextmanager
+def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[Callable[[], None]]:
+    """Tell the command line on this machine where we are, as long as we are."""
+    file = settings.data_dir / SERVICE_FILE
+    port = listener.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    url = f"http://{host}:{port}"
+
+    def announce() -> None:
+        write_private(file, json.dumps({"url": url, "pid": os.getpid()}))
+        log.info("serving", url=url, dashboard=f"{url}/admin", key_file=ADMIN_KEY_FILE)
+
+    try:
+        yield announce
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def ensure_admin_key(session_factory: sessionmaker[Session], data_dir: Path) -> None:
+    """Make the first admin key and write it where only its owner can read it. A no-op if there is an admin key."""
+    with session_factory.begin() as session:
+        if any(key.role == "admin" for key in keys.active_keys(session).values()):
+            return
+        _, plaintext = keys.create_key(session, "first admin key", "admin")
+        # Before the commit: a key nobody can read would lock everybody out.
+        write_private(data_dir / ADMIN_KEY_FILE, plaintext + "\n")
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    """End by an exception, so that everything started is stopped. uvicorn raises its signals again after serving."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

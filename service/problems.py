@@ -1,0 +1,175 @@
+"""Problem details (RFC 9457): the exception to raise, and the answer it becomes.
+
+Clients branch on a problem's `code`. Inner errors carry a code of the table below and one sentence; they
+know no HTTP.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """One kind of problem: what `/problems/<code>` says about it."""
+
+    status: int
+    title: str
+    help: str
+    retryable: bool = False
+
+
+def _table() -> dict[str, ProblemType]:
+    p = ProblemType
+    return {
+        # The request itself
+        "validation": p(422, "Invalid request", "A field is missing, unknown or out of range: see `errors`."),
+        "malformed-json": p(400, "Malformed JSON", "The body is no JSON by RFC 8259, or holds NaN or broken Unicode."),
+        "malformed-multipart": p(400, "Malformed multipart", "The multipart body is cut off or breaks RFC 7578."),
+        "too-many-parts": p(413, "Too many parts", "The request has more files or fields than `/v1/info` allows."),
+        "part-too-large": p(413, "Part too large", "A form field that is not a file is too long."),
+        "body-too-large": p(413, "Body too large", "The body is larger than `/v1/info` allows for this path."),
+        "headers-too-large": p(431, "Headers too large", "Send at most 64 headers and 16 KiB of them."),
+        "uri-too-long": p(414, "URI too long", "The path and query may have 8 KiB."),
+        "bad-host": p(400, "Bad Host header", "The Host header is malformed or not one this service answers to."),
+        "digest-mismatch": p(400, "Digest mismatch", "The body is not the one `Content-Digest` was made of.", True),
+        "client-closed": p(400, "Connection closed", "The connection ended before the body was complete.", True),
+        "unsupported-media-type": p(415, "Unsupported media type", "The API reference names the content types."),
+        "unsupported-content-encoding": p(415, "Unsupported content encoding", "Send the body as it is, uncompressed."),
+        "not-found": p(404, "Not found", "There is nothing at this address."),
+        "method-not-allowed": p(405, "Method not allowed", "`Allow` names the methods of this address."),
+        "not-acceptable": p(406, "Not acceptable", "This address cannot answer in the media type asked for."),
+        "precondition-failed": p(412, "Precondition failed", "`If-Match` names an older state: read it again."),
+        "invalid-cursor": p(422, "Invalid cursor", "Use `next_cursor` of the page before, unchanged."),
+        # Keys
+        "unauthorized": p(401, "Key needed", "Send `Authorization: Bearer <key>` with a valid key."),
+        "forbidden": p(403, "Not allowed", "The key's role is too low for this."),
+        "csrf": p(403, "Cross-site request", "A browser session accepts changes only from its own pages."),
+        "key-not-found": p(404, "No such key", "There is no valid key of that id."),
+        "last-admin-key": p(409, "Last admin key", "Create another admin key before revoking the last one."),
+        # Idempotency
+        "idempotency-key-invalid": p(400, "Invalid Idempotency-Key", "Use 1 to 255 visible ASCII characters."),
+        "idempotency-key-reused": p(422, "Idempotency-Key reused", "It came with another body before: use a new one."),
+        "idempotency-in-progress": p(409, "Still in progress", "The first request with this key still runs.", True),
+        # Learners and versions
+        "learner-not-found": p(404, "No such learner", "There is no learner of that name."),
+        "learner-exists": p(409, "Learner exists", "Choose another name, or delete the learner first."),
+        "learner-busy": p(409, "Learner busy", "A task of this learner is running: cancel it or wait.", True),
+        "unknown-strategy": p(422, "Unknown strategy", "`GET /v1/strategies` lists what there is."),
+        "unknown-backbone": p(422, "Unknown backbone", "`GET /v1/backbones` lists what there is."),
+        "invalid-config": p(422, "Invalid configuration", "A hyperparameter is unknown or out of range."),
+        "version-not-found": p(404, "No such version", "The learner has no version of that number."),
+        "version-not-served": p(409, "Version not served yet", "It was not published in time.", True),
+        "version-damaged": p(503, "Version damaged", "A file of the version is missing or damaged: restore a backup."),
+        "nothing-learned": p(409, "Nothing learned", "The learner has no version yet: post a task and wait for it."),
+        # Tasks
+        "task-not-found": p(404, "No such task", "There is no task of that id."),
+        "task-ended": p(409, "Task has ended", "Only a task that is queued or running can be cancelled."),
+        "task-not-retryable": p(409, "Task not retryable", "Only a failed or cancelled task can be retried."),
+        "task-not-held": p(409, "Task not held", "Only a held task waits to be published."),
+        "stale-head": p(409, "Stale head version", "The learner has moved on: read its head version again."),
+        "label-known": p(409, "Label known", "Use mode `extend` to add images to a class already known."),
+        "label-confusable": p(409, "Label confusable", "The label differs from another only in case or width."),
+        "label-conflict": p(409, "Contradicting labels", "The same image came under two labels."),
+        "label-invalid": p(422, "Invalid label", "A label has 1 to 128 characters, none of them control or invisible."),
+        "label-too-long": p(422, "Label too long", "A label has at most 128 characters."),
+        "missing-image": p(422, "No image", "The request holds no usable image."),
+        "too-few-images": p(422, "Too few images", "A class has fewer images than `min_images` in `/v1/info`."),
+        "images-rejected": p(422, "Unusable images", "See `errors`; `on_bad_image=skip` learns from the others."),
+        "sample-not-found": p(404, "No such image", "There is no stored image of that id."),
+        "too-many-images": p(413, "Too many images", "The request has more images than `/v1/info` allows."),
+        "archive-rejected": p(422, "Archive rejected", "It is damaged, or holds links, odd paths or too much data."),
+        # Images
+        "image-empty": p(422, "Empty image", "The file has no bytes."),
+        "image-format-unsupported": p(415, "Unsupported image format", "Send JPEG, PNG, WebP, BMP or GIF."),
+        "image-undecodable": p(422, "Undecodable image", "The file starts like an image but cannot be read."),
+        "image-truncated": p(422, "Truncated image", "The file ends before the image does."),
+        "image-corrupt": p(422, "Corrupt image", "The image data are damaged."),
+        "image-too-large": p(413, "Image too large", "The file has more bytes than `/v1/info` allows an image."),
+        "image-too-many-pixels": p(413, "Too many pixels", "The image has more pixels than `/v1/info` allows."),
+        "image-bad-dimensions": p(422, "Bad dimensions", "Sides may have 12,000 pixels and a ratio of 50 to 1."),
+        "image-too-small": p(422, "Image too small", "Each side needs at least 8 pixels."),
+        "image-blank": p(422, "Blank image", "Every pixel is fully transparent."),
+        # Predictions
+        "prediction-not-found": p(404, "No such prediction", "It was never stored, or its learner is gone."),
+        # The service
+        "overloaded": p(503, "Overloaded", "More work is waiting than can be done in time.", True),
+        "storage-unavailable": p(503, "Storage unavailable", "The database does not answer. Predictions go on.", True),
+        "blob-missing": p(404, "Stored file missing", "A stored file is gone: run a check, restore a backup."),
+        "blob-damaged": p(503, "Stored file damaged", "A stored file does not match its checksum: restore a backup."),
+        "insufficient-storage": p(507, "Disk full", "The data disk is below its free-space floor.", True),
+        "internal": p(500, "Internal error", "This is our fault; the log has the `request_id`."),
+    }  # fmt: skip
+
+
+PROBLEMS = _table()
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One entry of `errors`: where, and what is wrong there."""
+
+    pointer: str
+    detail: str
+    code: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it appears in the answer."""
+        code = {} if self.code is None else {"code": self.code}
+        return {"pointer": self.pointer, "detail": self.detail, **code, **self.extra}
+
+
+class Problem(HTTPException):
+    """Raise to answer with a problem of the table.
+
+    An HTTPException, so that FastAPI passes it through unchanged while it reads a body.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | None = None,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        kind = PROBLEMS[code]
+        super().__init__(kind.status, detail or kind.help, headers)
+        self.code = code
+        self.errors = errors
+
+
+def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:
+    """Return the members of the problem details object."""
+    kind = PROBLEMS[problem.code]
+    body: dict[str, Any] = {
+        "type": f"/problems/{problem.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": f"urn:filopodia:request:{request_id}",
+        "code": problem.code,
+        "request_id": request_id,
+        "retryable": kind.retryable,
+    }
+    if problem.errors:
+        body["errors"] = [error.as_json() for error in problem.errors]
+    return body
+
+
+def problem_response(problem: Problem, request_id: str) -> JSONResponse:
+    """Return the answer for a problem, with `Retry-After` where trying again makes sense."""
+    headers = dict(problem.headers or {})
+    if PROBLEMS[problem.code].retryable:
+        headers.setdefault("Retry-After", "1")
+    return JSONResponse(
+        problem_body(problem, request_id),
+        status_code=problem.status_code,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )

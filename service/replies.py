@@ -1,0 +1,182 @@
+"""What the service replies with, as typed dictionaries: the JSON of the public API, key by key.
+
+The client hands the JSON on as it came, so a key that a newer service adds is kept.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Accuracy(TypedDict):
+    """Headline numbers of a learner, each in [0, 1]; None where they are not defined yet."""
+
+    last: float | None
+    average: float | None
+    forgetting: float | None
+
+
+class Learner(TypedDict):
+    """A named continual learner."""
+
+    name: str
+    strategy: str
+    backbone: str
+    config: dict[str, Any]
+    metadata: NotRequired[dict[str, Any]]
+    created_at: str
+    classes: int
+    tasks: int
+    head_version: int
+    live_version: int
+    accuracy: Accuracy
+
+
+class Strategy(TypedDict):
+    """A way to learn that a learner can be created with."""
+
+    name: str
+    summary: str
+
+
+class TaskProgress(TypedDict):
+    """How far the learning of a task is."""
+
+    phase: str
+    fraction: float
+    epoch: int | None
+    epochs: int | None
+    eta_seconds: float | None
+
+
+class TaskSamples(TypedDict):
+    """How many images a task has."""
+
+    train: int
+    eval: int
+
+
+class Rejected(TypedDict):
+    """An image left out of a task."""
+
+    index: int
+    filename: str | None
+    problem: str
+
+
+class TaskError(TypedDict):
+    """Why a task failed."""
+
+    code: str
+    detail: str
+
+
+class Task(TypedDict):
+    """One increment of labelled classes."""
+
+    id: str
+    learner: str
+    index: int
+    name: str | None
+    status: str
+    position: int | None
+    classes: list[str]
+    samples: TaskSamples
+    rejected: list[Rejected]
+    progress: TaskProgress
+    attempt: int
+    version: int | None
+    error: TaskError | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class RankedLabel(TypedDict):
+    """A label among the best ones of an image."""
+
+    label: str
+    score: float
+    task: int
+
+
+class SynapseState(TypedDict):
+    """One task's synapse for one image: `functional` or `silent`."""
+
+    task: int
+    current: float
+    threshold: float
+    state: str
+
+
+class Route(TypedDict):
+    """Which sub-networks took part in an answer."""
+
+    functional: list[int]
+    silent: list[int]
+    passes: float
+    synapses: NotRequired[list[SynapseState] | None]
+
+
+class PredictionResult(TypedDict):
+    """The answer for one image; of one that could not be used, `problem` says why."""
+
+    index: int
+    filename: str | None
+    label: str
+    score: float
+    task: int
+    novelty: float
+    known: bool
+    top: list[RankedLabel]
+    route: NotRequired[Route | None]
+    problem: NotRequired[dict[str, Any] | None]
+
+
+class Prediction(TypedDict):
+    """The answer to one prediction request."""
+
+    id: str
+    learner: str
+    version: int
+    results: list[PredictionResult]
+    timing_ms: dict[str, float]
+
+
+class AccuracyHistory(TypedDict):
+    """How well every task was known after every task; row i of `matrix` is version i."""
+
+    learner: str
+    tasks: list[int]
+    versions: list[int]
+    matrix: list[list[float | None]]
+    n: list[list[int | None]]
+    last: float | None
+    average: float | None
+    forgetting: float | None
+    backward_transfer: float | None
+    plasticity: list[float | None]
+    stability: list[float | None]
+    routing: list[float | None]
+    passes: list[float | None]
+
+
+class Version(TypedDict):
+    """An immutable snapshot of a learner."""
+
+    number: int
+    parent: int | None
+    task: int
+    classes: list[str]
+    size_bytes: int
+    is_live: bool
+    created_at: str
+
+
+class Key(TypedDict):
+    """An API key. `key`, the whole secret, comes once: when it is created."""
+
+    id: str
+    name: str
+    role: str
+    created_at: str
+    revoked_at: NotRequired[str | None]
+    key: NotRequired[str]

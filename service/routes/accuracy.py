@@ -1,0 +1,70 @@
+"""The accuracy history: how well every task is still known after every task."""
+
+import csv
+from io import StringIO
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from registry import accuracy, learners
+from registry.accuracy import AccuracyHistory
+from service.dependencies import CollaboratorsDep, requires
+from service.schemas.base import LearnerName
+from service.schemas.operations import AccuracyRead
+from service.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1", tags=["Accuracy"], route_class=StrictRoute, dependencies=[requires("reader")]
+)
+
+
+@router.get(
+    "/learners/{name}/accuracy",
+    response_model=AccuracyRead,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def get_accuracy(
+    name: LearnerName,
+    on: CollaboratorsDep,
+    format: Annotated[Literal["json", "csv"], Query()] = "json",
+) -> AccuracyRead | Response:
+    """Read the accuracy matrix of a learner and what follows from it.
+
+    Row v, column t of `matrix`: accuracy on held-out images of task t with version v, over all classes known then.
+    `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`: one line a
+    cell.
+    """
+    with on.session_factory() as session:
+        row = learners.get_learner(session, name)
+        history = accuracy.history(session, row.id)
+    if format == "csv":
+        disposition = {"Content-Disposition": f'attachment; filename="{name}-accuracy.csv"'}
+        return Response(_csv(history), media_type="text/csv", headers=disposition)
+    return AccuracyRead(
+        learner=name,
+        tasks=history.tasks,
+        versions=history.versions,
+        matrix=history.matrix,
+        n=[list(counts) for counts in history.n],
+        last=history.last,
+        average=history.average,
+        forgetting=history.forgetting,
+        backward_transfer=history.backward_transfer,
+        plasticity=history.plasticity,
+        stability=history.stability,
+        routing=history.routing,
+        passes=history.passes,
+    )
+
+
+def _csv(history: AccuracyHistory) -> str:
+    out = StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["version", "task", "accuracy", "n"])
+    for version, accuracies, counts in zip(
+        history.versions, history.matrix, history.n, strict=True
+    ):
+        for task, value, n in zip(history.tasks, accuracies, counts, strict=True):
+            if value is not None:
+                writer.writerow([version, task, value, n])
+    return out.getvalue()

@@ -1,0 +1,40 @@
+"""What a learner can be created with: strategies and backbones."""
+
+from fastapi import APIRouter
+
+from models.backbone import available_backbones
+from models.strategies.catalog import CATALOG
+from service.configs import config_defaults, config_schema
+from service.dependencies import CollaboratorsDep, requires
+from service.schemas.base import Page
+from service.schemas.learners import BackboneRead, StrategyRead
+from service.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1", tags=["Learners"], route_class=StrictRoute, dependencies=[requires("reader")]
+)
+
+
+@router.get("/strategies", response_model=Page[StrategyRead])
+def list_strategies() -> Page[StrategyRead]:
+    """List the ways to learn, with default hyperparameters and their JSON Schema."""
+    strategies = [
+        StrategyRead(
+            name=strategy.name,
+            summary=strategy.summary,
+            defaults=config_defaults(strategy),
+            config_schema=config_schema(strategy),
+        )
+        for strategy in CATALOG
+    ]
+    return Page[StrategyRead](items=strategies)
+
+
+@router.get("/backbones", response_model=Page[BackboneRead])
+def list_backbones(on: CollaboratorsDep) -> Page[BackboneRead]:
+    """List backbones: the bundled one, recommended ones from timm, and those the operator has weights for.
+
+    Any other timm ViT with a pre-trained tag works too; its weights are downloaded at the first use.
+    """
+    found = available_backbones(on.settings.backbone_weights)
+    return Page[BackboneRead](items=[BackboneRead.model_validate(info) for info in found])

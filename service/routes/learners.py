@@ -1,0 +1,238 @@
+"""Learners: create, read, describe, delete; their classes and the alias that is served."""
+
+import json
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response, status
+from sqlalchemy.orm import Session
+
+from models.backbone import is_known_backbone
+from registry import accuracy, learners, versions
+from registry.errors import VersionNotFoundError
+from registry.tables import LearnerRow
+from service.configs import complete_config
+from service.dependencies import BodyDep, CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.idempotency import Once, body_digest
+from service.problems import Problem
+from service.schemas.base import LearnerName, Page
+from service.schemas.learners import (
+    AliasRead,
+    AliasWrite,
+    ClassRead,
+    LearnerAccuracy,
+    LearnerCreate,
+    LearnerRead,
+    LearnerUpdate,
+)
+from service.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1/learners",
+    tags=["Learners"],
+    route_class=StrictRoute,
+    dependencies=[requires("reader")],
+)
+
+IfMatch = Annotated[str | None, Header(max_length=200)]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=LearnerRead,
+    dependencies=[requires("trainer")],
+)
+def create_learner(
+    body: LearnerCreate, raw: BodyDep, request: Request, on: CollaboratorsDep
+) -> Response:
+    """Create a learner that knows nothing yet; post tasks to teach it.
+
+    Strategy, backbone and configuration stay as they are for the learner's life; a task may override hyperparameters.
+
+    - **409** `learner-exists`: the name is taken
+    - **422** `unknown-strategy`, `unknown-backbone`, `invalid-config`
+    """
+    config = complete_config(body.strategy, body.config)
+    if not is_known_backbone(body.backbone, weights=on.settings.backbone_weights):
+        raise Problem("unknown-backbone")
+    with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
+        if once.replay is not None:
+            return once.replay
+        with on.session_factory.begin() as session:
+            row = learners.create_learner(
+                session,
+                body.name,
+                strategy=body.strategy,
+                backbone=body.backbone,
+                config=config,
+                metadata=body.metadata,
+            )
+            read = read_learner(session, row).model_dump(mode="json")
+            headers = {"Location": f"/v1/learners/{body.name}"}
+            return once.answer(session, status.HTTP_201_CREATED, read, headers)
+
+
+@router.get("", response_model=Page[LearnerRead])
+def list_learners(
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[LearnerRead]:
+    """List learners by name."""
+    with on.session_factory() as session:
+        page = learners.list_learners(session, limit=limit, cursor=cursor)
+        items = [read_learner(session, row) for row in page.items]
+    link_next(request, response, page.next_cursor)
+    return Page[LearnerRead](items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/{name}", response_model=LearnerRead)
+def get_learner(name: LearnerName, response: Response, on: CollaboratorsDep) -> LearnerRead:
+    """Read a learner. The `ETag` stands for its metadata; send it as `If-Match` to change them."""
+    with on.session_factory() as session:
+        row = learners.get_learner(session, name)
+        response.headers["ETag"] = _metadata_etag(row)
+        return read_learner(session, row)
+
+
+@router.patch("/{name}", response_model=LearnerRead, dependencies=[requires("trainer")])
+def update_learner(
+    name: LearnerName,
+    body: LearnerUpdate,
+    response: Response,
+    on: CollaboratorsDep,
+    if_match: IfMatch = None,
+) -> LearnerRead:
+    """Replace the learner's metadata.
+
+    - **412** `precondition-failed`: `If-Match` names older metadata
+    """
+    with on.session_factory.begin() as session:
+        before = learners.get_learner(session, name, lock=True)
+        if if_match not in (None, "*", _metadata_etag(before)):
+            raise Problem("precondition-failed")
+        row = learners.update_metadata(session, name, body.metadata)
+        response.headers["ETag"] = _metadata_etag(row)
+        return read_learner(session, row)
+
+
+@router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[requires("admin")])
+def delete_learner(name: LearnerName, on: CollaboratorsDep) -> None:
+    """Delete a learner with its tasks, versions and predictions. Stored files are collected later.
+
+    - **409** `learner-busy`: a task is running; cancel it first
+    """
+    with on.session_factory.begin() as session:
+        learners.delete_learner(session, name)
+    on.watcher.wake()
+
+
+@router.get("/{name}/classes", response_model=Page[ClassRead])
+def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
+    """List the classes of the live version in the order they were learned.
+
+    Accuracies are those of the class's task: when it was learned, and with the latest version.
+    """
+    with on.session_factory() as session:
+        row = learners.get_learner(session, name)
+        table = learners.class_table(session, row)
+        history = accuracy.history(session, row.id)
+    column = {task: j for j, task in enumerate(history.tasks)}
+    classes = [
+        ClassRead(
+            label=entry.label,
+            task=entry.task_index,
+            samples={"train": entry.n_train, "eval": entry.n_eval},
+            accuracy_learned=_cell(history.matrix, column.get(entry.task_index), None),
+            accuracy_now=_cell(history.matrix, column.get(entry.task_index), -1),
+        )
+        for entry in table
+    ]
+    return Page[ClassRead](items=classes)
+
+
+@router.get("/{name}/aliases/live", response_model=AliasRead)
+def get_live_alias(name: LearnerName, response: Response, on: CollaboratorsDep) -> AliasRead:
+    """Read which version is served; the `ETag` goes into `If-Match` to move it.
+
+    - **409** `nothing-learned`: there is no version yet
+    """
+    with on.session_factory() as session:
+        version = learners.live_version(session, learners.get_learner(session, name).id)
+    if version == 0:
+        raise Problem("nothing-learned")
+    response.headers["ETag"] = f'"{version}"'
+    return AliasRead(name=learners.LIVE, version=version)
+
+
+@router.put("/{name}/aliases/live", response_model=AliasRead, dependencies=[requires("trainer")])
+def move_live_alias(
+    name: LearnerName,
+    body: AliasWrite,
+    response: Response,
+    on: CollaboratorsDep,
+    if_match: IfMatch = None,
+) -> AliasRead:
+    """Serve another version: roll back or forward. Effective within seconds, without a gap; nothing is deleted.
+
+    - **404** `version-not-found`
+    - **412** `precondition-failed`: another version is served than `If-Match` names
+    """
+    expected = _version_of(if_match)
+    with on.session_factory.begin() as session:
+        row = learners.get_learner(session, name)
+        alias = learners.set_alias(session, row.id, body.version, expected=expected)
+        version = alias.version
+    on.watcher.wake()
+    response.headers["ETag"] = f'"{version}"'
+    return AliasRead(name=learners.LIVE, version=version)
+
+
+def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
+    """Gather what a learner reads like: a handful of small queries."""
+    live = learners.live_version(session, row.id)
+    history = accuracy.history(session, row.id)
+    return LearnerRead(
+        name=row.name,
+        strategy=row.strategy,
+        backbone=row.backbone,
+        config=row.config,
+        metadata=row.metadata_,
+        created_at=row.created_at,
+        classes=_class_count(session, row, live),
+        tasks=len(history.tasks),
+        head_version=row.head_version,
+        live_version=live,
+        accuracy=LearnerAccuracy(
+            last=history.last, average=history.average, forgetting=history.forgetting
+        ),
+    )
+
+
+def _class_count(session: Session, row: LearnerRow, live: int) -> int:
+    try:
+        return len(versions.get_version(session, row.id, live).classes) if live else 0
+    except VersionNotFoundError:
+        return 0
+
+
+def _cell(matrix: list[list[float | None]], column: int | None, row: int | None) -> float | None:
+    """Return a cell of a task's column: of the given row, or of the one that learned it."""
+    return None if column is None else matrix[column if row is None else row][column]
+
+
+def _metadata_etag(row: LearnerRow) -> str:
+    content = json.dumps(row.metadata_, sort_keys=True)
+    return f'"{sha256(content.encode()).hexdigest()[:24]}"'
+
+
+def _version_of(if_match: str | None) -> int | None:
+    if if_match in (None, "*"):
+        return None
+    number = str(if_match).strip().removeprefix("W/").strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise Problem("precondition-failed")
+    return int(number)

@@ -1,0 +1,82 @@
+"""The state of the service: liveness, readiness, metrics, limits, and the pages of problems."""
+
+from importlib.metadata import version
+
+import torch
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.dependencies import CollaboratorsDep, requires
+from service.images import FORMATS
+from service.pages import problem_page
+from service.problems import PROBLEMS, Problem
+from service.schemas.operations import Info, Limits, LoadedVersion, Readiness
+from service.strict_json import StrictRoute
+
+VERSION = version("filopodia")
+
+router = APIRouter(tags=["Operating"], route_class=StrictRoute)
+
+
+@router.get("/livez", response_model=dict[str, str])
+async def livez() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> Readiness:
+    """Say whether predictions are answered. A database that is down is reported and does not make this 503."""
+    is_ready = on.engine.is_alive and on.watcher.has_looked
+    response.status_code = 200 if is_ready else 503
+    known = request.state.principal is not None  # names of learners are not for strangers
+    loaded = [LoadedVersion(learner=s.learner, version=s.version) for s in on.store.all_live()]
+    failing = [LoadedVersion(learner=n, version=v) for n, v in on.watcher.failing().items()]
+    return Readiness(
+        status="ready" if is_ready else "starting",
+        database="up" if on.watcher.is_database_up else "down",
+        loaded=loaded if known else [],
+        failing=failing if known else [],
+    )
+
+
+@router.get("/v1/info", response_model=Info)
+async def info(on: CollaboratorsDep) -> Info:
+    """Read the version, the limits of requests, and the device."""
+    settings = on.settings
+    limits = Limits(
+        task_images=settings.max_task_images,
+        task_bytes=settings.max_task_bytes,
+        task_json_bytes=settings.max_json_task_bytes,
+        image_bytes=settings.max_image_bytes,
+        image_pixels=settings.max_image_pixels,
+        predict_images=settings.max_predict_images,
+        predict_bytes=settings.max_predict_bytes,
+        json_bytes=settings.max_json_bytes,
+        min_images=settings.min_images,
+        image_formats=list(FORMATS),
+    )
+    return Info(name="filopodia", version=VERSION, api="v1", device=on.device, limits=limits)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    dependencies=[requires("reader")],
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(on: CollaboratorsDep) -> Response:
+    """Read the metrics in the Prometheus text format. Scrape with `authorization.credentials` of a reader key."""
+    if torch.cuda.is_initialized():
+        on.metrics.device_memory.set(torch.cuda.memory_allocated())
+    return Response(on.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems/{code}", response_class=HTMLResponse)
+async def problem(code: str) -> HTMLResponse:
+    """Read what a problem means and what to do."""
+    kind = PROBLEMS.get(code)
+    if kind is None:
+        raise Problem("not-found")
+    return HTMLResponse(problem_page(code, kind))

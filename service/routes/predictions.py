@@ -1,0 +1,170 @@
+"""Predictions: answered from memory, stored behind the request's back."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime
+
+from registry import learners, predictions
+from registry.ids import new_id
+from registry.predictions import NewPrediction
+from service.answers import request_results
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.inference import Scores
+from service.openapi import PREDICTION_BODY
+from service.prediction_requests import decode_all, read_images
+from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
+from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
+from service.serving import choose_snapshot
+from service.snapshots import Snapshot
+from service.strict_json import StrictRoute
+
+READ_OWN_WRITES_S = 1.0
+"""How long the history waits for answers just given to be stored."""
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["Predictions"],
+    route_class=StrictRoute,
+    dependencies=[requires("reader")],
+)
+
+Number = Annotated[int | None, Query(ge=1, le=MAX_INT)]
+
+
+@router.post(
+    "/learners/{name}/predictions",
+    response_model=PredictionRead,
+    responses={207: {"model": PredictionRead, "description": "Some images are unusable"}},
+    dependencies=[requires("predictor")],
+    openapi_extra=PREDICTION_BODY,
+)
+async def predict(
+    name: LearnerName,
+    request: Request,
+    on: CollaboratorsDep,
+    top_k: Annotated[int, Query(ge=1, le=1000)] = 5,
+    trace: Trace = "summary",
+    version: Number = None,
+    min_version: Number = None,
+    store: bool = True,
+) -> Response:
+    """Say what is on one or more images.
+
+    Send a raw `image/*` body, `multipart/form-data` with files `images`, or JSON with base64. All images of a request
+    are answered by one version, the live one unless `version` asks for another; `min_version` waits until at least
+    that one is served. `route` says which synapses were functional.
+
+    - **207** when some of several images are unusable: those entries carry `problem`
+    - **409** `nothing-learned`: no version yet; `version-not-served`: `min_version` was not reached in time
+    - **503** `overloaded`: the estimated wait is too long; repeat after `Retry-After`
+    """
+    started = perf_counter()
+    snapshot = await choose_snapshot(on, name, version=version, min_version=min_version)
+    files = await read_images(request, on.settings)
+    on.engine.require_capacity(len(files))
+    with on.engine.arriving():
+        decoding = perf_counter()
+        decoded = await decode_all(on.decoder, snapshot.backbone, files)
+        decode_s = perf_counter() - decoding
+        futures = on.engine.submit(snapshot, decoded.stack()) if decoded.images else []
+    parts = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+    for part in parts:
+        tasks = snapshot.strategy.task_indexes_
+        on.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
+    names = [file.filename for file in files]
+    results = request_results(snapshot, names, decoded.outcomes, parts, top_k=top_k, trace=trace)
+    prediction_id = new_id("prd")
+    if store:
+        on.writer.put(_to_store(prediction_id, snapshot, results))
+    body = {
+        "id": prediction_id,
+        "learner": name,
+        "version": snapshot.version,
+        "results": results,
+        "timing_ms": _timing(parts, decode_s=decode_s, total_s=perf_counter() - started),
+    }
+    is_partial = any(outcome.problem for outcome in decoded.outcomes)
+    return JSONResponse(body, 207 if is_partial else 200)
+
+
+@router.get("/learners/{name}/predictions", response_model=Page[StoredPrediction])
+def list_predictions(
+    name: LearnerName,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    label: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
+    known: bool | None = None,
+    since: AwareDatetime | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[StoredPrediction]:
+    """List stored predictions of a learner, newest first.
+
+    `label` keeps requests with an image of that label, `known=false` those with an image that looked like no class.
+    """
+    on.writer.wait_written(READ_OWN_WRITES_S)
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        page = predictions.list_predictions(
+            session, learner.id, label=label, known=known, since=since, limit=limit, cursor=cursor
+        )
+    link_next(request, response, page.next_cursor)
+    items = [_stored(name, row) for row in page.items]
+    return Page[StoredPrediction](items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/predictions/{prediction_id}", response_model=StoredPrediction)
+def get_prediction(prediction_id: PublicId, on: CollaboratorsDep) -> StoredPrediction:
+    """Read one stored prediction.
+
+    - **404** `prediction-not-found`: it was asked for with `store=false`, or its learner is gone
+    """
+    on.writer.wait_written(READ_OWN_WRITES_S)
+    with on.session_factory() as session:
+        row = predictions.get_prediction(session, prediction_id)
+        learner = learners.get_learner_by_id(session, row.learner_id)
+    return _stored(learner.name, row)
+
+
+def _stored(learner: str, row: Any) -> StoredPrediction:
+    return StoredPrediction(
+        id=row.id,
+        learner=learner,
+        version=row.version,
+        results=row.results,
+        created_at=row.created_at,
+    )
+
+
+def _to_store(
+    prediction_id: str, snapshot: Snapshot, results: list[dict[str, Any]]
+) -> NewPrediction:
+    answered = [entry for entry in results if "label" in entry]
+    return NewPrediction(
+        id=prediction_id,
+        learner_id=snapshot.learner_id,
+        version=snapshot.version,
+        results=results,
+        labels=sorted({entry["label"] for entry in answered}),
+        has_unknown=any(not entry["known"] for entry in answered),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _timing(parts: Sequence[Scores], *, decode_s: float, total_s: float) -> dict[str, float]:
+    milliseconds = {
+        "decode": decode_s,
+        "queue": max((part.queue_s for part in parts), default=0.0),
+        "infer": max((part.infer_s for part in parts), default=0.0),
+        "total": total_s,
+    }
+    timing: dict[str, float] = {k: round(1000 * v, 2) for k, v in milliseconds.items()}
+    timing["batch"] = max((part.batch_images for part in parts), default=0)
+    return timing

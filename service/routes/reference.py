@@ -1,0 +1,30 @@
+"""The API's own description: the OpenAPI schema and a page rendered from it. Nothing comes from another origin."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from service.dependencies import requires
+from service.pages import page_policy, reference_page
+from service.strict_json import StrictRoute
+
+router = APIRouter(route_class=StrictRoute, include_in_schema=False)
+reader = [requires("reader")]
+
+
+@router.get("/")
+def start() -> RedirectResponse:
+    """Lead whoever typed only the address to the dashboard."""
+    return RedirectResponse("/admin", status_code=303)
+
+
+@router.get("/openapi.json", dependencies=reader)
+def openapi(request: Request) -> JSONResponse:
+    """Return the OpenAPI schema."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", dependencies=reader)
+def docs(request: Request) -> HTMLResponse:
+    """Return the API reference."""
+    page = reference_page(request.app.openapi())
+    return HTMLResponse(page, headers={"Content-Security-Policy": page_policy()})

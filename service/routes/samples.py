@@ -1,0 +1,77 @@
+"""The stored images of tasks."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from registry import samples, tasks
+from registry.errors import BlobMissingError, SampleNotFoundError
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.schemas.base import Page, PublicId
+from service.schemas.tasks import SampleRead, SamplesDropped
+from service.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1", tags=["Tasks"], route_class=StrictRoute, dependencies=[requires("reader")]
+)
+
+
+@router.get("/tasks/{task_id}/samples", response_model=Page[SampleRead])
+def list_samples(
+    task_id: PublicId,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    split: Literal["train", "eval"] | None = None,
+    label: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[SampleRead]:
+    """List a task's stored images in the order they were sent."""
+    with on.session_factory() as session:
+        tasks.get_task(session, task_id)
+        page = samples.list_samples(
+            session, task_id, split=split, label=label, limit=limit, cursor=cursor
+        )
+    link_next(request, response, page.next_cursor)
+    items = [SampleRead.model_validate(row) for row in page.items]
+    return Page[SampleRead](items=items, next_cursor=page.next_cursor)
+
+
+@router.delete(
+    "/tasks/{task_id}/samples",
+    response_model=SamplesDropped,
+    dependencies=[requires("trainer")],
+)
+def drop_samples(task_id: PublicId, on: CollaboratorsDep) -> SamplesDropped:
+    """Delete a task's images. Learning and predicting go on unharmed; the task can no longer be retried or evaluated.
+
+    - **409** `learner-busy`: the task waits or runs, so its images are needed
+    """
+    with on.session_factory.begin() as session:
+        blobs = samples.drop_samples(session, task_id)
+    with on.session_factory.begin() as session:
+        deleted = samples.delete_unreferenced(session, on.blobs, blobs)
+    return SamplesDropped(deleted=deleted)
+
+
+@router.get(
+    "/samples/{sample_id}/image",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def get_sample_image(sample_id: PublicId, on: CollaboratorsDep) -> Response:
+    """Read a stored image as it is learned from: upright, RGB, without metadata, as PNG."""
+    with on.session_factory() as session:
+        sha256 = samples.get_sample(session, sample_id).blob_sha256
+    try:
+        data = on.blobs.get(sha256)
+    except BlobMissingError as error:
+        raise SampleNotFoundError(sample_id) from error
+    headers = {
+        "Cache-Control": "private, max-age=86400, immutable",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": "inline",
+        "ETag": f'"{sha256}"',
+    }
+    return Response(data, media_type="image/png", headers=headers)

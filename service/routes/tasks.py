@@ -1,0 +1,264 @@
+"""Tasks: learn new classes, watch, cancel, retry."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+from fastapi.sse import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from registry import learners, tasks, versions
+from registry.errors import BlobMissingError
+from registry.samples import add_samples
+from service.configs import complete_config
+from service.dependencies import Collaborators, CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.event_stream import read_events, stream_events
+from service.idempotency import Once
+from service.intake import Intake, take_in
+from service.openapi import TASK_BODY
+from service.problems import Problem
+from service.schemas.base import LearnerName, Page, PublicId
+from service.schemas.tasks import EventRead, Status, TaskQuery, TaskRead
+from service.strict_json import StrictRoute
+from service.task_views import find_task, read_task, wait_for_task
+from service.uploads import Upload, read_upload
+
+MAX_SEQ = 2**63 - 1
+
+router = APIRouter(
+    prefix="/v1", tags=["Tasks"], route_class=StrictRoute, dependencies=[requires("reader")]
+)
+trainer = [requires("trainer")]
+
+
+@router.post(
+    "/learners/{name}/tasks",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TaskRead,
+    dependencies=trainer,
+    openapi_extra=TASK_BODY,
+)
+async def create_task(
+    name: LearnerName, request: Request, on: CollaboratorsDep, query: Annotated[TaskQuery, Query()]
+) -> Response:
+    """Teach a learner new classes from labelled images.
+
+    Three forms. `multipart/form-data`: files `images`, with `labels` (one an image in the same order, or one for all),
+    a JSON part `manifest` (`{"a.jpg": {"label": "heron", "split": "train"}}`), or filenames `label/file.jpg`; the
+    options as a JSON part `options`. An archive (`application/zip`, `application/x-tar`, `application/gzip`) of folders
+    `label/file`, or `train/label/file` and `eval/label/file`; the options as query parameters. JSON with base64 images.
+
+    Every image is decoded and checked before the answer. The task is queued then: poll `GET /v1/tasks/{id}?wait=30`, or
+    follow its events. What is served does not change until the task has succeeded.
+
+    - **404** `learner-not-found`
+    - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`
+    - **422** `images-rejected`: some images are unusable; `errors` names each. `too-few-images`, `missing-image`,
+      `archive-rejected`, `label-invalid`, `invalid-config`
+    - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
+    """
+    on.decoder.require_upload_slot()
+    await run_in_threadpool(_check_before, on, name)
+    with Upload() as upload:
+        await read_upload(request, query, on.settings, upload)
+        return await to_thread.run_sync(
+            _create, on, name, request, upload, limiter=on.decoder.uploads
+        )
+
+
+def _check_before(on: Collaborators, name: str) -> None:
+    """Refuse what would be refused anyway before gigabytes are read."""
+    on.blobs.require_space(0, floor_bytes=on.settings.min_free_bytes)
+    with on.session_factory() as session:
+        learners.get_learner(session, name)
+
+
+def _create(on: Collaborators, name: str, request: Request, upload: Upload) -> Response:
+    with Once.of(request, on.session_factory, upload.digest) as once:
+        if once.replay is not None:
+            return once.replay
+        with on.session_factory() as session:
+            learner = learners.get_learner(session, name)
+        config = complete_config(learner.strategy, {**learner.config, **upload.options.config})
+        on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
+        intake = take_in(
+            upload, decoder=on.decoder, blobs=on.blobs, min_images=on.settings.min_images
+        )
+        return _queue(on, name, once, upload, config, intake)
+
+
+def _queue(
+    on: Collaborators,
+    name: str,
+    once: Once,
+    upload: Upload,
+    config: dict[str, Any],
+    intake: Intake,
+) -> Response:
+    """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
+    options = upload.options
+    with on.session_factory.begin() as session:
+        task = tasks.add_task(
+            session,
+            name,
+            name=options.name,
+            mode=options.mode,
+            options=options.model_dump(mode="json", exclude={"name", "mode", "config", "seed"}),
+            config=config,
+            seed=options.seed,
+            classes=intake.classes,
+            n_train=intake.count("train"),
+            n_eval=intake.count("eval"),
+            rejected=intake.rejected,
+            expected_head_version=options.expected_head_version,
+        )
+        try:
+            add_samples(session, task.id, intake.samples, on.blobs)
+        except BlobMissingError as error:
+            detail = "An image of this upload was deleted elsewhere meanwhile: repeat the request."
+            raise Problem("storage-unavailable", detail) from error
+        body = read_task(session, task, name).model_dump(mode="json")
+        headers = {"Location": f"/v1/tasks/{task.id}"}
+        return once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
+
+
+@router.get("/learners/{name}/tasks", response_model=Page[TaskRead])
+def list_learner_tasks(
+    name: LearnerName,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[TaskRead]:
+    """List a learner's tasks, newest first."""
+    return _list(request, response, on, name, status, limit, cursor)
+
+
+@router.get("/tasks", response_model=Page[TaskRead])
+def list_tasks(
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[TaskRead]:
+    """List the tasks of all learners, newest first; `status` may be repeated."""
+    return _list(request, response, on, None, status, limit, cursor)
+
+
+def _list(
+    request: Request,
+    response: Response,
+    on: Collaborators,
+    name: str | None,
+    statuses: list[Status],
+    limit: int,
+    cursor: str | None,
+) -> Page[TaskRead]:
+    with on.session_factory() as session:
+        page = tasks.list_tasks(
+            session, learner_name=name, statuses=statuses, limit=limit, cursor=cursor
+        )
+        items = [read_task(session, task, name) for task in page.items]
+    link_next(request, response, page.next_cursor)
+    return Page[TaskRead](items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/tasks/{task_id}", response_model=TaskRead)
+async def get_task(
+    task_id: PublicId,
+    request: Request,
+    on: CollaboratorsDep,
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end")] = 0,
+) -> TaskRead:
+    """Read a task; with `wait`, as soon as it has ended or that many seconds are over."""
+    return await wait_for_task(request, on, task_id, wait)
+
+
+@router.post(
+    "/tasks/{task_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TaskRead,
+    dependencies=trainer,
+)
+def cancel_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
+    """Cancel a task: at once while it waits, within seconds while it runs. What is served does not change.
+
+    - **409** `task-ended`
+    """
+    with on.session_factory.begin() as session:
+        return read_task(session, tasks.request_cancel(session, task_id))
+
+
+@router.post(
+    "/tasks/{task_id}/retry",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TaskRead,
+    dependencies=trainer,
+)
+def retry_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
+    """Queue a failed or cancelled task again, with its images and options.
+
+    - **409** `task-not-retryable`: it is in another status, or its images were deleted
+    """
+    with on.session_factory.begin() as session:
+        return read_task(session, tasks.retry_task(session, task_id))
+
+
+@router.post("/tasks/{task_id}/publish", response_model=TaskRead, dependencies=trainer)
+def publish_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
+    """Publish a held task after all, though it forgets more than `max_forgetting` allowed.
+
+    - **409** `task-not-held`; `stale-head`: another version was published meanwhile
+    """
+    with on.session_factory.begin() as session:
+        versions.publish_held(session, task_id)
+    on.watcher.wake()
+    return find_task(on.session_factory, task_id)
+
+
+async def _event_stream(
+    task_id: PublicId,
+    on: CollaboratorsDep,
+    accept: Annotated[str, Header(max_length=500)] = "",
+    last_event_id: Annotated[int, Header(ge=0, le=MAX_SEQ)] = 0,
+) -> AsyncIterator[bytes] | None:
+    """Return the stream, or None when the client wants JSON."""
+    if "application/json" in accept and "text/event-stream" not in accept:
+        return None
+    await run_in_threadpool(read_events, on.session_factory, task_id, last_event_id, 1)
+    return stream_events(on, task_id, last_event_id)
+
+
+@router.get(
+    "/tasks/{task_id}/events",
+    response_model=Page[EventRead],
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def list_events(
+    task_id: PublicId,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    stream: Annotated[AsyncIterator[bytes] | None, Depends(_event_stream)],
+    cursor: Annotated[
+        int, Query(ge=0, le=MAX_SEQ, description="`next_cursor` of the page before")
+    ] = 0,
+    limit: Limit = 50,
+) -> Any:
+    """Follow a task as server-sent events: `queued started phase progress evaluated published failed cancelled end`.
+
+    A stream ends when the task has ended, and resumes after `Last-Event-ID`. With `Accept: application/json` the same
+    as a page; there `cursor` is the sequence number of the last event of the page before.
+    """
+    if stream is not None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return EventSourceResponse(stream, headers=headers)
+    items, _ = read_events(on.session_factory, task_id, cursor, limit)
+    next_cursor = str(items[-1].seq) if len(items) == limit else None
+    link_next(request, response, next_cursor)
+    return Page[EventRead](items=items, next_cursor=next_cursor)

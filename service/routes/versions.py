@@ -1,0 +1,84 @@
+"""Versions: the immutable snapshots of a learner."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from registry import learners, versions
+from registry.tables import VersionRow
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.schemas.base import MAX_INT, LearnerName, Page
+from service.schemas.operations import ConfusionRead, VersionRead
+from service.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1/learners/{name}/versions",
+    tags=["Versions"],
+    route_class=StrictRoute,
+    dependencies=[requires("reader")],
+)
+
+
+@router.get("", response_model=Page[VersionRead])
+def list_versions(
+    name: LearnerName,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[VersionRead]:
+    """List a learner's versions, newest first."""
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        live = learners.live_version(session, learner.id)
+        page = versions.list_versions(session, learner.id, limit=limit, cursor=cursor)
+    link_next(request, response, page.next_cursor)
+    items = [_read(row, live) for row in page.items]
+    return Page[VersionRead](items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/{number}", response_model=VersionRead)
+def get_version(
+    name: LearnerName,
+    number: Annotated[int, Path(ge=1, le=MAX_INT)],
+    on: CollaboratorsDep,
+) -> VersionRead:
+    """Read one version: what it was learned from, with which configuration, and what it weighs."""
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        live = learners.live_version(session, learner.id)
+        return _read(versions.get_version(session, learner.id, number), live)
+
+
+@router.get("/{number}/confusion", response_model=ConfusionRead)
+def get_confusion(
+    name: LearnerName,
+    number: Annotated[int, Path(ge=1, le=MAX_INT)],
+    on: CollaboratorsDep,
+) -> ConfusionRead:
+    """Read which held-out images were taken for what: counts by task, true label and answered label, zeros left out."""
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        row = versions.get_version(session, learner.id, number)
+    confusion = {int(task): counts for task, counts in row.metrics.get("confusion", {}).items()}
+    return ConfusionRead(learner=name, version=number, classes=row.classes, confusion=confusion)
+
+
+def _read(row: VersionRow, live: int) -> VersionRead:
+    return VersionRead(
+        number=row.number,
+        parent=row.parent,
+        task=row.task_index,
+        task_id=row.task_id,
+        config=row.config,
+        seed=row.seed,
+        backbone_fingerprint=row.backbone_fingerprint,
+        artifact_sha256=row.manifest_sha256,
+        size_bytes=row.size_bytes,
+        classes=row.classes,
+        metrics=row.metrics,
+        code_versions=row.code_versions,
+        is_live=row.number == live,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,122 @@
+"""Schemas of learners, strategies, backbones and aliases."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from service.labels import ShortText
+from service.schemas.base import (
+    LearnerName,
+    Metadata,
+    ReadSchema,
+    RequestSchema,
+    Time,
+    VersionNumber,
+)
+
+MAX_METADATA_BYTES = 16 * 1024
+
+
+def _small(metadata: Metadata) -> Metadata:
+    if len(json.dumps(metadata)) > MAX_METADATA_BYTES:
+        raise PydanticCustomError("metadata_too_large", "Metadata may have 16 KiB.")
+    return metadata
+
+
+SmallMetadata = Annotated[Metadata, AfterValidator(_small)]
+
+
+class LearnerCreate(RequestSchema):
+    """A learner to create."""
+
+    name: LearnerName
+    strategy: ShortText = "artsy"
+    """One of `GET /v1/strategies`."""
+    backbone: ShortText = "bundled"
+    """`bundled`, or a timm ViT with its pre-trained tag, for example `vit_base_patch16_224.augreg_in21k`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Hyperparameters that differ from the strategy's defaults."""
+    metadata: SmallMetadata = Field(default_factory=dict)
+    """Your own notes: any JSON object up to 16 KiB."""
+
+
+class LearnerUpdate(RequestSchema):
+    """What can change on a learner."""
+
+    metadata: SmallMetadata
+
+
+class LearnerAccuracy(ReadSchema):
+    """How well the live learner still knows what it learned; null where nothing was evaluated."""
+
+    last: float | None
+    average: float | None
+    forgetting: float | None
+
+
+class LearnerRead(ReadSchema):
+    """A learner."""
+
+    name: str
+    strategy: str
+    backbone: str
+    config: dict[str, Any]
+    metadata: dict[str, Any]
+    created_at: Time
+    classes: int
+    """Classes of the live version."""
+    tasks: int
+    """Tasks learned."""
+    head_version: int
+    """Version the next task builds on; 0 before the first."""
+    live_version: int
+    """Version that answers predictions; 0 before the first."""
+    accuracy: LearnerAccuracy
+
+
+class StrategyRead(ReadSchema):
+    """A way to learn."""
+
+    name: str
+    summary: str
+    defaults: dict[str, Any]
+    config_schema: dict[str, Any]
+    """JSON Schema of `config`."""
+
+
+class BackboneRead(ReadSchema):
+    """A frozen vision transformer to learn on."""
+
+    name: str
+    source: str
+    image_size: int | None
+    description: str
+
+
+class AliasWrite(RequestSchema):
+    """Where an alias should point."""
+
+    version: VersionNumber
+
+
+class AliasRead(ReadSchema):
+    """A movable name of a version."""
+
+    name: str
+    version: int
+
+
+class ClassRead(ReadSchema):
+    """A class the learner knows."""
+
+    label: str
+    task: int
+    """Index of the task that introduced it."""
+    samples: dict[str, int]
+    """Stored images: `train` and `eval`."""
+    accuracy_learned: float | None = Field(default=None)
+    """Accuracy on its task's held-out images when it was learned."""
+    accuracy_now: float | None = Field(default=None)
+    """The same with the live version."""

@@ -1,0 +1,158 @@
+"""Schemas of tasks, samples and events."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from service.labels import Label, ShortText
+from service.schemas.base import (
+    MAX_INT,
+    EncodedImage,
+    ReadSchema,
+    RequestSchema,
+    Time,
+    VersionNumber,
+)
+
+Status = Literal["queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled"]
+SplitChoice = Literal["auto", "train", "eval"]
+
+
+class TaskChoices(RequestSchema):
+    """What can be chosen for a task."""
+
+    name: ShortText | None = None
+    """For your own orientation."""
+    mode: Literal["new_classes", "extend"] = "new_classes"
+    """`extend` allows classes that are known already."""
+    eval_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Share of each class that is held out to measure accuracy; for images whose split is `auto`."""
+    expected_head_version: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
+    """Refuse the task with 409 if the learner has moved on."""
+    max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Hold the version back if accuracy on earlier tasks drops by more than this on average."""
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    """`skip` learns from the usable images; by default one unusable image refuses the task."""
+    seed: Annotated[int, Field(ge=0, le=MAX_INT)] = 0
+    """Everything random derives from it: same images, configuration and seed, same version."""
+
+
+class TaskOptions(TaskChoices):
+    """How a task is to be learned."""
+
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Hyperparameters for this task only."""
+
+
+class TaskQuery(TaskChoices):
+    """The same options as query parameters; those in the body win."""
+
+    config: Annotated[str, StringConstraints(max_length=4096)] = "{}"
+    """A JSON object."""
+
+
+class SampleCreate(RequestSchema):
+    """A labelled image inside JSON."""
+
+    label: Label
+    split: SplitChoice = "auto"
+    image: EncodedImage
+
+
+class TaskCreate(RequestSchema):
+    """A task whose images come inside JSON."""
+
+    samples: list[SampleCreate]
+    options: TaskOptions = TaskOptions()
+
+
+class ManifestEntry(RequestSchema):
+    """What `manifest` says about one file."""
+
+    label: Label
+    split: SplitChoice = "auto"
+
+
+class TaskProgress(ReadSchema):
+    """How far the learning is."""
+
+    phase: str
+    fraction: float
+    epoch: int | None = None
+    epochs: int | None = None
+    eta_seconds: float | None = None
+
+
+class RejectedImage(ReadSchema):
+    """An image that was left out."""
+
+    index: int
+    filename: str | None
+    problem: str
+    """Code of the problem, for example `image-truncated`."""
+
+
+class SampleCounts(ReadSchema):
+    """Images of a task."""
+
+    train: int
+    eval: int
+
+
+class TaskError(ReadSchema):
+    """Why a task failed."""
+
+    code: str
+    detail: str
+
+
+class TaskRead(ReadSchema):
+    """One increment of classes."""
+
+    id: str
+    learner: str
+    index: int
+    name: str | None
+    mode: str
+    status: Status
+    position: int | None
+    """1 is next; null when it no longer waits."""
+    classes: list[str]
+    samples: SampleCounts
+    rejected: list[RejectedImage]
+    progress: TaskProgress
+    attempt: int
+    version: VersionNumber | None
+    error: TaskError | None
+    options: dict[str, Any]
+    config: dict[str, Any]
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
+class SampleRead(ReadSchema):
+    """A stored image."""
+
+    id: str
+    label: str
+    split: str
+    filename: str | None
+    width: int
+    height: int
+    created_at: Time
+
+
+class SamplesDropped(ReadSchema):
+    """What was deleted."""
+
+    deleted: int
+
+
+class EventRead(ReadSchema):
+    """Something that happened to a task."""
+
+    seq: int
+    type: str
+    data: dict[str, Any]
+    created_at: Time

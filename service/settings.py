@@ -1,0 +1,80 @@
+"""Settings of the service process, read once from the environment by `service.main`."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from registry.settings import RegistrySettings
+
+MIB = 1024 * 1024
+
+
+class ServiceSettings(RegistrySettings):
+    """What an operator can change about the HTTP side. Every field is `FILOPODIA_<NAME>` in the environment."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Local by default: put a TLS proxy in front before opening it to a network."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one, which `<data>/service.json` then names."""
+    allowed_hosts: tuple[str, ...] = ("*",)
+    """Host headers that are answered (JSON list). `*` is any well-formed one: every request needs a key anyway."""
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Addresses of proxies whose `X-Forwarded-*` headers are believed. Never `*`."""
+    https_only_cookie: bool = False
+    """Whether the dashboard cookie is sent over TLS only. Turn on behind a TLS proxy."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Open connections and running requests before new ones get 503."""
+    request_deadline_s: float = Field(default=10.0, gt=0)
+    """Seconds for a request's headers to arrive; a connection that takes longer is dropped."""
+    body_bytes_per_s: int = Field(default=100_000, ge=1)
+    """Slowest upload that is waited for: the body may take the header deadline + its size / this."""
+    graceful_stop_s: int = Field(default=20, ge=1)
+    """Seconds that running requests get to end after SIGTERM."""
+
+    max_task_images: int = Field(default=20_000, ge=1)
+    """Images in one task (api.md section 3)."""
+    max_task_bytes: int = Field(default=2048 * MIB, ge=1)
+    """Bytes of one task's upload, and of what its archive unpacks to (api.md section 3)."""
+    max_image_bytes: int = Field(default=12 * MIB, ge=1)
+    """Bytes of one encoded image (api.md section 3)."""
+    max_image_pixels: int = Field(default=25_000_000, ge=1)
+    """Pixels of one image before decoding: 25 MP take about 190 MB while they are decoded."""
+    max_predict_images: int = Field(default=64, ge=1)
+    """Images in one prediction request (api.md section 4)."""
+    max_predict_bytes: int = Field(default=64 * MIB, ge=1)
+    """Bytes of one prediction request; chosen as a bound for memory, untested beyond that."""
+    max_json_bytes: int = Field(default=MIB, ge=1)
+    """Bytes of a JSON body without images."""
+    max_json_task_bytes: int = Field(default=64 * MIB, ge=1)
+    """Bytes of a JSON body with images of a task: it is held in memory whole, unlike the other two forms."""
+    min_images: int = Field(default=2, ge=1)
+    """Fewest images a class may come with."""
+    min_free_bytes: int = Field(default=512 * MIB, ge=0)
+    """Free space on the data disk below which uploads are refused with 507."""
+    upload_slots: int = Field(default=4, ge=1)
+    """Uploads decoded at the same time; more get 503."""
+    decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+    """Threads that decode images, shared by uploads and predictions."""
+
+    device: str = Field(default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$")
+    """Where predictions run; `auto` takes a GPU when there is one."""
+    torch_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch for predictions. None leaves torch's own default, the number of cores."""
+    backbone_weights: Path | None = None
+    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub."""
+    max_batch: int = Field(default=64, ge=1)
+    """Most images that are scored in one go."""
+    batch_wait_ms: float = Field(default=2.0, ge=0)
+    """How long a batch that is not full waits for company; chosen well below one forward pass, untested."""
+    max_wait_s: float = Field(default=5.0, gt=0)
+    """Longest estimated wait in the queue; a request that would wait longer gets 503 with `Retry-After`."""
+    watch_s: float = Field(default=1.0, gt=0)
+    """Seconds between two looks at which version of each learner is live, and which keys are valid."""
+    older_versions: int = Field(default=4, ge=1)
+    """Versions other than the live ones that are kept loaded for `?version=`."""
+    prediction_backlog: int = Field(default=10_000, ge=1)
+    """Answered predictions waiting to be stored; beyond it they are counted and dropped."""
+
+    embedded_worker: bool = True
+    """Whether `serve` starts the local worker. Turn off where workers run elsewhere."""

@@ -1,0 +1,79 @@
+"""Tasks as clients read them, and waiting for one to end."""
+
+import asyncio
+from time import monotonic
+from typing import cast
+
+from fastapi import Request
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+
+from registry import learners, tasks
+from registry.tables import TaskRow
+from service.dependencies import Collaborators
+from service.schemas.tasks import (
+    RejectedImage,
+    SampleCounts,
+    Status,
+    TaskError,
+    TaskProgress,
+    TaskRead,
+)
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "held"})
+"""Statuses in which nothing happens any more by itself."""
+POLL_S = 0.25
+
+
+def read_task(session: Session, task: TaskRow, learner_name: str | None = None) -> TaskRead:
+    """Return what a task reads like."""
+    if learner_name is None:
+        learner_name = learners.get_learner_by_id(session, task.learner_id).name
+    return TaskRead(
+        id=task.id,
+        learner=learner_name,
+        index=task.index,
+        name=task.name,
+        mode=task.mode,
+        status=cast("Status", task.status),
+        position=tasks.position(session, task),
+        classes=task.classes,
+        samples=SampleCounts(train=task.n_train, eval=task.n_eval),
+        rejected=[RejectedImage.model_validate(image) for image in task.rejected],
+        progress=TaskProgress.model_validate(task.progress),
+        attempt=task.attempt,
+        version=task.version,
+        error=None if task.error is None else TaskError.model_validate(task.error),
+        options=task.options,
+        config=task.config,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+    )
+
+
+def find_task(sessions: sessionmaker[Session], task_id: str) -> TaskRead:
+    """Read one task.
+
+    Raises:
+        TaskNotFoundError: If there is none.
+    """
+    with sessions() as session:
+        return read_task(session, tasks.get_task(session, task_id))
+
+
+async def wait_for_task(
+    request: Request, on: Collaborators, task_id: str, wait_s: float
+) -> TaskRead:
+    """Return a task once it has ended, or as it is when the time is over.
+
+    Raises:
+        TaskNotFoundError: If there is none.
+    """
+    deadline = monotonic() + wait_s
+    while True:
+        task = await run_in_threadpool(find_task, on.session_factory, task_id)
+        remaining = 0.0 if on.stopping.is_set() else deadline - monotonic()
+        if task.status in ENDED or remaining <= 0 or await request.is_disconnected():
+            return task
+        await asyncio.sleep(min(POLL_S, remaining))

@@ -1,0 +1,38 @@
+"""A real service as a process of its own, for tests that meet it only as a user does."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.demo_process import ServiceProcess
+from service.client import FilopodiaClient
+
+SETTINGS = {
+    "FILOPODIA_TORCH_THREADS": "1",
+    "FILOPODIA_POLL_S": "0.1",
+    "FILOPODIA_WATCH_S": "0.2",
+    "FILOPODIA_LEASE_S": "5",
+    "FILOPODIA_MIN_FREE_BYTES": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServiceProcess]:
+    """A running service in a data directory of its own. Whoever stops it, starts it again."""
+    # Not below pytest's folder: the embedded database runs as another user when we are root.
+    with (
+        tempfile.TemporaryDirectory(prefix="filopodia-test-") as folder,
+        ServiceProcess(Path(folder) / "data", environment=SETTINGS) as service,
+    ):
+        yield service
+
+
+@pytest.fixture
+def client(service: ServiceProcess) -> Iterator[FilopodiaClient]:
+    """A client with the first admin key."""
+    address = service.address()
+    with FilopodiaClient(address.url, address.key) as client:
+        yield client

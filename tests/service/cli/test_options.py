@@ -1,0 +1,52 @@
+import json
+
+import pytest
+import typer
+
+from service.cli.options import DEFAULT_URL, Address, find_address, is_loopback
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    (tmp_path / "admin.key").write_text("fil_here\n")
+    (tmp_path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:9001", "pid": 1}))
+    return tmp_path
+
+
+def test_a_service_on_this_machine_is_found(data_dir):
+    assert find_address(None, None, data_dir) == Address("http://127.0.0.1:9001", "fil_here")
+
+
+def test_options_win(data_dir):
+    found = find_address("https://example.org", "fil_mine", data_dir)
+    assert found == Address("https://example.org", "fil_mine")
+
+
+def test_the_admin_key_never_leaves_this_machine(data_dir):
+    with pytest.raises(typer.BadParameter, match="another machine"):
+        find_address("https://example.org", None, data_dir)
+
+
+def test_without_any_service_the_default_address_is_tried(tmp_path):
+    assert find_address(None, "fil_mine", tmp_path).url == DEFAULT_URL
+
+
+def test_without_a_key_the_user_learns_where_to_put_one(tmp_path):
+    with pytest.raises(typer.BadParameter, match="--key"):
+        find_address(None, None, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": 3}'])
+def test_a_broken_service_file_is_ignored(tmp_path, content):
+    (tmp_path / "service.json").write_text(content)
+    assert find_address(None, "k", tmp_path).url == DEFAULT_URL
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"])
+def test_loopback_addresses(url):
+    assert is_loopback(url)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1", "http://localhost.example.org", "nonsense"])
+def test_other_addresses(url):
+    assert not is_loopback(url)

@@ -1,0 +1,122 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from service.cli import output
+
+HISTORY = {
+    "learner": "digits",
+    "tasks": [1, 2],
+    "versions": [1, 2],
+    "matrix": [[0.99, None], [0.9, 0.5]],
+    "n": [[10, 0], [10, 10]],
+    "last": 0.7,
+    "average": 0.85,
+    "forgetting": 0.09,
+    "backward_transfer": -0.09,
+    "plasticity": [0.99, 0.5],
+    "stability": [None, 0.9],
+    "routing": [None, None],
+    "passes": [1.0, 1.5],
+}
+RESULT = {
+    "index": 0,
+    "filename": "a.png",
+    "label": "heron",
+    "score": 0.9,
+    "task": 1,
+    "novelty": 0.1,
+    "known": True,
+    "top": [
+        {"label": "heron", "score": 0.9, "task": 1},
+        {"label": "[red]egret", "score": 0.1, "task": 2},
+    ],
+    "route": {
+        "functional": [1],
+        "silent": [2],
+        "passes": 2,
+        "synapses": [
+            {"task": 1, "current": 0.8, "threshold": 0.4, "state": "functional"},
+            {"task": 2, "current": 0.2, "threshold": 0.6, "state": "silent"},
+        ],
+    },
+}
+
+
+def printed(*things):
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, markup=False, highlight=False)
+    for thing in things:
+        console.print(thing)
+    return stream.getvalue()
+
+
+def test_the_matrix_has_a_row_a_version_and_a_dot_for_the_future():
+    lines = printed(output.matrix_table(HISTORY)).splitlines()
+    assert lines[0].split() == ["task", "1", "task", "2"]
+    assert lines[1].split() == ["version", "1", "99.0%", "·"]
+    assert lines[2].split() == ["version", "2", "90.0%", "50.0%"]
+
+
+def test_the_headline_shows_the_last_passes():
+    words = printed(output.headline(HISTORY)).split()
+    assert words == [
+        "last",
+        "70.0%",
+        "average",
+        "85.0%",
+        "forgetting",
+        "9.0%",
+        "passes",
+        "an",
+        "image",
+        "1.50",
+    ]
+
+
+def test_a_result_shows_labels_as_they_are_and_its_route():
+    text = printed(*output.result_lines(RESULT))
+    assert "heron  90.0%" in text
+    assert "[red]egret" in text
+    assert "2 passes" in text
+    assert "0.80 ≥ 0.40  functional" in text
+    assert "0.20 < 0.60  silent" in text
+
+
+def test_an_unknown_image_is_said_to_be_one():
+    assert "nothing learned" in printed(*output.result_lines(RESULT | {"known": False}))
+
+
+def test_a_strategy_without_synapses_has_a_plain_route():
+    route = {"functional": [], "silent": [], "passes": 1, "synapses": None}
+    text = printed(*output.route_lines(RESULT | {"route": route}))
+    assert text.strip() == "route: the shared network, 1 pass"
+
+
+def test_an_unusable_image_shows_its_problem():
+    problem = {"code": "image-truncated", "detail": "The file ends before the image does."}
+    assert "ends before" in printed(
+        *output.result_lines({"index": 0, "filename": "a.png", "problem": problem})
+    )
+
+
+@pytest.mark.parametrize(
+    ("current", "threshold", "bar"),
+    [(0.0, 0.5, "    ┃   "), (1.0, 0.5, "━━━━┃━━━"), (0.5, 1.0, "━━━━   ┃")],
+)
+def test_the_threshold_is_always_visible(current, threshold, bar):
+    synapse = {"task": 1, "current": current, "threshold": threshold, "state": "silent"}
+    assert output.threshold_bar(synapse, 1.0, width=8) == bar
+
+
+def test_an_empty_table_says_what_to_do(capsys):
+    output.print_table(("name",), [], empty="Nothing here.")
+    assert capsys.readouterr().out == "Nothing here.\n"
+
+
+def test_numbers_stand_to_the_right(capsys):
+    output.print_table(("name", "n"), [("a", 5), ("long name", 1234)], empty="")
+    assert capsys.readouterr().out.splitlines()[1].split() == ["a", "5"]
+    output.print_table(("name", "n"), [("a", 5), ("b", 1234)], empty="")
+    assert capsys.readouterr().out.splitlines()[1].endswith("   5")

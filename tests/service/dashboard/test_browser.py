@@ -1,0 +1,113 @@
+"""The pages in a real browser: nothing is blocked by our policy, the figures are drawn, forms work."""
+
+import shutil
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from service.dashboard.assets import plotly_style_id
+from service.security import COOKIE
+from tests.factories import make_learner, make_task
+from tests.service.dashboard.chromium import Chromium
+from tests.service.dashboard.published import publish_task
+
+EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
+PAYLOAD = "<img src=x onerror=\"document.title='hacked'\">"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with Chromium(EXECUTABLE) as browser:
+        yield browser
+
+
+@pytest.fixture
+def site(app, role_keys):
+    """The app on a port of its own."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(chromium, site, role_keys, session, blobs):
+    """A browser that has logged in by the form, before a learner with two tasks and one that waits."""
+    make_learner(session, "birds")
+    publish_task(session, blobs, "birds", ("heron", PAYLOAD), [0.9])
+    publish_task(session, blobs, "birds", ("stork",), [0.8, 1.0])
+    make_task(session, blobs, "birds", classes=("crane",))
+    session.commit()
+    chromium.look(width=1440)
+    chromium.send("Network.clearBrowserCookies")
+    chromium.open(f"{site}/admin/learners/birds")
+    assert chromium.evaluate("location.pathname") == "/admin/login"
+    chromium.messages.clear()
+    chromium.evaluate(f"document.querySelector('#key').value = '{role_keys['admin']}'")
+    chromium.evaluate("document.querySelector('main form').requestSubmit()")
+    chromium.wait_until("location.pathname === '/admin/learners/birds'")
+    chromium.wait_until("document.readyState === 'complete'")
+    return chromium
+
+
+def test_the_login_leads_to_the_page_that_was_asked_for(page):
+    assert page.evaluate("document.querySelector('h1').textContent") == "birds"
+    assert COOKIE not in page.evaluate("document.cookie")
+
+
+def test_both_figures_are_drawn(page):
+    page.wait_until("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+    assert page.evaluate("document.querySelectorAll('#lines .scatterlayer .trace').length") == 3
+    assert page.evaluate("document.querySelectorAll('#matrix .heatmaplayer image').length") == 1
+
+
+def test_the_policy_blocks_nothing_the_pages_do(page, site):
+    for path in ("/admin/learners/birds", "/admin", "/admin/tasks", "/admin/learners/birds/try"):
+        page.open(f"{site}{path}")
+        page.wait_until("document.readyState === 'complete'")
+        time.sleep(0.3)
+    assert page.messages == []
+
+
+def test_a_label_is_shown_and_never_run(page):
+    assert page.evaluate("document.title") == "birds · Filopodia"
+    assert page.evaluate("document.body.textContent.includes('<img src=x')")
+
+
+def test_the_map_library_of_plotly_is_kept_from_inline_styles(page):
+    assert page.evaluate(f"document.getElementById('{plotly_style_id()}').tagName") == "META"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_is_wider_than_its_window(page, site, width):
+    page.look(width=width)
+    for path in ("/admin", "/admin/learners/birds", "/admin/tasks", "/admin/learners/birds/try"):
+        page.open(f"{site}{path}")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, path
+        assert page.evaluate("window.innerWidth") == width, path
+
+
+def test_a_task_is_cancelled_by_its_button(page):
+    page.evaluate("document.querySelector('form[action$=\"/cancel\"]').requestSubmit()")
+    page.wait_until("document.querySelector('.pill-cancelled') !== null")
+    assert page.evaluate("location.pathname") == "/admin/learners/birds"
+
+
+def test_logging_out_leads_to_the_login_page(page):
+    page.evaluate("document.querySelector('form[action=\"/admin/logout\"]').requestSubmit()")
+    page.wait_until("location.pathname === '/admin/login'")

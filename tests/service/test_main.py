@@ -1,0 +1,130 @@
+"""The whole service as a process: started, used, killed, started again, stopped."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import image_files, wait_until
+
+
+class Served:
+    def __init__(self, data_dir, **environment):
+        self.data_dir = data_dir
+        self.environment = {"FILOPODIA_REQUEST_DEADLINE_S": "1", **environment}
+
+    def start(self):
+        (self.data_dir / "service.json").unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "FILOPODIA_DATA_DIR": str(self.data_dir),
+            "FILOPODIA_PORT": "0",
+        }
+        with (self.data_dir / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service.main"],
+                env=environment | self.environment,
+                stderr=log,
+            )
+        wait_until((self.data_dir / "service.json").exists, 60)
+        url = json.loads((self.data_dir / "service.json").read_text())["url"]
+        key = (self.data_dir / "admin.key").read_text().strip()
+        self.client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60
+        )
+        wait_until(lambda: self.client.get("/readyz").status_code == 200, 60)
+
+    def end(self, number):
+        self.client.close()
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def served():
+    with tempfile.TemporaryDirectory(prefix="filopodia-serve-") as folder:
+        service = Served(Path(folder))
+        service.start()
+        yield service
+        service.client.close()
+        if service.process.poll() is None:
+            service.end(signal.SIGTERM)
+
+
+def post_task(client, labels):
+    answer = client.post("/v1/learners/birds/tasks", files=image_files(labels))
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_killed_in_the_middle_of_a_task_it_finishes_once_after_a_restart(served):
+    body = {"name": "birds", "strategy": "simplecil", "backbone": "tiny"}
+    assert served.client.post("/v1/learners", json=body).status_code == 201
+    task_id = post_task(served.client, ("heron", "egret"))
+    wait_until(lambda: served.client.get(f"/v1/tasks/{task_id}").json()["status"] == "running", 30)
+    served.end(signal.SIGKILL)
+    served.start()
+    ended = served.client.get(f"/v1/tasks/{task_id}?wait=60").json()
+    assert (ended["status"], ended["version"]) == ("succeeded", 1)
+    files = image_files(("heron",), 1)
+    first = served.client.post("/v1/learners/birds/predictions?min_version=1", files=files).json()
+    assert served.end(signal.SIGTERM) == 0
+    assert not (served.data_dir / "service.json").exists()
+    served.start()
+    again = served.client.post("/v1/learners/birds/predictions?min_version=1", files=files).json()
+    assert again["results"] == first["results"]
+    assert len(served.client.get("/v1/learners/birds/versions").json()["items"]) == 1
+    log = (served.data_dir / "log").read_text()
+    key = (served.data_dir / "admin.key").read_text().strip()
+    assert key not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_slow_and_silent_connections_are_dropped_and_others_served(served):
+    address = (served.client.base_url.host, served.client.base_url.port)
+    key = (served.data_dir / "admin.key").read_text().strip()
+    post = f"POST /v1/learners HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    started = time.monotonic()
+    for sent in (b"", b"GET /livez HTTP/1.1\r\n", f"{post}Content-Length: 500\r\n\r\n{{".encode()):
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(sent)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+    assert time.monotonic() - started < 8
+    assert served.client.get("/livez").status_code == 200
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(f"{post}Content-Length: 500\r\n\r\n{{".encode())
+        time.sleep(0.2)
+    assert served.client.get("/livez").status_code == 200
+    assert "Traceback" not in (served.data_dir / "log").read_text()
+    mode = stat.S_IMODE((served.data_dir / "admin.key").stat().st_mode)
+    assert mode == 0o600
+
+
+@pytest.mark.slow
+def test_it_stops_at_once_though_a_client_follows_a_task(served):
+    body = {"name": "birds", "strategy": "simplecil", "backbone": "tiny"}
+    served.client.post("/v1/learners", json=body)
+    task_id = post_task(served.client, ("heron", "egret"))
+    with served.client.stream("GET", f"/v1/tasks/{task_id}/events") as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: queued"
+        started = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        for _ in lines:
+            pass
+    assert served.process.wait(60) == 0
+    assert time.monotonic() - started < 25
