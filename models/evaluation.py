@@ -47,7 +47,7 @@ def evaluate(
     parts = [strategy.predict(part) for part in images.split(batch_size)]
     answers = torch.cat([part.probabilities.argmax(dim=1) for part in parts])
     functional = torch.cat([part.functional for part in parts])
-    column = strategy.task_indexes_.index(task_index)
+    own = torch.tensor([task == task_index for task in strategy.synapse_tasks_], dtype=torch.bool)
     confusion: dict[str, dict[str, int]] = {}
     for label, answer in zip(labels, answers.tolist(), strict=True):
         row = confusion.setdefault(label, {})
@@ -58,7 +58,7 @@ def evaluate(
         n=len(labels),
         n_correct=sum(row.get(label, 0) for label, row in confusion.items()),
         n_routed=int(functional.any(dim=1).sum()),
-        n_routed_right=int(functional[:, column].sum()),
+        n_routed_right=int(functional[:, own].sum()),
         passes=float(torch.cat([part.passes for part in parts]).float().mean()),
         confusion=confusion,
     )

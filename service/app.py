@@ -11,15 +11,18 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry.blobs import BlobStore
-from service import exception_handlers
 from service.dashboard.routes import router as dashboard
-from service.decoding import Decoder
 from service.dependencies import Collaborators
-from service.history import PredictionWriter
-from service.inference import InferenceEngine
+from service.http import exception_handlers
+from service.http.middleware import Frontier
+from service.http.openapi import build_schema
+from service.http.security import KeyRing
+from service.inference.engine import InferenceEngine
+from service.inference.history import PredictionWriter
+from service.inference.snapshots import SnapshotStore, VersionLoader, choose_device
+from service.inference.watcher import Watcher
+from service.intake.decoding import Decoder
 from service.metrics import Metrics
-from service.middleware import Frontier
-from service.openapi import build_schema
 from service.private_files import session_secret
 from service.routes import (
     accuracy,
@@ -33,10 +36,7 @@ from service.routes import (
     tasks,
     versions,
 )
-from service.security import KeyRing
 from service.settings import ServiceSettings
-from service.snapshots import SnapshotStore, VersionLoader, choose_device
-from service.watcher import Watcher
 
 DESCRIPTION = """\
 A service that keeps learning image classes: post labelled images of new classes as a task, ask for predictions, and

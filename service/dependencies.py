@@ -8,15 +8,15 @@ from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
-from service.decoding import Decoder
-from service.history import PredictionWriter
-from service.inference import InferenceEngine
+from service.http.problems import Problem
+from service.http.security import KeyRing, Principal
+from service.inference.engine import InferenceEngine
+from service.inference.history import PredictionWriter
+from service.inference.snapshots import SnapshotStore
+from service.inference.watcher import Watcher
+from service.intake.decoding import Decoder
 from service.metrics import Metrics
-from service.problems import Problem
-from service.security import KeyRing, Principal
 from service.settings import ServiceSettings
-from service.snapshots import SnapshotStore
-from service.watcher import Watcher
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.errors import DatabaseUnavailableError, EmbeddedDatabaseError
 from service.app import create_app
-from service.http_protocol import deadline_protocol
+from service.http.protocol import deadline_protocol
 from service.logs import configure_logging
 from service.private_files import write_private
 from service.settings import ServiceSettings

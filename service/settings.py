@@ -33,15 +33,15 @@ class ServiceSettings(RegistrySettings):
     """Seconds that running requests get to end after SIGTERM."""
 
     max_task_images: int = Field(default=20_000, ge=1)
-    """Images in one task (api.md section 3)."""
+    """Images in one task."""
     max_task_bytes: int = Field(default=2048 * MIB, ge=1)
-    """Bytes of one task's upload, and of what its archive unpacks to (api.md section 3)."""
+    """Bytes of one task's upload, and of what its archive unpacks to."""
     max_image_bytes: int = Field(default=12 * MIB, ge=1)
-    """Bytes of one encoded image (api.md section 3)."""
+    """Bytes of one encoded image."""
     max_image_pixels: int = Field(default=25_000_000, ge=1)
     """Pixels of one image before decoding: 25 MP take about 190 MB while they are decoded."""
     max_predict_images: int = Field(default=64, ge=1)
-    """Images in one prediction request (api.md section 4)."""
+    """Images in one prediction request."""
     max_predict_bytes: int = Field(default=64 * MIB, ge=1)
     """Bytes of one prediction request; chosen as a bound for memory, untested beyond that."""
     max_json_bytes: int = Field(default=MIB, ge=1)

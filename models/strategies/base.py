@@ -61,7 +61,7 @@ class LearningReport:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Scores and route of a batch. Shapes: B images, K classes, T tasks learned."""
+    """Scores and route of a batch. Shapes: B images, K classes, T synapses (one a task, or none at all)."""
 
     probabilities: Tensor
     """Calibrated class probabilities, `(B, K)`, rows sum to 1, in the order of `classes_`."""
@@ -72,7 +72,7 @@ class Prediction:
     thresholds: Tensor
     """Threshold of each synapse, `(T,)`. A synapse is functional only where its current reaches it."""
     functional: Tensor
-    """Bool `(B, T)`: whether the task's sub-network took part. All false for strategies without synapses."""
+    """Bool `(B, T)`: whether the task's sub-network took part."""
     passes: Tensor
     """Forwards of the backbone each image took, `(B,)`, int64."""
 
@@ -97,7 +97,12 @@ class Strategy(ABC, Generic[ConfigT]):
         self.class_tasks_: tuple[int, ...] = ()
         """For each class the index of the task that introduced it."""
         self.task_indexes_: tuple[int, ...] = ()
-        """Index of each learned task, in order; column t of `Prediction.currents` belongs to entry t."""
+        """Index of each learned task, in order."""
+
+    @property
+    def synapse_tasks_(self) -> tuple[int, ...]:
+        """Index of the task of each synapse, in the order of `Prediction.currents`. Empty for a strategy without."""
+        return ()
 
     @abstractmethod
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
@@ -173,13 +178,13 @@ class Strategy(ABC, Generic[ConfigT]):
         return task.held_out_images, self.targets(task.held_out_labels)
 
     def without_routes(self, probabilities: Tensor, novelty: Tensor) -> Prediction:
-        """Return a prediction of one pass in which no synapse took part."""
-        B, T = len(probabilities), len(self.task_indexes_)
+        """Return a prediction of one pass, of a strategy without synapses."""
+        B = len(probabilities)
         return Prediction(
             probabilities=probabilities,
             novelty=novelty,
-            currents=torch.zeros(B, T),
-            thresholds=torch.ones(T),
-            functional=torch.zeros(B, T, dtype=torch.bool),
+            currents=torch.zeros(B, 0),
+            thresholds=torch.zeros(0),
+            functional=torch.zeros(B, 0, dtype=torch.bool),
             passes=torch.ones(B, dtype=torch.int64),
         )

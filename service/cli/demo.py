@@ -23,7 +23,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from service import replies
 from service.cli.demo_digits import Digit, DigitsMissingError, digit_tasks
 from service.cli.demo_process import ServiceProcess, ServiceStartError
 from service.cli.options import JsonOption
@@ -36,7 +35,8 @@ from service.cli.output import (
     result_lines,
 )
 from service.cli.progress import follow
-from service.client import FilopodiaClient
+from service.client import replies
+from service.client.client import FilopodiaClient
 
 LEARNER = "digits"
 AVERAGE_TARGET = 0.92

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from service import replies
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
-from service.client import FilopodiaClient, TaskOptions
-from service.transport import ProblemError
+from service.client import replies
+from service.client.client import FilopodiaClient, TaskOptions
+from service.client.transport import ProblemError
 
 
 def learn(

@@ -9,8 +9,8 @@ import typer
 
 from service.cli import demo, keys, learning, listing, predicting, serving
 from service.cli.output import make_console
-from service.folders import EmptyFolderError
-from service.transport import ClientError, ProblemError
+from service.client.folders import EmptyFolderError
+from service.client.transport import ClientError, ProblemError
 
 app = typer.Typer(
     no_args_is_help=True,

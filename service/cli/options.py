@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from registry.settings import RegistrySettings
-from service.client import FilopodiaClient
+from service.client.client import FilopodiaClient
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 

@@ -28,9 +28,13 @@ def predict(
     console = make_console()
     answered = []
     with connect(url, key) as client:
+        # What was published a moment ago may still be loading: wait for it rather than answer with the version before.
+        newest = None if version else client.learner(name)["live_version"] or None
         for start in range(0, len(files), BATCH):
             batch = [(file.name, file.read_bytes()) for file in files[start : start + BATCH]]
-            answered.append(client.predict(name, batch, top_k=top, version=version))
+            answered.append(
+                client.predict(name, batch, top_k=top, version=version, min_version=newest)
+            )
     if as_json:
         print_json(answered[0] if len(answered) == 1 else answered)
     else:

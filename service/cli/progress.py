@@ -7,8 +7,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from service import replies
-from service.client import FilopodiaClient
+from service.client import replies
+from service.client.client import FilopodiaClient
 
 
 class ProgressView(Protocol):

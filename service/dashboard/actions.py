@@ -1,6 +1,6 @@
 """What the dashboard's forms do: log in and out, cancel and retry tasks.
 
-Requests with a cookie come from our own pages only: `service.security` checks that before they get here.
+Requests with a cookie come from our own pages only: `service.http.security` checks that before they get here.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from registry.errors import ConflictError
 from registry.tables import TaskRow
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import Collaborators, CollaboratorsDep, requires
-from service.problems import Problem
+from service.http.problems import Problem
+from service.http.security import COOKIE, SESSION_S, is_same_site
 from service.schemas.base import PublicId
-from service.security import COOKIE, SESSION_S, is_same_site
 
 router = APIRouter(route_class=PageRoute)
 

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from service.dashboard.rendering import PAGE_HEADERS, render
-from service.problems import PROBLEMS, Problem
+from service.http.problems import PROBLEMS, Problem
 
 
 def page_for(problem: Problem, scope: Scope) -> Response | None:

@@ -11,8 +11,8 @@ from starlette.responses import HTMLResponse
 from registry.errors import RegistryError
 from service.dashboard.errors import page_for
 from service.dashboard.rendering import PAGE_HEADERS, render
-from service.problems import PROBLEMS, Problem
-from service.security import Principal
+from service.http.problems import PROBLEMS, Problem
+from service.http.security import Principal
 
 
 def page(

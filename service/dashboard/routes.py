@@ -11,7 +11,7 @@ from service.dashboard import actions, plots, trying, views
 from service.dashboard.assets import load_asset
 from service.dashboard.pages import PageRoute, page, sentence
 from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep
-from service.problems import Problem
+from service.http.problems import Problem
 from service.schemas.base import LearnerName, PublicId
 
 YEAR_S = 31_536_000

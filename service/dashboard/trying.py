@@ -16,16 +16,16 @@ from starlette.concurrency import run_in_threadpool
 
 from registry import samples
 from registry.errors import RegistryError
-from service.answers import image_answer
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
 from service.dashboard.shown import SampleView
 from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
-from service.prediction_requests import EncodedFile, decode_all
-from service.problems import Problem
+from service.http.problems import Problem
+from service.inference.answers import image_answer
+from service.inference.serving import choose_snapshot
+from service.intake.prediction_requests import EncodedFile, decode_all
 from service.schemas.base import LearnerName, PublicId
-from service.serving import choose_snapshot
 
 TOP_LABELS = 5
 PREVIEW_SIDE = 224

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Response
 from registry import accuracy, learners
 from registry.accuracy import AccuracyHistory
 from service.dependencies import CollaboratorsDep, requires
+from service.http.strict_json import StrictRoute
 from service.schemas.base import LearnerName
 from service.schemas.operations import AccuracyRead
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1", tags=["Accuracy"], route_class=StrictRoute, dependencies=[requires("reader")]

@@ -6,9 +6,9 @@ from models.backbone import available_backbones
 from models.strategies.catalog import CATALOG
 from service.configs import config_defaults, config_schema
 from service.dependencies import CollaboratorsDep, requires
+from service.http.strict_json import StrictRoute
 from service.schemas.base import Page
 from service.schemas.learners import BackboneRead, StrategyRead
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1", tags=["Learners"], route_class=StrictRoute, dependencies=[requires("reader")]

@@ -7,11 +7,11 @@ from fastapi.responses import JSONResponse
 
 from registry import keys
 from service.dependencies import BodyDep, CollaboratorsDep, requires
-from service.idempotency import Once, body_digest
-from service.problems import Problem
+from service.http.idempotency import Once, body_digest
+from service.http.problems import Problem
+from service.http.strict_json import StrictRoute
 from service.schemas.base import Page
 from service.schemas.operations import KeyCreate, KeyCreated, KeyRead
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1/keys",

@@ -13,8 +13,9 @@ from registry.errors import VersionNotFoundError
 from registry.tables import LearnerRow
 from service.configs import complete_config
 from service.dependencies import BodyDep, CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.idempotency import Once, body_digest
-from service.problems import Problem
+from service.http.idempotency import Once, body_digest
+from service.http.problems import Problem
+from service.http.strict_json import StrictRoute
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import (
     AliasRead,
@@ -25,7 +26,6 @@ from service.schemas.learners import (
     LearnerRead,
     LearnerUpdate,
 )
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1/learners",

@@ -8,11 +8,11 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.dependencies import CollaboratorsDep, requires
-from service.images import FORMATS
-from service.pages import problem_page
-from service.problems import PROBLEMS, Problem
+from service.http.pages import problem_page
+from service.http.problems import PROBLEMS, Problem
+from service.http.strict_json import StrictRoute
+from service.intake.images import FORMATS
 from service.schemas.operations import Info, Limits, LoadedVersion, Readiness
-from service.strict_json import StrictRoute
 
 VERSION = version("filopodia")
 

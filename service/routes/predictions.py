@@ -13,16 +13,16 @@ from pydantic import AwareDatetime
 from registry import learners, predictions
 from registry.ids import new_id
 from registry.predictions import NewPrediction
-from service.answers import request_results
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.inference import Scores
-from service.openapi import PREDICTION_BODY
-from service.prediction_requests import decode_all, read_images
+from service.http.openapi import PREDICTION_BODY
+from service.http.strict_json import StrictRoute
+from service.inference.answers import request_results
+from service.inference.engine import Scores
+from service.inference.serving import choose_snapshot
+from service.inference.snapshots import Snapshot
+from service.intake.prediction_requests import decode_all, read_images
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
-from service.serving import choose_snapshot
-from service.snapshots import Snapshot
-from service.strict_json import StrictRoute
 
 READ_OWN_WRITES_S = 1.0
 """How long the history waits for answers just given to be stored."""
@@ -75,7 +75,7 @@ async def predict(
         futures = on.engine.submit(snapshot, decoded.stack()) if decoded.images else []
     parts = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
     for part in parts:
-        tasks = snapshot.strategy.task_indexes_
+        tasks = snapshot.strategy.synapse_tasks_
         on.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
     names = [file.filename for file in files]
     results = request_results(snapshot, names, decoded.outcomes, parts, top_k=top_k, trace=trace)

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from service.dependencies import requires
-from service.pages import page_policy, reference_page
-from service.strict_json import StrictRoute
+from service.http.pages import page_policy, reference_page
+from service.http.strict_json import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 reader = [requires("reader")]

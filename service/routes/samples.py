@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 from registry import samples, tasks
 from registry.errors import BlobMissingError, SampleNotFoundError
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.http.strict_json import StrictRoute
 from service.schemas.base import Page, PublicId
 from service.schemas.tasks import SampleRead, SamplesDropped
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1", tags=["Tasks"], route_class=StrictRoute, dependencies=[requires("reader")]

@@ -13,16 +13,16 @@ from registry.errors import BlobMissingError
 from registry.samples import add_samples
 from service.configs import complete_config
 from service.dependencies import Collaborators, CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.event_stream import read_events, stream_events
-from service.idempotency import Once
-from service.intake import Intake, take_in
-from service.openapi import TASK_BODY
-from service.problems import Problem
+from service.http.event_stream import read_events, stream_events
+from service.http.idempotency import Once
+from service.http.openapi import TASK_BODY
+from service.http.problems import Problem
+from service.http.strict_json import StrictRoute
+from service.intake.samples import Intake, take_in
+from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
 from service.schemas.tasks import EventRead, Status, TaskQuery, TaskRead
-from service.strict_json import StrictRoute
 from service.task_views import find_task, read_task, wait_for_task
-from service.uploads import Upload, read_upload
 
 MAX_SEQ = 2**63 - 1
 

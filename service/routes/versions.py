@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Request, Response
 from registry import learners, versions
 from registry.tables import VersionRow
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.http.strict_json import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName, Page
 from service.schemas.operations import ConfusionRead, VersionRead
-from service.strict_json import StrictRoute
 
 router = APIRouter(
     prefix="/v1/learners/{name}/versions",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from service.labels import ShortText
+from service.intake.labels import ShortText
 from service.schemas.base import (
     LearnerName,
     Metadata,

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from service.labels import ShortText
+from service.intake.labels import ShortText
 from service.schemas.base import ReadSchema, RequestSchema, Time
 
 Role = Literal["reader", "predictor", "trainer", "admin"]

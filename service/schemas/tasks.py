@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from service.labels import Label, ShortText
+from service.intake.labels import Label, ShortText
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.demo_process import ServiceProcess
-from service.client import FilopodiaClient
+from service.client.client import FilopodiaClient
 
 SETTINGS = {
     "FILOPODIA_TORCH_THREADS": "1",

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.folders import LabelledImage
-from service.transport import ProblemError
+from service.client.folders import LabelledImage
+from service.client.transport import ProblemError
 from tests.factories import make_image
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Images nobody should send, made on the fly, with the problem each must answer (reliability.md part D)."""
+"""Images nobody should send, made on the fly, with the problem each must answer."""
 
 import io
 import struct

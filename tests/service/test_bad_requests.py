@@ -1,10 +1,10 @@
-"""Requests nobody should send: each gets its problem, none a 5xx, and none is echoed (reliability.md part D)."""
+"""Requests nobody should send: each gets its problem, none a 5xx, and none is echoed."""
 
 import json
 
 import pytest
 
-from service.problems import PROBLEMS
+from service.http.problems import PROBLEMS
 from tests.factories import make_image
 from tests.service.bad_images import ACCEPTED, REFUSED
 from tests.service.conftest import image_files

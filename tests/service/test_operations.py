@@ -2,9 +2,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.errors import DatabaseUnavailableError
-from service.images import FORMATS
-from service.pages import prose
-from service.problems import PROBLEMS
+from service.http.pages import prose
+from service.http.problems import PROBLEMS
+from service.intake.images import FORMATS
 from tests.service.conftest import wait_until
 
 

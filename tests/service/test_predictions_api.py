@@ -42,9 +42,9 @@ def test_scores_are_probabilities_over_all_classes(client, taught):
     assert result["top"][0] == {k: result[k] for k in ("label", "score", "task")}
     assert result["route"] == {
         "functional": [],
-        "silent": [1],
+        "silent": [],
         "passes": 1,
-        "synapses": [{"task": 1, "current": 0.0, "threshold": 1.0, "state": "silent"}],
+        "synapses": [],
     }
     [short] = predict(client, taught, "?top_k=1&trace=none").json()["results"]
     assert len(short["top"]) == 1
@@ -125,7 +125,7 @@ def test_min_version_waits_for_what_is_being_published(client, taught, teach):
 
 
 def test_min_version_is_not_waited_for_for_ever(client, taught, monkeypatch):
-    monkeypatch.setattr("service.serving.WAIT_S", 0.1)
+    monkeypatch.setattr("service.inference.serving.WAIT_S", 0.1)
     answer = predict(client, taught, "?min_version=5")
     assert (answer.status_code, answer.json()["code"]) == (409, "version-not-served")
 

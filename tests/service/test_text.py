@@ -1,9 +1,9 @@
 import pytest
 
-from service.labels import clean_filename, clean_label
-from service.problems import Problem
-from service.splitting import SplitRequest, assign_splits
-from service.strict_json import parse_json
+from service.http.problems import Problem
+from service.http.strict_json import parse_json
+from service.intake.labels import clean_filename, clean_label
+from service.intake.splitting import SplitRequest, assign_splits
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class Artsy(Strategy[ArtsyConfig]):
         form_type = PaperForm if config.preset == "paper" else ConsolidatedForm
         self.form: Form = form_type(backbone, config)
 
+    @property
+    def synapse_tasks_(self) -> tuple[int, ...]:
+        return self.task_indexes_
+
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         started = time.perf_counter()
         targets = self.register(task)

@@ -77,8 +77,10 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     assert torch.allclose(found.probabilities.sum(dim=1), torch.ones(len(images)), atol=1e-5)
     assert found.novelty.shape == (len(images),)
     assert ((found.novelty >= 0) & (found.novelty <= 1)).all()
-    assert found.currents.shape == found.functional.shape == (len(images), 2)
-    assert found.thresholds.shape == (2,)
+    n_synapses = len(found.thresholds)
+    assert strategy.synapse_tasks_ in ((), (1, 2))
+    assert n_synapses == len(strategy.synapse_tasks_)
+    assert found.currents.shape == found.functional.shape == (len(images), n_synapses)
     assert ((found.currents >= found.thresholds) | ~found.functional).all()
     assert found.passes.min() >= 1
     assert strategy.predict_logits(images).shape == (len(images), 4)

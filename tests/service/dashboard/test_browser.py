@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 
 from service.dashboard.assets import plotly_style_id
-from service.security import COOKIE
+from service.http.security import COOKIE
 from tests.factories import make_learner, make_task
 from tests.service.dashboard.chromium import Chromium
 from tests.service.dashboard.published import publish_task

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry import queue, tasks
-from service.security import COOKIE
+from service.http.security import COOKIE
 from tests.factories import make_image, make_learner, make_task
 from tests.service.dashboard.published import publish_task
 

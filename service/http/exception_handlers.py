@@ -1,0 +1,86 @@
+"""The one place where errors turn into problems: inner families, FastAPI's own, and the unexpected."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from models.errors import LearnerError
+from registry.errors import RegistryError
+from service.dashboard.errors import page_for
+from service.http.problems import PROBLEMS, Problem, problem_response
+from service.http.validation import field_errors
+
+log = structlog.get_logger(__name__)
+
+_BY_STATUS = {
+    400: "malformed-multipart",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    413: "body-too-large",
+}
+_RENAMED = {"alias-moved": "precondition-failed", "blob-missing": "version-damaged"}
+"""Registry codes whose meaning towards a client has another name."""
+
+
+def install(app: FastAPI) -> None:
+    """Register all handlers. What none of them takes ends in `service.http.middleware`, as a 500."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(RegistryError, _on_registry_error)
+    app.add_exception_handler(LearnerError, _on_unexpected)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(PoolTimeoutError, _on_busy_pool)
+
+
+def answer(request: Request, problem: Problem) -> Response:
+    """Return the response for a problem of this request: a page for a browser in the dashboard, else problem+json."""
+    page = page_for(problem, request.scope)
+    return page or problem_response(problem, request.state.request_id)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return answer(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _BY_STATUS.get(error.status_code, "not-found" if error.status_code < 500 else "internal")
+    return answer(request, Problem(code, headers=dict(error.headers or {})))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(finding["type"] == "json_invalid" for finding in found):
+        return answer(request, Problem("malformed-json"))
+    return answer(request, Problem("validation", errors=field_errors(found, "")))
+
+
+async def _on_registry_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RegistryError)
+    code = _RENAMED.get(error.code, error.code)
+    if code not in PROBLEMS:
+        return await _on_unexpected(request, error)
+    # A blob's hash is nobody's business: only our own sentences about rows go out.
+    detail = None if code in ("version-damaged", "blob-damaged") else str(error)
+    return answer(request, Problem(code, detail))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return answer(request, Problem("client-closed"))
+
+
+async def _on_busy_pool(request: Request, error: Exception) -> Response:
+    return answer(request, Problem("overloaded", "All connections to the database are in use."))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected_error", request_id=request.state.request_id, exc_info=error)
+    return answer(request, Problem("internal"))

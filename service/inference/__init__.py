@@ -1,0 +1,1 @@
+"""Versions in memory and the engine thread that answers predictions with them."""

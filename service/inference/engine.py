@@ -1,0 +1,237 @@
+"""The inference engine: one thread that owns the device, fed with micro-batches.
+
+The event loop never runs torch. Requests put decoded images into a queue; the engine takes those that want the same
+snapshot, up to `max_batch` images, scores them in one go and answers each.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.strategies.base import Prediction
+from service.http.problems import Problem
+from service.inference.snapshots import Snapshot
+from service.metrics import Metrics
+from service.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+SMOOTHING = 0.2
+"""Weight of the newest batch in the running cost of an image; chosen, untested."""
+COLD_BATCHES = 16
+"""Full batches that may wait while the cost of an image is not known yet."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the engine says about some images of one request. Shapes: B images, K classes, T tasks."""
+
+    probabilities: NDArray[np.float32]
+    """`(B, K)`"""
+    novelty: NDArray[np.float32]
+    """`(B,)`"""
+    currents: NDArray[np.float32]
+    """`(B, T)`"""
+    thresholds: NDArray[np.float32]
+    """`(T,)`"""
+    functional: NDArray[np.bool_]
+    """`(B, T)`"""
+    passes: NDArray[np.int64]
+    """`(B,)`"""
+    queue_s: float
+    infer_s: float
+    batch_images: int
+
+
+@dataclass(frozen=True)
+class _Item:
+    snapshot: Snapshot
+    images: Tensor
+    future: Future[Scores]
+    queued_at: float
+
+
+class InferenceEngine:
+    """Owns the device. `start` it once, `submit` from any thread, `stop` it when the service ends."""
+
+    def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
+        self._max_batch = settings.max_batch
+        self._batch_wait_s = settings.batch_wait_ms / 1000
+        self._max_wait_s = settings.max_wait_s
+        self._metrics = metrics
+        self._items: deque[_Item] = deque()
+        self._wakeup = Condition()
+        self._queued_images = 0
+        self._running_images = 0
+        self._arriving = 0
+        self._image_s = 0.0
+        self._is_stopping = False
+        self._thread = Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        """Start the owner thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what waits, then end the thread."""
+        with self._wakeup:
+            self._is_stopping = True
+            self._wakeup.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests will be answered."""
+        return self._thread.is_alive() and not self._is_stopping
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Announce a request that is being decoded, so that a batch waits a moment for it."""
+        with self._wakeup:
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._wakeup:
+                self._arriving -= 1
+                self._wakeup.notify_all()
+
+    def require_capacity(self, n_images: int) -> None:
+        """Refuse work that could not be done in time.
+
+        Raises:
+            Problem: `overloaded`, with `Retry-After`.
+        """
+        with self._wakeup:
+            waiting = self._queued_images + self._running_images
+        estimate = waiting * self._image_s
+        is_cold = not self._image_s and waiting + n_images > COLD_BATCHES * self._max_batch
+        if not self.is_alive or is_cold or estimate > self._max_wait_s:
+            self._metrics.overloaded.inc()
+            retry = max(1, math.ceil(estimate - self._max_wait_s / 2))
+            raise Problem("overloaded", headers={"Retry-After": str(retry)})
+
+    def submit(self, snapshot: Snapshot, images: Tensor) -> list[Future[Scores]]:
+        """Queue images, uint8 `(B, 3, S, S)`, and return one future for each part of at most `max_batch`.
+
+        Raises:
+            Problem: `overloaded`, if the estimated wait is past the bound.
+        """
+        self.require_capacity(len(images))
+        now = perf_counter()
+        items = [_Item(snapshot, part, Future(), now) for part in images.split(self._max_batch)]
+        with self._wakeup:
+            self._items.extend(items)
+            self._queued_images += len(images)
+            self._wakeup.notify_all()
+        return [item.future for item in items]
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            live = [item for item in batch if item.future.set_running_or_notify_cancel()]
+            if live:
+                self._score(live)
+            with self._wakeup:
+                self._running_images = 0
+
+    def _next_batch(self) -> list[_Item] | None:
+        with self._wakeup:
+            while not self._items:
+                if self._is_stopping:
+                    return None
+                self._wakeup.wait()
+            self._wait_for_company()
+            batch = self._take_alike()
+            images = sum(len(item.images) for item in batch)
+            self._queued_images -= images
+            self._running_images = images
+            return batch
+
+    def _wait_for_company(self) -> None:
+        """Wait for requests that are announced, if the batch has room for them."""
+        deadline = perf_counter() + self._batch_wait_s
+        while self._arriving and self._queued_images < self._max_batch and not self._is_stopping:
+            remaining = deadline - perf_counter()
+            if remaining <= 0:
+                return
+            self._wakeup.wait(remaining)
+
+    def _take_alike(self) -> list[_Item]:
+        """Remove the oldest item and those behind it that want the same snapshot and still fit."""
+        first = self._items.popleft()
+        batch, images = [first], len(first.images)
+        others: deque[_Item] = deque()
+        while self._items:
+            item = self._items.popleft()
+            if item.snapshot is first.snapshot and images + len(item.images) <= self._max_batch:
+                batch.append(item)
+                images += len(item.images)
+            else:
+                others.append(item)
+        self._items = others
+        return batch
+
+    def _score(self, batch: list[_Item]) -> None:
+        """Answer a batch. Whatever goes wrong belongs to its requests; the thread goes on."""
+        try:
+            for item, scores in zip(batch, self._predict(batch), strict=True):
+                item.future.set_result(scores)
+        except Exception as error:
+            log.exception("inference_failed", learner=batch[0].snapshot.learner)
+            for item in batch:
+                if not item.future.done():
+                    item.future.set_exception(error)
+
+    def _predict(self, batch: list[_Item]) -> list[Scores]:
+        started = perf_counter()
+        images = torch.cat([item.images for item in batch])
+        with torch.inference_mode():
+            columns = _to_numpy(batch[0].snapshot.strategy.predict(images))
+        seconds = perf_counter() - started
+        self._observe(batch, len(images), started, seconds)
+        thresholds = columns.pop("thresholds")
+        ends = np.cumsum([len(item.images) for item in batch])[:-1]
+        parts = {name: np.split(column, ends) for name, column in columns.items()}
+        return [
+            Scores(
+                thresholds=thresholds,
+                **{name: split[i] for name, split in parts.items()},
+                queue_s=started - item.queued_at,
+                infer_s=seconds,
+                batch_images=len(images),
+            )
+            for i, item in enumerate(batch)
+        ]
+
+    def _observe(self, batch: list[_Item], n_images: int, started: float, seconds: float) -> None:
+        cost = seconds / n_images
+        self._image_s = (
+            cost if not self._image_s else (SMOOTHING * cost + (1 - SMOOTHING) * self._image_s)
+        )
+        self._metrics.infer_seconds.observe(seconds)
+        self._metrics.batch_images.observe(n_images)
+        for item in batch:
+            self._metrics.queue_seconds.observe(started - item.queued_at)
+
+
+_COLUMNS = ("probabilities", "novelty", "currents", "thresholds", "functional", "passes")
+
+
+def _to_numpy(prediction: Prediction) -> dict[str, NDArray[Any]]:
+    return {name: getattr(prediction, name).detach().cpu().numpy() for name in _COLUMNS}

@@ -1,0 +1,202 @@
+"""The watcher: a thread that looks every second at which version of each learner is live and loads what is new.
+
+Everything that serving needs from the database comes through here, so requests never wait for it. A version is loaded
+beside the one it replaces; when it is complete, one reference moves.
+"""
+
+import time
+from threading import Event, Lock, Thread
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry import accuracy, idempotency, versions
+from registry.errors import RegistryError
+from registry.tables import TaskRow
+from registry.versions import LiveVersion
+from service.http.problems import Problem
+from service.http.security import KeyRing
+from service.inference.snapshots import Snapshot, SnapshotStore, VersionAddress, VersionLoader
+from service.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+SLOW_S = 5.0
+"""Seconds without an answer after which the database counts as down: a frozen one never refuses."""
+SWEEP_S = 3600.0
+"""Seconds between two clean-ups of idempotency keys, which are kept for a day."""
+
+
+class Watcher:
+    """Keeps the snapshots and keys in memory equal to the database."""
+
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        *,
+        keys: KeyRing,
+        store: SnapshotStore,
+        loader: VersionLoader,
+        metrics: Metrics,
+        interval_s: float,
+    ) -> None:
+        self._sessions = session_factory
+        self._keys = keys
+        self._store = store
+        self._loader = loader
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._wakeup = Event()
+        self._is_stopping = False
+        self._load_lock = Lock()
+        self._failing: dict[str, int] = {}
+        self._swept_at = float("-inf")
+        self._thread = Thread(target=self._run, name="watcher", daemon=True)
+        self._looked_well = False
+        self._asked_at: float | None = None
+        self.has_looked = False
+        """Whether everything live was loaded, or tried, at least once."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing; a load in progress is not waited for long."""
+        self._is_stopping = True
+        self._wakeup.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def wake(self) -> None:
+        """Look now rather than at the next interval."""
+        self._wakeup.set()
+
+    @property
+    def is_database_up(self) -> bool:
+        """Whether the database answered last time, and does not keep us waiting now."""
+        asked_at = self._asked_at
+        return self._looked_well and (asked_at is None or time.monotonic() - asked_at < SLOW_S)
+
+    def failing(self) -> dict[str, int]:
+        """Return the live versions that could not be loaded, by learner name."""
+        return dict(self._failing)
+
+    def load_version(self, learner: str, number: int | None) -> Snapshot | None:
+        """Load a version on request; None if the learner has learned nothing yet. Blocks, reads the database.
+
+        Raises:
+            LearnerNotFoundError, VersionNotFoundError: If there is none.
+            Problem: `version-damaged`, if it is there but cannot be loaded.
+        """
+        with self._sessions() as session:
+            found = versions.find_live_version(session, learner, number)
+        if found is None:
+            return None
+        with self._load_lock:
+            live = self._store.live(learner)
+            if live is not None and _is_same(live, found):
+                return live
+            loaded = self._store.older(found.learner_id, found.version)
+            if loaded is None:
+                loaded = self._loader.load(_address(found))
+                if number is None:
+                    self._store.swap(loaded)
+                else:
+                    self._store.keep(loaded)
+            return loaded
+
+    def look(self) -> None:
+        """Bring memory up to date once."""
+        self._asked_at = time.monotonic()
+        self._keys.refresh()
+        with self._sessions() as session:
+            live = versions.live_versions(session)
+            self._note_queue(session)
+        self._sweep()
+        self._asked_at = None
+        self._store.retain({version.learner_id for version in live})
+        failing: dict[str, int] = {}
+        for version in live:
+            if not self._is_stopping and not self._bring_up(version):
+                failing[version.learner_name] = version.version
+        self._failing = failing
+
+    def _note_queue(self, session: Session) -> None:
+        pending = TaskRow.status.in_(("queued", "running", "cancelling"))
+        age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
+        depth, oldest_s = session.execute(select(func.count(), age).where(pending)).one()
+        self._metrics.queue_depth.set(depth)
+        self._metrics.queue_age.set(oldest_s or 0)
+
+    def _note_accuracy(self, found: LiveVersion) -> None:
+        with self._sessions() as session:
+            history = accuracy.history(session, found.learner_id)
+        for gauge, value in (
+            (self._metrics.accuracy, history.last),
+            (self._metrics.forgetting, history.forgetting),
+        ):
+            if value is not None:
+                gauge.labels(found.learner_name).set(value)
+
+    def _sweep(self) -> None:
+        """Forget old idempotency keys, now and then."""
+        if time.monotonic() - self._swept_at > SWEEP_S:
+            self._swept_at = time.monotonic()
+            with self._sessions.begin() as session:
+                idempotency.sweep(session)
+
+    def _bring_up(self, found: LiveVersion) -> bool:
+        """Serve a version; return whether it is served."""
+        name = found.learner_name
+        with self._load_lock:
+            current = self._store.live(name)
+            if current is not None and _is_same(current, found):
+                return True
+            started = time.perf_counter()
+            loaded = self._store.older(found.learner_id, found.version)
+            try:
+                snapshot = loaded or self._loader.load(_address(found))
+            except Problem:
+                return False
+            self._store.swap(snapshot)
+        seconds = time.perf_counter() - started
+        self._metrics.swap_seconds.observe(seconds)
+        self._note_accuracy(found)
+        log.info("version_served", learner=name, version=found.version, seconds=round(seconds, 3))
+        return True
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            self._wakeup.clear()
+            try:
+                self.look()
+                self._note_database(is_up=True)
+            except RegistryError:
+                self._note_database(is_up=False)
+            except Exception:  # serving must go on whatever the watcher meets
+                log.exception("watcher_failed")
+                self._note_database(is_up=False)
+            self.has_looked = True
+            self._wakeup.wait(self._interval_s)
+
+    def _note_database(self, *, is_up: bool) -> None:
+        if self._looked_well and not is_up:
+            log.warning("database_down")
+        self._looked_well = is_up
+        self._metrics.database_up.set(is_up)
+
+
+def _is_same(snapshot: Snapshot, found: LiveVersion) -> bool:
+    return snapshot.learner_id == found.learner_id and snapshot.version == found.version
+
+
+def _address(found: LiveVersion) -> VersionAddress:
+    return VersionAddress(
+        learner_id=found.learner_id,
+        learner=found.learner_name,
+        backbone=found.backbone,
+        version=found.version,
+        manifest_sha256=found.manifest_sha256,
+    )

@@ -1,0 +1,170 @@
+"""Reading `multipart/form-data` as it streams in: fields to memory, files to one spool.
+
+Starlette's own parser keeps a temporary file a part, which runs out of descriptors at a few thousand images, and takes
+a body that was cut off for one with fewer parts.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from service.http.problems import Problem
+from service.intake.spool import Spool
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_FIELD_BYTES = 64 * 1024
+MAX_JSON_FIELD_BYTES = 8 * 1024 * 1024
+"""The fields `manifest` and `options` describe up to 20,000 images."""
+_FLUSH_BYTES = 1 << 20
+
+
+@dataclass
+class FilePart:
+    """One file of the form, lying in the spool."""
+
+    name: str
+    filename: str
+    offset: int
+    size: int = 0
+
+
+@dataclass
+class Form:
+    """A parsed form. Parts that came as files though they are fields (`manifest`, `options`) count as fields."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    files: list[FilePart] = field(default_factory=list)
+    digest: str = ""
+    """SHA-256 of names and contents: equal for a repeated request, though its boundary differs."""
+
+
+async def read_form(request: Request, spool: Spool, *, max_files: int, max_fields: int) -> Form:
+    """Read the whole body.
+
+    Raises:
+        Problem: `malformed-multipart`, `too-many-parts` or `part-too-large`.
+    """
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise Problem("malformed-multipart", "The content type names no multipart boundary.")
+    reader = _Reader(spool.size, max_files=max_files, max_fields=max_fields)
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())
+        async for chunk in request.stream():
+            parser.write(chunk)
+            if len(reader.pending) >= _FLUSH_BYTES:
+                await run_in_threadpool(reader.flush, spool)
+    except FormParserError as error:
+        raise Problem("malformed-multipart") from error
+    if not reader.is_complete:
+        raise Problem("malformed-multipart", "The multipart body ends before its closing boundary.")
+    await run_in_threadpool(reader.flush, spool)
+    reader.form.digest = reader.digest.hexdigest()
+    return reader.form
+
+
+class _Reader:
+    """The parser's callbacks and what they gather."""
+
+    def __init__(self, offset: int, *, max_files: int, max_fields: int) -> None:
+        self.form = Form()
+        self.pending = bytearray()
+        self.is_complete = False
+        self.digest = sha256()
+        self._offset = offset
+        self._max_files = max_files
+        self._max_fields = max_fields
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._disposition = b""
+        self._file: FilePart | None = None
+        self._field_name = ""
+        self._field_value = bytearray()
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_piece,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def flush(self, spool: Spool) -> None:
+        spool.append(bytes(self.pending))
+        self.pending.clear()
+
+    def _begin(self) -> None:
+        self._disposition = b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_piece(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        if bytes(self._header_name).lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise Problem("malformed-multipart", "A part of the form has no name.")
+        name = options[b"name"].decode("utf-8", "replace")
+        filename = options.get(b"filename")
+        self._digest_header(name, filename)
+        if filename is None or name in ("manifest", "options"):
+            self._file, self._field_name = None, name
+            self._field_value.clear()
+            if len(self.form.fields) >= self._max_fields:
+                raise Problem("too-many-parts")
+            return
+        if len(self.form.files) >= self._max_files:
+            raise Problem("too-many-parts")
+        self._file = FilePart(name, filename.decode("utf-8", "replace"), self._offset)
+
+    def _digest_header(self, name: str, filename: bytes | None) -> None:
+        head = f"{len(name)}:{name}".encode("utf-8", "replace")
+        self.digest.update(head + b"|" + (filename if filename is not None else b"\0") + b"|")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        piece = data[start:end]
+        self.digest.update(piece)
+        if self._file is not None:
+            self.pending += piece
+            self._file.size += len(piece)
+            self._offset += len(piece)
+            return
+        self._field_value += piece
+        is_json = self._field_name in ("manifest", "options")
+        if len(self._field_value) > (MAX_JSON_FIELD_BYTES if is_json else MAX_FIELD_BYTES):
+            raise Problem("part-too-large")
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self.form.files.append(self._file)
+            self._file = None
+            return
+        try:
+            value = self._field_value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Problem("malformed-multipart", "A form field is not UTF-8.") from error
+        self.form.fields.append((self._field_name, value))
+
+    def _finish(self) -> None:
+        self.is_complete = True

@@ -1,0 +1,69 @@
+"""What Pillow does not check in a PNG: the header's checksum, and whether all rows are there.
+
+A PNG whose data end early decodes without an error, with black rows: a silently wrong training image.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from service.http.problems import Problem
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def check_png(data: bytes, max_pixels: int) -> None:
+    """Refuse a PNG by its header alone; anything that is no PNG passes.
+
+    Raises:
+        Problem: If the header is damaged or the image too large.
+    """
+    if not data.startswith(SIGNATURE) or len(data) < 33 or data[12:16] != b"IHDR":
+        return
+    width, height = struct.unpack(">II", data[16:24])
+    if zlib.crc32(data[12:29]) != struct.unpack(">I", data[29:33])[0]:
+        raise Problem("image-corrupt")
+    if width == 0 or height == 0:
+        raise Problem("image-undecodable")
+    if width * height > max_pixels:
+        raise Problem("image-too-many-pixels")
+
+
+def png_is_complete(data: bytes) -> bool:
+    """Return whether the image data inflate to as many bytes as the header promises.
+
+    Interlaced files are taken as complete: their layout differs, and Pillow finds most of their cuts itself.
+    Costs about half of what decoding does; memory stays flat.
+    """
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
+    if interlace or colour not in _CHANNELS:
+        return True
+    row_bytes = 1 + (width * depth * _CHANNELS[colour] + 7) // 8
+    promised: int = row_bytes * height
+    return _inflated_size(data, promised) >= promised
+
+
+def _inflated_size(data: bytes, enough: int) -> int:
+    inflate = zlib.decompressobj()
+    size = 0
+    for chunk in _idat_chunks(data):
+        pending = chunk
+        while pending and size < enough:
+            size += len(inflate.decompress(pending, 1 << 20))
+            pending = inflate.unconsumed_tail
+        if size >= enough or inflate.eof:
+            break
+    return size + len(inflate.flush()) if size < enough else size
+
+
+def _idat_chunks(data: bytes) -> Iterator[bytes]:
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        length = struct.unpack(">I", data[at : at + 4])[0]
+        kind = data[at + 4 : at + 8]
+        if kind == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        elif kind == b"IEND":
+            return
+        at += 12 + length

@@ -1,0 +1,136 @@
+"""Reading the images of a prediction request in all the forms a client may send them, and decoding them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from torch import Tensor
+
+from models.backbone import Backbone
+from service.http.middleware import limit_body
+from service.http.problems import FieldError, Problem
+from service.http.strict_json import media_type, parse_json
+from service.http.validation import field_errors
+from service.intake.decoding import Decoder
+from service.intake.labels import clean_filename
+from service.intake.multipart import read_form
+from service.intake.spool import Spool
+from service.intake.uploads import decode_base64
+from service.schemas.predictions import PredictCreate
+from service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class EncodedFile:
+    """One image as it came."""
+
+    filename: str | None
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: a row of the stack, or a problem."""
+
+    row: int = -1
+    warnings: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class DecodedFiles:
+    """The images of a request, ready for the backbone."""
+
+    outcomes: list[Outcome]
+    """One for each image, in order."""
+    images: list[Tensor]
+    """The usable ones, uint8 `(3, S, S)` each; `Outcome.row` points here."""
+
+    def stack(self) -> Tensor:
+        """Return the usable images as one tensor, uint8 `(B, 3, S, S)`."""
+        return torch.stack(self.images)
+
+
+async def read_images(request: Request, settings: ServiceSettings) -> list[EncodedFile]:
+    """Return the encoded images of a request.
+
+    Raises:
+        Problem: If the body is none of the forms, too large, or holds no image.
+    """
+    kind = media_type(request)
+    if kind.startswith("image/"):
+        limit_body(request, settings.max_image_bytes)
+        return [EncodedFile(None, await request.body())]
+    if kind == "multipart/form-data":
+        return await _read_multipart(request, settings)
+    if kind == "application/json":
+        return await run_in_threadpool(_read_json, await request.body(), settings)
+    raise Problem("unsupported-media-type")
+
+
+async def _read_multipart(request: Request, settings: ServiceSettings) -> list[EncodedFile]:
+    with Spool() as spool:
+        form = await read_form(request, spool, max_files=settings.max_predict_images, max_fields=0)
+        if any(part.name != "images" for part in form.files):
+            raise Problem("validation", errors=(FieldError("", "Send files as parts `images`."),))
+        if not form.files:
+            raise Problem("missing-image")
+        return [
+            EncodedFile(clean_filename(part.filename), spool.read(part.offset, part.size))
+            for part in form.files
+        ]
+
+
+def _read_json(body: bytes, settings: ServiceSettings) -> list[EncodedFile]:
+    try:
+        create = PredictCreate.model_validate(parse_json(body))
+    except ValidationError as error:
+        raise Problem("validation", errors=field_errors(error.errors(), "")) from error
+    if len(create.images) > settings.max_predict_images:
+        raise Problem("too-many-images")
+    return [
+        EncodedFile(
+            clean_filename(image.filename), decode_base64(image.base64, f"/images/{i}/base64")
+        )
+        for i, image in enumerate(create.images)
+    ]
+
+
+async def decode_all(
+    decoder: Decoder, backbone: Backbone, files: Sequence[EncodedFile]
+) -> DecodedFiles:
+    """Decode and resize the images on the decoder's threads.
+
+    Raises:
+        Problem: That of the image, if there is only one; of several, each keeps its own. `overloaded`, if they would
+            wait too long.
+    """
+    decoder.require_capacity()
+    waiting = [decoder.submit(partial(_prepare, decoder, backbone, file.data)) for file in files]
+    found = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
+    outcomes: list[Outcome] = []
+    images: list[Tensor] = []
+    for item in found:
+        if isinstance(item, Problem):
+            outcomes.append(Outcome(problem=item))
+        else:
+            outcomes.append(Outcome(row=len(images), warnings=item[1]))
+            images.append(item[0])
+    if len(found) == 1 and isinstance(found[0], Problem):
+        raise found[0]
+    return DecodedFiles(outcomes, images)
+
+
+def _prepare(
+    decoder: Decoder, backbone: Backbone, data: bytes
+) -> tuple[Tensor, tuple[str, ...]] | Problem:
+    try:
+        image = decoder.decode(data)
+    except Problem as problem:
+        return problem
+    return backbone.preprocess(image.pixels), image.warnings

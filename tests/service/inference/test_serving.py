@@ -1,0 +1,95 @@
+"""Loading, swapping and storing behind the requests' backs."""
+
+from datetime import UTC, datetime
+
+from models.errors import CheckpointError
+from registry import versions
+from registry.ids import new_id
+from registry.predictions import NewPrediction, list_predictions
+from service.inference.history import PredictionWriter
+from service.metrics import Metrics
+from tests.factories import make_learner
+from tests.service.conftest import version_of, wait_until
+
+
+def test_a_damaged_version_is_not_served_and_the_last_good_one_goes_on(
+    client, taught, teach, app, blobs, session_factory, monkeypatch
+):
+    watcher = app.state.collaborators.watcher
+    monkeypatch.setattr("service.inference.snapshots.RETRY_S", 0.1)
+    load, tries = watcher._loader._load, []
+
+    def fail(address):
+        tries.append(address.version)
+        raise OSError("disk")
+
+    watcher._loader._load = fail
+    assert teach(("owl", "wren"))["version"] == 2
+    wait_until(lambda: watcher.failing() == {taught: 2})
+    assert version_of(client, taught) == 1
+    assert client.get("/readyz").json()["failing"] == [{"learner": taught, "version": 2}]
+    damaged = client.post(
+        f"/v1/learners/{taught}/predictions?version=2",
+        content=b"x",
+        headers={"Content-Type": "image/png"},
+    )
+    assert (damaged.status_code, damaged.json()["code"]) == (503, "version-damaged")
+    watcher._loader._load = load
+    wait_until(lambda: version_of(client, taught) == 2)
+    wait_until(lambda: watcher.failing() == {})
+
+
+def test_a_version_that_cannot_be_loaded_is_not_tried_by_every_request(client, taught, app):
+    loader, tries = app.state.collaborators.watcher._loader, []
+
+    def fail(address):
+        tries.append(address.version)
+        raise CheckpointError("This version was learned on other weights.")
+
+    loader._load = fail
+    app.state.collaborators.store._live = {}
+    wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
+    url = f"/v1/learners/{taught}/predictions"
+    for _ in range(5):
+        answer = client.post(url, content=b"x", headers={"Content-Type": "image/png"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "version-damaged")
+        assert "other weights" in answer.json()["detail"]
+    assert tries == [1]
+
+
+def test_a_flipped_bit_in_an_artifact_is_found(client, taught, app, blobs, session_factory):
+    with session_factory() as session:
+        [live] = versions.live_versions(session)
+    path = blobs._path(live.manifest_sha256)
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    store = app.state.collaborators.store
+    store._live = {}
+    wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
+    assert version_of(client, taught) is None
+
+
+def _prediction(learner_id):
+    return NewPrediction(new_id("prd"), learner_id, 1, [], [], False, datetime.now(UTC))
+
+
+def test_the_writer_stores_in_the_background_and_survives_a_deleted_learner(session_factory):
+    with session_factory.begin() as session:
+        learner_id = make_learner(session).id
+    metrics = Metrics()
+    writer = PredictionWriter(session_factory, metrics, backlog=10)
+    for owner in (learner_id, "lrn_gone", learner_id):
+        writer.put(_prediction(owner))
+    writer.start()
+    writer.wait_written(5)
+    writer.stop()
+    with session_factory() as session:
+        assert len(list_predictions(session, learner_id).items) == 2
+    assert metrics.dropped._value.get() == 1
+
+
+def test_a_full_backlog_drops_and_counts(session_factory):
+    metrics = Metrics()
+    writer = PredictionWriter(session_factory, metrics, backlog=2)
+    for _ in range(5):
+        writer.put(_prediction("lrn_x"))
+    assert metrics.dropped._value.get() == 3

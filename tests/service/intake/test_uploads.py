@@ -1,0 +1,242 @@
+import base64
+import io
+import json
+import resource
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from service.http.problems import Problem
+from service.intake.archives import ArchiveLimits, unpack
+from service.intake.spool import Spool
+from tests.factories import make_image
+
+LIMITS = ArchiveLimits(max_images=10, max_bytes=500_000, max_image_bytes=100_000)
+
+
+def zip_of(files, **options):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **options) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tar_of(files, mode="w"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, data in files.items():
+            entry = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def unpacked(data, limits=LIMITS):
+    with Spool() as archive, Spool() as into:
+        archive.append(data)
+        images = unpack(archive, into, limits)
+        return [(i.label, i.split, i.filename, into.read(i.offset, i.size)) for i in images]
+
+
+FOLDER = {
+    "heron/a.png": b"1",
+    "egret/b.png": b"22",
+    "egret/.DS_Store": b"x",
+    "__MACOSX/egret/b.png": b"x",
+}
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of, lambda files: tar_of(files, "w:gz")])
+@pytest.mark.parametrize("root", ["", "photos/", "./"])
+def test_a_folder_of_labels_is_read_from_any_archive(pack, root):
+    found = unpacked(pack({root + name: data for name, data in FOLDER.items()}))
+    assert found == [("heron", "auto", "a.png", b"1"), ("egret", "auto", "b.png", b"22")]
+
+
+def test_train_and_eval_folders_set_the_split():
+    found = unpacked(zip_of({"x/train/heron/a.png": b"1", "x/eval/heron/b.png": b"2"}))
+    assert [(label, split) for label, split, _, _ in found] == [
+        ("heron", "train"),
+        ("heron", "eval"),
+    ]
+
+
+def link(kind):
+    entry = tarfile.TarInfo("heron/a.png")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    return entry
+
+
+def zip_link():
+    entry = zipfile.ZipInfo("heron/a.png")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return zip_of({entry: b"/etc/passwd"})
+
+
+def encrypted():
+    data = bytearray(zip_of({"heron/a.png": b"1"}))
+    data[6] |= 1
+    data[data.rfind(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+HOSTILE = {
+    "empty": b"",
+    "empty zip cut": zip_of({"heron/a.png": b"1"})[:-30],
+    "zip with a damaged entry": zip_of({"heron/a.png": b"1" * 1000}).replace(
+        b"1" * 500, b"2" * 500
+    ),
+    "leads out": zip_of({"../heron/a.png": b"1"}),
+    "absolute": zip_of({"/heron/a.png": b"1"}),
+    "drive": zip_of({"C:\\heron\\a.png": b"1"}),
+    "tar leads out": tar_of({"heron/../../a.png": b"1"}),
+    "no folder": zip_of({"a.png": b"1"}),
+    "too deep": zip_of({"a/b/c/d.png": b"1", "e/f.png": b"1"}),
+    "zip link": zip_link(),
+    "symlink": tar_of({link(tarfile.SYMTYPE): b""}),
+    "hard link": tar_of({link(tarfile.LNKTYPE): b""}),
+    "device": tar_of({link(tarfile.CHRTYPE): b""}),
+    "fifo": tar_of({link(tarfile.FIFOTYPE): b""}),
+    "encrypted": encrypted(),
+    "unpacks to too much": zip_of(
+        {f"heron/{i}": bytes(99_999) for i in range(11)}, compression=zipfile.ZIP_DEFLATED
+    ),
+    "tar of too much": tar_of({f"heron/{i}": bytes(99_999) for i in range(11)}, "w:gz"),
+    "tar claims too much": tar_of({"heron/a": bytes(30_000_000)}, "w:gz"),
+    "too many entries": zip_of({f"heron/{i:0900}": b"1" for i in range(1200)}),
+    "tar of too many folders": tar_of({f"{i}/.x": b"" for i in range(1100)}, "w:gz"),
+    "gzip of nothing": b"\x1f\x8b" + b"x" * 20,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_refused(case):
+    with pytest.raises(Problem) as caught:
+        unpacked(HOSTILE[case])
+    assert caught.value.code == "archive-rejected"
+
+
+def test_counts_and_sizes_of_images_are_bounded():
+    with pytest.raises(Problem) as caught:
+        unpacked(zip_of({f"heron/{i}": b"1" for i in range(11)}))
+    assert caught.value.code == "too-many-images"
+    [(_, _, _, data)] = unpacked(zip_of({"heron/a": bytes(200_000)}))
+    assert len(data) == LIMITS.max_image_bytes + 1
+    with pytest.raises(Problem) as caught:
+        unpacked(zip_of({}))
+    assert caught.value.code == "missing-image"
+
+
+def test_a_tar_header_of_gigabytes_is_not_read():
+    entry = tarfile.TarInfo("x")
+    entry.type, entry.size = tarfile.XHDTYPE, 10**10
+    with pytest.raises(Problem) as caught:
+        unpacked(entry.tobuf() + bytes(1024))
+    assert caught.value.code == "archive-rejected"
+
+
+def pictures():
+    return {
+        f"{label}/{i}.png": make_image(label, i) for label in ("heron", "egret") for i in range(4)
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("application/zip", zip_of(pictures())),
+        ("application/x-tar", tar_of(pictures())),
+        ("application/gzip", tar_of(pictures(), "w:gz")),
+    ],
+)
+def test_archives_are_learned_from(client, birds, kind, data):
+    url = f"/v1/learners/{birds}/tasks?name=first&eval_fraction=0.5&config=%7B%7D"
+    answer = client.post(url, content=data, headers={"Content-Type": kind})
+    assert answer.status_code == 202, answer.text
+    task = answer.json()
+    assert (task["name"], task["samples"]) == ("first", {"train": 4, "eval": 4})
+    assert task["classes"] == ["heron", "egret"]
+
+
+def test_json_images_are_learned_from(client, birds):
+    samples = [
+        {
+            "label": label,
+            "split": "eval" if i == 0 else "train",
+            "image": {"base64": base64.b64encode(make_image(label, i)).decode()},
+        }
+        for label in ("heron", "egret")
+        for i in range(4)
+    ]
+    body = {"samples": samples, "options": {"name": "by hand", "seed": 3}}
+    answer = client.post(f"/v1/learners/{birds}/tasks", json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["samples"] == {"train": 6, "eval": 2}
+
+
+MANIFEST = {f"{i}.png": {"label": "owl", "split": "eval" if i else "train"} for i in range(4)}
+
+
+def files():
+    return [("images", (f"{i}.png", make_image("heron", i), "image/png")) for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("data", "classes", "counts"),
+    [
+        ({"labels": ["heron"]}, ["heron"], {"train": 3, "eval": 1}),
+        ({"labels": ["heron", "owl", "heron", "owl"]}, ["heron", "owl"], {"train": 4, "eval": 0}),
+        (
+            {"manifest": json.dumps(MANIFEST)},
+            ["owl"],
+            {"train": 1, "eval": 3},
+        ),
+    ],
+)  # fmt: skip
+def test_the_ways_to_give_labels(client, birds, data, classes, counts):
+    answer = client.post(f"/v1/learners/{birds}/tasks", files=files(), data=data)
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["classes"], answer.json()["samples"]) == (classes, counts)
+
+
+def test_the_number_of_labels_must_fit(client, birds):
+    answer = client.post(f"/v1/learners/{birds}/tasks", files=files(), data={"labels": ["a", "b"]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/labels"
+
+
+def test_labels_are_one_class_however_they_are_composed(client, birds):
+    data = {"labels": ["caf\u00e9", "cafe\u0301"] * 2}
+    answer = client.post(f"/v1/learners/{birds}/tasks", files=files(), data=data)
+    assert answer.json()["classes"] == ["caf\u00e9"]
+
+
+def test_hostile_file_names_are_only_shown(client, birds):
+    names = [
+        "heron/../../etc/passwd",
+        "heron/C:\\x.png",
+        "heron/a\u202e.png",
+        "heron/" + "x" * 3000,
+    ]
+    parts = [
+        ("images", (name, make_image("heron", i), "image/png")) for i, name in enumerate(names)
+    ]
+    answer = client.post(f"/v1/learners/{birds}/tasks", files=parts, data={"labels": "heron"})
+    assert answer.status_code == 202, answer.text
+    page = client.get(f"/v1/tasks/{answer.json()['id']}/samples").json()["items"]
+    assert [sample["filename"] for sample in page] == ["passwd", "x.png", "a.png", "x" * 255]
+
+
+def test_thousands_of_images_need_few_descriptors_and_little_memory(client, birds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    parts = [
+        ("images", (f"{i % 2}/{i}.png", make_image(str(i % 2), i), "image/png"))
+        for i in range(2500)
+    ]
+    answer = client.post(f"/v1/learners/{birds}/tasks", files=parts)
+    assert answer.status_code == 202, answer.text[:500]
+    assert answer.json()["samples"] == {"train": 2250, "eval": 250}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
