@@ -271,11 +271,19 @@ def _bundled() -> Backbone:
 
 
 def _tiny() -> Backbone:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vit = VisionTransformer(
-            img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
-        )
+    vit = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
+    )
+    # timm's own initialisation again, from a generator of our own: the global one is shared with all threads.
+    generator = torch.Generator().manual_seed(0)
+    projection = vit.patch_embed.proj
+    bound = projection.weight[0].numel() ** -0.5
+    with torch.no_grad():
+        for parameter in vit.parameters():
+            if parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
+        for parameter in projection.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
     return Backbone(TINY, vit, Preprocessing(image_size=32))
 
 

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,10 @@ def test_lists_where_weights_come_from(tmp_path: Path):
     assert sources["bundled"] == "bundled"
     assert sources[SMALL_VIT] == "file"
     assert sources["vit_base_patch16_224.augreg_in21k"] == "hub"
+
+
+def test_the_random_backbone_does_not_depend_on_what_other_threads_draw(backbone):
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(load_backbone, ["tiny"] * 12))
+
+    assert {other.fingerprint for other in found} == {backbone.fingerprint}
