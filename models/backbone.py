@@ -210,6 +210,13 @@ def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
     return Backbone(name, vit, preprocessing)
 
 
+def choose_device(name: str) -> torch.device:
+    """Return the device of a setting: `auto` is the first GPU, or the CPU without one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
 def is_known_backbone(name: str, *, weights: Path | None = None) -> bool:
     """Tell whether `load_backbone` would try: no download, no load."""
     if name in (BUNDLED, TINY):

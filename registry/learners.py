@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.errors import (
     AliasMovedError,
@@ -78,14 +78,7 @@ def get_learner(session: Session, name: str, *, lock: bool = False) -> LearnerRo
     Raises:
         LearnerNotFoundError: If there is none.
     """
-    query = select(LearnerRow).where(LearnerRow.name == name)
-    if lock:
-        # NO KEY UPDATE: does not hold up rows that merely refer to the learner, such as predictions.
-        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-    learner = session.scalars(query).one_or_none()
-    if learner is None:
-        raise LearnerNotFoundError(name)
-    return learner
+    return _find(session, LearnerRow.name, name, lock=lock)
 
 
 def get_learner_by_id(session: Session, learner_id: str, *, lock: bool = False) -> LearnerRow:
@@ -94,13 +87,7 @@ def get_learner_by_id(session: Session, learner_id: str, *, lock: bool = False) 
     Raises:
         LearnerNotFoundError: If there is none.
     """
-    query = select(LearnerRow).where(LearnerRow.id == learner_id)
-    if lock:
-        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-    learner = session.scalars(query).one_or_none()
-    if learner is None:
-        raise LearnerNotFoundError(learner_id)
-    return learner
+    return _find(session, LearnerRow.id, learner_id, lock=lock)
 
 
 def list_learners(
@@ -230,3 +217,16 @@ def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
         )
         for label in versions[-1].classes
     ]
+
+
+def _find(
+    session: Session, column: InstrumentedAttribute[str], value: str, *, lock: bool
+) -> LearnerRow:
+    query = select(LearnerRow).where(column == value)
+    if lock:
+        # NO KEY UPDATE: does not hold up rows that merely refer to the learner, such as predictions.
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    learner = session.scalars(query).one_or_none()
+    if learner is None:
+        raise LearnerNotFoundError(value)
+    return learner

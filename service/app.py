@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from models.backbone import choose_device
 from registry.blobs import BlobStore
 from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
@@ -19,7 +20,7 @@ from service.http.openapi import build_schema
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
-from service.inference.snapshots import SnapshotStore, VersionLoader, choose_device
+from service.inference.snapshots import SnapshotStore, VersionLoader
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics

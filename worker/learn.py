@@ -19,7 +19,7 @@ import torch
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import artifact
-from models.backbone import Backbone, load_backbone
+from models.backbone import Backbone, choose_device, load_backbone
 from models.evaluation import evaluate
 from models.progress import Progress
 from models.strategies.base import LearningReport, Strategy, Task
@@ -208,9 +208,7 @@ def _load_attempt(session: Session, task_id: str) -> Attempt:
 def _load_backbone(name: str, settings: WorkerSettings) -> Backbone:
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(settings.device)
     return load_backbone(name, weights=settings.backbone_weights).to(device)
 
 

@@ -166,10 +166,3 @@ class SnapshotStore:
 
     def _count(self) -> None:
         self._metrics.versions_loaded.set(len(self._live) + len(self._older))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a setting: `auto` is the first GPU, or the CPU without one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

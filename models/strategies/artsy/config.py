@@ -30,7 +30,7 @@ class ArtsyConfig(StrategyConfig):
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
     shrinkage: float = 0.1
-    """Share of the pooled covariance replaced by a sphere, `consolidated` only. 0.05 to 0.3 do alike."""
+    """Share of the pooled covariance replaced by a sphere, `consolidated` only; chosen, untested."""
     threshold: float | None = None
     """Current at which a synapse turns functional, in `[0, 1]`: 0.25 (chosen, untested) / 0.5 (the paper's)."""
     max_routed: int = 2

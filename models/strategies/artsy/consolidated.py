@@ -81,9 +81,9 @@ class ConsolidatedForm(Form):
         loss = self.train_subnetwork(own, task, targets, on_progress)
         on_progress(Progress("consolidating", 0.0))
         features, drift = self._consolidate(before, own, task)
-        self._calibrate(features, targets, held_out)
+        held_out_logits = self._calibrate(features, targets, held_out)
         on_progress(Progress("consolidating", 0.5))
-        subnetwork = self._silence(own, task, targets, held_out)
+        subnetwork = self._silence(own, task, targets, held_out, held_out_logits)
         self.subnetworks.append(subnetwork)
         on_progress(Progress("consolidating", 1.0))
         return {
@@ -157,11 +157,14 @@ class ConsolidatedForm(Form):
 
     def _calibrate(
         self, features: Tensor, targets: Tensor, held_out: tuple[Tensor, Tensor]
-    ) -> None:
+    ) -> Tensor:
         """Add the task's statistics, and learn how sure to be from images that those statistics did not see.
 
         That is the held-out images, and the training images by cross-validation: few held-out images alone would take a
         head that was never wrong on them at its word.
+
+        Returns:
+            Functional logits of the held-out images, `(E, K)`.
         """
         shrinkage = self.config.shrinkage
         crossed, crossed_targets = cross_validated_distances(
@@ -175,6 +178,7 @@ class ConsolidatedForm(Form):
         distances = torch.cat([fresh, crossed])
         all_targets = torch.cat([image_targets, crossed_targets])
         self.calibration.add(-0.5 * distances, all_targets, distances.amin(dim=1))
+        return -0.5 * fresh
 
     def _silence(
         self,
@@ -182,6 +186,7 @@ class ConsolidatedForm(Form):
         task: Task,
         targets: Tensor,
         held_out: tuple[Tensor, Tensor],
+        held_out_logits: Tensor,
     ) -> SilentSubnetwork:
         """Put the task's sub-network behind its synapse, and let it fire only if it has earned its pass.
 
@@ -203,8 +208,7 @@ class ConsolidatedForm(Form):
             torch.cat([local, crossed_local]),
             prior=GAUSSIAN_PRIOR,
         )
-        functional_logits = self.head.logits(self.backbone.embed(images, self.functional))
-        alone = self.calibration.probabilities(functional_logits)[:, classes]
+        alone = self.calibration.probabilities(held_out_logits)[:, classes]
         alone = alone / alone.sum(dim=1, keepdim=True)
         opinion = F.log_softmax(own_logits / temperature, dim=-1)
         together = merge(alone, opinion, torch.arange(len(classes)))
