@@ -24,6 +24,7 @@ from timm.data.config import resolve_model_data_config
 from timm.layers.conv_bn_act import ConvNormAct
 from timm.layers.hybrid_embed import HybridEmbed
 from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem
 from torch import Tensor, nn
@@ -156,7 +157,7 @@ class Backbone(nn.Module):
             mlp = block.ls2(block.mlp(block.norm2(x)))
             x = x + mlp if adapter is None else x + mlp + adapter.blocks[i](x)
         features: Tensor = vit.forward_head(vit.norm(x), pre_logits=True)
-        return features
+        return features.float()
 
     @torch.inference_mode()
     def embed(
@@ -180,13 +181,16 @@ class Backbone(nn.Module):
         return torch.cat(parts)
 
 
-def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
+def load_backbone(
+    name: str, *, weights: Path | None = None, image_size: int | None = None
+) -> Backbone:
     """Load a backbone by its public name.
 
     Args:
         name: `bundled`, or a timm ViT name with its pre-trained tag. `tiny` is a random one for tests.
         weights: A safetensors file or a folder of them. The file `<name>[.anything].safetensors` serves backbone
             `<name>`; without one the weights come from timm's hub (a download at the first use).
+        image_size: Input side of a timm ViT in pixels, if not its own: position embeddings are interpolated.
 
     Raises:
         BackboneError: If the name is unknown, or its weights are missing, damaged or of another shape.
@@ -199,7 +203,8 @@ def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
         raise BackboneError(f"There is no backbone {name}: see the list of backbones.")
     file = find_weights(name, weights)
     try:
-        created = timm.create_model(name, pretrained=file is None, num_classes=0)
+        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+        created = timm.create_model(name, pretrained=file is None, num_classes=0, **size)
         vit = cast("VisionTransformer", created)
         if file is not None:
             _load_frozen(vit, file)
@@ -209,7 +214,7 @@ def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
         raise BackboneError(f"The weights of backbone {name} could not be loaded.") from error
     config = resolve_model_data_config(vit)
     preprocessing = Preprocessing(
-        image_size=config["input_size"][-1],
+        image_size=image_size or config["input_size"][-1],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
@@ -333,6 +338,12 @@ def _load_frozen(vit: VisionTransformer, file: Path) -> None:
         ) from error
     wanted = vit.state_dict()
     state = {key: tensor.float() for key, tensor in tensors.items() if key in wanted}
+    if vit.pos_embed is not None and "pos_embed" in state:
+        grid = list(vit.patch_embed.grid_size)
+        prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        state["pos_embed"] = resample_abs_pos_embed(
+            state["pos_embed"], new_size=grid, num_prefix_tokens=prefix
+        )
     try:
         vit.load_state_dict(state, strict=True)
     except RuntimeError as error:

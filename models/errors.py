@@ -7,7 +7,10 @@
     ├── NotLearnedError      asked to predict before anything was learned
     ├── TaskDataError        a task cannot be learned: no image, or labels that contradict its mode
     ├── DivergedError        the loss became NaN or infinite
-    └── CheckpointError      an artifact is damaged, of another format, or of another backbone
+    ├── CheckpointError      an artifact is damaged, of another format, or of another backbone
+    └── UnlearningError      a task or class cannot be taken out again
+        ├── UnknownContentError   it was never learned, or nothing was named
+        └── MissingImagesError    the training images to take out are needed, and not all are given
 
 They carry one full sentence a user can act on, and know neither HTTP nor the database.
 """
@@ -43,3 +46,15 @@ class DivergedError(LearnerError):
 
 class CheckpointError(LearnerError):
     """An artifact is damaged, of another format, or of another backbone."""
+
+
+class UnlearningError(LearnerError):
+    """A task or class cannot be taken out of what was learned."""
+
+
+class UnknownContentError(UnlearningError):
+    """Asked to unlearn what was never learned, or nothing at all."""
+
+
+class MissingImagesError(UnlearningError):
+    """The training images to take out are needed, and not all of them are given."""

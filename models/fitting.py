@@ -1,9 +1,10 @@
-"""The one training loop: SGD with momentum and a cosine schedule, deterministic for a seed."""
+"""The one training loop: SGD with momentum and a cosine schedule unless told otherwise, deterministic for a seed."""
 
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from models.errors import DivergedError
 from models.progress import Progress, ProgressFn, ignore_progress
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
+Precision = Literal["float32", "bfloat16"]
+"""`bfloat16` trains 1.5 times faster where the processor computes in it (AVX-512 BF16, AMX, any recent GPU), slower
+elsewhere. Features that are kept or answered from are always float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,42 @@ class Schedule:
     """Peak of a cosine that falls to zero at the last step."""
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    """Of SGD; Adam has its own."""
     augmentation: Augmentation = "none"
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    decay: Literal["cosine", "none"] = "cosine"
+    """`none` keeps the learning rate at its peak."""
+    precision: Precision = "float32"
+    """Of the forward and backward pass. Parameters, gradients and optimiser stay float32."""
+
+    def rate(self, step: int, n_steps: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if self.decay == "none":
+            return self.learning_rate
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / n_steps))
+
+
+class PlasticityRule(Protocol):
+    """What a method does around the optimiser's step: Synaptic Intelligence, metaplasticity."""
+
+    def before_step(self) -> None:
+        """Act while the parameters hold the gradients of the task's loss and have not moved yet."""
+
+    def after_step(self) -> None:
+        """Act once the optimiser has moved the parameters."""
+
+
+class Unruled:
+    """The rule that changes nothing."""
+
+    def before_step(self) -> None:
+        """Leave the gradients as they are."""
+
+    def after_step(self) -> None:
+        """Take no notice."""
+
+
+UNRULED = Unruled()
 
 
 def fit(
@@ -37,6 +76,7 @@ def fit(
     *,
     seed: int,
     device: torch.device,
+    rule: PlasticityRule = UNRULED,
     phase: str = "training",
     on_progress: ProgressFn = ignore_progress,
 ) -> float:
@@ -47,9 +87,10 @@ def fit(
         images: uint8 `(N, 3, H, W)`, or float features `(N, D)`.
         targets: int64 `(N,)`.
         loss_fn: Maps a batch `(B, ...)` and its targets `(B,)` to a scalar.
-        schedule: Epochs, batch size, rates.
+        schedule: Epochs, batch size, rates, optimiser. The optimiser starts afresh with every call.
         seed: Order, augmentation and dropout derive from it; torch's global generator is left as it was.
         device: Where batches are put.
+        rule: Called around every step of the optimiser.
         phase: Name that progress is reported under.
         on_progress: Called after every batch.
 
@@ -59,15 +100,10 @@ def fit(
     Raises:
         DivergedError: If a loss is NaN or infinite.
     """
-    trained = list(parameters)
-    optimizer = torch.optim.SGD(
-        trained,
-        lr=schedule.learning_rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-    )
+    optimizer = _optimizer(list(parameters), schedule)
     steps_an_epoch = max(1, math.ceil(len(images) / schedule.batch_size))
     n_steps = schedule.epochs * steps_an_epoch
+    reduced = schedule.precision == "bfloat16"
     generator = torch.Generator().manual_seed(seed)
     step, mean_loss = 0, 0.0
     with seeded(seed, device):
@@ -81,10 +117,10 @@ def fit(
                 generator=generator,
                 device=device,
             ):
-                rate = 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * step / n_steps))
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
-                loss = loss_fn(batch, batch_targets)
+                    group["lr"] = schedule.rate(step, n_steps)
+                with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+                    loss = loss_fn(batch, batch_targets)
                 value = float(loss.detach())
                 if not math.isfinite(value):
                     raise DivergedError(
@@ -92,7 +128,9 @@ def fit(
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                rule.before_step()
                 optimizer.step()
+                rule.after_step()
                 step += 1
                 total += value * len(batch)
                 n_seen += len(batch)
@@ -100,6 +138,13 @@ def fit(
                 fraction = min(1.0, step / n_steps)
                 on_progress(Progress(phase, fraction, epoch, schedule.epochs, mean_loss))
     return mean_loss
+
+
+def _optimizer(parameters: list[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if schedule.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.SGD(parameters, lr=rate, momentum=schedule.momentum, weight_decay=decay)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,17 @@
 """The contract every strategy fulfils, and the values that cross it."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.errors import NotLearnedError, TaskDataError
+from models.errors import NotLearnedError, TaskDataError, UnknownContentError, UnlearningError
+from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 
 
@@ -59,6 +61,36 @@ class LearningReport:
     """Strategy-specific, JSON-serialisable: final losses, temperature, thresholds."""
 
 
+Unlearning = Literal["exact", "needs_images", "partial", "none"]
+"""What a strategy can do about a task or class that has to go. `exact`: its scores become those of a learner that never
+saw it. `needs_images`: the same, given the training images to take out. `partial`: what belongs to it alone goes; what
+was trained on it together with others keeps a trace. `none`: nothing, but for everything at once."""
+
+CALIBRATION_RESIDUE = (
+    "The temperature and the familiarity of tasks that stay were measured while it was known."
+)
+
+
+@dataclass(frozen=True)
+class UnlearningReport:
+    """What unlearning took out, and what it could not. Goes into the version's metrics as JSON."""
+
+    n_tasks: int
+    """Tasks of which nothing is left."""
+    n_classes: int
+    """Classes that are never answered again."""
+    seconds: float
+    exact_scores: bool
+    """Whether the scores, before they are calibrated, are those of a learner that never saw it, but for rounding."""
+    residue: str
+    """What still carries a trace, in plain sentences. Empty where nothing does."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the whole learner is one that never saw it, but for rounding."""
+        return not self.residue
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Scores and route of a batch. Shapes: B images, K classes, T synapses (one a task, or none at all)."""
@@ -88,16 +120,22 @@ class Strategy(ABC, Generic[ConfigT]):
     summary: ClassVar[str]
     """One sentence: what it is for."""
     config_type: ClassVar[type[StrategyConfig]]
+    keeps_images: ClassVar[bool] = False
+    """Whether training images become part of what it learned. Deleting a task's images does not delete those."""
+    unlearning: ClassVar[Unlearning] = "none"
+    """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
 
     def __init__(self, backbone: Backbone, config: ConfigT) -> None:
         self.backbone = backbone
         self.config = config
         self.classes_: tuple[str, ...] = ()
-        """Learned labels in index order. Grows, never reorders."""
+        """Learned labels in index order. Grows and never reorders, but by `unlearn`."""
         self.class_tasks_: tuple[int, ...] = ()
         """For each class the index of the task that introduced it."""
         self.task_indexes_: tuple[int, ...] = ()
         """Index of each learned task, in order."""
+        self.ledger = Ledger()
+        """Which task brought which class. Part of the state of the strategies that can unlearn."""
 
     @property
     def synapse_tasks_(self) -> tuple[int, ...]:
@@ -108,12 +146,65 @@ class Strategy(ABC, Generic[ConfigT]):
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         """Learn one more task.
 
-        Deterministic on CPU for `task.seed`. Needs no image of an earlier task.
+        Deterministic on CPU for `task.seed`. Needs no image of an earlier task, but those it keeps (`keeps_images`).
 
         Raises:
             TaskDataError: If the task has no image.
             DivergedError: If the loss stops being finite.
         """
+
+    def unlearn(
+        self,
+        *,
+        tasks: Collection[int] = (),
+        classes: Collection[str] = (),
+        images: Sequence[Task] = (),
+        on_progress: ProgressFn = ignore_progress,
+    ) -> UnlearningReport:
+        """Take tasks and classes out of what was learned.
+
+        All that a task contributed goes; a class that other tasks brought too stays with what these gave. A class goes
+        from every task, and a task of which nothing is left goes with it. Unlearning everything works for every
+        strategy, and leaves a learner as new. What stays is numbered as in a learner that never saw the rest.
+
+        Args:
+            tasks: Indexes of tasks.
+            classes: Labels.
+            images: Training images of the tasks that lose something, where they are still kept. Each as it was learned;
+                only a strategy that says `needs_images` reads them.
+            on_progress: Told about `training` where something has to be trained again.
+
+        Raises:
+            UnknownContentError: If one of them was never learned, or none is named.
+            MissingImagesError: If `images` are needed and some are missing.
+            UnlearningError: If this strategy cannot.
+        """
+        started = time.perf_counter()
+        self._require_known(tasks, classes)
+        tasks_before, classes_before = self.task_indexes_, self.classes_
+        trace = calibration = ""
+        if set(tasks_before) <= set(tasks) or set(classes_before) <= set(classes):
+            self._start_over()
+        elif self.unlearning == "none":
+            raise UnlearningError(
+                f"The strategy {self.name} has trained all classes into the same weights and cannot take one out: "
+                "learn afresh from the images that may stay."
+            )
+        else:
+            targets = [self.classes_.index(label) for label in classes]
+            removal = self.ledger.without(tasks=tasks, targets=targets)
+            if len(removal.kept):
+                trace = self._forget(removal, images, on_progress)
+                calibration = "" if removal.is_latest else CALIBRATION_RESIDUE
+            else:
+                self._start_over()
+        return UnlearningReport(
+            n_tasks=len(tasks_before) - len(self.task_indexes_),
+            n_classes=len(classes_before) - len(self.classes_),
+            seconds=time.perf_counter() - started,
+            exact_scores=not trace,
+            residue=" ".join(part for part in (trace, calibration) if part),
+        )
 
     @abstractmethod
     def predict(self, images: Tensor) -> Prediction:
@@ -135,6 +226,7 @@ class Strategy(ABC, Generic[ConfigT]):
         """Return everything learned but the backbone, as CPU tensors.
 
         Keys that start with `tasks.<index>.` belong to one task and never change once written, so versions share them.
+        Only `unlearn` changes them, and of a task that loses something.
         """
 
     @abstractmethod
@@ -156,12 +248,46 @@ class Strategy(ABC, Generic[ConfigT]):
         self.classes_ += new
         self.class_tasks_ += (task.index,) * len(new)
         self.task_indexes_ += (task.index,)
-        return self.targets(task.labels)
+        targets = self.targets(task.labels)
+        self.ledger = self.ledger.with_task(task.index, targets)
+        return targets
 
     def targets(self, labels: tuple[str, ...]) -> Tensor:
         """Return the class index of each label, int64 `(N,)`."""
         index = {label: i for i, label in enumerate(self.classes_)}
         return torch.tensor([index[label] for label in labels], dtype=torch.int64)
+
+    def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
+        """Take out what `removal` names: the part of `unlearn` that is each strategy's own. Something stays.
+
+        Calls `strike` once it is sure to succeed.
+
+        Returns:
+            What in the scores still carries a trace, in plain sentences; empty where nothing does.
+        """
+        raise NotImplementedError
+
+    def strike(self, removal: Removal) -> None:
+        """Shrink the bookkeeping to what stays."""
+        first = {entry.target: entry.task for entry in reversed(removal.ledger.entries)}
+        self.classes_ = tuple(self.classes_[k] for k in removal.kept.tolist())
+        self.class_tasks_ = tuple(first[k] for k in range(len(self.classes_)))
+        self.task_indexes_ = tuple(t for t in self.task_indexes_ if t not in removal.tasks)
+        self.ledger = removal.ledger
+
+    def _start_over(self) -> None:
+        """Become as new."""
+        vars(self).update(vars(type(self)(self.backbone, self.config)))
+
+    def _require_known(self, tasks: Collection[int], classes: Collection[str]) -> None:
+        if not tasks and not classes:
+            raise UnknownContentError("Name at least one task or class to unlearn.")
+        strange = [str(task) for task in tasks if task not in self.task_indexes_]
+        strange += [label for label in classes if label not in self.classes_]
+        if strange:
+            raise UnknownContentError(
+                f"This learner has not learned {', '.join(strange)}, or has unlearned it already."
+            )
 
     def require_learned(self) -> None:
         """Raise `NotLearnedError` unless a task was learned."""

@@ -6,10 +6,30 @@ from models.backbone import Backbone
 from models.errors import ConfigError
 from models.strategies.artsy.strategy import Artsy
 from models.strategies.base import Strategy
+from models.strategies.ease import EASE
+from models.strategies.ewc import EWC
 from models.strategies.finetune import Finetune
+from models.strategies.icarl import ICaRL
+from models.strategies.joint import Joint
+from models.strategies.lwf import LwF
+from models.strategies.metaplasticity import Metaplasticity
+from models.strategies.ranpac import RanPAC
 from models.strategies.simplecil import SimpleCIL
+from models.strategies.synaptic_intelligence import SynapticIntelligence
 
-CATALOG: tuple[type[Strategy[Any]], ...] = (Artsy, SimpleCIL, Finetune)
+CATALOG: tuple[type[Strategy[Any]], ...] = (
+    Artsy,
+    SimpleCIL,
+    RanPAC,
+    EASE,
+    Finetune,
+    LwF,
+    EWC,
+    SynapticIntelligence,
+    Metaplasticity,
+    ICaRL,
+    Joint,
+)
 
 
 def find_strategy(name: str) -> type[Strategy[Any]]:

@@ -35,6 +35,8 @@ class Strategy(TypedDict):
 
     name: str
     summary: str
+    keeps_images: bool
+    unlearning: str
 
 
 class TaskProgress(TypedDict):

@@ -22,6 +22,8 @@ def list_strategies() -> Page[StrategyRead]:
         StrategyRead(
             name=strategy.name,
             summary=strategy.summary,
+            keeps_images=strategy.keeps_images,
+            unlearning=strategy.unlearning,
             defaults=config_defaults(strategy),
             config_schema=config_schema(strategy),
         )

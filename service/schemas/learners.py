@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from models.strategies.base import Unlearning
 from service.intake.labels import ShortText
 from service.schemas.base import (
     LearnerName,
@@ -81,6 +82,10 @@ class StrategyRead(ReadSchema):
 
     name: str
     summary: str
+    keeps_images: bool
+    """Whether training images become part of what it learned; deleting a task's images does not delete those."""
+    unlearning: Unlearning
+    """What can be removed again; docs/unlearning.md."""
     defaults: dict[str, Any]
     config_schema: dict[str, Any]
     """JSON Schema of `config`."""

@@ -53,9 +53,22 @@ def test_state_round_trip_and_its_refusals():
 
     loaded.load_state_dict(state, "c.")
 
-    assert loaded.temperature == calibration.temperature
+    assert torch.equal(loaded.temperature.measured, calibration.temperature.measured)
+    assert torch.equal(loaded.tasks, calibration.tasks)
     assert torch.equal(loaded.familiarity.moments, calibration.familiarity.moments)
-    with pytest.raises(CheckpointError, match="temperature"):
-        loaded.load_state_dict({}, "c.")
-    with pytest.raises(CheckpointError, match="familiarity"):
-        loaded.load_state_dict({"c.temperature": state["c.temperature"]}, "c.")
+    for missing, named in (("tasks", "tasks"), ("temperature",) * 2, ("familiarity",) * 2):
+        with pytest.raises(CheckpointError, match=named):
+            loaded.load_state_dict({k: v for k, v in state.items() if k != f"c.{missing}"}, "c.")
+
+
+def test_without_a_task_it_is_what_the_others_measured():
+    logits, targets, distances = torch.randn(8, 3), torch.arange(8) % 3, torch.rand(8)
+    both, alone = Calibration(prior=1.0), Calibration(prior=1.0)
+    both.add(9 * logits, targets, 5 * distances, task=4)
+    both.add(logits, targets, distances, task=7)
+    alone.add(logits, targets, distances, task=7)
+
+    both.drop([4])
+
+    assert torch.equal(both.probabilities(logits), alone.probabilities(logits))
+    assert torch.equal(both.familiarity.novelty(distances), alone.familiarity.novelty(distances))

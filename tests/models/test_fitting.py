@@ -39,6 +39,66 @@ def test_minimises_the_loss_and_reports_every_step():
     assert fractions[-1] == 1.0
 
 
+class Watching:
+    """A rule that halves the gradient and writes down what it sees."""
+
+    def __init__(self, weight: torch.nn.Parameter) -> None:
+        self.weight = weight
+        self.before: list[float] = []
+        self.moves: list[float] = []
+
+    def before_step(self) -> None:
+        self.weight.grad.mul_(0.5)
+        self.before.append(float(self.weight.detach()))
+
+    def after_step(self) -> None:
+        self.moves.append(float(self.weight.detach()) - self.before[-1])
+
+
+def test_a_rule_acts_between_gradient_and_step_and_sees_the_move():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    rule = Watching(weight)
+
+    fit(
+        [weight],
+        torch.ones(6, 1),
+        torch.zeros(6, dtype=torch.int64),
+        lambda x, y: (x @ weight).mean(),  # gradient 1, halved
+        Schedule(
+            epochs=1, batch_size=2, learning_rate=0.1, weight_decay=0, momentum=0, decay="none"
+        ),
+        seed=0,
+        device=CPU,
+        rule=rule,
+    )
+
+    assert rule.moves == pytest.approx([-0.05] * 3)
+    assert float(weight.detach()) == pytest.approx(-0.15)
+
+
+def test_adam_takes_steps_of_the_learning_rate():
+    weight = torch.nn.Parameter(torch.zeros(1))
+
+    fit(
+        [weight],
+        torch.ones(4, 1),
+        torch.zeros(4, dtype=torch.int64),
+        lambda x, y: 1000 * (x @ weight).mean(),
+        Schedule(
+            epochs=1,
+            batch_size=2,
+            learning_rate=0.1,
+            weight_decay=0,
+            optimizer="adam",
+            decay="none",
+        ),
+        seed=0,
+        device=CPU,
+    )
+
+    assert float(weight.detach()) == pytest.approx(-0.2)
+
+
 def test_a_loss_that_is_not_finite_stops_the_training():
     weight = torch.nn.Parameter(torch.ones(1))
 

@@ -1,7 +1,7 @@
 import torch
 
-from models.head import CosineHead, GaussianHead, cosine_scores, cross_validated_distances
-from models.statistics import ClassStatistics
+from models.head import CosineHead, GaussianHead, cosine_scores, cross_validate
+from models.statistics import ClassGaussians, ClassStatistics
 
 
 def test_distances_equal_the_definition():
@@ -58,16 +58,15 @@ def test_cross_validation_scores_an_image_by_the_others_only():
     x = torch.randn(9, 3, dtype=torch.float64, generator=generator)
     y = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2])
 
-    distances, targets = cross_validated_distances(
-        ClassStatistics.empty(3), x, y, shrinkage=0.3, folds=4
-    )
+    crossed = cross_validate(ClassStatistics.empty(3), x, y, shrinkage=0.3, folds=4)
 
     # Class 2 has no other image to be known by; the first fold holds the first image of classes 0 and 1.
-    assert targets.tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert crossed.targets.tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
     others = torch.tensor([1, 2, 3, 5, 6, 7])
     rest = ClassStatistics.of(x[others], y[others], 3)
     expected = GaussianHead(rest, shrinkage=0.3).squared_distances(x[[0, 4]])
-    assert torch.allclose(distances[:2], expected)
+    assert torch.allclose(crossed.squared_distances[:2], expected)
+    assert torch.equal(crossed.logits, -0.5 * crossed.squared_distances)
 
 
 def test_cross_validation_shows_the_heads_optimism():
@@ -76,6 +75,62 @@ def test_cross_validation_shows_the_heads_optimism():
     y = torch.arange(40) % 2
 
     fitted = GaussianHead(ClassStatistics.of(x, y, 2), shrinkage=0.1).squared_distances(x)
-    crossed, _ = cross_validated_distances(ClassStatistics.empty(60), x, y, shrinkage=0.1)
+    crossed = cross_validate(ClassStatistics.empty(60), x, y, shrinkage=0.1)
 
-    assert crossed.amin(dim=1).mean() > 2 * fitted.amin(dim=1).mean()
+    assert crossed.squared_distances.amin(dim=1).mean() > 2 * fitted.amin(dim=1).mean()
+
+
+def test_all_views_of_an_image_are_left_out_together():
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    y = torch.zeros(7, dtype=torch.int64)
+    empty = ClassStatistics.empty(3)
+
+    seen_once = cross_validate(empty, x, y, shrinkage=0.3)
+    seen_twice = cross_validate(empty, x.repeat(2, 1), y.repeat(2), shrinkage=0.3, views=2)
+
+    # Were a copy left in, each image would lie closer to the mean that it helped to make.
+    assert len(seen_twice.targets) == 14
+    once, twice = (c.squared_distances.sort(dim=0).values for c in (seen_once, seen_twice))
+    # The same scatter, counted with 2 n - 1 instead of 2 (n - 1) degrees of freedom.
+    assert torch.all(twice[::2] >= once)
+
+
+def test_each_class_is_measured_by_its_own_covariance_as_far_as_its_images_tell():
+    generator = torch.Generator().manual_seed(0)
+    wide, narrow = torch.tensor([3.0, 0.5, 1.0]), torch.tensor([0.5, 3.0, 1.0])
+    x = torch.cat([torch.randn(90, 3, generator=generator) * s for s in (wide, narrow)]).double()
+    y = torch.arange(180) // 90
+    gaussians = ClassGaussians.empty(3)
+    gaussians.add(x, y, 2)
+
+    head = GaussianHead(gaussians, shrinkage=0.2, prior=10.0)
+
+    pooled = gaussians.covariance
+    pooled = 0.8 * pooled + 0.2 * pooled.trace() / 3 * torch.eye(3)
+    own = [torch.cov(x[y == k].T) for k in (0, 1)]
+    mixed = [pooled + 90 / (90 + 10 * 3) * (c - pooled) for c in own]
+    for k, covariance in enumerate(mixed):
+        gap = x[:9] - gaussians.means[k]
+        expected = torch.einsum("bd,de,be->b", gap, torch.linalg.inv(covariance), gap)
+        assert torch.allclose(head.squared_distances(x[:9])[:, k].double(), expected, rtol=1e-3)
+    expected = [
+        torch.distributions.MultivariateNormal(mean, covariance).log_prob(x[:9])
+        for mean, covariance in zip(gaussians.means, mixed, strict=True)
+    ]
+    found = head.logits(x[:9]).double()
+    assert torch.allclose(found[:, 0] - found[:, 1], expected[0] - expected[1], atol=1e-3)
+    # What the classes differ by is their shape alone: linear discriminant analysis sees next to nothing.
+    linear = GaussianHead(gaussians, shrinkage=0.2)
+    accuracy = [(h.logits(x).argmax(dim=1) == y).double().mean() for h in (head, linear)]
+    assert accuracy[0] > accuracy[1] + 0.2
+
+
+def test_one_image_a_class_has_no_covariance_of_its_own():
+    gaussians = ClassGaussians.empty(8)
+    gaussians.add(torch.randn(2, 8), torch.tensor([0, 1]), 3)
+
+    head = GaussianHead(gaussians, shrinkage=0.1, prior=1.0)
+
+    logits = head.logits(torch.randn(2, 8))
+    assert logits[:, :2].isfinite().all()
+    assert (logits[:, 2] == -torch.inf).all()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.errors import CheckpointError, ShapeError
-from models.statistics import ClassStatistics, Drift
+from models.statistics import ClassGaussians, ClassStatistics, Drift
 
 
 def features(n: int, width: int = 5, seed: int = 0) -> torch.Tensor:
@@ -68,3 +68,28 @@ def test_state_round_trip_and_its_refusals():
         ClassStatistics.from_state({}, "s.")
     with pytest.raises(CheckpointError, match="shapes"):
         ClassStatistics.from_state({**state, "s.counts": torch.zeros(3)}, "s.")
+
+
+def test_two_moves_as_one_carry_statistics_as_the_two_do():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(40, 3, dtype=torch.float64, generator=generator)
+    y = torch.arange(40) % 2
+    linear = torch.randn(2, 3, 3, dtype=torch.float64, generator=generator)
+    offset = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+    first, second = (Drift(*parts) for parts in zip(linear, offset, strict=True))
+    stepwise = ClassGaussians.empty(3)
+    stepwise.add(x, y, 2)
+    at_once = stepwise.copy()
+
+    stepwise.transport(first)
+    stepwise.transport(second)
+    at_once.transport(first.then(second))
+
+    assert torch.allclose(at_once.means, stepwise.means)
+    assert torch.allclose(at_once.scatters, stepwise.scatters)
+    expected = ClassGaussians.empty(3)
+    expected.add(second.apply(first.apply(x)), y, 2)
+    assert torch.allclose(at_once.means, expected.means)
+    assert torch.allclose(at_once.scatters, expected.scatters)
+    assert torch.allclose(at_once.scatters.sum(dim=0), expected.scatter)
+    assert first.then(None) is first

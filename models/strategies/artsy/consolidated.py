@@ -7,10 +7,15 @@ estimated on the new task's images alone, so no old image is needed. One plain p
 Each task also keeps its own sub-network, silent behind its synapse. Its current is evidence times uncertainty: the
 probability that the image belongs to the task, times the probability that the answer is wrong. Where that reaches the
 threshold, the sub-network takes one more pass and its opinion on its own classes is merged in.
+
+What is stored are episodes: what each task showed when it was learned, class by class, and how far its consolidation
+moved the features. The pooled statistics are their replay, so a task or class can be taken out of them as if it had
+never come. The functional adapter is given back its weights from before where the newest task goes; where an older one
+goes, the trace in the weights stays.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,15 +26,27 @@ from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import GAUSSIAN_PRIOR, Calibration, fit_temperature
 from models.errors import CheckpointError
-from models.head import GaussianHead, cross_validated_distances
+from models.head import CrossValidated, GaussianHead, cross_validate
+from models.ledger import Removal
 from models.progress import Progress, ProgressFn
-from models.statistics import ClassStatistics, Drift
+from models.statistics import ClassGaussians, ClassRecords, ClassStatistics, Drift
 from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy.episodes import (
+    Episode,
+    load_episode,
+    replay,
+    trimmed_episode,
+    without_idle_drifts,
+)
 from models.strategies.artsy.form import Form
 from models.strategies.base import Prediction, Task
 
 NEVER = 1.0
 """Threshold of a synapse that has not earned its pass: a current stays below 1."""
+RESIDUE = (
+    "Weights that stay were trained with its images: those of the functional adapter, "
+    "and of sub-networks that began from it or learned other classes of the same task."
+)
 
 
 @dataclass(frozen=True)
@@ -40,8 +57,8 @@ class SilentSubnetwork:
     adapter: Adapter
     classes: Tensor
     """Indexes of the classes it can tell apart, int64 `(C,)`."""
-    statistics: ClassStatistics
-    """Of its own features, classes in the order of `classes`."""
+    records: ClassRecords
+    """Of its own features, in the order of `classes`."""
     temperature: float
     threshold: float
     head: GaussianHead
@@ -57,16 +74,22 @@ class ConsolidatedForm(Form):
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
         self.functional: Adapter | None = None
-        self.statistics = ClassStatistics.empty(backbone.feature_width)
+        self.episodes: list[Episode] = []
+        """In the order of consolidation, those of unlearned tasks too."""
         self.calibration = Calibration(prior=GAUSSIAN_PRIOR)
         self.subnetworks: list[SilentSubnetwork] = []
         self._head: GaussianHead | None = None
 
     @property
+    def statistics(self) -> ClassGaussians:
+        """Statistics of all classes under the functional adapter as it is now: the replay of the episodes."""
+        return replay(self.episodes, self.backbone.feature_width)
+
+    @property
     def head(self) -> GaussianHead:
-        """The classifier of the functional features, rebuilt after every change of the statistics."""
+        """The classifier of the functional features, rebuilt after every change of the episodes."""
         if self._head is None:
-            self._head = GaussianHead(self.statistics, shrinkage=self.config.shrinkage)
+            self._head = self._make_head(self.statistics)
         return self._head
 
     def learn(
@@ -77,25 +100,24 @@ class ConsolidatedForm(Form):
         on_progress: ProgressFn,
     ) -> dict[str, Any]:
         before = self.functional
-        own = self.fresh_adapter(task) if before is None else before.clone()
-        loss = self.train_subnetwork(own, task, targets, on_progress)
+        own, loss = self.train_subnetwork(task, targets, before, on_progress)
         on_progress(Progress("consolidating", 0.0))
-        features, drift = self._consolidate(before, own, task)
-        held_out_logits = self._calibrate(features, targets, held_out)
+        features, drift, move = self._consolidate(before, own, task)
+        held_out_logits = self._calibrate(task.index, features, targets, drift, held_out)
         on_progress(Progress("consolidating", 0.5))
         subnetwork = self._silence(own, task, targets, held_out, held_out_logits)
         self.subnetworks.append(subnetwork)
         on_progress(Progress("consolidating", 1.0))
         return {
             "loss": loss,
-            "drift": drift,
+            "drift": move,
             "temperature": self.calibration.temperature.value,
             "threshold": subnetwork.threshold,
         }
 
     def predict(self, images: Tensor) -> Prediction:
         distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        probabilities = self.calibration.probabilities(-0.5 * distances)
+        probabilities = self.calibration.probabilities(self.head.logits_at(distances))
         currents, functional = self._fire(probabilities)
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
@@ -113,52 +135,155 @@ class ConsolidatedForm(Form):
         )
 
     def state_dict(self) -> dict[str, Tensor]:
-        state = self.statistics.state_dict("statistics.")
+        indexes = [episode.index for episode in self.episodes]
+        state = {"episodes": torch.tensor(indexes, dtype=torch.int64)}
         state |= self.calibration.state_dict("calibration.")
         if self.functional is not None:
             state |= adapter_state(self.functional, "functional.")
+        for episode in self.episodes:
+            prefix = f"tasks.{episode.index}."
+            if episode.drift is not None:
+                state |= episode.drift.state_dict(f"{prefix}drift.")
+            if episode.records is not None:
+                state |= episode.records.state_dict(f"{prefix}records.")
         for subnetwork in self.subnetworks:
             prefix = f"tasks.{subnetwork.index}."
             state |= adapter_state(subnetwork.adapter, f"{prefix}adapter.")
-            state |= subnetwork.statistics.state_dict(f"{prefix}statistics.")
-            state[f"{prefix}classes"] = subnetwork.classes
+            state |= subnetwork.records.state_dict(f"{prefix}own.")
+            # Not below the task's prefix: unlearning another task may number the classes anew.
+            state[f"classes.{subnetwork.index}"] = subnetwork.classes
             state[f"{prefix}synapse"] = torch.tensor(
                 [subnetwork.temperature, subnetwork.threshold], dtype=torch.float64
             )
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
-        self.statistics = ClassStatistics.from_state(state, "statistics.")
+        if "episodes" not in state:
+            raise CheckpointError(
+                "This version holds pooled statistics instead of one record a task: it was written by an older "
+                "release. Learn its tasks again."
+            )
         self.calibration.load_state_dict(state, "calibration.")
         self.functional = self._load_adapter(state, "functional.") if task_indexes else None
         self.subnetworks = [self._load_subnetwork(state, index) for index in task_indexes]
+        classes = {subnetwork.index: subnetwork.classes for subnetwork in self.subnetworks}
+        self.episodes = [
+            load_episode(state, index, classes.get(index)) for index in state["episodes"].tolist()
+        ]
+        # Now, not at the first prediction: a version takes over only once it answers at full speed.
+        self._head = self._make_head(self.statistics) if task_indexes else None
+
+    def unlearn(self, removal: Removal) -> str:
+        """Take out what `removal` names.
+
+        Returns:
+            What in the scores still carries a trace, in one sentence; empty where nothing does.
+        """
+        while self.episodes[-1].index in removal.tasks:
+            self._undo_newest()
+        left = {episode.index for episode in self.episodes}
+        is_undone = not {entry.task for entry in removal.entries} & left
+        self.subnetworks = [
+            self._trimmed(subnetwork, removal)
+            for subnetwork in self.subnetworks
+            if subnetwork.index not in removal.tasks
+        ]
+        self.episodes = without_idle_drifts(
+            [trimmed_episode(episode, removal) for episode in self.episodes]
+        )
+        self.calibration.drop(removal.tasks)
         self._head = None
+        return "" if is_undone else RESIDUE
+
+    def _undo_newest(self) -> None:
+        """Give the functional adapter its weights from before the newest task, exact but for rounding.
+
+        It moved from f to `f + w (own - f)`, and both that and `own` are known.
+        """
+        weight = self._consolidation_weight(len(self.episodes) - 1)
+        own = next(s.adapter for s in self.subnetworks if s.index == self.episodes[-1].index)
+        assert self.functional is not None
+        self.functional = self.functional.clone()
+        self.functional.consolidate(own, weight=-weight / (1 - weight))
+        self.functional.freeze()
+        self.episodes.pop()
+
+    def _trimmed(self, subnetwork: SilentSubnetwork, removal: Removal) -> SilentSubnetwork:
+        """Number a sub-network's classes anew, and drop those that go."""
+        stays, classes = removal.trim(subnetwork.classes)
+        if stays.all():
+            return replace(subnetwork, classes=classes)
+        records = subnetwork.records.select(stays)
+        return replace(
+            subnetwork,
+            classes=classes,
+            records=records,
+            threshold=subnetwork.threshold if len(classes) > 1 else NEVER,
+            head=self._make_head(records.gaussians()),
+        )
+
+    @staticmethod
+    def _consolidation_weight(n_before: int) -> float:
+        """Share of a new task in the functional adapter after `n_before` others: that of a running mean."""
+        return 1 / (n_before + 1)
 
     def _consolidate(
         self, before: Adapter | None, own: Adapter, task: Task
-    ) -> tuple[Tensor, float]:
+    ) -> tuple[Tensor, Drift | None, float]:
         """Move the functional adapter by its share of the new one, and let the old classes' statistics follow.
 
         Returns:
-            The task's features under the new functional adapter, `(N, D)`, and the mean length of their move
-            relative to their own; 0 for the first task.
+            The task's features under the new functional adapter, `(N, D)`; how features moved; and the mean length of
+            their move relative to their own. None and 0 for the first task.
         """
         if before is None:
             self.functional = own.clone().freeze()
-            return self.backbone.embed(task.images, self.functional), 0.0
-        old_features = self.backbone.embed(task.images, before)
+            return self._embed(task, self.functional), None, 0.0
+        old_features = self._embed(task, before)
         self.functional = before.clone()
-        self.functional.consolidate(own, weight=1 / (len(self.subnetworks) + 1))
+        self.functional.consolidate(own, weight=self._consolidation_weight(len(self.episodes)))
         self.functional.freeze()
-        features = self.backbone.embed(task.images, self.functional)
-        self.statistics.transport(Drift.fit(old_features, features))
+        features = self._embed(task, self.functional)
         lengths = (features - old_features).norm(dim=1) / old_features.norm(dim=1)
-        return features, float(lengths.mean())
+        return features, Drift.fit(old_features, features), float(lengths.mean())
+
+    def _embed(self, task: Task, adapter: Adapter) -> Tensor:
+        """Return features of all views of the task's images, `(V N, D)`: mirrored ones too, where training saw them."""
+        features = self.backbone.embed(task.images, adapter)
+        if self._n_views == 1:
+            return features
+        return torch.cat([features, self.backbone.embed(task.images.flip(-1), adapter)])
+
+    @property
+    def _n_views(self) -> int:
+        return 2 if self.config.augmentation == "crop_flip" else 1
+
+    def _make_head(self, statistics: ClassStatistics) -> GaussianHead:
+        config = self.config
+        return GaussianHead(statistics, shrinkage=config.shrinkage, prior=config.covariance_prior)
+
+    def _cross_validate(
+        self, known: ClassStatistics, features: Tensor, targets: Tensor
+    ) -> CrossValidated:
+        config = self.config
+        return cross_validate(
+            known,
+            features.cpu(),
+            targets,
+            shrinkage=config.shrinkage,
+            prior=config.covariance_prior,
+            views=self._n_views,
+        )
 
     def _calibrate(
-        self, features: Tensor, targets: Tensor, held_out: tuple[Tensor, Tensor]
+        self,
+        index: int,
+        features: Tensor,
+        targets: Tensor,
+        drift: Drift | None,
+        held_out: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Add the task's statistics, and learn how sure to be from images that those statistics did not see.
+        """Add the task's episode, and learn how sure to be from images that its statistics did not see.
 
         That is the held-out images, and the training images by cross-validation: few held-out images alone would take a
         head that was never wrong on them at its word.
@@ -166,19 +291,26 @@ class ConsolidatedForm(Form):
         Returns:
             Functional logits of the held-out images, `(E, K)`.
         """
-        shrinkage = self.config.shrinkage
-        crossed, crossed_targets = cross_validated_distances(
-            self.statistics, features.cpu(), targets, shrinkage=shrinkage
+        targets = targets.repeat(self._n_views)
+        classes, local_targets = targets.unique(return_inverse=True)
+        moved = replay(
+            [*self.episodes, Episode(index, drift, classes[:0], None)], features.shape[1]
         )
-        n_classes = max(len(self.statistics.counts), int(targets.max()) + 1)
-        self.statistics.add(features, targets, n_classes)
+        crossed = self._cross_validate(moved, features, targets)
+        records = ClassRecords.of(features, local_targets, len(classes))
+        self.episodes.append(Episode(index, drift, classes, records))
         self._head = None
         images, image_targets = held_out
-        fresh = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        distances = torch.cat([fresh, crossed])
-        all_targets = torch.cat([image_targets, crossed_targets])
-        self.calibration.add(-0.5 * distances, all_targets, distances.amin(dim=1))
-        return -0.5 * fresh
+        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
+        logits = self.head.logits_at(distances)
+        nearest = torch.cat([distances.amin(dim=1), crossed.squared_distances.amin(dim=1)])
+        self.calibration.add(
+            torch.cat([logits, crossed.logits]),
+            torch.cat([image_targets, crossed.targets]),
+            nearest,
+            task=index,
+        )
+        return logits
 
     def _silence(
         self,
@@ -192,20 +324,19 @@ class ConsolidatedForm(Form):
 
         It has, unless on held-out images of its own classes its opinion makes the answer less likely to be right.
         """
-        classes, local_targets = targets.unique(return_inverse=True)
-        shrinkage = self.config.shrinkage
-        features = self.backbone.embed(task.images, own).cpu()
-        crossed, crossed_local = cross_validated_distances(
-            ClassStatistics.empty(features.shape[1]), features, local_targets, shrinkage=shrinkage
+        classes, local_targets = targets.repeat(self._n_views).unique(return_inverse=True)
+        features = self._embed(task, own)
+        crossed = self._cross_validate(
+            ClassGaussians.empty(features.shape[1]), features, local_targets
         )
-        statistics = ClassStatistics.of(features, local_targets, len(classes))
-        head = GaussianHead(statistics, shrinkage=shrinkage)
+        records = ClassRecords.of(features, local_targets, len(classes))
+        head = self._make_head(records.gaussians())
         images, image_targets = held_out
         local = torch.searchsorted(classes, image_targets)
         own_logits = head.logits(self.backbone.embed(images, own))
         temperature = fit_temperature(
-            torch.cat([own_logits, -0.5 * crossed]),
-            torch.cat([local, crossed_local]),
+            torch.cat([own_logits, crossed.logits]),
+            torch.cat([local, crossed.targets]),
             prior=GAUSSIAN_PRIOR,
         )
         alone = self.calibration.probabilities(held_out_logits)[:, classes]
@@ -217,7 +348,7 @@ class ConsolidatedForm(Form):
             index=task.index,
             adapter=own,
             classes=classes,
-            statistics=statistics,
+            records=records,
             temperature=temperature,
             threshold=self.config.firing_threshold if earned else NEVER,
             head=head,
@@ -249,19 +380,21 @@ class ConsolidatedForm(Form):
     def _load_subnetwork(self, state: Mapping[str, Tensor], index: int) -> SilentSubnetwork:
         prefix = f"tasks.{index}."
         try:
-            classes = state[f"{prefix}classes"]
+            classes = state[f"classes.{index}"]
             temperature, threshold = state[f"{prefix}synapse"].tolist()
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"The sub-network of task {index} is incomplete.") from error
-        statistics = ClassStatistics.from_state(state, f"{prefix}statistics.")
+        records = ClassRecords.from_state(state, f"{prefix}own.")
+        if classes.shape != records.counts.shape:
+            raise CheckpointError(f"The classes of task {index} do not fit its sub-network.")
         return SilentSubnetwork(
             index=index,
             adapter=self._load_adapter(state, f"{prefix}adapter."),
             classes=classes,
-            statistics=statistics,
+            records=records,
             temperature=temperature,
             threshold=threshold,
-            head=GaussianHead(statistics, shrinkage=self.config.shrinkage),
+            head=self._make_head(records.gaussians()),
         )
 
 

@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.adapter import Adapter
 from models.backbone import Backbone
-from models.fitting import derive_seed, fit, seeded
-from models.head import CosineHead
+from models.ledger import Removal
 from models.progress import ProgressFn
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.base import Prediction, Task
+from models.strategies.subnetwork import train_subnetwork
 
 
 class Form(ABC):
@@ -44,6 +43,14 @@ class Form(ABC):
         """
 
     @abstractmethod
+    def unlearn(self, removal: Removal) -> str:
+        """Take out what `removal` names.
+
+        Returns:
+            What in the scores still carries a trace, in one sentence; empty where nothing does.
+        """
+
+    @abstractmethod
     def predict(self, images: Tensor) -> Prediction:
         """Score uint8 images `(B, 3, H, W)`."""
 
@@ -55,45 +62,16 @@ class Form(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
         """Take over what `state_dict` returned, for tasks of these indexes."""
 
-    def fresh_adapter(self, task: Task) -> Adapter:
-        """Return a new sub-network that changes nothing yet, seeded by the task."""
-        with seeded(derive_seed(task.seed, task.index, 1)):
-            adapter = Adapter(
-                width=self.backbone.feature_width,
-                depth=self.backbone.depth,
-                bottleneck=self.config.bottleneck,
-            )
-        return adapter.to(self.backbone.device)
-
     def train_subnetwork(
-        self, adapter: Adapter, task: Task, targets: Tensor, on_progress: ProgressFn
-    ) -> float | None:
-        """Train `adapter` in place with a throw-away cosine head over the task's classes, then freeze it.
-
-        Returns:
-            The last epoch's mean loss; None for a task of one class, which leaves nothing to tell apart.
-        """
-        classes, local_targets = targets.unique(return_inverse=True)
-        if len(classes) < 2:
-            adapter.freeze()
-            return None
-        seed = derive_seed(task.seed, task.index, 2)
-        with seeded(seed):
-            head = CosineHead(self.backbone.feature_width, len(classes)).to(self.backbone.device)
-
-        def loss_fn(images: Tensor, image_targets: Tensor) -> Tensor:
-            return F.cross_entropy(head(self.backbone(images, adapter)), image_targets)
-
-        adapter.requires_grad_(True).train()
-        loss = fit(
-            [*adapter.parameters(), *head.parameters()],
-            task.images,
-            local_targets,
-            loss_fn,
-            self.config.schedule,
-            seed=seed,
-            device=self.backbone.device,
+        self, task: Task, targets: Tensor, start: Adapter | None, on_progress: ProgressFn
+    ) -> tuple[Adapter, float | None]:
+        """Train the task's sub-network from `start`, or a fresh one; see `models.strategies.subnetwork`."""
+        return train_subnetwork(
+            self.backbone,
+            task,
+            targets,
+            bottleneck=self.config.bottleneck,
+            schedule=self.config.schedule,
+            start=start,
             on_progress=on_progress,
         )
-        adapter.freeze()
-        return loss

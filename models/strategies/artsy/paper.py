@@ -6,13 +6,34 @@
 
 Every image takes T + 1 passes. Kept for comparison; the consolidated form is better and faster.
 
+What the paper leaves open are options of `ArtsyConfig`; the defaults are the literal reading:
+
+- `combine`. `sum`: Eq. 5. Prototypes add like features, so every route has matching ones, and `l` is l2 normalisation.
+  `concat`: every branch has its own block of the classifier, and the gate switches the block:
+  `y_c = cos(h_0, p_c0) + sum_t m_t cos(h_t, p_ct)`, all weighing the same. With every gate closed that is the cosine
+  on h_0. How far an image is from the known ones is the mean over the blocks that are on.
+- `gate_input`. `sum`: Eq. 3. `h0`: every synapse reads h_0, the reading of the paper's Fig. 2. The route is known after
+  one pass and silent sub-networks take none: 1 + functional ones.
+- `gates`. `frozen`: a synapse knows the tasks before its own. `reconsolidate`: after each task all are trained again
+  from their first weights, each to tell Gaussian replay of its own classes from that of all others, later ones too.
+- `gate_recall`. None: one threshold, 0.5. A share: the threshold at which so many of the task's held-out images fire,
+  or training images where none are held out. Once later tasks have come and synapses are fitted anew, the images are
+  gone, and the task's replay takes their place.
+
+The first synapse has no negative and is functional: for ever if `frozen`, else until there is another class. Class 0
+of a synapse always comes from replay, never from exemplars: this learner keeps no image. As many features are drawn as
+there are of class 1, so the loss is balanced. For `sum` they scatter around the (completed) prototypes with the
+covariance of the synapse's own task; for `h0` the mean of every class and their pooled covariance are true for ever,
+as they are kept task by task. Not offered here: a random projection as head (`ranpac` has it), and a limit on
+the sub-networks that run (`max_routed` is of the consolidated form).
+
 Reference:
-    Ran et al., 2024, https://arxiv.org/abs/2410.05899. What it leaves open we read so: prototypes add like features,
-    so every route has matching ones; `l` is l2 normalisation; former classes get their prototypes in a new branch by
-    EASE's completion; former data for a synapse are drawn from Gaussians around those prototypes.
+    Ran et al., 2024, https://arxiv.org/abs/2410.05899. Former classes get their prototypes in a new branch by EASE's
+    completion.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,15 +42,44 @@ from torch import Tensor
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import COSINE_PRIOR, Calibration
-from models.errors import CheckpointError
-from models.fitting import Schedule, derive_seed, seeded
+from models.fitting import derive_seed
 from models.head import cosine_scores
+from models.ledger import Removal
 from models.progress import Progress, ProgressFn
 from models.statistics import ClassStatistics
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.form import Form
+from models.strategies.artsy.gates import Cloud, Gate, Replay, fit_synapse, threshold_for
+from models.strategies.artsy.measurement import Measurement, extend_prototypes
 from models.strategies.base import Prediction, Task
-from models.synapse import Synapse
+
+FROZEN_RESIDUE = (
+    "Synapses and sub-networks of tasks that stay were trained with its images, or against Gaussians around its "
+    "prototypes and on sums that its sub-network was part of; they read sums without it now."
+)
+SUBNETWORK_RESIDUE = (
+    "Sub-networks of tasks that lose a class, or share one with what goes, were trained knowing it."
+)
+SUM_RESIDUE = "Synapses were fitted anew, to Gaussians with the covariance of sums that its sub-network was part of."
+THRESHOLD_RESIDUE = (
+    "Thresholds of synapses that were fitted anew were set on replay, as held-out images are gone."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Shapes: B images, K classes, T synapses."""
+
+    scores: Tensor
+    """`(B, K)`: cosines, or their sums over the blocks that are on."""
+    distances: Tensor
+    """To the nearest class, `(B,)`: one minus its cosine, or minus the mean of its cosines."""
+    currents: Tensor
+    """`(B, T)`."""
+    functional: Tensor
+    """Bool `(B, T)`."""
+    passes: Tensor
+    """Int64 `(B,)`."""
 
 
 class PaperForm(Form):
@@ -38,18 +88,23 @@ class PaperForm(Form):
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
         self.adapters: list[Adapter] = []
-        self.synapses: list[Synapse] = []
+        self.gates: list[Gate] = []
         self.task_indexes: list[int] = []
+        self.measurements: list[Measurement] = []
         self.prototypes = torch.zeros(1, 0, backbone.feature_width)
-        """Mean feature of every class in every branch, `(T + 1, K, D)`; branch 0 is the frozen backbone."""
+        """Mean feature of every class in every branch, `(T + 1, K, D)`; branch 0 is the frozen backbone. What the
+        measurements give one after the other; kept up, not stored, like the counts."""
         self.counts = torch.zeros(0)
         self.calibration = Calibration(prior=COSINE_PRIOR)
 
     @property
     def thresholds(self) -> Tensor:
-        """Thresholds `(T,)`. The first synapse never saw a negative: its threshold is 0, it is always functional."""
-        thresholds = torch.full((len(self.adapters),), self.config.firing_threshold)
-        thresholds[:1] = 0.0
+        """Thresholds `(T,)`. A synapse that never saw a negative has 0: it is always functional."""
+        thresholds = torch.tensor([gate.threshold for gate in self.gates])
+        if self.config.gates == "frozen":
+            thresholds[:1] = 0.0
+        else:
+            thresholds[[not self._others(t) for t in range(len(self.gates))]] = 0.0
         return thresholds
 
     def learn(
@@ -59,19 +114,25 @@ class PaperForm(Form):
         held_out: tuple[Tensor, Tensor],
         on_progress: ProgressFn,
     ) -> dict[str, Any]:
-        adapter = self.fresh_adapter(task)
-        loss = self.train_subnetwork(adapter, task, targets, on_progress)
+        adapter, loss = self.train_subnetwork(task, targets, None, on_progress)
         on_progress(Progress("consolidating", 0.0))
         self.adapters.append(adapter)
         self.task_indexes.append(task.index)
         branches = self._embed(task.images)
-        known = len(self.counts)
-        self._extend_prototypes(branches, targets)
+        inputs = branches[0] if self.config.gate_input == "h0" else branches.sum(dim=0)
+        seed = derive_seed(task.seed, task.index, 3)
+        keeps = self.config.replays_inputs
+        replay = Replay.of(inputs, targets, seed=seed) if keeps else None
+        measurement = Measurement.of(branches, targets, replay)
+        self.measurements.append(measurement)
+        self._extend_prototypes(measurement)
         on_progress(Progress("consolidating", 0.5))
-        synapse_loss = self._learn_synapse(branches.sum(dim=0), targets, known, task)
         images, image_targets = held_out
-        scores, _, _ = self._score(images)
-        self.calibration.add(scores, image_targets, (1 - scores.amax(dim=1)).clamp(min=0))
+        is_frozen = self.config.gates == "frozen"
+        synapse_loss = self._add_gate(inputs, targets, seed) if is_frozen else self._refit_gates()
+        self._measure_threshold(images)
+        answer = self._answer(images)
+        self.calibration.add(answer.scores, image_targets, answer.distances, task=task.index)
         on_progress(Progress("consolidating", 1.0))
         return {
             "loss": loss,
@@ -80,145 +141,229 @@ class PaperForm(Form):
         }
 
     def predict(self, images: Tensor) -> Prediction:
-        scores, currents, functional = self._score(images)
-        distances = (1 - scores.amax(dim=1)).clamp(min=0)
+        answer = self._answer(images)
         return Prediction(
-            probabilities=self.calibration.probabilities(scores),
-            novelty=self.calibration.familiarity.novelty(distances),
-            currents=currents,
+            probabilities=self.calibration.probabilities(answer.scores),
+            novelty=self.calibration.familiarity.novelty(answer.distances),
+            currents=answer.currents,
             thresholds=self.thresholds,
-            functional=functional,
-            passes=torch.full((len(images),), len(self.adapters) + 1),
+            functional=answer.functional,
+            passes=answer.passes,
         )
 
     def state_dict(self) -> dict[str, Tensor]:
-        state = {"prototypes": self.prototypes, "counts": self.counts}
-        state |= self.calibration.state_dict("calibration.")
-        for index, adapter, synapse in zip(
-            self.task_indexes, self.adapters, self.synapses, strict=True
+        state = self.calibration.state_dict("calibration.")
+        for index, adapter, gate, measurement in zip(
+            self.task_indexes, self.adapters, self.gates, self.measurements, strict=True
         ):
             state |= adapter_state(adapter, f"tasks.{index}.adapter.")
-            for key, tensor in synapse.state_dict().items():
-                state[f"tasks.{index}.synapse.{key}"] = tensor.cpu()
+            state |= gate.state_dict(self.config, index)
+            state |= measurement.state_dict(index)
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
-        try:
-            self.prototypes, self.counts = state["prototypes"], state["counts"]
-        except KeyError as error:
-            raise CheckpointError("The prototypes are missing from the artifact.") from error
+        D = self.backbone.feature_width
         self.calibration.load_state_dict(state, "calibration.")
         self.task_indexes = list(task_indexes)
         self.adapters = [
             load_adapter(
                 state,
                 f"tasks.{index}.adapter.",
-                width=self.backbone.feature_width,
+                width=D,
                 depth=self.backbone.depth,
                 bottleneck=self.config.bottleneck,
             ).to(self.backbone.device)
             for index in task_indexes
         ]
-        self.synapses = [self._load_synapse(state, index) for index in task_indexes]
+        self.gates = [Gate.from_state(state, self.config, index, D) for index in task_indexes]
+        self.measurements = [
+            Measurement.from_state(
+                state, index, shape=(n_branches, D), has_replay=self.config.replays_inputs
+            )
+            for n_branches, index in enumerate(task_indexes, start=2)
+        ]
+        self._rebuild_prototypes()
+
+    def unlearn(self, removal: Removal) -> str:
+        """Take out what `removal` names.
+
+        Returns:
+            What in the scores still carries a trace, in plain sentences; empty where nothing does.
+        """
+        kept = [index not in removal.tasks for index in self.task_indexes]
+        branches = torch.tensor([True, *kept])
+        self.measurements = [
+            measurement.trimmed(removal, branches)
+            for measurement, is_kept in zip(self.measurements, kept, strict=True)
+            if is_kept
+        ]
+        self.adapters = [a for a, is_kept in zip(self.adapters, kept, strict=True) if is_kept]
+        changed = min(self.task_indexes.index(entry.task) for entry in removal.entries)
+        self.gates = [g for g, is_kept in zip(self.gates, kept, strict=True) if is_kept]
+        self.task_indexes = [t for t in self.task_indexes if t not in removal.tasks]
+        self.calibration.drop(removal.tasks)
+        self._rebuild_prototypes()
+        if self.config.gates == "reconsolidate":
+            # From there on, synapses are no longer those that images were measured with.
+            self.gates[changed:] = [replace(gate, measured=None) for gate in self.gates[changed:]]
+            self._refit_gates()
+        return "" if removal.is_latest else self._residue(removal)
+
+    def _residue(self, removal: Removal) -> str:
+        if self.config.gates == "frozen":
+            return FROZEN_RESIDUE
+        entries = removal.entries
+        is_whole = {entry.task for entry in entries} <= {*removal.tasks}
+        is_shared = bool((removal.renumbered[[entry.target for entry in entries]] >= 0).any())
+        traces = {
+            SUBNETWORK_RESIDUE: is_shared or not is_whole,
+            SUM_RESIDUE: self.config.gate_input == "sum",
+            THRESHOLD_RESIDUE: self.config.gate_recall is not None,
+        }
+        return " ".join(sentence for sentence, is_so in traces.items() if is_so)
+
+    def _rebuild_prototypes(self) -> None:
+        """Build the prototypes from the measurements, as learning the tasks one by one does."""
+        self.prototypes = torch.zeros(1, 0, self.backbone.feature_width)
+        self.counts = torch.zeros(0)
+        for measurement in self.measurements:
+            self._extend_prototypes(measurement)
+
+    def _extend_prototypes(self, measurement: Measurement) -> None:
+        self.prototypes, self.counts = extend_prototypes(self.prototypes, self.counts, measurement)
 
     def _embed(self, images: Tensor) -> Tensor:
         """Return the features of every branch, `(T + 1, B, D)`, on the CPU."""
         branches: list[Adapter | None] = [None, *self.adapters]
         return torch.stack([self.backbone.embed(images, branch).cpu() for branch in branches])
 
-    def _score(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return cosines `(B, K)`, currents `(B, T)` and which synapses are functional `(B, T)`."""
-        branches = self._embed(images)
-        running_sums = branches.cumsum(dim=0)[1:]
-        currents = torch.stack(
-            [synapse.current(x) for synapse, x in zip(self.synapses, running_sums, strict=True)],
-            dim=1,
+    def _answer(self, images: Tensor) -> Answer:
+        """Decide the routes, take the passes they need, and score."""
+        if self.config.gate_input == "sum":
+            branches = self._embed(images)
+            currents = self._currents(branches.cumsum(dim=0)[1:])
+            functional = currents >= self.thresholds
+            passes = torch.full((len(images),), len(branches))
+        else:
+            frozen = self.backbone.embed(images).cpu()
+            currents = self._currents(frozen.expand(len(self.gates), *frozen.shape))
+            functional = currents >= self.thresholds
+            branches = torch.zeros(len(self.gates) + 1, *frozen.shape)
+            branches[0] = frozen
+            for t, adapter in enumerate(self.adapters):
+                rows = functional[:, t].nonzero().squeeze(1)
+                if len(rows):
+                    branches[t + 1, rows] = self.backbone.embed(images[rows], adapter).cpu()
+            passes = 1 + functional.sum(dim=1)
+        is_open = torch.cat([torch.ones(len(images), 1), functional.float()], dim=1)
+        if self.config.combine == "sum":
+            scores = self._sum_scores(branches, is_open)
+            nearest = scores.amax(dim=1)
+        else:
+            blocks = zip(is_open.T, branches, self.prototypes, strict=True)
+            cosines = [on.unsqueeze(1) * cosine_scores(f, p) for on, f, p in blocks]
+            scores = torch.stack(cosines).sum(dim=0)
+            nearest = scores.amax(dim=1) / is_open.sum(dim=1)
+        return Answer(scores, (1 - nearest).clamp(min=0), currents, functional, passes)
+
+    def _currents(self, inputs: Tensor) -> Tensor:
+        """Return the current `(B, T)` of each synapse on what it reads, `(T, B, D)`."""
+        return torch.stack(
+            [gate.synapse.current(x) for gate, x in zip(self.gates, inputs, strict=True)], dim=1
         )
-        functional = currents >= self.thresholds
-        open_branches = torch.cat([torch.ones(len(images), 1), functional.float()], dim=1)
-        features = torch.einsum("bt,tbd->bd", open_branches, branches)
-        scores = torch.empty(len(images), self.prototypes.shape[1])
-        for route in open_branches.unique(dim=0):
-            rows = (open_branches == route).all(dim=1)
+
+    def _sum_scores(self, branches: Tensor, is_open: Tensor) -> Tensor:
+        """Return cosines `(B, K)` of features `(T + 1, B, D)`, summed over open branches, with matching prototypes."""
+        features = torch.einsum("bt,tbd->bd", is_open, branches)
+        scores = torch.empty(len(features), self.prototypes.shape[1])
+        for route in is_open.unique(dim=0):
+            rows = (is_open == route).all(dim=1)
             prototypes = torch.einsum("t,tkd->kd", route, self.prototypes)
             scores[rows] = cosine_scores(features[rows], prototypes)
-        return scores, currents, functional
+        return scores
 
-    def _extend_prototypes(self, branches: Tensor, targets: Tensor) -> None:
-        """Add a branch for every class and a row for every new one; complete the former classes in the new branch.
-
-        Args:
-            branches: Features of this task's images in every branch, `(T + 1, N, D)`.
-            targets: Class of each image, `(N,)`.
-        """
-        known = len(self.counts)
-        n_classes = max(known, int(targets.max()) + 1)
-        T, _, D = branches.shape
-        prototypes = torch.zeros(T, n_classes, D)
-        prototypes[: T - 1, :known] = self.prototypes
-        counts = torch.cat([self.counts, torch.zeros(n_classes - known)])
-        mine = targets.unique()
-        means = torch.stack([branches[:, targets == k].mean(dim=1) for k in mine], dim=1)
-        former = torch.tensor(
-            [k for k in range(known) if k not in mine.tolist()], dtype=torch.int64
-        )
-        if len(former):
-            similarity = cosine_scores(prototypes[-2, former], means[-2])
-            prototypes[-1, former] = torch.softmax(similarity, dim=-1) @ means[-1]
-        n_mine = torch.stack([(targets == k).sum() for k in mine]).float()
-        share = (n_mine / (counts[mine] + n_mine)).unsqueeze(-1)
-        prototypes[:-1, mine] = torch.lerp(prototypes[:-1, mine], means[:-1], share)
-        prototypes[-1, mine] = means[-1]
-        counts[mine] += n_mine
-        self.prototypes, self.counts = prototypes, counts
-
-    def _learn_synapse(self, own: Tensor, targets: Tensor, known: int, task: Task) -> float | None:
-        """Train the task's synapse on its summed features `(N, D)` against Gaussian replay of the former classes.
+    def _add_gate(self, own: Tensor, targets: Tensor, seed: int) -> float | None:
+        """Train the newest task's synapse on what it reads of the images, `(N, D)`, against replay of former classes.
 
         Returns:
             The last epoch's mean loss; None for the first task, which has nothing to be told from.
         """
-        seed = derive_seed(task.seed, task.index, 3)
-        with seeded(seed):
-            synapse = Synapse(self.backbone.feature_width)
-            former = [k for k in range(known) if k not in targets.unique().tolist()]
-            others = self._replay(own, targets, former)
-        loss = None
-        if former:
-            config = self.config
-            schedule = Schedule(
-                epochs=config.synapse_epochs,
-                batch_size=config.schedule.batch_size,
-                learning_rate=config.synapse_learning_rate,
-            )
-            loss = synapse.learn(own, others, schedule, seed=seed)
-        self.synapses.append(synapse.eval().requires_grad_(False))
+        t = len(self.gates)
+        if self.config.gate_input == "h0":
+            others = self._cloud(t, self._others(t), self._frozen_statistics())
+        else:
+            classes, local_targets = targets.unique(return_inverse=True)
+            statistics = ClassStatistics.of(own, local_targets, len(classes))
+            others = Cloud(self._sums(t)[self._others(t)], statistics.covariance)
+        synapse, _, loss = fit_synapse(own, others, len(own), self.config, seed=seed)
+        self.gates.append(Gate(synapse, self.config.firing_threshold))
         return loss
 
-    def _replay(self, own: Tensor, targets: Tensor, former: list[int]) -> Tensor:
-        """Draw as many summed features as `own` has, `(M, D)`, from Gaussians around the former classes' prototypes."""
-        if not former:
-            return own[:0]
-        centres = self.prototypes.sum(dim=0)[former]
-        statistics = ClassStatistics.of(
-            own, targets.unique(return_inverse=True)[1], len(targets.unique())
-        )
-        covariance = statistics.covariance
-        jitter = 1e-4 * covariance.diagonal().mean().clamp(min=1e-8)
-        factor = torch.linalg.cholesky(
-            covariance + jitter * torch.eye(len(covariance), dtype=torch.float64)
-        )
-        chosen = centres[torch.arange(len(own)) % len(former)]
-        noise = torch.randn(len(own), own.shape[1], dtype=torch.float64)
-        drawn: Tensor = chosen + (noise @ factor.T).float()
-        return drawn
+    def _refit_gates(self) -> float | None:
+        """Train every synapse from its first weights on replay alone, and set its threshold by what it was trained on.
 
-    def _load_synapse(self, state: Mapping[str, Tensor], index: int) -> Synapse:
-        prefix = f"tasks.{index}.synapse."
-        synapse = Synapse(self.backbone.feature_width)
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        try:
-            synapse.load_state_dict(own)
-        except RuntimeError as error:
-            raise CheckpointError(f"The synapse of task {index} is incomplete.") from error
-        return synapse.eval().requires_grad_(False)
+        A function of what is kept, so it follows unlearning too.
+
+        Returns:
+            The last epoch's mean loss of the newest synapse; None where there is nothing to be told from.
+        """
+        measured = [gate.measured for gate in self.gates]
+        measured += [None] * (len(self.measurements) - len(measured))
+        frozen = self._frozen_statistics()
+        self.gates, loss = [], None
+        for t, measurement in enumerate(self.measurements):
+            assert measurement.replay is not None
+            others = self._others(t)
+            own = [k for k in range(len(self.counts)) if k not in others]
+            n = max(int(measurement.counts.sum()), len(others))
+            synapse, positives, loss = fit_synapse(
+                self._cloud(t, own, frozen),
+                self._cloud(t, others, frozen),
+                n,
+                self.config,
+                seed=measurement.replay.seed,
+            )
+            threshold = threshold_for(synapse.current(positives), self.config)
+            self.gates.append(Gate(synapse, threshold, measured[t]))
+        newest = self.gates[-1]
+        if newest.measured is not None:
+            self.gates[-1] = replace(newest, threshold=newest.measured)
+        return loss
+
+    def _measure_threshold(self, images: Tensor) -> None:
+        """Set the newest synapse's threshold by its own task's images, not seen in training where there are such."""
+        if self.config.gate_recall is None:
+            return
+        if self.config.gate_input == "h0":
+            inputs = self.backbone.embed(images).cpu()
+        else:
+            inputs = self._embed(images).cumsum(dim=0)[-1]
+        threshold = threshold_for(self.gates[-1].synapse.current(inputs), self.config)
+        measured = threshold if self.config.gates == "reconsolidate" else None
+        self.gates[-1] = replace(self.gates[-1], threshold=threshold, measured=measured)
+
+    def _others(self, t: int) -> list[int]:
+        """Return the classes that synapse `t` is to tell its own from: all known ones that its task did not bring."""
+        own = set(self.measurements[t].classes.tolist())
+        return [k for k in range(len(self.counts)) if k not in own]
+
+    def _sums(self, t: int) -> Tensor:
+        """Return every class's prototype as synapse `t` reads it if it reads sums, `(K, D)`."""
+        return self.prototypes[: t + 2].sum(dim=0)
+
+    def _frozen_statistics(self) -> ClassStatistics:
+        """Return the statistics of h_0 over all tasks, exact; of no image where synapses read sums."""
+        statistics = ClassStatistics.empty(self.backbone.feature_width)
+        if self.config.gate_input == "h0":
+            for measurement in self.measurements:
+                assert measurement.replay is not None
+                statistics.merge(measurement.replay.records, measurement.classes, len(self.counts))
+        return statistics
+
+    def _cloud(self, t: int, classes: list[int], frozen: ClassStatistics) -> Cloud:
+        """Return where to draw some classes from as synapse `t` reads them, by what is kept alone."""
+        if self.config.gate_input == "h0":
+            return Cloud(frozen.means[classes].float(), frozen.covariance)
+        replay = self.measurements[t].replay
+        assert replay is not None
+        return Cloud(self._sums(t)[classes], replay.records.gaussians().covariance)

@@ -5,11 +5,12 @@ Reference:
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from models.backbone import Backbone
+from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.consolidated import ConsolidatedForm
@@ -26,6 +27,7 @@ class Artsy(Strategy[ArtsyConfig]):
         "A consolidated functional adapter with closed-form statistics, and a silent sub-network a task that fires "
         "where the answer is uncertain. The default: best accuracy, one pass for most images, needs no old image."
     )
+    unlearning = "partial"
     config_type = ArtsyConfig
 
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
@@ -51,7 +53,12 @@ class Artsy(Strategy[ArtsyConfig]):
         return self.predict(images).probabilities.clamp(min=1e-30).log()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self.form.state_dict()
+        return self.form.state_dict() | self.ledger.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
         self.form.load_state_dict(state, self.task_indexes_)
+
+    def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
+        self.strike(removal)
+        return self.form.unlearn(removal)

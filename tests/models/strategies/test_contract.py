@@ -7,15 +7,43 @@ import torch
 
 from models import artifact
 from models.backbone import TINY, Backbone, load_backbone
-from models.errors import ConfigError, NotLearnedError, TaskDataError
+from models.errors import ConfigError, NotLearnedError, TaskDataError, UnlearningError
 from models.strategies.base import Strategy, Task
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 
 QUICK = {
     "artsy": {"epochs": 2, "bottleneck": 8},
     "artsy-paper": {"preset": "paper", "epochs": 2, "bottleneck": 8},
+    "artsy-paper-concat": {"preset": "paper", "epochs": 2, "bottleneck": 8, "combine": "concat"},
+    "artsy-paper-h0": {
+        "preset": "paper",
+        "epochs": 2,
+        "bottleneck": 8,
+        "gate_input": "h0",
+        "gates": "reconsolidate",
+        "gate_recall": 0.99,
+    },
+    "ease": {"epochs": 2, "bottleneck": 8},
+    "ease-pretrained": {
+        "epochs": 2,
+        "bottleneck": 8,
+        "completion": "seen",
+        "use_pretrained_branch": True,
+    },
+    "ewc": {"epochs": 2, "bottleneck": 8},
+    "ewc-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
     "finetune": {"epochs": 2, "bottleneck": 8},
+    "icarl": {"exemplars_per_class": 3, "epochs": 2, "bottleneck": 8},
+    "joint": {"epochs": 2, "bottleneck": 8},
+    "lwf": {"epochs": 2, "bottleneck": 8},
+    "lwf-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
+    "metaplasticity": {"epochs": 2, "width": 16},
+    "metaplasticity-alone": {"epochs": 2, "width": 16, "others": "none"},
+    "ranpac": {"epochs": 2, "bottleneck": 8, "projection_width": 48},
+    "ranpac-frozen": {"adapt": "none", "projection_width": 48},
     "simplecil": {},
+    "synaptic_intelligence": {"epochs": 2, "bottleneck": 8},
+    "synaptic_intelligence-all": {"epochs": 2, "bottleneck": 8, "softmax": "all"},
 }
 """A fast configuration of every strategy, and of every form of one."""
 
@@ -173,6 +201,72 @@ def test_reports_progress_that_only_grows(fresh, make_task):
         fractions = [progress.fraction for progress in seen if progress.phase == phase]
         assert fractions == sorted(fractions)
         assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_unlearns_a_class_and_goes_on_or_says_that_it_cannot(fresh, make_task, backbone):
+    tasks = [make_task(1, ("a", "b"), n=6), make_task(2, ("c", "a"), n=6)]
+    strategy = learn(fresh(), *tasks)
+    if strategy.unlearning == "none":
+        with pytest.raises(UnlearningError, match="learn afresh"):
+            strategy.unlearn(classes=["a"])
+        assert strategy.classes_ == ("a", "b", "c")
+        return
+
+    report = strategy.unlearn(classes=["a"], images=tasks)
+
+    assert (report.n_tasks, report.n_classes) == (0, 1)
+    assert report.exact == (report.residue == "")
+    assert strategy.classes_ == ("b", "c")
+    assert strategy.class_tasks_ == (1, 2)
+    images = torch.cat([task.held_out_images for task in tasks])
+    expected = strategy.predict(images)
+    assert expected.probabilities.shape == (len(images), 2)
+    assert torch.allclose(expected.probabilities.sum(dim=1), torch.ones(len(images)), atol=1e-5)
+    assert (expected.probabilities.amax(dim=0) > 0.05).all()  # what stays can still be answered
+    packed = artifact.pack(strategy, seed=7, code_versions={})
+    loaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
+    assert torch.equal(loaded.predict(images).probabilities, expected.probabilities)
+    assert torch.equal(loaded.predict(images).novelty, expected.novelty)
+    again = make_task(3, ("a", "e"), n=6)
+    assert torch.equal(
+        learn(loaded, again).predict_logits(images), learn(strategy, again).predict_logits(images)
+    )
+    assert strategy.classes_ == ("b", "c", "a", "e")
+
+
+def test_unlearns_the_task_that_introduced_a_class_and_keeps_what_others_gave(fresh, make_task):
+    tasks = [make_task(1, ("a", "b"), n=6), make_task(2, ("c", "a"), n=6)]
+    strategy = learn(fresh(), *tasks)
+    if strategy.unlearning == "none":
+        with pytest.raises(UnlearningError, match="learn afresh"):
+            strategy.unlearn(tasks=[1])
+        return
+
+    report = strategy.unlearn(tasks=[1], images=tasks)
+
+    assert (report.n_tasks, report.n_classes) == (1, 1)
+    assert strategy.classes_ == ("c", "a")
+    assert strategy.class_tasks_ == (2, 2)
+    assert strategy.task_indexes_ == (2,)
+    assert strategy.predict(tasks[0].images).probabilities.shape[1] == 2
+
+
+def test_needs_no_image_of_an_earlier_task(fresh, make_task):
+    """Whatever it wants to know about old images it has to have written down: they are noise when it learns on."""
+    strategy, kept = fresh(), fresh()
+    for index, labels in enumerate([("a", "b"), ("c", "a"), ("d", "e")], start=1):
+        task = make_task(index, labels, n=6)
+        learn(kept, make_task(index, labels, n=6))
+        learn(strategy, task)
+        for old in (task.images, task.held_out_images):
+            old.copy_(torch.randint_like(old, 256))
+
+    expected, found = kept.state_dict(), strategy.state_dict()
+
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    images = [value for value in found.values() if value.dtype == torch.uint8 and value.ndim == 4]
+    assert bool(images) == strategy.keeps_images
 
 
 def test_the_catalog_refuses_unknown_names_and_hyperparameters(backbone):

@@ -1,0 +1,173 @@
+"""Gates of the paper's form: a synapse with its threshold, and the Gaussians that stand in for images that are gone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.errors import CheckpointError
+from models.fitting import Schedule, seeded
+from models.statistics import ClassRecords
+from models.strategies.artsy.config import ArtsyConfig
+from models.synapse import Synapse
+
+SLACK = 1e-4
+"""Share of a threshold that is given away: images in a batch of another size have slightly other currents."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A task's synapse, and the current from which it is functional."""
+
+    synapse: Synapse
+    threshold: float
+    """Holds once the synapse has seen a negative."""
+    measured: float | None = None
+    """Of a synapse that is fitted anew: the threshold that images of its task asked for when the task was the newest.
+    None where thresholds do not depend on images, or since unlearning has changed what the synapse was then."""
+
+    def state_dict(self, config: ArtsyConfig, index: int) -> dict[str, Tensor]:
+        """Return the gate of task `index`: below the task's prefix if it never changes."""
+        prefix = gate_prefix(config, index)
+        state = {f"{prefix}synapse.{k}": v.cpu() for k, v in self.synapse.state_dict().items()}
+        if config.gate_recall is not None:
+            state[f"{prefix}threshold"] = torch.tensor(self.threshold, dtype=torch.float64)
+        if self.measured is not None:
+            state[f"{prefix}measured"] = torch.tensor(self.measured, dtype=torch.float64)
+        return state
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], config: ArtsyConfig, index: int, width: int
+    ) -> "Gate":
+        """Rebuild from what `state_dict` returned.
+
+        Raises:
+            CheckpointError: If a tensor is missing or has the wrong shape.
+        """
+        prefix = gate_prefix(config, index)
+        synapse = Synapse(width)
+        inner = f"{prefix}synapse."
+        own = {k.removeprefix(inner): v for k, v in state.items() if k.startswith(inner)}
+        threshold = config.firing_threshold
+        try:
+            synapse.load_state_dict(own)
+            if config.gate_recall is not None:
+                threshold = float(state[f"{prefix}threshold"])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(f"The synapse of task {index} is incomplete.") from error
+        measured = state.get(f"{prefix}measured")
+        return cls(
+            synapse.eval().requires_grad_(False),
+            threshold,
+            None if measured is None else float(measured),
+        )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Gaussians of one covariance around the centres of some classes. Shapes: C classes, D feature width."""
+
+    centres: Tensor
+    """Float32 `(C, D)`; C may be 0."""
+    covariance: Tensor
+    """Float64 `(D, D)`."""
+
+    def draw(self, n: int) -> Tensor:
+        """Draw `n` features, `(n, D)`, from torch's global generator: evenly from all classes. None without a class."""
+        if not len(self.centres):
+            return self.centres
+        jitter = 1e-4 * self.covariance.diagonal().mean().clamp(min=1e-8)
+        identity = torch.eye(len(self.covariance), dtype=torch.float64)
+        factor = torch.linalg.cholesky(self.covariance + jitter * identity)
+        chosen = self.centres[torch.arange(n) % len(self.centres)]
+        noise = torch.randn(n, self.centres.shape[1], dtype=torch.float64)
+        drawn: Tensor = chosen + (noise @ factor.T).float()
+        return drawn
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What drawing a task's images anew, as its synapse reads them, and fitting the synapse again needs."""
+
+    records: ClassRecords
+    """Of the task's own images, in the order of its classes."""
+    seed: int
+    """Of the synapse's first weights, its training, and everything that is drawn for it."""
+
+    @classmethod
+    def of(cls, inputs: Tensor, targets: Tensor, *, seed: int) -> "Replay":
+        """Take down what the synapse reads of its task's images, `(N, D)`, class by class in the order of targets."""
+        classes, local_targets = targets.unique(return_inverse=True)
+        return cls(ClassRecords.of(inputs, local_targets, len(classes)), seed)
+
+    def state_dict(self, index: int) -> dict[str, Tensor]:
+        """Return the tensors under prefixed keys."""
+        return {
+            **self.records.state_dict(f"tasks.{index}.replay."),
+            f"tasks.{index}.replay.seed": torch.tensor(self.seed),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], index: int) -> "Replay":
+        """Rebuild from what `state_dict` returned.
+
+        Raises:
+            CheckpointError: If a tensor is missing or the shapes do not fit together.
+        """
+        records = ClassRecords.from_state(state, f"tasks.{index}.replay.")
+        if f"tasks.{index}.replay.seed" not in state:
+            raise CheckpointError(f"The seed of the synapse of task {index} is missing.")
+        return cls(records, int(state[f"tasks.{index}.replay.seed"]))
+
+
+def gate_prefix(config: ArtsyConfig, index: int) -> str:
+    """Return where a gate's weights are kept: with its task, unless later tasks change them."""
+    return f"tasks.{index}." if config.gates == "frozen" else f"gates.{index}."
+
+
+def fit_synapse(
+    own: Tensor | Cloud, others: Cloud, n: int, config: ArtsyConfig, *, seed: int
+) -> tuple[Synapse, Tensor, float | None]:
+    """Train a synapse to tell its task from `others`, of which as many features are drawn: that balances the loss.
+
+    Args:
+        own: What the synapse reads of the task's images, `(n, D)`, or where to draw it from.
+        others: Of the classes to tell it from.
+        n: Features of each side.
+        config: Epochs, batch size, rate.
+        seed: Of the first weights, the draws and the order of training.
+
+    Returns:
+        The synapse; what it took for its task's own, `(n, D)`; and the last epoch's mean loss, None where there is
+        nothing to tell the task from, so that the synapse is untrained.
+    """
+    with seeded(seed):
+        synapse = Synapse(others.centres.shape[1])
+        negatives = others.draw(n)
+        positives = own.draw(n) if isinstance(own, Cloud) else own
+    loss = None
+    if len(negatives):
+        schedule = Schedule(
+            epochs=config.synapse_epochs,
+            batch_size=config.schedule.batch_size,
+            learning_rate=config.synapse_learning_rate,
+        )
+        loss = synapse.learn(positives, negatives, schedule, seed=seed)
+    return synapse.eval().requires_grad_(False), positives, loss
+
+
+def threshold_for(currents: Tensor, config: ArtsyConfig) -> float:
+    """Return the threshold of a synapse that has these currents `(N,)` on images of its own task.
+
+    Example:
+        >>> config = ArtsyConfig(preset="paper", gate_recall=0.75)
+        >>> round(threshold_for(torch.tensor([0.9, 0.2, 0.8, 0.4]), config), 3)
+        0.4
+    """
+    if config.gate_recall is None:
+        return config.firing_threshold
+    n_firing = math.ceil(config.gate_recall * len(currents))
+    return float(currents.sort(descending=True).values[n_firing - 1]) * (1 - SLACK)

@@ -1,0 +1,139 @@
+"""Learning without Forgetting: what the network answered before a task, it goes on answering on the task's images.
+
+Reference:
+    Li & Hoiem, ECCV 2016, https://arxiv.org/abs/1606.09282. Differs: the old answers are computed on every augmented
+    batch instead of once, the new rows of the head are not warmed up alone, and the task is not given at prediction:
+    one head answers for all classes.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.backbone import Backbone
+from models.calibration import LOGIT_PRIOR, Calibration
+from models.errors import ConfigError
+from models.fitting import derive_seed, fit
+from models.progress import ProgressFn, ignore_progress
+from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.network import (
+    LinearNetwork,
+    Softmax,
+    TrainingConfig,
+    competing_classes,
+    cross_entropy_among,
+    strangeness,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LwFConfig(TrainingConfig):
+    """Hyperparameters of Learning without Forgetting."""
+
+    distillation: float = 1.0
+    """Weight of the old answers beside the new labels; the paper's value. 0 is `finetune`."""
+    temperature: float = 2.0
+    """Softens both answers before they are compared, so that small probabilities count; the paper's value."""
+    softmax: Softmax = "task"
+    """Classes that compete for the new labels: those of the `task` alone, as in the paper, or `all` learned so far, as
+    in `finetune`. A task of a single class competes with all. On a frozen backbone
+    this saves more than the rest of the method."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distillation < 0 or self.temperature <= 0:
+            raise ConfigError(
+                "distillation must not be negative, and temperature must be positive."
+            )
+        if self.softmax not in ("all", "task"):
+            raise ConfigError("softmax must be all or task.")
+
+
+class LwF(Strategy[LwFConfig]):
+    """One adapter and one linear head; the network before the task teaches the one that learns it."""
+
+    name = "lwf"
+    summary = "Sequential training that keeps its old answers on the new images. A baseline."
+    config_type = LwFConfig
+
+    def __init__(self, backbone: Backbone, config: LwFConfig) -> None:
+        super().__init__(backbone, config)
+        self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
+        self.calibration = Calibration(prior=LOGIT_PRIOR)
+
+    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
+        started = time.perf_counter()
+        targets = self.register(task)
+        seed = derive_seed(task.seed, task.index)
+        config, teacher = self.config, self.network
+        network = teacher.to_train(len(self.classes_), seed=seed)
+        competing = competing_classes(targets, len(self.classes_), config.softmax)
+        competing = competing.to(self.backbone.device)
+
+        def loss_fn(images: Tensor, image_targets: Tensor) -> Tensor:
+            logits = network(images)
+            loss = cross_entropy_among(competing, logits, image_targets)
+            if teacher.n_classes == 0:
+                return loss
+            with torch.no_grad():
+                old_logits = teacher(images)
+            moved = distillation_loss(
+                logits[:, : teacher.n_classes], old_logits, temperature=config.temperature
+            )
+            return loss + config.distillation * moved
+
+        loss = fit(
+            network.parameters(),
+            task.images,
+            targets,
+            loss_fn,
+            config.schedule,
+            seed=seed,
+            device=self.backbone.device,
+            on_progress=on_progress,
+        )
+        self.network = network.freeze()
+        images, image_targets = self.calibration_set(task)
+        logits = self.predict_logits(images)
+        self.calibration.add(logits, image_targets, strangeness(logits))
+        details = {"loss": loss, "temperature": self.calibration.temperature.value}
+        return LearningReport(len(task.images), time.perf_counter() - started, details)
+
+    def predict_logits(self, images: Tensor) -> Tensor:
+        self.require_learned()
+        return self.network.logits(images)
+
+    def predict(self, images: Tensor) -> Prediction:
+        logits = self.predict_logits(images)
+        novelty = self.calibration.familiarity.novelty(strangeness(logits))
+        return self.without_routes(self.calibration.probabilities(logits), novelty)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.network.state_dict() | self.calibration.state_dict("calibration.")
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(state, len(self.classes_))
+        self.calibration.load_state_dict(state, "calibration.")
+
+
+def distillation_loss(logits: Tensor, old_logits: Tensor, *, temperature: float) -> Tensor:
+    """Return how far softened answers have moved from the old ones: their Kullback-Leibler divergence, a mean.
+
+    Args:
+        logits: Of the network that learns, `(B, K)`.
+        old_logits: Of the network before the task, `(B, K)`.
+        temperature: Divides both.
+
+    Returns:
+        A scalar, zero where the answers agree. With a single class they always do.
+
+    Reference:
+        Eq. 2 of the paper is the cross-entropy, which differs by a constant: the gradient is the same.
+    """
+    new = F.log_softmax(logits / temperature, dim=1)
+    old = F.log_softmax(old_logits / temperature, dim=1)
+    return F.kl_div(new, old, log_target=True, reduction="batchmean")
