@@ -3,6 +3,7 @@
 Shapes: N images, H, W pixels, K classes.
 """
 
+import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,7 +85,56 @@ def read_digits(per_class: int) -> tuple[LabelledImages, LabelledImages]:
     return both.select(first), both.select(rest)
 
 
+def read_mnist(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read MNIST's idx files, compressed or not, from `data` or from torchvision's `MNIST/raw` or `raw` in it.
+
+    Args:
+        data: The folder.
+        split: `train` or `test`.
+
+    Returns:
+        Images `(N, 28, 28)` and their digits `(N,)`.
+
+    Raises:
+        FileNotFoundError: If a file is in none of these places.
+    """
+    stem = "train" if split == "train" else "t10k"
+    images = _read_idx(data, f"{stem}-images-idx3-ubyte")
+    return images, _read_idx(data, f"{stem}-labels-idx1-ubyte").astype(np.int64)
+
+
+def read_cifar10(data: Path, split: str) -> LabelledImages:
+    """Read CIFAR-10 from torchvision's root folder (`cifar-10-batches-py`).
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    if not (data / "cifar-10-batches-py").is_dir():
+        raise FileNotFoundError(f"{data} has no folder cifar-10-batches-py.")
+    from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
+
+    stored = CIFAR10(str(data), train=split == "train")
+    return LabelledImages(
+        images=list(stored.data),
+        targets=np.asarray(stored.targets, dtype=np.int64),
+        classes=tuple(stored.classes),
+    )
+
+
 _Pairs = Iterator[tuple[NDArray[np.uint8], int]]
+
+
+def _read_idx(data: Path, name: str) -> NDArray[np.uint8]:
+    folders = (data, data / "raw", data / "MNIST" / "raw")
+    files = [folder / f"{name}{suffix}" for folder in folders for suffix in ("", ".gz")]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"{data} has no {name}.")
+    raw = found.read_bytes()
+    content = gzip.decompress(raw) if found.suffix == ".gz" else raw
+    n_axes = content[3]  # bytes 2 and 3 of the magic number: 8 for uint8, then the number of axes
+    shape = np.frombuffer(content, dtype=">i4", count=n_axes, offset=4)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * n_axes).reshape(shape).copy()
 
 
 def _read_strips(strips: list[Path]) -> tuple[_Pairs, tuple[str, ...]]:
@@ -110,7 +160,7 @@ def _read_folders(folder: Path) -> tuple[_Pairs, tuple[str, ...]]:
 
 
 def _read_torchvision(root: Path, split: str) -> tuple[_Pairs, tuple[str, ...]]:
-    from torchvision.datasets import CIFAR100  # type: ignore[import-untyped]
+    from torchvision.datasets import CIFAR100
 
     data = CIFAR100(str(root), train=split == "train")
     pairs = ((np.asarray(image), int(k)) for image, k in zip(data.data, data.targets, strict=True))

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.datasets import read_split
+from benchmarks.files import write_bytes
 from benchmarks.glyphs import draw_all
 from models.backbone import build_vit
 
@@ -68,13 +69,6 @@ def log(message: str) -> None:
     """Write one line with the time of day to standard output."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
     sys.stdout.flush()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

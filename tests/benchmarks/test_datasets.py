@@ -1,3 +1,4 @@
+import gzip
 import io
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets import read_digits, read_split
+from benchmarks.datasets import read_digits, read_mnist, read_split
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -57,6 +58,29 @@ def test_reads_joined_jpeg_files(tmp_path, pixels):
 
     assert data.targets.tolist() == [1, 0]
     assert data.images[0].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("folder", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_reads_idx_files_packed_or_not(tmp_path, folder, packed):
+    images = np.arange(3 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(3, 28, 28)
+    contents = {
+        "t10k-images-idx3-ubyte": (images, (3, 28, 28)),
+        "t10k-labels-idx1-ubyte": (np.array([7, 2, 1], np.uint8), (3,)),
+    }
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, (values, shape) in contents.items():
+        head = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">i4").tobytes()
+        data = head + values.tobytes()
+        file = tmp_path / folder / (f"{name}.gz" if packed else name)
+        file.write_bytes(gzip.compress(data) if packed else data)
+
+    found, targets = read_mnist(tmp_path, "test")
+
+    assert np.array_equal(found, images)
+    assert targets.tolist() == [7, 2, 1]
+    with pytest.raises(FileNotFoundError, match="train-images"):
+        read_mnist(tmp_path, "train")
 
 
 def test_says_where_images_are_missing(tmp_path):

@@ -1,0 +1,213 @@
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import metaplasticity, report
+from benchmarks.class_incremental import Protocol, Results, Row, parse_arguments, parse_strategies
+from benchmarks.sections.comparison import class_incremental, group_rows, paired
+from benchmarks.sections.papers import intelligence, mean_of_seen
+
+PROTOCOL = Protocol(
+    data="colours",
+    backbone="vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    image_size=112,
+    base_classes=4,
+    tasks=2,
+    train_per_class=7,
+    test_per_class=3,
+    held_out_per_class=1,
+)
+
+
+def row(strategy: str, seed: int, last: float, *, at_once: bool = False, **config: object) -> Row:
+    return Row(
+        strategy=strategy,
+        config=config,
+        at_once=at_once,
+        seed=seed,
+        last=last,
+        average=last + 0.1,
+        forgetting=0.05,
+        routing_accuracy=0.75 if strategy == "artsy" else None,
+        passes=1.25,
+        expected_calibration_error=0.02,
+        novelty_auroc=None,
+        seconds_per_task=3.0,
+        predict_images_per_second=40.0,
+        state_mb=2.5,
+        matrix=[[0.9], [0.8, 0.7], [last, last, last]],
+        seen=[0.9, 0.75, last],
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """One small file of every kind."""
+    folder = tmp_path / "results"
+    rows = Results(folder / "colours.json", PROTOCOL)
+    for seed, last in ((1, 0.60), (2, 0.64)):
+        rows.add(row("artsy", seed, last))
+        rows.add(row("ease", seed, last - seed / 100))
+    rows.add(row("ranpac", 2, 0.5, projection_width=500))
+    rows.add(row("joint", 1, 0.7, at_once=True))
+    strict = {"hybrid": [0.2, 0.9], "conventional": [0.1, 1.0], "stable": [0.8, 0.1]}
+    poisoned = {"before": 0.8, "after": 0.7, "believed": 0.1, "remembered": 9}
+    contents = {
+        "ablation": {
+            "protocol": {**vars(PROTOCOL), "schedule": {"epochs": 3, "batch_size": 5}},
+            "machine": "a machine",
+            "rows": [
+                {"group": "gates", "gate": "mlp", "seed": s, "last": 0.5, "passes": 2.0}
+                for s in (1, 2)
+            ]
+            + [
+                {"group": "frontier", "method": "lda", "last": 0.5 + p / 9, "passes": p}
+                for p in (1, 2)
+            ],
+        },
+        "intelligence": {
+            "command": "python -m benchmarks.synaptic_intelligence split-mnist",
+            "machine": "a machine",
+            "tasks": 2,
+            "epochs": 10,
+            "train_images": 100,
+            "shortened": True,
+            "paper_means": ["at chance", "97 %"],
+            "seeds": [0],
+            "runs": [
+                {"seed": 0, "strength": c, "accuracies": [[1.0, 0.5], [0.5 + c / 2.5, 0.9]]}
+                for c in (0.0, 1.0)
+            ],
+        },
+        "serial": {
+            "command": "python -m benchmarks.metaplasticity serial-position",
+            "machine": "a machine",
+            "protocol": vars(metaplasticity.QUICK),
+            "paper": "what it says",
+            "seeds": [0, 1],
+            "runs": [{k: {"by_position": v, "remembered": 2} for k, v in strict.items()}] * 2,
+        },
+        "poisoning": {
+            "command": "python -m benchmarks.metaplasticity poisoning",
+            "machine": "a machine",
+            "protocol": vars(metaplasticity.Protocol()),
+            "paper": "what it says",
+            "seeds": [0],
+            "runs": [dict.fromkeys(strict, poisoned)],
+        },
+        "features": {
+            "command": "python -m benchmarks.gate_features",
+            "machine": "a machine",
+            "protocol": {**vars(PROTOCOL), "base_classes": 0},
+            "block": 2,
+            "seed": 3,
+            "n_test": 6,
+            "features": {
+                name: {"accuracy": accuracy, "points": [[0.1, 0.2, 1], [0.3, 0.1, 2]]}
+                for name, accuracy in (("good", 0.91), ("bad", 0.34))
+            },
+        },
+        "unheard": {"anything": 1},
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_page_says_what_the_files_say_and_is_the_same_each_time(results):
+    arguments = ["--results", str(results)]
+
+    assert report.main([*arguments, "--check"]) == 1
+    assert report.main(arguments) == 0
+
+    page = results.parent / "RESULTS.md"
+    text = page.read_text()
+    assert "| `artsy` | 2 | 62.0 ± 2.8 | 72.0 ± 2.8 | 5.0 ± 0.0 | 75.0 ± 0.0 | 1.25 |" in text
+    assert "| `artsy` - `ease` | 2 | +1.5 ± 0.7 | +1.5 ± 0.7 |" in text
+    assert "| `artsy` - `ranpac:projection_width=500` | 1 | +14.0 | +14.0 |" in text
+    assert "| `artsy` - `joint`, all at once | 1 | -10.0 | -10.0 |" in text
+    assert "| mlp | 2 | 50.0 ± 0.0 | 2.00 |" in text
+    assert "| 0 | 1 | 50.0 | 90.0 | 70.0 | at chance |" in text
+    assert "| hybrid | 80.0 | 70.0 | 10.0 | 9.00 |" in text
+    assert "| good | final feature h_0 | 91.0 |" in text
+    assert "- [unheard.json](results/unheard.json)" in text
+    pictures = {path: path.read_bytes() for path in (results / "figures").iterdir()}
+    assert len(pictures) == 7
+    assert all(f"(results/figures/{path.name})" in text for path in pictures)
+    assert report.main([*arguments, "--check"]) == 0
+    stale = results / "figures" / "stale.svg"
+    stale.touch()
+    report.main(arguments)
+    assert not stale.exists()
+    assert all(path.read_bytes() == content for path, content in pictures.items())
+
+
+def test_another_number_in_a_file_makes_the_page_stale(results):
+    report.main(["--results", str(results)])
+    path = results / "features.json"
+    path.write_text(path.read_text().replace("0.34", "0.36"))
+
+    assert report.main(["--results", str(results), "--check"]) == 1
+
+
+def test_what_no_file_holds_is_called_not_run(tmp_path):
+    text, pictures = report.build(tmp_path)
+
+    assert text.count(report.NOT_RUN) == 11
+    assert "python -m benchmarks.synaptic_intelligence permuted-mnist --data DIR" in text
+    assert not pictures
+
+
+def test_the_command_asks_for_the_rows_again(results):
+    content = json.loads((results / "colours.json").read_text())
+    text = class_incremental("colours", content).text
+    calls = [part.replace("\\\n", " ") for part in text if part.startswith("    python")]
+
+    asked = set()
+    for call in calls:
+        arguments = parse_arguments(shlex.split(call)[3:])
+        assert (arguments.tasks, arguments.base_classes) == (2, 4)
+        assert (arguments.train_per_class, arguments.test_per_class) == (7, 3)
+        assert (arguments.held_out_per_class, arguments.image_size) == (1, 112)
+        assert arguments.backbone == PROTOCOL.backbone
+        for name, config in parse_strategies(arguments.strategies):
+            once = name in arguments.at_once.split(",")
+            asked |= {(name, json.dumps(config), seed, once) for seed in arguments.seeds}
+
+    rows = content["rows"]
+    assert asked == {
+        (row["strategy"], json.dumps(row["config"]), row["seed"], row["at_once"]) for row in rows
+    }
+
+
+def test_differences_are_paired_by_seed():
+    rows = [vars(row(*of)) for of in (("artsy", 1, 0.5), ("artsy", 2, 0.9), ("ease", 2, 0.6))]
+    artsy, ease = group_rows(rows)
+
+    assert paired(artsy, ease, "last") == "+30.0"
+
+
+def test_the_mean_is_over_the_tasks_learned_by_then():
+    found = np.asarray([[[1.0, 0.5], [0.6, 0.8]]])
+
+    assert mean_of_seen(found) == pytest.approx(np.asarray([[1.0, 0.7]]))
+
+
+def test_a_shortened_run_is_called_so(results):
+    content = json.loads((results / "intelligence.json").read_text())
+
+    assert "does not compare" in "\n".join(intelligence("intelligence", content).text)
+    whole = {**content, "shortened": False}
+    assert "does not compare" not in "\n".join(intelligence("intelligence", whole).text)
+
+
+def test_the_committed_page_is_current():
+    text, pictures = report.build(report.RESULTS)
+
+    assert (report.RESULTS.parent / "RESULTS.md").read_text() == text, (
+        "run python -m benchmarks.report"
+    )
+    assert all((report.RESULTS / "figures" / f"{name}.svg").is_file() for name in pictures)
