@@ -1,17 +1,20 @@
 """The section of `benchmarks.ablation`: its groups as they are, one table each."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from benchmarks.ablation.features import PRODUCT
 from benchmarks.class_incremental import percent
 from benchmarks.plots import (
     Points,
     draw_frontier,
 )
 from benchmarks.sections.common import JSON, SHARES, Section, command, describe, options, table
+from models.strategies.artsy.config import ArtsyConfig
 
 
 def ablation(stem: str, content: JSON) -> Section:
@@ -23,6 +26,15 @@ def ablation(stem: str, content: JSON) -> Section:
         for key, value in {**protocol, **schedule}.items()
         if key in ("tasks", "train_per_class", "test_per_class", "epochs", "batch_size")
     ]
+    usual = asdict(ArtsyConfig().schedule)
+    told = ("augmentation", "learning_rate", "precision")
+    config = [
+        f"{key}={schedule[key]}" for key in told if schedule.get(key, usual[key]) != usual[key]
+    ]
+    if config:
+        again.append("--config " + ":".join(config))
+    if any(row.get("consolidation") == PRODUCT for row in rows):
+        again.append("--own")
     seeds = sorted({row["seed"] for row in rows if "seed" in row})
     if seeds:
         again.append("--seeds " + " ".join(map(str, seeds)))

@@ -1,5 +1,6 @@
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from benchmarks import metaplasticity, report
 from benchmarks.class_incremental import Protocol, Results, Row, parse_arguments, parse_strategies
+from benchmarks.sections.ablation import ablation
 from benchmarks.sections.comparison import class_incremental, group_rows, paired
 from benchmarks.sections.papers import intelligence, mean_of_seen
+from models.strategies.artsy.config import ArtsyConfig
 
 PROTOCOL = Protocol(
     data="colours",
@@ -211,3 +214,19 @@ def test_the_committed_page_is_current():
         "run python -m benchmarks.report"
     )
     assert all((report.RESULTS / "figures" / f"{name}.svg").is_file() for name in pictures)
+
+
+def test_the_command_of_an_ablation_names_what_it_was_told():
+    schedule = asdict(ArtsyConfig().schedule)
+    content = {
+        "protocol": {**vars(PROTOCOL), "schedule": {**schedule, "augmentation": "crop_flip"}},
+        "machine": "a machine",
+        "rows": [{"group": "consolidation", "consolidation": "own", "seed": 3, "last": 0.5}],
+    }
+
+    text = "\n".join(ablation("ablation", content).text)
+
+    assert "--config augmentation=crop_flip --own --seeds 3" in " ".join(
+        text.replace("\\", "").split()
+    )
+    assert f"--epochs {schedule['epochs']} --batch-size {schedule['batch_size']}" in text
