@@ -19,18 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.calibration import LOGIT_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError
-from models.fitting import derive_seed, fit
+from models.fitting import derive_seed
 from models.progress import Progress, ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.base import LearningReport, Task
 from models.strategies.network import (
     LinearNetwork,
+    NetworkStrategy,
     Softmax,
     TrainingConfig,
     competing_classes,
     cross_entropy_among,
-    strangeness,
 )
 
 Spring = tuple[nn.Parameter, Tensor, Tensor]
@@ -59,7 +58,7 @@ class EWCConfig(TrainingConfig):
             raise ConfigError("softmax must be all or task.")
 
 
-class EWC(Strategy[EWCConfig]):
+class EWC(NetworkStrategy[EWCConfig]):
     """One adapter and one linear head, tied to where they were by springs as stiff as they mattered."""
 
     name = "ewc"
@@ -68,10 +67,8 @@ class EWC(Strategy[EWCConfig]):
 
     def __init__(self, backbone: Backbone, config: EWCConfig) -> None:
         super().__init__(backbone, config)
-        self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
         self.fisher: dict[str, Tensor] = {}
         """Running Fisher information of each parameter of the network, on the CPU; empty before the first task."""
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         started = time.perf_counter()
@@ -87,45 +84,24 @@ class EWC(Strategy[EWCConfig]):
             task_loss = cross_entropy_among(competing, network(images), image_targets)
             return task_loss + penalty(springs)
 
-        loss = fit(
-            network.parameters(),
-            task.images,
-            targets,
-            loss_fn,
-            config.schedule,
-            seed=seed,
-            device=self.backbone.device,
-            on_progress=on_progress,
-        )
-        self.network = network.freeze()
+        loss = self.train(network, task, targets, loss_fn, seed=seed, on_progress=on_progress)
         on_progress(Progress("consolidating", 0.0))
         fisher = diagonal_fisher(self.network, task.images, targets, competing)
         self.fisher = {
             name: config.decay * grown(self.fisher.get(name), information) + information
             for name, information in fisher.items()
         }
-        images, image_targets = self.calibration_set(task)
-        logits = self.predict_logits(images)
-        self.calibration.add(logits, image_targets, strangeness(logits))
+        temperature = self.calibrate(task)
         on_progress(Progress("consolidating", 1.0))
-        details = {"loss": loss, "temperature": self.calibration.temperature.value}
+        details = {"loss": loss, "temperature": temperature}
         return LearningReport(len(task.images), time.perf_counter() - started, details)
-
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return self.network.logits(images)
-
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
 
     def state_dict(self) -> dict[str, Tensor]:
         fisher = {f"fisher.{name}": information for name, information in self.fisher.items()}
-        return self.network.state_dict() | fisher | self.calibration.state_dict("calibration.")
+        return super().state_dict() | fisher
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(state, len(self.classes_))
+        super().load_state_dict(state)
         self.fisher = {}
         for name, parameter in self.network.named_parameters() if self.classes_ else ():
             information = state.get(f"fisher.{name}")
@@ -134,7 +110,6 @@ class EWC(Strategy[EWCConfig]):
                     f"The Fisher information of {name} is missing or does not fit."
                 )
             self.fisher[name] = information
-        self.calibration.load_state_dict(state, "calibration.")
 
     def _springs(self, network: LinearNetwork) -> list[Spring]:
         """Tie each parameter to where it is now; none before the first task."""

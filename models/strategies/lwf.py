@@ -7,26 +7,22 @@ Reference:
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbone import Backbone
-from models.calibration import LOGIT_PRIOR, Calibration
 from models.errors import ConfigError
-from models.fitting import derive_seed, fit
+from models.fitting import derive_seed
 from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.base import LearningReport, Task
 from models.strategies.network import (
-    LinearNetwork,
+    NetworkStrategy,
     Softmax,
     TrainingConfig,
     competing_classes,
     cross_entropy_among,
-    strangeness,
 )
 
 
@@ -53,17 +49,12 @@ class LwFConfig(TrainingConfig):
             raise ConfigError("softmax must be all or task.")
 
 
-class LwF(Strategy[LwFConfig]):
+class LwF(NetworkStrategy[LwFConfig]):
     """One adapter and one linear head; the network before the task teaches the one that learns it."""
 
     name = "lwf"
     summary = "Sequential training that keeps its old answers on the new images. A baseline."
     config_type = LwFConfig
-
-    def __init__(self, backbone: Backbone, config: LwFConfig) -> None:
-        super().__init__(backbone, config)
-        self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         started = time.perf_counter()
@@ -86,38 +77,9 @@ class LwF(Strategy[LwFConfig]):
             )
             return loss + config.distillation * moved
 
-        loss = fit(
-            network.parameters(),
-            task.images,
-            targets,
-            loss_fn,
-            config.schedule,
-            seed=seed,
-            device=self.backbone.device,
-            on_progress=on_progress,
-        )
-        self.network = network.freeze()
-        images, image_targets = self.calibration_set(task)
-        logits = self.predict_logits(images)
-        self.calibration.add(logits, image_targets, strangeness(logits))
-        details = {"loss": loss, "temperature": self.calibration.temperature.value}
+        loss = self.train(network, task, targets, loss_fn, seed=seed, on_progress=on_progress)
+        details = {"loss": loss, "temperature": self.calibrate(task)}
         return LearningReport(len(task.images), time.perf_counter() - started, details)
-
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return self.network.logits(images)
-
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.network.state_dict() | self.calibration.state_dict("calibration.")
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(state, len(self.classes_))
-        self.calibration.load_state_dict(state, "calibration.")
 
 
 def distillation_loss(logits: Tensor, old_logits: Tensor, *, temperature: float) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.calibration import LOGIT_PRIOR, Calibration
 from models.dataset import Augmentation
 from models.errors import CheckpointError, ConfigError
-from models.fitting import Precision, Schedule, seeded
-from models.strategies.base import StrategyConfig
+from models.fitting import UNRULED, LossFn, PlasticityRule, Precision, Schedule, fit, seeded
+from models.progress import ProgressFn, ignore_progress
+from models.strategies.base import Prediction, Strategy, StrategyConfig, Task
 
 Softmax = Literal["all", "task"]
 """Classes that compete while a task is learned: all learned so far, or its own alone."""
@@ -164,6 +166,67 @@ class LinearNetwork:
                 depth=self.backbone.depth,
                 bottleneck=self.bottleneck,
             ).to(self.backbone.device)
+
+
+NetworkConfigT = TypeVar("NetworkConfigT", bound=TrainingConfig)
+
+
+class NetworkStrategy(Strategy[NetworkConfigT]):
+    """A strategy that trains one `LinearNetwork` through all tasks; `learn` is each one's own."""
+
+    def __init__(self, backbone: Backbone, config: NetworkConfigT) -> None:
+        super().__init__(backbone, config)
+        self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
+        self.calibration = Calibration(prior=LOGIT_PRIOR)
+
+    def train(
+        self,
+        network: LinearNetwork,
+        task: Task,
+        targets: Tensor,
+        loss_fn: LossFn,
+        *,
+        seed: int,
+        rule: PlasticityRule = UNRULED,
+        on_progress: ProgressFn = ignore_progress,
+    ) -> float:
+        """Train what `to_train` returned, put it in the place of the old one, and return the last mean loss."""
+        loss = fit(
+            network.parameters(),
+            task.images,
+            targets,
+            loss_fn,
+            self.config.schedule,
+            seed=seed,
+            device=self.backbone.device,
+            rule=rule,
+            on_progress=on_progress,
+        )
+        self.network = network.freeze()
+        return loss
+
+    def calibrate(self, task: Task) -> float:
+        """Learn from the task how sure to be, and return the temperature."""
+        images, image_targets = self.calibration_set(task)
+        logits = self.predict_logits(images)
+        self.calibration.add(logits, image_targets, strangeness(logits))
+        return self.calibration.temperature.value
+
+    def predict_logits(self, images: Tensor) -> Tensor:
+        self.require_learned()
+        return self.network.logits(images)
+
+    def predict(self, images: Tensor) -> Prediction:
+        logits = self.predict_logits(images)
+        novelty = self.calibration.familiarity.novelty(strangeness(logits))
+        return self.without_routes(self.calibration.probabilities(logits), novelty)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.network.state_dict() | self.calibration.state_dict("calibration.")
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(state, len(self.classes_))
+        self.calibration.load_state_dict(state, "calibration.")
 
 
 def fresh_adapter(backbone: Backbone, bottleneck: int, *, seed: int) -> Adapter:

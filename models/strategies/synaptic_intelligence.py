@@ -13,19 +13,17 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.calibration import LOGIT_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError
-from models.fitting import Schedule, derive_seed, fit
+from models.fitting import Schedule, derive_seed
 from models.path_integral import PathIntegral
 from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.base import LearningReport, Task
 from models.strategies.network import (
-    LinearNetwork,
+    NetworkStrategy,
     Softmax,
     TrainingConfig,
     competing_classes,
     cross_entropy_among,
-    strangeness,
 )
 
 
@@ -56,7 +54,7 @@ class SynapticIntelligenceConfig(TrainingConfig):
         return replace(super().schedule, optimizer="adam", weight_decay=0.0)
 
 
-class SynapticIntelligence(Strategy[SynapticIntelligenceConfig]):
+class SynapticIntelligence(NetworkStrategy[SynapticIntelligenceConfig]):
     """An adapter and a linear head whose weights are the harder to move the more they lowered the loss before."""
 
     name = "synaptic_intelligence"
@@ -68,11 +66,9 @@ class SynapticIntelligence(Strategy[SynapticIntelligenceConfig]):
 
     def __init__(self, backbone: Backbone, config: SynapticIntelligenceConfig) -> None:
         super().__init__(backbone, config)
-        self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
         self.importance: dict[str, Tensor] = {}
         """Of every parameter of the network, by its name. Path integrals are zero and references the parameters
         themselves between tasks, so this is all that has to be kept."""
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         started = time.perf_counter()
@@ -91,54 +87,29 @@ class SynapticIntelligence(Strategy[SynapticIntelligenceConfig]):
         def loss_fn(images: Tensor, image_targets: Tensor) -> Tensor:
             return cross_entropy_among(competing, network(images), image_targets)
 
-        loss = fit(
-            network.parameters(),
-            task.images,
-            targets,
-            loss_fn,
-            self.config.schedule,
-            seed=seed,
-            device=self.backbone.device,
-            rule=rule,
-            on_progress=on_progress,
+        loss = self.train(
+            network, task, targets, loss_fn, seed=seed, rule=rule, on_progress=on_progress
         )
         penalty = float(rule.penalty().detach())
         rule.consolidate()
-        self.network = network.freeze()
         self.importance = {name: value.cpu() for name, value in rule.importance.items()}
-        images, image_targets = self.calibration_set(task)
-        logits = self.predict_logits(images)
-        self.calibration.add(logits, image_targets, strangeness(logits))
         details = {
             "loss": loss,
             "penalty": penalty,
             "importance": sum(float(value.double().sum()) for value in self.importance.values()),
-            "temperature": self.calibration.temperature.value,
+            "temperature": self.calibrate(task),
         }
         return LearningReport(len(task.images), time.perf_counter() - started, details)
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return self.network.logits(images)
-
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
-
     def state_dict(self) -> dict[str, Tensor]:
-        return {
-            **self.network.state_dict(),
-            **{f"importance.{name}": value for name, value in self.importance.items()},
-            **self.calibration.state_dict("calibration."),
-        }
+        importance = {f"importance.{name}": value for name, value in self.importance.items()}
+        return super().state_dict() | importance
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(state, len(self.classes_))
+        super().load_state_dict(state)
         self.importance = {}
         for name, parameter in self.network.named_parameters() if self.classes_ else ():
             value = state.get(f"importance.{name}")
             if value is None or value.shape != parameter.shape:
                 raise CheckpointError(f"The importance of {name} is missing, or does not fit.")
             self.importance[name] = value.clone()
-        self.calibration.load_state_dict(state, "calibration.")
