@@ -1,7 +1,7 @@
 """The rows of the task registry, as typed SQLAlchemy 2 classes.
 
 Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_`, `ver_`, `prd_`, `key_`), made by
-`registry.ids.new_id`. All times are `timestamptz`; all clocks that decide something are the database's.
+`registry.ids.new_id`; a worker's is the name its operator gave it. All times are `timestamptz`; all clocks that decide something are the database's.
 """
 
 from datetime import datetime
@@ -35,6 +35,7 @@ NAMING = {
 
 TASK_STATUSES = ("queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled")
 TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
+WORKER_KINDS = ("local", "celery")
 ROLES = ("reader", "predictor", "trainer", "admin")
 
 
@@ -109,7 +110,11 @@ class TaskRow(Row):
     """Fencing token: raised by every claim; writes of an older token are refused."""
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    """When the doorbell last rang for it; None for one that nobody was told of yet."""
     worker_id: Mapped[str | None]
+    checkpoint: Mapped[str | None]
+    """Blob that an interrupted attempt goes on from."""
     version: Mapped[int | None] = mapped_column(Integer)
     """Number of the version it was published as."""
     pending_version: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -266,3 +271,25 @@ class IdempotencyRow(Row):
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WorkerRow(Row):
+    """A worker that has been seen. What it learns stands in the task's row."""
+
+    __tablename__ = "workers"
+    __table_args__ = (CheckConstraint(_one_of("kind", WORKER_KINDS), name="kind"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """`local` polls the database, `celery` waits for the doorbell."""
+    host: Mapped[str]
+    pid: Mapped[int] = mapped_column(Integer)
+    device: Mapped[str]
+    """Where it learns: the name of its GPU, or `cpu`."""
+    slots: Mapped[int] = mapped_column(Integer)
+    version: Mapped[str]
+    """Of its code."""
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    stopped_at: Mapped[datetime | None]
+    """When it said goodbye; None for one that runs, or was killed."""

@@ -128,8 +128,9 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
 
 def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, bool]:
     """Return the database's URL, and whether it is our own."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value(), False
+    url = settings.database_dsn()
+    if url is not None:
+        return url, False
     return stack.enter_context(EmbeddedPostgres(settings.data_dir)).url, True
 
 

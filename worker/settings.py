@@ -8,7 +8,16 @@ from pydantic import Field, SecretStr
 
 from registry.settings import RegistrySettings
 
-ENVIRONMENT_NAMES = {"database_url": "DATABASE_URL", "blob_url": "BLOB_URL"}
+ENVIRONMENT_NAMES = {
+    name: name.upper()
+    for name in (
+        "database_url",
+        "database_password_file",
+        "redis_url",
+        "redis_password_file",
+        "blob_url",
+    )
+}
 """Settings whose names in the environment have no prefix."""
 
 
@@ -29,8 +38,10 @@ class WorkerSettings(RegistrySettings):
     """Seconds between two heartbeats; also how soon a cancel is noticed. Each is one small write."""
     poll_s: float = Field(default=0.5, gt=0)
     """Seconds between two looks for a task while there is none."""
-    stop_grace_s: float = Field(default=10.0, ge=0)
-    """Seconds a learn process gets to end after SIGTERM, before it is killed."""
+    stop_grace_s: float = Field(default=15.0, ge=0)
+    """Seconds a learn process gets to write its checkpoint and end after SIGTERM, before it is killed."""
+    checkpoint_s: float = Field(default=30.0, gt=0)
+    """Seconds of training between two checkpoints: what a killed learn process loses at most."""
     task_time_limit_s: float | None = Field(default=None, gt=0)
     """Longest an attempt may take; then the task fails as `time-limit`. None: no limit."""
     progress_s: float = Field(default=0.5, ge=0)
@@ -48,9 +59,10 @@ class WorkerSettings(RegistrySettings):
         Raises:
             ValueError: If there is none: only the service starts the embedded database.
         """
-        if self.database_url is None:
+        url = self.database_dsn()
+        if url is None:
             raise ValueError("A worker needs DATABASE_URL; filopodia serve starts one with it.")
-        return self.database_url.get_secret_value()
+        return url
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with these settings written into it, for a child process."""
