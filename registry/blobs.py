@@ -1,26 +1,62 @@
-"""Content-addressed blobs: bytes kept under their SHA-256, written once, never changed."""
+"""Content-addressed blobs: bytes kept under their SHA-256, written once, never changed.
+
+Here are what every store does, and the one in a folder; `registry.s3_blobs` holds the one in an S3-compatible store.
+"""
 
 import errno
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from registry.errors import BlobDamagedError, BlobMissingError, StorageFullError
+from registry.errors import (
+    BlobDamagedError,
+    BlobLocationError,
+    BlobMissingError,
+    BlobStoreUnavailableError,
+    StorageFullError,
+)
+from registry.failpoints import failpoint
 
 BATCH_BYTES = 32 << 20
 """`put_many` writes about this much before it makes it durable: bounds memory when blobs come as a generator."""
+REFRESH_AFTER = timedelta(hours=1)
+"""A `put` of a blob that is there sets its time anew if it is older: far less than what collection leaves alone."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNREACHABLE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EHOSTDOWN, errno.ETIMEDOUT)
+"""What a failing disk, one mounted read-only, or a share whose server is gone answer."""
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """A blob as the store lists it."""
+
+    sha256: str
+    size: int
+    """Bytes."""
+    modified: datetime
+    """When it was written, or last put again."""
 
 
 class BlobStore(Protocol):
-    """What service and worker need of a blob store. Safe to use from several threads and processes."""
+    """What service and worker need of a blob store. Safe to use from several threads and processes.
+
+    Any method may raise `BlobStoreUnavailableError`: the store does not answer, or refuses; trying again may help.
+    """
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and return its SHA-256 in hex. Durable when it returns; a no-op if it is there already.
+        """Keep `data` and return its SHA-256 in hex. Durable when it returns.
+
+        Writes nothing if it is there already, but makes it count as new, so that collection leaves it alone.
 
         Raises:
             StorageFullError: If there is no space.
@@ -44,6 +80,10 @@ class BlobStore(Protocol):
         """Say whether the blob is there, without reading it."""
         ...
 
+    def missing(self, hashes: Iterable[str]) -> set[str]:
+        """Return those of many hashes that no blob has, faster than asking `exists` for each."""
+        ...
+
     def size(self, sha256: str) -> int:
         """Return the size of a blob in bytes.
 
@@ -56,8 +96,20 @@ class BlobStore(Protocol):
         """Remove a blob; a no-op if there is none."""
         ...
 
+    def listing(self) -> Iterator[BlobInfo]:
+        """List all blobs, in no order. Those put or deleted meanwhile may be in it or not."""
+        ...
+
+    def discard(self, hashes: Iterable[str], *, older_than: datetime) -> list[BlobInfo]:
+        """Delete those of some blobs that have not been put since a time, and return what was deleted."""
+        ...
+
+    def discard_leftovers(self, *, older_than: datetime) -> list[int]:
+        """Delete what writes that were cut off before a time left behind, and return the sizes in bytes."""
+        ...
+
     def require_space(self, size_bytes: int, *, floor_bytes: int) -> None:
-        """Check that `floor_bytes` stay free after writing `size_bytes`.
+        """Check that `floor_bytes` stay free after writing `size_bytes`; a no-op where the store cannot say.
 
         Raises:
             StorageFullError: If they do not.
@@ -84,17 +136,15 @@ class LocalBlobStore:
             for data in blobs:
                 sha256 = hashlib.sha256(data).hexdigest()
                 hashes.append(sha256)
-                if sha256 not in batch and not self.exists(sha256):
-                    batch[sha256] = self._write_temporary(data)
-                    batch_bytes += len(data)
-                if batch_bytes >= BATCH_BYTES:
-                    self._make_durable(batch)
-                    batch_bytes = 0
-            self._make_durable(batch)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFullError from error
-            raise
+                with _disk_errors():
+                    if sha256 not in batch and not self._refresh(sha256, len(data)):
+                        batch[sha256] = self._write_temporary(data)
+                        batch_bytes += len(data)
+                    if batch_bytes >= BATCH_BYTES:
+                        self._make_durable(batch)
+                        batch_bytes = 0
+            with _disk_errors():
+                self._make_durable(batch)
         finally:
             for temporary in batch.values():
                 temporary.unlink(missing_ok=True)
@@ -103,7 +153,8 @@ class LocalBlobStore:
     def get(self, sha256: str) -> bytes:
         """See `BlobStore.get`."""
         try:
-            data = self._path(sha256).read_bytes()
+            with _disk_errors():
+                data = self._path(sha256).read_bytes()
         except FileNotFoundError as error:
             raise BlobMissingError(sha256) from error
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -113,6 +164,10 @@ class LocalBlobStore:
     def exists(self, sha256: str) -> bool:
         """See `BlobStore.exists`."""
         return self._path(sha256).is_file()
+
+    def missing(self, hashes: Iterable[str]) -> set[str]:
+        """See `BlobStore.missing`."""
+        return {sha256 for sha256 in hashes if not self.exists(sha256)}
 
     def size(self, sha256: str) -> int:
         """See `BlobStore.size`."""
@@ -125,17 +180,59 @@ class LocalBlobStore:
         """See `BlobStore.delete`."""
         self._path(sha256).unlink(missing_ok=True)
 
+    def listing(self) -> Iterator[BlobInfo]:
+        """See `BlobStore.listing`."""
+        for folder in _entries(self.root / "sha256"):
+            for path in _entries(folder):
+                info = _info(folder.name + path.name, path)
+                if is_hash(folder.name + path.name) and info is not None:
+                    yield info
+
+    def discard(self, hashes: Iterable[str], *, older_than: datetime) -> list[BlobInfo]:
+        """See `BlobStore.discard`."""
+        discarded: list[BlobInfo] = []
+        for sha256 in hashes:
+            info = _info(sha256, self._path(sha256))
+            if info is not None and info.modified < older_than:
+                self.delete(sha256)
+                discarded.append(info)
+        return discarded
+
+    def discard_leftovers(self, *, older_than: datetime) -> list[int]:
+        """See `BlobStore.discard_leftovers`: temporary files of processes that were killed."""
+        sizes: list[int] = []
+        for path in _entries(self.root / "tmp"):
+            info = _info("", path)
+            if info is not None and info.modified < older_than:
+                path.unlink(missing_ok=True)
+                sizes.append(info.size)
+        return sizes
+
     def require_space(self, size_bytes: int, *, floor_bytes: int) -> None:
         """See `BlobStore.require_space`."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self.root).free - size_bytes < floor_bytes:
-            raise StorageFullError
+        with _disk_errors():
+            self.root.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self.root).free - size_bytes < floor_bytes:
+                raise StorageFullError
 
     def _path(self, sha256: str) -> Path:
         # Hashes come from our own rows; this keeps a damaged one from ever naming another file.
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        if not is_hash(sha256):
             raise BlobMissingError(sha256)
         return self.root / "sha256" / sha256[:2] / sha256[2:]
+
+    def _refresh(self, sha256: str, size: int) -> bool:
+        """Say whether a blob is there, and make it count as new. One of a wrong size is not: it is written again."""
+        path = self._path(sha256)
+        try:
+            found = path.stat()
+            if found.st_size != size:
+                return False
+            if time.time() - found.st_mtime > REFRESH_AFTER.total_seconds():
+                os.utime(path)
+        except (FileNotFoundError, PermissionError):
+            return False
+        return True
 
     def _write_temporary(self, data: bytes) -> Path:
         folder = self.root / "tmp"
@@ -144,6 +241,7 @@ class LocalBlobStore:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
+            failpoint("blobs.after_write")
         except OSError:
             Path(name).unlink()
             raise
@@ -153,27 +251,81 @@ class LocalBlobStore:
         """Sync, rename and empty `batch`. The first sync writes the journal for all, so the rest are cheap."""
         for temporary in batch.values():
             _sync(temporary)
+        if batch:
+            failpoint("blobs.after_sync")
         folders: set[Path] = set()
         for sha256 in list(batch):
             path = self._path(sha256)
             folders |= _make_folder(path.parent)
             batch.pop(sha256).rename(path)
+        if folders:
+            failpoint("blobs.after_rename")
         for folder in folders:
             _sync(folder)
 
 
 def open_blob_store(location: str) -> BlobStore:
-    """Open the blob store at a folder or `file:` URL. Creates nothing until the first write.
+    """Open the blob store at a folder, `file:` URL, or `s3://bucket/prefix`. Creates nothing until the first write.
 
     Raises:
-        ValueError: If the URL has another scheme.
+        BlobLocationError: If the URL is none of these, or the store needs a package that is not installed.
     """
     if "://" not in location and not location.startswith("file:"):
         return LocalBlobStore(Path(location))
     url = urlsplit(location)
+    if url.scheme == "s3" and url.netloc:
+        return _open_s3(url.netloc, url.path.strip("/"))
     if url.scheme != "file" or url.netloc not in ("", "localhost"):
-        raise ValueError("BLOB_URL must be a folder or a file: URL, for example file:///srv/blobs.")
+        raise BlobLocationError(
+            "BLOB_URL must be a folder, a file: URL such as file:///srv/blobs, or s3://bucket/prefix."
+        )
     return LocalBlobStore(Path(unquote(url.path)))
+
+
+def is_hash(text: str) -> bool:
+    """Say whether a text is a SHA-256 in lower-case hex."""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _open_s3(bucket: str, prefix: str) -> BlobStore:
+    try:
+        # An optional extra, and slow to load: only for those who use it.
+        module = importlib.import_module("registry.s3_blobs")
+    except ModuleNotFoundError as error:
+        raise BlobLocationError(
+            "Blobs in S3 need boto3: install filopodia with the extra s3, pip install 'filopodia[s3]'."
+        ) from error
+    store: BlobStore = module.open_s3_store(bucket, prefix)
+    return store
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn what a full or failing disk answers into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFullError from error
+        if error.errno in UNREACHABLE:
+            raise BlobStoreUnavailableError(str(error)) from error
+        raise
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _info(sha256: str, path: Path) -> BlobInfo | None:
+    """Return what is known of a file, or None if it has gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return BlobInfo(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
 
 def _make_folder(folder: Path) -> set[Path]:

@@ -90,6 +90,13 @@ class EmbeddedPostgres:
         url = URL.create("postgresql", username=SUPERUSER, database="postgres", query=query)
         return url.render_as_string()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server. Only between `start` and `stop`."""
+        if self._process is None:
+            raise EmbeddedDatabaseError("The embedded PostgreSQL is not running.")
+        return self._process.pid
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -21,7 +21,14 @@
     ├── BlobError
     │   ├── BlobMissingError, BlobDamagedError
     │   └── StorageFullError           the disk is full, or below the floor kept free
+    ├── BlobStoreUnavailableError      the blob store does not answer; try again later
+    ├── BlobLocationError              BLOB_URL names no store that can be opened
+    ├── BackupError                    a backup cannot be made, or not be restored
+    │   ├── BackupIncompleteError      blobs are missing or damaged
+    │   ├── BackupDamagedError         the file is not, or no longer, a backup of ours
+    │   └── RestoreRefusedError        the installation is in use, or not empty
     ├── DatabaseUnavailableError       the database does not answer; try again later
+    ├── SchemaTooNewError              the database was migrated by a later release
     └── EmbeddedDatabaseError          the embedded PostgreSQL cannot be started
         └── DataDirBusyError           another service uses the data directory
 
@@ -298,6 +305,57 @@ class StorageFullError(BlobError):
         )
 
 
+class BlobStoreUnavailableError(RegistryError):
+    """The blob store does not answer, refuses us, or its disk fails."""
+
+    code = "storage-unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The blob store does not answer right now; repeat the request in a moment."
+        )
+        self.reason = reason
+        """What it said, for the operator."""
+
+
+class BlobLocationError(RegistryError):
+    """`BLOB_URL` names no store that can be opened."""
+
+    code = "blob-location"
+
+
+class BackupError(RegistryError):
+    """A backup cannot be made, or not be restored."""
+
+    code = "backup-failed"
+
+
+class BackupIncompleteError(BackupError):
+    """Blobs that the backup must hold are missing or damaged."""
+
+    code = "backup-incomplete"
+
+    def __init__(self, hashes: list[str]) -> None:
+        super().__init__(
+            f"{len(hashes)} stored files are missing or damaged ({', '.join(hashes[:3])}"
+            f"{', ...' if len(hashes) > 3 else ''}): if images were just deleted, repeat the backup; "
+            "else look with filopodia doctor, and keep what there is with --incomplete."
+        )
+        self.hashes = hashes
+
+
+class BackupDamagedError(BackupError):
+    """The file is not, or no longer, a backup of ours."""
+
+    code = "backup-damaged"
+
+
+class RestoreRefusedError(BackupError):
+    """The installation is in use, or not empty."""
+
+    code = "restore-refused"
+
+
 class DatabaseUnavailableError(RegistryError):
     """The database does not answer, refused a connection, or took too long."""
 
@@ -305,6 +363,19 @@ class DatabaseUnavailableError(RegistryError):
 
     def __init__(self) -> None:
         super().__init__("The database does not answer right now; repeat the request in a moment.")
+
+
+class SchemaTooNewError(RegistryError):
+    """The database was migrated by a later release."""
+
+    code = "schema-too-new"
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"The database's schema has revision {revision}, which this release does not know: use the release that "
+            "it was migrated by, or a later one."
+        )
+        self.revision = revision
 
 
 class EmbeddedDatabaseError(RegistryError):

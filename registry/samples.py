@@ -42,10 +42,9 @@ def add_samples(
     Raises:
         BlobMissingError: If a blob is not, or no longer, in the store. Put it again and repeat.
     """
-    session.execute(select(func.pg_advisory_xact_lock_shared(BLOBS_LOCK)))
-    for sha256 in {sample.blob_sha256 for sample in samples}:
-        if not blobs.exists(sha256):
-            raise BlobMissingError(sha256)
+    keep_blobs(session)
+    for sha256 in blobs.missing({sample.blob_sha256 for sample in samples}):
+        raise BlobMissingError(sha256)
     rows = [
         {
             "id": new_id("smp"),
@@ -62,6 +61,11 @@ def add_samples(
     ]
     if rows:
         session.execute(insert(SampleRow), rows)
+
+
+def keep_blobs(session: Session) -> None:
+    """Keep every blob from being deleted until the transaction ends, while it adds rows that refer to some."""
+    session.execute(select(func.pg_advisory_xact_lock_shared(BLOBS_LOCK)))
 
 
 def list_samples(

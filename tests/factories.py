@@ -3,6 +3,7 @@
 import colorsys
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,3 +120,13 @@ def publish_task(session: Session, task: TaskRow, **fields: Any) -> VersionRow:
     assert claimed is not None
     new_version = make_new_version(session, task, **fields)
     return versions.publish(session, task.id, claimed.token, new_version)
+
+
+def put_artifact(blobs: BlobStore, *files: bytes) -> str:
+    """Keep files and a manifest that names them, as far as the registry looks into one, and return its hash."""
+    hashes = blobs.put_many(files)
+    named = {
+        f"{i}.safetensors": {"sha256": sha256, "size": len(data)}
+        for i, (sha256, data) in enumerate(zip(hashes, files, strict=True))
+    }
+    return blobs.put(json.dumps({"files": named}).encode())

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from service.cli import demo, keys, learning, listing, predicting, serving
+from service.cli import demo, keys, learning, listing, operating, predicting, serving
 from service.cli.output import make_console
 from service.client.folders import EmptyFolderError
 from service.client.transport import ClientError, ProblemError
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Filopodia keeps learning image classes: post labelled images, ask what others show.",
 )
 app.command()(serving.serve)
+app.command()(serving.worker)
 app.command()(learning.learn)
 app.command()(predicting.predict)
 app.command()(listing.history)
@@ -29,6 +30,10 @@ app.add_typer(keys.app, name="keys")
 app.command()(listing.strategies)
 app.command()(demo.demo)
 app.command("demo-compare")(demo.demo_compare)
+app.command()(operating.migrate)
+app.command()(operating.backup)
+app.command()(operating.restore)
+app.command()(operating.doctor)
 
 
 def main() -> None:

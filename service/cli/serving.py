@@ -1,7 +1,8 @@
-"""`filopodia serve`: the service in this process."""
+"""`filopodia serve` and `filopodia worker`: the service, or a worker, in this process."""
 
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,3 +30,19 @@ def serve(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Loaded by name, and only here: it brings torch, seconds that no other command should wait.
     importlib.import_module("service.main").main()
+
+
+def worker(
+    data: Annotated[
+        Path | None, typer.Option(help="Data directory; filopodia-data unless set.")
+    ] = None,
+) -> None:
+    """Run a worker that learns tasks: on Celery with REDIS_URL, else polling the database of DATABASE_URL.
+
+    A worker takes the GPU that CUDA_VISIBLE_DEVICES gives it: run one for each. Stops on Ctrl-C or SIGTERM, and what it
+    was learning goes on elsewhere from its last checkpoint.
+    """
+    if data is not None:
+        os.environ["FILOPODIA_DATA_DIR"] = str(data)
+    # In the place of this process, which signals are then meant for; and the service's code imports no worker's.
+    os.execv(sys.executable, [sys.executable, "-m", "worker"])

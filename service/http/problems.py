@@ -98,7 +98,7 @@ def _table() -> dict[str, ProblemType]:
         "prediction-not-found": p(404, "No such prediction", "It was never stored, or its learner is gone."),
         # The service
         "overloaded": p(503, "Overloaded", "More work is waiting than can be done in time.", True),
-        "storage-unavailable": p(503, "Storage unavailable", "The database does not answer. Predictions go on.", True),
+        "storage-unavailable": p(503, "Storage unavailable", "Rows or blobs out of reach. Predictions go on.", True),
         "blob-missing": p(404, "Stored file missing", "A stored file is gone: run a check, restore a backup."),
         "blob-damaged": p(503, "Stored file damaged", "A stored file does not match its checksum: restore a backup."),
         "insufficient-storage": p(507, "Disk full", "The data disk is below its free-space floor.", True),

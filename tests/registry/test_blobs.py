@@ -1,46 +1,240 @@
+"""Every store keeps the same contract. The S3 store speaks HTTP to moto's server, which runs here in a thread."""
+
 import hashlib
 import os
+import socket
 import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
 
-from registry.blobs import BATCH_BYTES, LocalBlobStore, open_blob_store
-from registry.errors import BlobDamagedError, BlobMissingError, StorageFullError
+from registry import s3_blobs
+from registry.blobs import LocalBlobStore, open_blob_store
+from registry.errors import (
+    BlobDamagedError,
+    BlobLocationError,
+    BlobMissingError,
+    BlobStoreUnavailableError,
+    StorageFullError,
+)
+
+BUCKET = "learners"
+ABSENT = "0" * 64
+LATER = datetime.now(UTC) + timedelta(days=2)
+LONG_AGO = datetime.now(UTC) - timedelta(days=2)
 
 
-def file_of(blobs, sha256):
-    return blobs.root / "sha256" / sha256[:2] / sha256[2:]
+@pytest.fixture(scope="module")
+def s3_server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
-def test_keeps_bytes_under_their_hash(blobs):
-    sha256 = blobs.put(b"heron")
+@pytest.fixture
+def s3_environment(s3_server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture
+def s3_client(s3_environment):
+    client = boto3.session.Session().client("s3", config=Config(retries={"max_attempts": 0}))
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        client.delete_object(Bucket=BUCKET, Key=item["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+
+
+class Folder:
+    """A folder as a test gets at what a store keeps there."""
+
+    def __init__(self, root):
+        self.store = LocalBlobStore(root)
+
+    def overwrite(self, sha256, data):
+        (self.store.root / "sha256" / sha256[:2] / sha256[2:]).write_bytes(data)
+
+    def add_strange_name(self):
+        (self.store.root / "sha256" / "ab").mkdir(parents=True)
+        (self.store.root / "sha256" / "ab" / "notes.txt").touch()
+
+
+class Bucket:
+    """A bucket, likewise."""
+
+    def __init__(self, client):
+        self.store = open_blob_store(f"s3://{BUCKET}/some/prefix")
+        self._client = client
+
+    def overwrite(self, sha256, data):
+        key = f"some/prefix/sha256/{sha256[:2]}/{sha256[2:]}"
+        assert self._client.head_object(Bucket=BUCKET, Key=key)
+        self._client.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def add_strange_name(self):
+        for key in ("some/prefix/sha256/ab/notes.txt", "elsewhere", "some/prefix/sha256ab"):
+            self._client.put_object(Bucket=BUCKET, Key=key, Body=b"")
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request, tmp_path):
+    """Where a store keeps its blobs; its `store` is the store."""
+    if request.param == "local":
+        return Folder(tmp_path / "blobs")
+    return Bucket(request.getfixturevalue("s3_client"))
+
+
+@pytest.fixture
+def store(place):
+    return place.store
+
+
+def modified(store, sha256):
+    return next(info.modified for info in store.listing() if info.sha256 == sha256)
+
+
+def test_keeps_bytes_under_their_hash(store):
+    sha256 = store.put(b"heron")
     assert sha256 == hashlib.sha256(b"heron").hexdigest()
-    assert blobs.get(sha256) == b"heron"
-    assert blobs.exists(sha256)
-    assert blobs.size(sha256) == 5
+    assert store.get(sha256) == b"heron"
+    assert store.exists(sha256)
+    assert store.size(sha256) == 5
 
 
-def test_keeps_the_same_bytes_once(blobs):
-    sha256 = blobs.put(b"heron")
-    before = file_of(blobs, sha256).stat()
-    assert blobs.put(b"heron") == sha256
-    assert file_of(blobs, sha256).stat().st_ino == before.st_ino
-
-
-def test_put_many_keeps_order_and_repeats(blobs):
+def test_put_many_keeps_order_and_repeats(store):
     data = [b"a", b"b", b"a", b""]
-    hashes = blobs.put_many(iter(data))
-    assert [blobs.get(sha256) for sha256 in hashes] == data
+    hashes = store.put_many(iter(data))
+    assert [store.get(sha256) for sha256 in hashes] == data
+    assert store.put_many([]) == []
+    assert sum(1 for _ in store.listing()) == 3
+
+
+def test_put_many_writes_in_batches(store, monkeypatch):
+    for module in ("registry.blobs", "registry.s3_blobs"):
+        monkeypatch.setattr(sys.modules[module], "BATCH_BYTES", 1000)
+    data = [bytes([i]) * 501 for i in range(3)]
+    assert [store.size(sha256) for sha256 in store.put_many(data)] == [len(d) for d in data]
+
+
+def test_put_many_takes_more_blobs_than_one_batch(store, monkeypatch):
+    monkeypatch.setattr(s3_blobs, "BATCH_BLOBS", 4)
+    data = [str(i).encode() for i in range(12)]
+    hashes = store.put_many(data)
+    assert hashes == [hashlib.sha256(d).hexdigest() for d in data]
+    assert store.missing([*hashes, ABSENT]) == {ABSENT}
+
+
+def test_put_many_passes_on_what_its_source_raises(store):
+    def broken():
+        yield b"fine"
+        raise ValueError("sender went away")
+
+    with pytest.raises(ValueError, match="went away"):
+        store.put_many(broken())
+
+
+def test_many_threads_put_the_same(store):
+    with ThreadPoolExecutor(8) as pool:
+        hashes = set(pool.map(store.put, [b"same"] * 32))
+    assert len(hashes) == 1
+    assert store.get(hashes.pop()) == b"same"
+
+
+def test_damage_is_noticed(place):
+    sha256 = place.store.put(b"heron")
+    for damaged in (b"heroN", b"hero", b"", b"heron "):
+        place.overwrite(sha256, damaged)
+        with pytest.raises(BlobDamagedError):
+            place.store.get(sha256)
+
+
+def test_a_cut_off_blob_is_written_again(place):
+    sha256 = place.store.put(b"heron")
+    place.overwrite(sha256, b"her")
+    assert place.store.put(b"heron") == sha256
+    assert place.store.get(sha256) == b"heron"
+
+
+def test_missing_and_deleted(store):
+    sha256 = store.put(b"gone")
+    store.delete(sha256)
+    store.delete(sha256)
+    assert not store.exists(sha256)
+    assert store.missing([sha256]) == {sha256}
+    with pytest.raises(BlobMissingError):
+        store.get(sha256)
+    with pytest.raises(BlobMissingError):
+        store.size(sha256)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", "ab", "A" * 64, "g" * 64])
+def test_a_name_that_is_no_hash_is_no_path(place, name):
+    with pytest.raises(BlobMissingError):
+        place.store.get(name)
+
+
+def test_lists_what_is_there_and_nothing_else(place):
+    assert list(place.store.listing()) == []
+    hashes = place.store.put_many([b"a", b"bb"])
+    place.add_strange_name()
+    found = {info.sha256: info for info in place.store.listing()}
+    assert set(found) == set(hashes)
+    assert [found[sha256].size for sha256 in hashes] == [1, 2]
+    assert abs(found[hashes[0]].modified - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_put_of_an_old_blob_makes_it_count_as_new(store, monkeypatch):
+    sha256 = store.put(b"heron")
+    first = modified(store, sha256)
+    store.put(b"heron")
+    assert modified(store, sha256) == first
+    for module in ("registry.blobs", "registry.s3_blobs"):
+        monkeypatch.setattr(sys.modules[module], "REFRESH_AFTER", timedelta(seconds=-60))
+    time.sleep(1.1)  # S3 tells times in seconds
+    store.put(b"heron")
+    assert modified(store, sha256) > first
+    assert store.get(sha256) == b"heron"
+
+
+def test_discards_only_what_was_not_put_since(store):
+    hashes = store.put_many([b"a", b"bb"])
+    assert store.discard(hashes, older_than=LONG_AGO) == []
+    assert store.missing(hashes) == set()
+    gone = store.discard([hashes[1], ABSENT], older_than=LATER)
+    assert [(info.sha256, info.size) for info in gone] == [(hashes[1], 2)]
+    assert store.missing(hashes) == {hashes[1]}
+
+
+def test_discards_leftovers(blobs):
+    sha256 = blobs.put(b"heron")
+    (blobs.root / "tmp" / "cut-off").write_bytes(b"123")
+    assert blobs.discard_leftovers(older_than=LONG_AGO) == []
+    assert blobs.discard_leftovers(older_than=LATER) == [3]
     assert list((blobs.root / "tmp").iterdir()) == []
+    assert blobs.exists(sha256)
 
 
-def test_put_many_writes_in_batches(blobs):
-    data = [bytes([i]) * (BATCH_BYTES // 2 + 1) for i in range(3)]
-    assert [blobs.size(sha256) for sha256 in blobs.put_many(data)] == [len(d) for d in data]
+def test_a_folder_keeps_the_same_bytes_once(blobs):
+    sha256 = blobs.put(b"heron")
+    path = blobs.root / "sha256" / sha256[:2] / sha256[2:]
+    before = path.stat()
+    assert blobs.put(b"heron") == sha256
+    assert path.stat().st_ino == before.st_ino
 
 
-def test_put_many_leaves_nothing_half_done(blobs):
+def test_a_folder_holds_nothing_half_done(blobs):
     def broken():
         yield b"fine"
         raise ValueError("sender went away")
@@ -51,48 +245,49 @@ def test_put_many_leaves_nothing_half_done(blobs):
     assert not blobs.exists(hashlib.sha256(b"fine").hexdigest())
 
 
-def test_many_threads_put_the_same(blobs):
-    with ThreadPoolExecutor(8) as pool:
-        hashes = set(pool.map(blobs.put, [b"same"] * 32))
-    assert len(hashes) == 1
-    assert blobs.get(hashes.pop()) == b"same"
-
-
-def test_every_flipped_byte_is_noticed(blobs):
-    data = os.urandom(64)
-    sha256 = blobs.put(data)
-    for i in range(len(data)):
-        file_of(blobs, sha256).write_bytes(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
-        with pytest.raises(BlobDamagedError):
-            blobs.get(sha256)
-    file_of(blobs, sha256).write_bytes(data[:-1])
-    with pytest.raises(BlobDamagedError):
-        blobs.get(sha256)
-
-
-def test_missing_and_deleted(blobs):
-    sha256 = blobs.put(b"gone")
-    blobs.delete(sha256)
-    blobs.delete(sha256)
-    assert not blobs.exists(sha256)
-    with pytest.raises(BlobMissingError):
-        blobs.get(sha256)
-    with pytest.raises(BlobMissingError):
-        blobs.size(sha256)
-
-
-@pytest.mark.parametrize("name", ["../../etc/passwd", "", "ab", "A" * 64, "g" * 64])
-def test_a_name_that_is_no_hash_is_no_path(blobs, name):
-    with pytest.raises(BlobMissingError):
-        blobs.get(name)
-
-
 def test_require_space(blobs):
     blobs.require_space(0, floor_bytes=0)
     with pytest.raises(StorageFullError):
         blobs.require_space(1 << 60, floor_bytes=0)
     with pytest.raises(StorageFullError):
         blobs.require_space(0, floor_bytes=1 << 60)
+
+
+@pytest.fixture
+def strike(tmp_path, monkeypatch):
+    """A function that arms a failpoint."""
+    folder = tmp_path / "failpoints"
+    folder.mkdir()
+    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(folder))
+    return lambda name, action: (folder / name).write_text(action)
+
+
+@pytest.mark.parametrize("where", ["blobs.after_write", "blobs.after_sync"])
+@pytest.mark.parametrize(
+    ("action", "error"), [("full", StorageFullError), ("io", BlobStoreUnavailableError)]
+)
+def test_a_failing_disk_leaves_nothing(blobs, strike, where, action, error):
+    strike(where, action)
+    with pytest.raises(error):
+        blobs.put_many([b"heron", b"egret"])
+    assert list((blobs.root / "tmp").iterdir()) == []
+    assert list(blobs.listing()) == []
+    assert blobs.get(blobs.put(b"heron")) == b"heron"
+
+
+def test_a_process_killed_while_it_writes_leaves_no_half_blob(blobs, strike):
+    code = f"from registry.blobs import open_blob_store as o; o({str(blobs.root)!r}).put(b'heron')"
+    for where, is_there in (
+        ("blobs.after_write", False),
+        ("blobs.after_sync", False),
+        ("blobs.after_rename", True),
+    ):
+        strike(where, "kill")
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+        sha256 = hashlib.sha256(b"heron").hexdigest()
+        assert blobs.exists(sha256) == is_there
+    assert blobs.get(sha256) == b"heron"
+    assert len(blobs.discard_leftovers(older_than=LATER)) == 2
 
 
 @pytest.fixture
@@ -119,9 +314,75 @@ def test_a_full_disk_is_said_so_and_harms_nothing(small_disk):
     assert blobs.get(blobs.put(b"small enough")) == b"small enough"
 
 
+def test_s3_writes_once_and_says_so_to_the_store(s3_client, monkeypatch):
+    store = open_blob_store(f"s3://{BUCKET}")
+    sha256 = store.put(b"heron")
+    key = f"sha256/{sha256[:2]}/{sha256[2:]}"
+    assert s3_client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"heron"
+    # Another put got there between the question and the answer: the store refuses, and that is well.
+    monkeypatch.setattr(store, "_head", lambda sha256: None)
+    assert store.put(b"heron") == sha256
+
+
+def test_s3_that_does_not_answer_is_unavailable(s3_environment, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        store = open_blob_store(f"s3://{BUCKET}/x")
+        for attempt in (
+            lambda: store.get(ABSENT),
+            lambda: store.put(b"heron"),
+            lambda: store.exists(ABSENT),
+            lambda: list(store.listing()),
+        ):
+            with pytest.raises(BlobStoreUnavailableError):
+                attempt()
+
+
+def test_s3_that_hangs_is_given_up(s3_environment, monkeypatch):
+    monkeypatch.setattr(s3_blobs, "READ_TIMEOUT_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(BlobStoreUnavailableError, match="answer"):
+            open_blob_store(f"s3://{BUCKET}").get(ABSENT)
+    assert time.monotonic() - started < 10
+
+
+def test_s3_without_its_bucket_is_unavailable_not_empty(s3_environment):
+    store = open_blob_store("s3://no-such-bucket/x")
+    with pytest.raises(BlobStoreUnavailableError) as caught:
+        store.get(ABSENT)
+    assert "bucket" in caught.value.reason
+    with pytest.raises(BlobStoreUnavailableError):
+        store.put(b"heron")
+    with pytest.raises(BlobStoreUnavailableError):
+        list(store.listing())
+
+
 def test_open_blob_store(tmp_path):
     for location in (str(tmp_path), tmp_path.as_uri()):
         assert open_blob_store(location).root == tmp_path
-    for location in ("s3://bucket/x", "file://elsewhere/x"):
-        with pytest.raises(ValueError, match="BLOB_URL"):
+    for location in ("ftp://host/x", "file://elsewhere/x", "s3:///x"):
+        with pytest.raises(BlobLocationError, match="BLOB_URL"):
             open_blob_store(location)
+
+
+def test_s3_without_its_package_says_what_to_install(tmp_path):
+    (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError('boto3')")
+    code = "from registry.blobs import open_blob_store; open_blob_store('s3://bucket/x')"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},  # noqa: PTH109
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "pip install 'filopodia[s3]'" in result.stderr
+
+
+def test_boto3_is_loaded_only_when_used():
+    code = "import sys, registry.blobs; sys.exit('boto3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
