@@ -1,4 +1,4 @@
-"""Batches for training: seeded shuffling and augmentation on tensors."""
+"""Batches for training: augmentation on tensors."""
 
 import math
 from collections.abc import Iterator
@@ -15,29 +15,34 @@ def training_batches(
     images: Tensor,
     targets: Tensor,
     *,
+    order: Tensor,
     batch_size: int,
     augmentation: Augmentation,
     generator: torch.Generator,
     device: torch.device,
+    n_done: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one epoch of shuffled, augmented batches.
+    """Yield one epoch of augmented batches.
+
+    Takes no more from the generator than the batches it has yielded needed, so an epoch can be left and gone on with.
 
     Args:
         images: uint8 `(N, 3, H, W)`; or float features `(N, D)` without augmentation, passed on as they are.
         targets: int64 `(N,)`.
+        order: Permutation of the images, int64 `(N,)`.
         batch_size: Images a batch. A last batch of one image joins the one before it.
         augmentation: See `augment`.
-        generator: Source of all randomness.
+        generator: Source of the augmentation.
         device: Where the batches go.
+        n_done: Batches at the beginning of the epoch to leave out.
 
     Yields:
         Float images in 0..1 `(B, 3, H, W)` and targets `(B,)`.
     """
-    order = torch.randperm(len(images), generator=generator)
     parts = list(order.split(batch_size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
-    for part in parts:
+    for part in parts[n_done:]:
         batch = images[part]
         pixels = batch / 255 if batch.dtype == torch.uint8 else batch
         yield augment(pixels, augmentation, generator).to(device), targets[part].to(device)

@@ -7,7 +7,8 @@
     ├── NotLearnedError      asked to predict before anything was learned
     ├── TaskDataError        a task cannot be learned: no image, or labels that contradict its mode
     ├── DivergedError        the loss became NaN or infinite
-    ├── CheckpointError      an artifact is damaged, of another format, or of another backbone
+    ├── StoppedError         learning was asked to stop, and has
+    ├── CheckpointError      an artifact or checkpoint is damaged, of another format, or of something else
     └── UnlearningError      a task or class cannot be taken out again
         ├── UnknownContentError   it was never learned, or nothing was named
         └── MissingImagesError    the training images to take out are needed, and not all are given
@@ -44,8 +45,12 @@ class DivergedError(LearnerError):
     """The loss became NaN or infinite."""
 
 
+class StoppedError(LearnerError):
+    """Learning was asked to stop, and has."""
+
+
 class CheckpointError(LearnerError):
-    """An artifact is damaged, of another format, or of another backbone."""
+    """An artifact or checkpoint is damaged, of another format, or of something else."""
 
 
 class UnlearningError(LearnerError):

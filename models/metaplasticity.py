@@ -110,14 +110,38 @@ class MetaplasticityRule:
             self.scale = relative / float(moved.median())
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Return everything needed to go on with the next task, but for the weights."""
+        """Return everything needed to go on, in the middle of a task too, but for the weights."""
         state = {
             f"{prefix}{part}.{name}": value.cpu().clone()
-            for part, values in (("flexibility", self.flexibility), ("initial", self.initial))
+            for part, values in self._parts().items()
             for name, value in values.items()
         }
         scale = [] if self.scale is None else [self.scale]
         return {**state, f"{prefix}scale": torch.tensor(scale, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Take over what `state_dict` returned.
+
+        Raises:
+            CheckpointError: If a tensor is missing or has another shape.
+        """
+        for part, values in self._parts().items():
+            for name, value in values.items():
+                stored = state.get(f"{prefix}{part}.{name}")
+                if stored is None or stored.shape != value.shape:
+                    raise CheckpointError(f"The {part} of {name} is missing or has another shape.")
+                value.copy_(stored)
+        scale = state.get(f"{prefix}scale")
+        if scale is None or scale.ndim != 1 or len(scale) > 1:
+            raise CheckpointError("The scale is missing or has another shape.")
+        self.scale = float(scale) if len(scale) else None
+
+    def _parts(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            "flexibility": self.flexibility,
+            "initial": self.initial,
+            "plasticity": self.plasticity,
+        }
 
 
 def plasticity(flexibility: Tensor, displacement: Tensor, scale: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.fitting import Schedule, fit
 
 
@@ -30,7 +31,15 @@ class Synapse(nn.Module):
         """Return the current `(B,)`, in `[0, 1]`: functional where it reaches the threshold."""
         return torch.sigmoid(self(features))
 
-    def learn(self, own: Tensor, others: Tensor, schedule: Schedule, *, seed: int) -> float:
+    def learn(
+        self,
+        own: Tensor,
+        others: Tensor,
+        schedule: Schedule,
+        *,
+        seed: int,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
+    ) -> float:
         """Train to answer 1 on `own` `(N, D)` and 0 on `others` `(M, D)`, each side weighing the same.
 
         Returns:
@@ -54,6 +63,7 @@ class Synapse(nn.Module):
             schedule,
             seed=seed,
             device=features.device,
+            checkpoints=checkpoints,
         )
         self.requires_grad_(False)
         return loss

@@ -1,10 +1,14 @@
 """Engine, session factory and migration of the registry's PostgreSQL."""
 
 import importlib.util
+import time
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from psycopg.abc import PQGen
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -16,10 +20,64 @@ from registry.errors import DatabaseUnavailableError
 LOCK_TIMEOUT_S = 2
 POOL_TIMEOUT_S = 3
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 3
+FROZEN_AFTER_S = 1.0
+"""How much longer than `statement_timeout` an answer may take: a server that keeps its time-outs is never so late."""
+REST_S = 3.0
+"""After a server was found frozen, how long nobody tries again: each try holds a thread for seconds."""
+
+ResultT = TypeVar("ResultT")
+
+
+class Breaker:
+    """Opens when the server is found frozen, so that callers fail at once instead of queueing up behind it."""
+
+    def __init__(self) -> None:
+        self._open_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody should try now."""
+        return time.monotonic() < self._open_until
+
+    def trip(self) -> None:
+        """Open for `REST_S`."""
+        self._open_until = time.monotonic() + REST_S
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that gives up on a server that is frozen: stopped, or behind a network that drops all packets.
+
+    Such a server keeps no `statement_timeout`, and its kernel goes on acknowledging, so that neither keep-alives nor
+    `tcp_user_timeout` notice. A connection given up is closed.
+    """
+
+    patience_s: ClassVar[float]
+    breaker: ClassVar[Breaker]
+
+    def wait(
+        self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None
+    ) -> ResultT:
+        """Wait for the server's answer, for `patience_s` at most unless told otherwise.
+
+        Raises:
+            psycopg.OperationalError: If none comes in time.
+        """
+        patience_s = self.patience_s if timeout is None else timeout
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, patience_s)
+        except psycopg.OperationalError:
+            if timeout is None and time.monotonic() - started >= patience_s:
+                self.breaker.trip()
+                self.close()
+            raise
 
 
 class BoundedPool(QueuePool):
-    """A pool whose callers see one error for a database that is down and for one that is too busy."""
+    """A pool whose callers see one error for a database that is down, too busy, or frozen."""
+
+    breaker: ClassVar[Breaker]
 
     def connect(self) -> PoolProxiedConnection:
         """Lend a connection.
@@ -27,6 +85,8 @@ class BoundedPool(QueuePool):
         Raises:
             DatabaseUnavailableError: If none comes back in time.
         """
+        if self.breaker.is_open:
+            raise DatabaseUnavailableError
         try:
             return super().connect()
         except TimeoutError as error:
@@ -42,7 +102,8 @@ def make_engine(url: str, *, application_name: str, statement_timeout_s: float =
     """Make an engine with the timeouts that keep one slow statement from holding up the rest.
 
     Connects to nothing yet. A database that is down, refuses, or cancels a statement because it took too long
-    shows as `DatabaseUnavailableError`, so that callers need not know SQLAlchemy's errors.
+    shows as `DatabaseUnavailableError`, so that callers need not know SQLAlchemy's errors. So does one that is frozen:
+    within `statement_timeout_s` and a second, and at once for the seconds after.
 
     Args:
         url: `postgresql://...`, any driver.
@@ -55,9 +116,14 @@ def make_engine(url: str, *, application_name: str, statement_timeout_s: float =
         "lock_timeout": f"{LOCK_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S}s",
     }
+    breaker = Breaker()
+    patience_s = statement_timeout_s + FROZEN_AFTER_S
+    connection_class: type[BoundedConnection] = type(
+        "BoundedConnection", (BoundedConnection,), {"patience_s": patience_s, "breaker": breaker}
+    )
     engine = create_engine(
         driver_url(url),
-        poolclass=BoundedPool,
+        poolclass=type("BoundedPool", (BoundedPool,), {"breaker": breaker}),
         pool_size=5,
         max_overflow=5,
         pool_timeout=POOL_TIMEOUT_S,
@@ -65,12 +131,21 @@ def make_engine(url: str, *, application_name: str, statement_timeout_s: float =
         pool_recycle=1800,
         connect_args={
             "application_name": application_name,
-            "connect_timeout": 3,
+            "connect_timeout": CONNECT_TIMEOUT_S,
             "keepalives_idle": 30,
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
     event.listen(engine, "handle_error", _translate)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        try:
+            return connection_class.connect(*arguments, **options)
+        except psycopg.errors.ConnectionTimeout:
+            breaker.trip()
+            raise
+
     return engine
 
 

@@ -14,6 +14,9 @@ from registry.tables import KeyRow
 
 PREFIX = "fil"
 
+FIRST_KEY_LOCK = 7_346_251_190_002
+"""Key of the advisory lock on making the first key."""
+
 
 @dataclass(frozen=True)
 class ActiveKey:
@@ -42,6 +45,14 @@ def create_key(session: Session, name: str, role: str) -> tuple[KeyRow, str]:
     session.flush()
     session.refresh(row)
     return row, f"{PREFIX}_{key_id}_{secret}"
+
+
+def create_first_admin_key(session: Session) -> str | None:
+    """Add an admin key if there is none, and return it whole. Of several services that start at once, one gets it."""
+    session.execute(select(func.pg_advisory_xact_lock(FIRST_KEY_LOCK)))
+    if any(key.role == "admin" for key in active_keys(session).values()):
+        return None
+    return create_key(session, "first admin key", "admin")[1]
 
 
 def list_keys(session: Session) -> list[KeyRow]:

@@ -69,10 +69,30 @@ def claim(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
     return _take(session, task_id, worker_id, lease_s) if learner else None
 
 
-def claimable_ids(session: Session, limit: int = 100) -> list[str]:
-    """Return tasks that some worker may claim now, oldest first."""
-    query = select(TaskRow.id).where(_claimable()).order_by(TaskRow.created_at, TaskRow.id)
-    return list(session.scalars(query.limit(limit)))
+def due_to_ring(session: Session, every_s: float, *, limit: int) -> list[str]:
+    """Return tasks that some worker may claim now and that were not rung for in the last `every_s`, oldest first.
+
+    They count as rung for from now on: of several callers one gets each. Ends what `end_abandoned` ends.
+    """
+    end_abandoned(session)
+    due = (
+        select(TaskRow.id)
+        .where(
+            _claimable(),
+            or_(TaskRow.rung_at.is_(None), TaskRow.rung_at < _from_now(-every_s)),
+        )
+        .order_by(TaskRow.created_at, TaskRow.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    task_ids = list(session.scalars(due))
+    session.execute(
+        update(TaskRow)
+        .where(TaskRow.id.in_(task_ids))
+        .values(rung_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    return task_ids
 
 
 def heartbeat(session: Session, task_id: str, token: int, lease_s: float) -> HeartbeatAnswer:
@@ -279,6 +299,7 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
     task.token += 1
     task.attempt += 1
     task.worker_id = worker_id
+    task.rung_at = None
     task.lease_until = _from_now(lease_s)
     task.started_at = task.started_at or func.now()
     task.progress = {**INITIAL_PROGRESS, "phase": "preparing"}
@@ -291,6 +312,7 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
 def _back_to_queue(session: Session, task: TaskRow) -> None:
     task.status = "queued"
     task.lease_until = None
+    task.rung_at = None
     task.progress = INITIAL_PROGRESS
     session.flush()
     append_event(session, task.id, "queued", {"attempt": task.attempt, "error": task.error})

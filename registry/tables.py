@@ -1,7 +1,8 @@
 """The rows of the task registry, as typed SQLAlchemy 2 classes.
 
 Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_`, `ver_`, `prd_`, `key_`), made by
-`registry.ids.new_id`; a worker's is the name its operator gave it. All times are `timestamptz`; all clocks that decide something are the database's.
+`registry.ids.new_id`; a worker's is the name its operator gave it. All times are `timestamptz`; all clocks that decide
+something are the database's.
 """
 
 from datetime import datetime

@@ -94,6 +94,15 @@ def list_workers(session: Session) -> list[SeenWorker]:
     ]
 
 
+def unseen_seconds(session: Session) -> dict[str, float]:
+    """Return for every worker that has not said goodbye the time since its last sign of life."""
+    age = func.extract("epoch", func.now() - WorkerRow.seen_at)
+    query = select(WorkerRow.id, age).where(
+        WorkerRow.stopped_at.is_(None), WorkerRow.seen_at > func.now() - FORGOTTEN_AFTER
+    )
+    return {worker_id: float(seconds) for worker_id, seconds in session.execute(query)}
+
+
 def forget_gone(session: Session) -> None:
     """Remove the rows of workers that have not been seen for a day."""
     session.execute(delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER))

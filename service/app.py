@@ -12,8 +12,10 @@ from starlette.concurrency import run_in_threadpool
 
 from models.backbone import choose_device
 from registry.blobs import BlobStore
+from service.collector import Collector
 from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
+from service.doorbell import make_doorbell
 from service.http import exception_handlers
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
@@ -36,6 +38,7 @@ from service.routes import (
     samples,
     tasks,
     versions,
+    workers,
 )
 from service.settings import ServiceSettings
 
@@ -92,6 +95,7 @@ def create_app(
         keys,
         reference,
         operations,
+        workers,
     ):
         app.include_router(module.router)
     app.include_router(dashboard)
@@ -128,6 +132,8 @@ def build_collaborators(
         store=store,
         watcher=watcher,
         writer=PredictionWriter(session_factory, metrics, backlog=settings.prediction_backlog),
+        doorbell=make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s),
+        collector=Collector(session_factory, blobs),
         device=str(device),
         stopping=Event(),
     )
@@ -141,6 +147,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     on.engine.start()
     on.watcher.start()
     on.writer.start()
+    on.doorbell.start()
+    on.collector.start()
     try:
         yield
     finally:
@@ -149,6 +157,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _stop(on: Collaborators) -> None:
+    on.collector.stop()
+    on.doorbell.stop()
     on.watcher.stop()
     on.engine.stop()
     on.writer.stop()

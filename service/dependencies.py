@@ -8,6 +8,8 @@ from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
+from registry.doorbell import Doorbell
+from service.collector import Collector
 from service.http.problems import Problem
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
@@ -33,6 +35,8 @@ class Collaborators:
     store: SnapshotStore
     watcher: Watcher
     writer: PredictionWriter
+    doorbell: Doorbell
+    collector: Collector
     device: str
     stopping: Event
     """Set when the service is asked to stop: whoever waits for something ends then."""

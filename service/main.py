@@ -18,14 +18,14 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import idempotency, keys
+from registry import idempotency, keys, schema
 from registry.blobs import open_blob_store
-from registry.database import make_engine, make_session_factory, migrate
+from registry.database import make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
-from registry.errors import DatabaseUnavailableError, EmbeddedDatabaseError
+from registry.errors import RegistryError
+from registry.logs import configure_logging
 from service.app import create_app
 from service.http.protocol import deadline_protocol
-from service.logs import configure_logging
 from service.private_files import write_private
 from service.settings import ServiceSettings
 from service.worker_process import WorkerProcess
@@ -47,7 +47,7 @@ def main() -> None:
             setting = ".".join(str(part) for part in wrong["loc"])
             log.error("not_started", reason=f"The setting {setting} is wrong: {wrong['msg']}.")
         sys.exit(1)
-    except (EmbeddedDatabaseError, DatabaseUnavailableError, OSError) as error:
+    except (RegistryError, OSError) as error:
         log.error("not_started", reason=str(error))
         sys.exit(1)
 
@@ -61,6 +61,7 @@ def serve(settings: ServiceSettings) -> None:
     Raises:
         DataDirBusyError: If another service uses the data directory.
         DatabaseUnavailableError: If the database does not answer.
+        SchemaTooNewError: If a later release has migrated it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
@@ -71,7 +72,7 @@ def serve(settings: ServiceSettings) -> None:
         url, is_embedded = _database(settings, stack)
         # What a service that was killed left behind would send clients to a port that is not ours.
         (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
-        migrate(url)
+        schema.upgrade(url)
         engine = make_engine(
             url, application_name="filopodia-service", statement_timeout_s=STATEMENT_TIMEOUT_S
         )
@@ -81,7 +82,7 @@ def serve(settings: ServiceSettings) -> None:
             with session_factory.begin() as session:
                 idempotency.abandon_unfinished(session)
         ensure_admin_key(session_factory, settings.data_dir)
-        if settings.embedded_worker:
+        if settings.starts_worker:
             worker = WorkerProcess(settings, url)
             worker.start()
             stack.callback(worker.stop)
@@ -172,11 +173,10 @@ def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[C
 def ensure_admin_key(session_factory: sessionmaker[Session], data_dir: Path) -> None:
     """Make the first admin key and write it where only its owner can read it. A no-op if there is an admin key."""
     with session_factory.begin() as session:
-        if any(key.role == "admin" for key in keys.active_keys(session).values()):
-            return
-        _, plaintext = keys.create_key(session, "first admin key", "admin")
-        # Before the commit: a key nobody can read would lock everybody out.
-        write_private(data_dir / ADMIN_KEY_FILE, plaintext + "\n")
+        key = keys.create_first_admin_key(session)
+        if key is not None:
+            # Before the commit: a key nobody can read would lock everybody out.
+            write_private(data_dir / ADMIN_KEY_FILE, key + "\n")
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

@@ -90,6 +90,12 @@ class Metrics:
         self.queue_age = Gauge(
             "filopodia_tasks_oldest_seconds", "Age of the oldest task that waits", registry=registry
         )
+        self.worker_seen = Gauge(
+            "filopodia_worker_seen_seconds",
+            "Time since a worker's last sign of life; gone once it has stopped in order",
+            ["worker"],
+            registry=registry,
+        )
         self.accuracy = Gauge(
             "filopodia_accuracy", "Accuracy on all held-out images", ["learner"], registry=registry
         )

@@ -76,5 +76,10 @@ class ServiceSettings(RegistrySettings):
     prediction_backlog: int = Field(default=10_000, ge=1)
     """Answered predictions waiting to be stored; beyond it they are counted and dropped."""
 
-    embedded_worker: bool = True
-    """Whether `serve` starts the local worker. Turn off where workers run elsewhere."""
+    embedded_worker: bool | None = None
+    """Whether `serve` starts a worker of its own. Default: only without `REDIS_URL`."""
+
+    @property
+    def starts_worker(self) -> bool:
+        """`embedded_worker`, or its default."""
+        return self.redis_url is None if self.embedded_worker is None else self.embedded_worker

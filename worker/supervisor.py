@@ -1,7 +1,7 @@
 """Supervises one attempt: spawns the learn process, keeps the lease, stops it, and settles what it leaves open.
 
-Never imports torch: it stays small and alive when learning runs out of memory. `SIGTERM` goes to the learn process's
-whole group, so loader processes end with it.
+Never imports torch: it stays small and alive when learning runs out of memory. Signals go to the learn process's whole
+group, so loader processes end with it.
 """
 
 import math
@@ -18,8 +18,10 @@ from typing import Literal
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import queue
-from registry.errors import DatabaseUnavailableError, FencedError
+from registry import checkpoints, queue
+from registry.blobs import open_blob_store
+from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
+from registry.failpoints import failpoint
 from registry.queue import ClaimedTask
 from worker.settings import WorkerSettings
 from worker.transactions import insist
@@ -44,8 +46,8 @@ def supervise(
 ) -> None:
     """Run one attempt at a claimed task until it has ended or is stopped. Takes as long as learning does.
 
-    A cancel, a lost lease, the time limit and `stop` end the learn process; with `stop` the task is given back and the
-    attempt does not count. Returns within `stop_grace_s` and a few seconds after `stop` is set.
+    A cancel, a lost lease, the time limit and `stop` end the learn process. With `stop` it gets `stop_grace_s` to write
+    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that.
 
     Args:
         claimed: What `registry.queue.claim_next` returned.
@@ -64,12 +66,14 @@ def supervise(
     logger.info("attempt_started", pid=process.pid)
     reason = _watch(process, claimed, session_factory, settings, stop)
     if reason is not None:
-        _stop_group(process, settings.stop_grace_s)
+        _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
     logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
     was_oom = _oom_kills() > oom_kills
     settle = _settlement(claimed, reason, process.returncode, was_oom, settings)
     if settle is not None:
         _settle(settle, session_factory, stop)
+    if not stop.is_set():
+        _clear_checkpoints(session_factory, settings)
 
 
 def _watch(
@@ -121,8 +125,9 @@ def _beat(
 
 
 def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """End the learn process and all it has started."""
-    os.killpg(process.pid, signal.SIGTERM)
+    """End the learn process and all it has started: at once, or after a grace to write a checkpoint in."""
+    if grace_s > 0:
+        os.killpg(process.pid, signal.SIGTERM)
     if not _has_ended(process, grace_s):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -163,13 +168,28 @@ def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: thread
             deadline = min(deadline, time.monotonic() + SETTLE_PATIENCE_S)
         return time.monotonic() < deadline
 
+    def settle_here(session: Session) -> None:
+        settle(session)
+        failpoint("settle.before_commit")
+
     try:
-        insist(session_factory, settle, may_go_on=may_go_on)
+        insist(session_factory, settle_here, may_go_on=may_go_on)
     except FencedError:
         # The learn process has settled it, or another worker has it.
         pass
     except DatabaseUnavailableError:
         log.warning("attempt_not_settled")
+
+
+def _clear_checkpoints(session_factory: sessionmaker[Session], settings: WorkerSettings) -> None:
+    """Delete the checkpoints of tasks that have ended: this one's, and those of tasks cancelled in the queue."""
+    try:
+        blobs = open_blob_store(settings.blob_location)
+        with session_factory.begin() as session:
+            checkpoints.clear_ended(session, blobs.delete)
+    except (RegistryError, OSError) as error:
+        # The next attempt's end is early enough.
+        log.warning("checkpoints_not_cleared", reason=str(error))
 
 
 def _name(exit_code: int) -> str:

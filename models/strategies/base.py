@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import Backbone
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.errors import NotLearnedError, TaskDataError, UnknownContentError, UnlearningError
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
@@ -44,6 +45,8 @@ class Task:
     held_out_labels: tuple[str, ...] = ()
     seed: int = 0
     """Everything random in learning this task derives from it."""
+    checkpoints: Checkpoints = field(default=NO_CHECKPOINTS, repr=False, compare=False)
+    """Where every training of this task keeps how far it is, and goes on from."""
 
     @property
     def classes(self) -> tuple[str, ...]:

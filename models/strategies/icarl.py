@@ -84,6 +84,7 @@ class ICaRL(Strategy[ICaRLConfig]):
             self.config.schedule,
             seed=seed,
             device=device,
+            checkpoints=task.checkpoints,
             on_progress=on_progress,
         )
         self.network = network.freeze()

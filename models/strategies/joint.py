@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.errors import CheckpointError
 from models.fitting import derive_seed, fit, seeded
 from models.head import CosineHead, cosine_scores
@@ -53,7 +54,7 @@ class Joint(Strategy[JointConfig]):
         started = time.perf_counter()
         self.kept.add(task.index, task.images, self.register(task))
         self.seeds[task.index] = task.seed
-        loss = self._train(on_progress)
+        loss = self._train(task.checkpoints, on_progress)
         held_out, held_out_targets = self.calibration_set(task)
         logits = self.predict_logits(held_out)
         self.calibration.add(logits, held_out_targets, strangeness(logits), task=task.index)
@@ -111,10 +112,10 @@ class Joint(Strategy[JointConfig]):
         self.kept.drop(removal)
         self.seeds = {index: self.seeds[index] for index in self.task_indexes_}
         self.calibration.drop(removal.tasks)
-        self._train(on_progress)
+        self._train(NO_CHECKPOINTS, on_progress)
         return ""
 
-    def _train(self, on_progress: ProgressFn) -> float:
+    def _train(self, checkpoints: Checkpoints, on_progress: ProgressFn) -> float:
         """Train a fresh network on everything that is kept, as the newest task says; return its last mean loss."""
         images, targets = self.kept.all()
         newest = self.task_indexes_[-1]
@@ -135,6 +136,7 @@ class Joint(Strategy[JointConfig]):
             self.config.schedule,
             seed=seed,
             device=self.backbone.device,
+            checkpoints=checkpoints,
             on_progress=on_progress,
         )
         self.adapter = adapter.freeze()

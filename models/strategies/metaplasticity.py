@@ -117,6 +117,7 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
             seed=derive_seed(task.seed, task.index),
             device=torch.device("cpu"),
             rule=rule,
+            checkpoints=task.checkpoints,
             on_progress=on_progress,
         )
         plastic = torch.cat([alpha.flatten() for alpha in rule.plasticity.values()])

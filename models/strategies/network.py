@@ -36,8 +36,8 @@ class TrainingConfig(StrategyConfig):
     """Width of the adapter in each block; AdaptFormer's value."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
-    precision: Precision = "float32"
-    """Of training: `float32`, or `bfloat16` where the processor is faster at it."""
+    precision: Precision = "auto"
+    """Of training: `auto` is `bfloat16` on a GPU and `float32` elsewhere."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.bottleneck) < 1 or self.learning_rate <= 0:
@@ -200,6 +200,7 @@ class NetworkStrategy(Strategy[NetworkConfigT]):
             seed=seed,
             device=self.backbone.device,
             rule=rule,
+            checkpoints=task.checkpoints,
             on_progress=on_progress,
         )
         self.network = network.freeze()

@@ -61,6 +61,7 @@ def train_subnetwork(
         schedule,
         seed=seed,
         device=backbone.device,
+        checkpoints=task.checkpoints,
         on_progress=on_progress,
     )
     return adapter.freeze(), loss

@@ -100,6 +100,7 @@ def _change_task(
     try:
         with on.session_factory.begin() as session:
             change(session, task_id)
+        on.doorbell.wake()
     except ConflictError as conflict:
         target += f"?problem={conflict.code}"
     return RedirectResponse(target, status_code=303)

@@ -68,7 +68,13 @@ def show_tasks(
     with on.session_factory() as session:
         found, next_cursor = views.task_list(session, cursor)
         known = views.known_tasks(session)
-    shown: dict[str, Any] = {"tasks": found, "next_cursor": next_cursor, "known": known}
+        workers = views.worker_list(session)
+    shown: dict[str, Any] = {
+        "tasks": found,
+        "next_cursor": next_cursor,
+        "known": known,
+        "workers": workers,
+    }
     return page("tasks.html", viewer, section="tasks", notice=sentence(problem), **shown)
 
 

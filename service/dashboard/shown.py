@@ -12,6 +12,19 @@ ACTIVE = ("queued", "running", "cancelling")
 
 
 @dataclass(frozen=True)
+class WorkerView:
+    """A worker as a row of a table."""
+
+    id: str
+    state: str
+    device: str
+    host: str
+    learning: str
+    """What it is doing, in words."""
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
 class TaskView:
     """A task as a row of a table."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry import accuracy, learners, tasks, versions
+from registry import accuracy, learners, tasks, versions, workers
 from registry.paging import Page
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.plots import seen_accuracy
@@ -18,6 +18,7 @@ from service.dashboard.shown import (
     SampleView,
     TaskView,
     VersionView,
+    WorkerView,
 )
 
 LEARNERS_SHOWN = 24
@@ -63,6 +64,21 @@ def task_list(session: Session, cursor: str | None) -> tuple[list[TaskView], str
     """Return a page of all tasks, newest first, and the cursor of the next one."""
     page: Page[TaskRow] = tasks.list_tasks(session, limit=TASKS_SHOWN, cursor=cursor)
     return _task_views(session, page.items), page.next_cursor
+
+
+def worker_list(session: Session) -> list[WorkerView]:
+    """Return the workers seen within a day, by name."""
+    return [
+        WorkerView(
+            id=seen.row.id,
+            state=seen.state,
+            device=seen.row.device,
+            host=seen.row.host,
+            learning=", ".join(f"{learner}, task {task.index}" for task, learner in seen.learning),
+            seen_at=seen.row.seen_at,
+        )
+        for seen in workers.list_workers(session)
+    ]
 
 
 def active_tasks(session: Session, learner_name: str | None) -> list[TaskView]:

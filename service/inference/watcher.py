@@ -11,8 +11,9 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import accuracy, idempotency, versions
+from registry import accuracy, versions, workers
 from registry.errors import RegistryError
+from registry.failpoints import failpoint
 from registry.tables import TaskRow
 from registry.versions import LiveVersion
 from service.http.problems import Problem
@@ -24,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 SLOW_S = 5.0
 """Seconds without an answer after which the database counts as down: a frozen one never refuses."""
-SWEEP_S = 3600.0
-"""Seconds between two clean-ups of idempotency keys, which are kept for a day."""
 
 
 class Watcher:
@@ -51,7 +50,6 @@ class Watcher:
         self._is_stopping = False
         self._load_lock = Lock()
         self._failing: dict[str, int] = {}
-        self._swept_at = float("-inf")
         self._thread = Thread(target=self._run, name="watcher", daemon=True)
         self._looked_well = False
         self._asked_at: float | None = None
@@ -114,7 +112,6 @@ class Watcher:
         with self._sessions() as session:
             live = versions.live_versions(session)
             self._note_queue(session)
-        self._sweep()
         self._asked_at = None
         self._store.retain({version.learner_id for version in live})
         failing: dict[str, int] = {}
@@ -129,6 +126,9 @@ class Watcher:
         depth, oldest_s = session.execute(select(func.count(), age).where(pending)).one()
         self._metrics.queue_depth.set(depth)
         self._metrics.queue_age.set(oldest_s or 0)
+        self._metrics.worker_seen.clear()
+        for worker_id, seconds in workers.unseen_seconds(session).items():
+            self._metrics.worker_seen.labels(worker_id).set(seconds)
 
     def _note_accuracy(self, found: LiveVersion) -> None:
         with self._sessions() as session:
@@ -140,13 +140,6 @@ class Watcher:
             if value is not None:
                 gauge.labels(found.learner_name).set(value)
 
-    def _sweep(self) -> None:
-        """Forget old idempotency keys, now and then."""
-        if time.monotonic() - self._swept_at > SWEEP_S:
-            self._swept_at = time.monotonic()
-            with self._sessions.begin() as session:
-                idempotency.sweep(session)
-
     def _bring_up(self, found: LiveVersion) -> bool:
         """Serve a version; return whether it is served."""
         name = found.learner_name
@@ -156,11 +149,14 @@ class Watcher:
                 return True
             started = time.perf_counter()
             loaded = self._store.older(found.learner_id, found.version)
+            failpoint("serve.before_load")
             try:
                 snapshot = loaded or self._loader.load(_address(found))
             except Problem:
                 return False
+            failpoint("serve.before_swap")
             self._store.swap(snapshot)
+            failpoint("serve.after_swap")
         seconds = time.perf_counter() - started
         self._metrics.swap_seconds.observe(seconds)
         self._note_accuracy(found)

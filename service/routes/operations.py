@@ -12,9 +12,11 @@ from service.http.pages import problem_page
 from service.http.problems import PROBLEMS, Problem
 from service.http.strict_json import StrictRoute
 from service.intake.images import FORMATS
-from service.schemas.operations import Info, Limits, LoadedVersion, Readiness
+from service.schemas.operations import DoorbellState, Info, Limits, LoadedVersion, Readiness
 
 VERSION = version("filopodia")
+
+DOORBELL: dict[bool | None, DoorbellState] = {True: "up", False: "down", None: "none"}
 
 router = APIRouter(tags=["Operating"], route_class=StrictRoute)
 
@@ -36,6 +38,7 @@ async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> 
     return Readiness(
         status="ready" if is_ready else "starting",
         database="up" if on.watcher.is_database_up else "down",
+        doorbell=DOORBELL[on.doorbell.is_up],
         loaded=loaded if known else [],
         failing=failing if known else [],
     )

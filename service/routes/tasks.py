@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from registry import learners, tasks, versions
 from registry.errors import BlobMissingError
+from registry.failpoints import failpoint
 from registry.samples import add_samples
 from service.configs import complete_config
 from service.dependencies import Collaborators, CollaboratorsDep, Cursor, Limit, link_next, requires
@@ -62,9 +63,11 @@ async def create_task(
     await run_in_threadpool(_check_before, on, name)
     with Upload() as upload:
         await read_upload(request, query, on.settings, upload)
-        return await to_thread.run_sync(
+        answer = await to_thread.run_sync(
             _create, on, name, request, upload, limiter=on.decoder.uploads
         )
+    on.doorbell.wake()
+    return answer
 
 
 def _check_before(on: Collaborators, name: str) -> None:
@@ -82,9 +85,11 @@ def _create(on: Collaborators, name: str, request: Request, upload: Upload) -> R
             learner = learners.get_learner(session, name)
         config = complete_config(learner.strategy, {**learner.config, **upload.options.config})
         on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
+        failpoint("upload.before_blobs")
         intake = take_in(
             upload, decoder=on.decoder, blobs=on.blobs, min_images=on.settings.min_images
         )
+        failpoint("upload.after_blobs")
         return _queue(on, name, once, upload, config, intake)
 
 
@@ -120,7 +125,10 @@ def _queue(
             raise Problem("storage-unavailable", detail) from error
         body = read_task(session, task, name).model_dump(mode="json")
         headers = {"Location": f"/v1/tasks/{task.id}"}
-        return once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
+        answer = once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
+        failpoint("upload.before_commit")
+    failpoint("upload.after_commit")
+    return answer
 
 
 @router.get("/learners/{name}/tasks", response_model=Page[TaskRead])
@@ -191,7 +199,9 @@ def cancel_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
     - **409** `task-ended`
     """
     with on.session_factory.begin() as session:
-        return read_task(session, tasks.request_cancel(session, task_id))
+        task = read_task(session, tasks.request_cancel(session, task_id))
+    on.doorbell.wake()
+    return task
 
 
 @router.post(
@@ -206,7 +216,9 @@ def retry_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
     - **409** `task-not-retryable`: it is in another status, or its images were deleted
     """
     with on.session_factory.begin() as session:
-        return read_task(session, tasks.retry_task(session, task_id))
+        task = read_task(session, tasks.retry_task(session, task_id))
+    on.doorbell.wake()
+    return task
 
 
 @router.post("/tasks/{task_id}/publish", response_model=TaskRead, dependencies=trainer)
@@ -218,6 +230,7 @@ def publish_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
     with on.session_factory.begin() as session:
         versions.publish_held(session, task_id)
     on.watcher.wake()
+    on.doorbell.wake()
     return find_task(on.session_factory, task_id)
 
 

@@ -6,6 +6,8 @@ from service.intake.labels import ShortText
 from service.schemas.base import ReadSchema, RequestSchema, Time
 
 Role = Literal["reader", "predictor", "trainer", "admin"]
+WorkerKind = Literal["local", "celery"]
+DoorbellState = Literal["up", "down", "none"]
 
 
 class AccuracyRead(ReadSchema):
@@ -106,6 +108,38 @@ class Info(ReadSchema):
     limits: Limits
 
 
+class HeldTask(ReadSchema):
+    """A task that a worker is learning."""
+
+    id: str
+    learner: str
+    index: int
+    phase: str
+    fraction: float
+    attempt: int
+
+
+class WorkerRead(ReadSchema):
+    """A worker that was seen within a day."""
+
+    id: str
+    kind: WorkerKind
+    """`local` polls the database, `celery` waits for the doorbell."""
+    state: Literal["idle", "learning", "lost", "stopped"]
+    """`lost`: no sign of life for 30 s, and it did not say goodbye."""
+    host: str
+    pid: int
+    device: str
+    """Name of the GPU it learns on, or `cpu`."""
+    slots: int
+    """Tasks it learns at the same time."""
+    version: str
+    learning: list[HeldTask]
+    started_at: Time
+    seen_at: Time
+    stopped_at: Time | None
+
+
 class LoadedVersion(ReadSchema):
     """A version that answers predictions now."""
 
@@ -118,6 +152,8 @@ class Readiness(ReadSchema):
 
     status: Literal["ready", "starting"]
     database: Literal["up", "down"]
+    doorbell: DoorbellState
+    """Whether Redis answers, through which workers hear of tasks; `none` where workers poll the database."""
     loaded: list[LoadedVersion]
     failing: list[LoadedVersion]
     """Live versions that could not be loaded; the ones before go on serving."""

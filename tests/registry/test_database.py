@@ -1,14 +1,20 @@
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from registry.database import driver_url, make_engine, make_session_factory, migrate
+from registry.database import REST_S, driver_url, make_engine, make_session_factory, migrate
+from registry.embedded import EmbeddedPostgres
 from registry.errors import DatabaseUnavailableError
+from tests.processes import children
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -92,3 +98,34 @@ def test_does_not_load_torch_or_a_web_framework():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_frozen_server_is_given_up():
+    with (
+        tempfile.TemporaryDirectory(prefix="filopodia-test-") as folder,
+        EmbeddedPostgres(Path(folder)) as server,
+    ):
+        engine = make_engine(server.url, application_name="tests", statement_timeout_s=1)
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        group = [*children(server.pid), server.pid]
+        for pid in group:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(DatabaseUnavailableError), engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+            # The ping of a pooled connection, then the attempt at a new one.
+            assert 1 < time.monotonic() - started < 7
+            started = time.monotonic()
+            for _ in range(100):
+                with pytest.raises(DatabaseUnavailableError), engine.connect():
+                    pass
+            assert time.monotonic() - started < 0.5
+        finally:
+            for pid in group:
+                os.kill(pid, signal.SIGCONT)
+        time.sleep(REST_S)
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+        engine.dispose()

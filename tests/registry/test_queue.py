@@ -57,7 +57,7 @@ def test_claim_by_id(session, task):
 
 def test_nothing_to_claim(session):
     assert claim(session) is None
-    assert queue.claimable_ids(session) == []
+    assert queue.due_to_ring(session, 0, limit=9) == []
 
 
 def test_oldest_first_over_all_learners_and_in_order_within_one(session, blobs):
@@ -75,7 +75,7 @@ def test_oldest_first_over_all_learners_and_in_order_within_one(session, blobs):
     assert queue.claim(session, ids["a", "2"], "w", 30) is None
     queue.fail_task(session, ids["b", "1"], 1, "diverged", "It did.")
     session.commit()
-    assert queue.claimable_ids(session) == [ids["b", "2"]]
+    assert queue.due_to_ring(session, 0, limit=9) == [ids["b", "2"]]
     assert claim(session).id == ids["b", "2"]
 
 

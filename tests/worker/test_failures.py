@@ -28,6 +28,7 @@ from worker.failures import sort_error
         (ZeroDivisionError(), PermanentTaskError, "internal"),
         (StaleHeadError(1, 2), TemporaryTaskError, "internal"),
         (StorageFullError(), TemporaryTaskError, "internal"),
+        (OSError(28, "No space left on device"), TemporaryTaskError, "internal"),
     ],
 )
 def test_errors_are_sorted(error, kind, code):

@@ -145,6 +145,42 @@ def test_a_stale_token_publishes_nothing(session_factory, learner, add, attempt)
     assert (code, task.status, task.version) == (EXIT_UNSETTLED, "running", None)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "learn.loaded",
+        "learn.learned",
+        "learn.evaluated",
+        "publish.after_blobs",
+        "publish.before_commit",
+    ],
+)
+def test_a_full_disk_at_any_moment_is_a_reason_to_try_again(
+    session_factory, learner, add, attempt, monkeypatch, tmp_path, place
+):
+    task_id = add("heron", "egret")
+    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
+    (tmp_path / place).write_text("full")
+    _, task = attempt(task_id)
+    assert (task.status, task.error["code"]) == ("queued", "internal")
+    assert "No space left" in task.error["detail"]
+    with session_factory.begin() as session:
+        assert learners.live_version(session, learner.id) == 0
+        tasks.get_task(session, task_id).not_before = None
+    _, task = attempt(task_id)
+    assert (task.status, task.version, task.attempt) == ("succeeded", 1, 2)
+
+
+def test_what_fails_after_the_publication_changes_nothing(
+    learner, add, attempt, monkeypatch, tmp_path
+):
+    task_id = add("heron", "egret")
+    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
+    (tmp_path / "publish.after_commit").write_text("full")
+    code, task = attempt(task_id)
+    assert (code, task.status, task.version) == (EXIT_UNSETTLED, "succeeded", 1)
+
+
 def test_a_missing_image_fails_by_name(session_factory, blobs, learner, add, attempt):
     task_id = add("heron")
     with session_factory() as session:

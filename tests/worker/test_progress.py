@@ -1,5 +1,8 @@
+import threading
+
 import pytest
 
+from models.errors import StoppedError
 from models.progress import Progress
 from registry import events, queue, tasks
 from registry.database import make_engine, make_session_factory
@@ -89,6 +92,31 @@ def test_stops_an_attempt_that_is_no_longer_current(session_factory, claimed, re
         queue.fail_task(session, claimed.id, claimed.token, "internal", "Ended elsewhere.")
     with pytest.raises(FencedError):
         reporter.enter("training")
+
+
+def test_stops_an_attempt_when_told_but_not_in_the_midst_of_training(session_factory, claimed):
+    stop = threading.Event()
+    reporter = ProgressReporter(session_factory, claimed.id, claimed.token, interval_s=0, stop=stop)
+    reporter.enter("preparing")
+    stop.set()
+    reporter.report(Progress("training", 0.5))
+    with pytest.raises(StoppedError):
+        reporter.report(Progress("consolidating", 0.5))
+
+
+def test_what_an_earlier_attempt_did_does_not_shorten_the_estimate(
+    session_factory, claimed, reporter, clock
+):
+    reporter.enter("preparing")
+    clock.now = 10.0
+    reporter.report(Progress("training", 0.5))  # from a checkpoint
+    clock.now = 20.0
+    reporter.report(Progress("training", 0.75))
+    first, told = written(session_factory, claimed.id)[-2:]
+    assert (first["fraction"], first["eta_seconds"]) == (0.1, None)
+    assert told["fraction"] == pytest.approx(0.55)
+    # 0.15 of the whole took 10 s.
+    assert told["eta_seconds"] == pytest.approx(10 * 0.45 / 0.15, abs=0.1)
 
 
 def test_learning_goes_on_while_the_database_is_away(claimed, clock):

@@ -29,7 +29,7 @@ class ArtsyConfig(StrategyConfig):
     """Width of the adapter in each block; AdaptFormer's value."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     """Of training: `float32`, or `bfloat16` where the processor is faster at it."""
     shrinkage: float = 0.1
     """Share of the pooled covariance replaced by a sphere, `consolidated` only; 0.05 to 0.4 make little difference."""

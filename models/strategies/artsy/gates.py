@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.errors import CheckpointError
 from models.fitting import Schedule, seeded
 from models.statistics import ClassRecords
@@ -129,7 +130,13 @@ def gate_prefix(config: ArtsyConfig, index: int) -> str:
 
 
 def fit_synapse(
-    own: Tensor | Cloud, others: Cloud, n: int, config: ArtsyConfig, *, seed: int
+    own: Tensor | Cloud,
+    others: Cloud,
+    n: int,
+    config: ArtsyConfig,
+    *,
+    seed: int,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> tuple[Synapse, Tensor, float | None]:
     """Train a synapse to tell its task from `others`, of which as many features are drawn: that balances the loss.
 
@@ -139,6 +146,7 @@ def fit_synapse(
         n: Features of each side.
         config: Epochs, batch size, rate.
         seed: Of the first weights, the draws and the order of training.
+        checkpoints: Of the training.
 
     Returns:
         The synapse; what it took for its task's own, `(n, D)`; and the last epoch's mean loss, None where there is
@@ -155,7 +163,7 @@ def fit_synapse(
             batch_size=config.schedule.batch_size,
             learning_rate=config.synapse_learning_rate,
         )
-        loss = synapse.learn(positives, negatives, schedule, seed=seed)
+        loss = synapse.learn(positives, negatives, schedule, seed=seed, checkpoints=checkpoints)
     return synapse.eval().requires_grad_(False), positives, loss
 
 

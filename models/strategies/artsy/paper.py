@@ -42,6 +42,7 @@ from torch import Tensor
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import COSINE_PRIOR, Calibration
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.fitting import derive_seed
 from models.head import cosine_scores
 from models.ledger import Removal
@@ -129,7 +130,10 @@ class PaperForm(Form):
         on_progress(Progress("consolidating", 0.5))
         images, image_targets = held_out
         is_frozen = self.config.gates == "frozen"
-        synapse_loss = self._add_gate(inputs, targets, seed) if is_frozen else self._refit_gates()
+        if is_frozen:
+            synapse_loss = self._add_gate(inputs, targets, seed, task.checkpoints)
+        else:
+            synapse_loss = self._refit_gates(task.checkpoints)
         self._measure_threshold(images)
         answer = self._answer(images)
         self.calibration.add(answer.scores, image_targets, answer.distances, task=task.index)
@@ -206,7 +210,7 @@ class PaperForm(Form):
         if self.config.gates == "reconsolidate":
             # From there on, synapses are no longer those that images were measured with.
             self.gates[changed:] = [replace(gate, measured=None) for gate in self.gates[changed:]]
-            self._refit_gates()
+            self._refit_gates(NO_CHECKPOINTS)
         return "" if removal.is_latest else self._residue(removal)
 
     def _residue(self, removal: Removal) -> str:
@@ -282,7 +286,9 @@ class PaperForm(Form):
             scores[rows] = cosine_scores(features[rows], prototypes)
         return scores
 
-    def _add_gate(self, own: Tensor, targets: Tensor, seed: int) -> float | None:
+    def _add_gate(
+        self, own: Tensor, targets: Tensor, seed: int, checkpoints: Checkpoints
+    ) -> float | None:
         """Train the newest task's synapse on what it reads of the images, `(N, D)`, against replay of former classes.
 
         Returns:
@@ -295,11 +301,13 @@ class PaperForm(Form):
             classes, local_targets = targets.unique(return_inverse=True)
             statistics = ClassStatistics.of(own, local_targets, len(classes))
             others = Cloud(self._sums(t)[self._others(t)], statistics.covariance)
-        synapse, _, loss = fit_synapse(own, others, len(own), self.config, seed=seed)
+        synapse, _, loss = fit_synapse(
+            own, others, len(own), self.config, seed=seed, checkpoints=checkpoints
+        )
         self.gates.append(Gate(synapse, self.config.firing_threshold))
         return loss
 
-    def _refit_gates(self) -> float | None:
+    def _refit_gates(self, checkpoints: Checkpoints) -> float | None:
         """Train every synapse from its first weights on replay alone, and set its threshold by what it was trained on.
 
         A function of what is kept, so it follows unlearning too.
@@ -322,6 +330,7 @@ class PaperForm(Form):
                 n,
                 self.config,
                 seed=measurement.replay.seed,
+                checkpoints=checkpoints,
             )
             threshold = threshold_for(synapse.current(positives), self.config)
             self.gates.append(Gate(synapse, threshold, measured[t]))

@@ -5,7 +5,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from registry import queue, tasks
+from registry import queue, tasks, workers
 from service.http.security import COOKIE
 from tests.factories import make_image, make_learner, make_task
 from tests.service.dashboard.published import publish_task
@@ -268,3 +268,22 @@ class TestTrying:
         files = {"image": ("a.png", make_image(), "image/png")}
         answer = browser.post("/admin/learners/fresh/try", files=files, headers=OWN)
         assert answer.status_code == 409
+
+
+class TestWorkers:
+    def test_the_tasks_page_says_when_nobody_learns(self, browser):
+        assert "No worker was seen" in browser.get("/admin/tasks").text
+
+    def test_the_tasks_page_shows_who_learns_what(self, browser, session, blobs):
+        workers.announce(
+            session, "gpu-1", kind="celery", host="box", pid=7, device=PAYLOAD, slots=1, version="0"
+        )
+        make_learner(session, "birds")
+        task = make_task(session, blobs)
+        session.commit()
+        queue.claim(session, task.id, "gpu-1", 30)
+        session.commit()
+        html = browser.get("/admin/tasks").text
+        assert "birds, task 1" in html
+        assert "pill-learning" in html
+        assert PAYLOAD not in html

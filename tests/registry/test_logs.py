@@ -5,7 +5,7 @@ import sys
 PROGRAM = """
 import logging
 import structlog
-from service.logs import configure_logging
+from registry.logs import configure_logging
 configure_logging()
 def fail(password="hunter2"):
     raise RuntimeError("no")

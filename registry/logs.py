@@ -1,4 +1,4 @@
-"""Logs of the service: one JSON object a line on standard error, those of its libraries included."""
+"""Logs of service and workers: one JSON object a line on standard error, those of its libraries included."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-# Without local variables: they hold keys and images.
+# Without local variables: they hold keys, secrets and images.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )

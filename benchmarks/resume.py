@@ -1,0 +1,264 @@
+"""Kills learn processes at random moments, lets another attempt go on, and compares what comes out, bit for bit.
+
+    python -m benchmarks.resume --kills 20 --seed 0
+
+A task is learned once undisturbed. Then, once a kill, a new learner gets the same task; its learn process is killed
+with SIGKILL at a moment drawn uniformly from the time that training took, counted from its first step, and a second
+process takes over. Work lost is the time from the last checkpoint, or else from the first step, to the kill.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import SecretStr
+from sqlalchemy.orm import Session, sessionmaker
+
+from benchmarks.files import write_rows
+from models.strategies.catalog import find_strategy
+from registry import learners, queue, samples, tasks, versions
+from registry.blobs import LocalBlobStore
+from registry.database import make_engine, make_session_factory, migrate
+from registry.embedded import EmbeddedPostgres
+from registry.samples import NewSample
+from registry.tables import TaskRow
+from worker.settings import WorkerSettings
+
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What decides a run, apart from its seed."""
+
+    strategy: str = "finetune"
+    backbone: str = "tiny"
+    config: dict[str, Any] = field(default_factory=lambda: {"epochs": 400})
+    checkpoint_s: float = 1.0
+    n_classes: int = 3
+    n_images: int = 16
+    """Of each class."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What one kill did."""
+
+    after_s: float
+    """From the first step of training."""
+    lost_s: float
+    had_checkpoint: bool
+    is_equal: bool
+    """Whether the second attempt published the very artifact of the undisturbed one."""
+
+
+class Bench:
+    """A database, a blob store, and learn processes on them."""
+
+    def __init__(
+        self, protocol: Protocol, session_factory: sessionmaker[Session], settings: WorkerSettings
+    ) -> None:
+        self.protocol = protocol
+        self.blobs = LocalBlobStore(Path(settings.blob_location))
+        self._session_factory = session_factory
+        self._settings = settings
+        self._images = self._draw_images()
+
+    def undisturbed(self) -> tuple[str, float]:
+        """Learn the task; return its artifact, and the seconds that training took."""
+        task_id = self._add_task("undisturbed")
+        process = self._start(task_id)
+        self._wait_for_training(task_id, process)
+        began = time.monotonic()
+        while self._is_training(task_id):
+            time.sleep(POLL_S)
+        seconds = time.monotonic() - began
+        process.wait()
+        return self._artifact(task_id), seconds
+
+    def kill(self, name: str, after_s: float, expected: str) -> Kill | None:
+        """Kill an attempt so many seconds into its training and let another go on; None if it had ended before."""
+        task_id = self._add_task(name)
+        process = self._start(task_id)
+        self._wait_for_training(task_id, process)
+        began = time.time()
+        time.sleep(after_s)
+        process.kill()
+        killed = time.time()
+        process.wait()
+        task = self._task(task_id)
+        if task.status != "running":
+            return None
+        if task.checkpoint is not None:
+            began = (
+                self.blobs.root.joinpath("sha256", task.checkpoint[:2], task.checkpoint[2:])
+                .stat()
+                .st_mtime
+            )
+        with self._session_factory.begin() as session:
+            queue.requeue_task(session, task_id, task.token, "worker-lost", "Killed.", 0.0)
+        self._start(task_id).wait()
+        return Kill(
+            after_s=round(after_s, 3),
+            lost_s=round(max(0.0, killed - began), 3),
+            had_checkpoint=task.checkpoint is not None,
+            is_equal=self._artifact(task_id) == expected,
+        )
+
+    def _draw_images(self) -> list[tuple[str, bytes]]:
+        generator, drawn = np.random.default_rng(0), []
+        for k in range(self.protocol.n_classes):
+            colour = generator.integers(40, 216, 3)
+            for _ in range(self.protocol.n_images):
+                pixels = (colour + generator.normal(0, 20, (32, 32, 3))).clip(0, 255)
+                buffer = io.BytesIO()
+                Image.fromarray(pixels.astype(np.uint8)).save(buffer, format="PNG")
+                drawn.append((f"class {k}", buffer.getvalue()))
+        return drawn
+
+    def _add_task(self, name: str) -> str:
+        protocol = self.protocol
+        config = asdict(find_strategy(protocol.strategy).config_type(**protocol.config))
+        hashes = self.blobs.put_many(data for _, data in self._images)
+        rows = [
+            NewSample(label, "train", sha256, None, 32, 32)
+            for (label, _), sha256 in zip(self._images, hashes, strict=True)
+        ]
+        with self._session_factory.begin() as session:
+            learners.create_learner(
+                session,
+                name,
+                strategy=protocol.strategy,
+                backbone=protocol.backbone,
+                config=config,
+            )
+            task = tasks.add_task(
+                session,
+                name,
+                name=None,
+                mode="new_classes",
+                options={},
+                config=config,
+                seed=0,
+                classes=sorted({label for label, _ in self._images}),
+                n_train=len(rows),
+                n_eval=0,
+            )
+            samples.add_samples(session, task.id, rows, self.blobs)
+            return task.id
+
+    def _start(self, task_id: str) -> subprocess.Popen[bytes]:
+        with self._session_factory.begin() as session:
+            claimed = queue.claim(session, task_id, "bench", 600)
+        assert claimed is not None
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker.learn", task_id, str(claimed.token)],
+            env=self._settings.environment(),
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _wait_for_training(self, task_id: str, process: subprocess.Popen[bytes]) -> None:
+        while not self._is_training(task_id) and process.poll() is None:
+            time.sleep(POLL_S)
+
+    def _is_training(self, task_id: str) -> bool:
+        task = self._task(task_id)
+        return task.status == "running" and task.progress["phase"] == "training"
+
+    def _task(self, task_id: str) -> TaskRow:
+        with self._session_factory() as session:
+            return tasks.get_task(session, task_id)
+
+    def _artifact(self, task_id: str) -> str:
+        """Return the address of what a task published: the hash of a manifest that names all files by theirs."""
+        task = self._task(task_id)
+        if task.version is None:
+            raise RuntimeError(f"The task is {task.status}: {task.error}.")
+        with self._session_factory() as session:
+            return versions.get_version(session, task.learner_id, task.version).manifest_sha256
+
+
+def measure(protocol: Protocol, n_kills: int, seed: int) -> list[Kill]:
+    """Kill that many attempts. Takes about as long as learning the task three times for each."""
+    moments = random.Random(seed)
+    kills: list[Kill] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="filopodia-resume-") as folder,
+        EmbeddedPostgres(Path(folder)) as server,
+    ):
+        migrate(server.url)
+        settings = WorkerSettings(
+            data_dir=Path(folder),
+            database_url=SecretStr(server.url),
+            device="cpu",
+            checkpoint_s=protocol.checkpoint_s,
+            torch_threads=1,
+            progress_s=0.1,
+        )
+        engine = make_engine(server.url, application_name="filopodia-resume")
+        bench = Bench(protocol, make_session_factory(engine), settings)
+        expected, seconds = bench.undisturbed()
+        n_tries = 0
+        while len(kills) < n_kills:
+            n_tries += 1
+            kill = bench.kill(f"try-{n_tries}", moments.uniform(0, seconds), expected)
+            if kill is not None:
+                kills.append(kill)
+                sys.stdout.write(f"{json.dumps(asdict(kill))}\n")
+                sys.stdout.flush()
+        engine.dispose()
+    return kills
+
+
+def main() -> None:
+    """Print a line a kill and the sums; write them to a file if one is named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.resume")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategy", default=Protocol.strategy)
+    parser.add_argument("--backbone", default=Protocol.backbone)
+    parser.add_argument("--config", type=json.loads, default={"epochs": 400}, help="JSON")
+    parser.add_argument("--checkpoint-s", type=float, default=Protocol.checkpoint_s)
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    protocol = Protocol(
+        strategy=arguments.strategy,
+        backbone=arguments.backbone,
+        config=arguments.config,
+        checkpoint_s=arguments.checkpoint_s,
+    )
+    kills = measure(protocol, arguments.kills, arguments.seed)
+    lost = [kill.lost_s for kill in kills]
+    summary = {
+        "n_kills": len(kills),
+        "n_equal": sum(kill.is_equal for kill in kills),
+        "n_with_checkpoint": sum(kill.had_checkpoint for kill in kills),
+        "lost_s_median": round(statistics.median(lost), 3),
+        "lost_s_max": max(lost),
+    }
+    sys.stdout.write(f"{json.dumps(summary)}\n")
+    if arguments.output is not None:
+        head = {
+            "protocol": asdict(protocol),
+            "seed": arguments.seed,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "summary": summary,
+        }
+        write_rows(arguments.output, head, [asdict(kill) for kill in kills])
+
+
+if __name__ == "__main__":
+    main()

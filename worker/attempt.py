@@ -1,0 +1,70 @@
+"""One attempt at a task: what it works with, and all that decides what it learns."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.backbone import Backbone
+from registry import learners, samples, tasks, versions
+from registry.tables import LearnerRow, SampleRow, TaskRow
+
+DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")
+"""Whose versions are recorded with each version learned."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attempt works with."""
+
+    learner: LearnerRow
+    task: TaskRow
+    token: int
+    parent_manifest_sha256: str | None
+    train: list[SampleRow]
+    held_out: list[SampleRow]
+
+
+def load_attempt(session: Session, task_id: str, token: int) -> Attempt:
+    """Read what the attempt at a claimed task works with."""
+    task = tasks.get_task(session, task_id)
+    learner = learners.get_learner_by_id(session, task.learner_id)
+    parent = None
+    if learner.head_version:
+        parent = versions.get_version(session, learner.id, learner.head_version).manifest_sha256
+    return Attempt(
+        learner=learner,
+        task=task,
+        token=token,
+        parent_manifest_sha256=parent,
+        train=samples.task_samples(session, task_id, "train"),
+        held_out=samples.task_samples(session, task_id, "eval"),
+    )
+
+
+def identity(attempt: Attempt, backbone: Backbone) -> dict[str, Any]:
+    """Return all that decides what this task learns: a checkpoint of anything else is none."""
+    images = json.dumps([(row.label, row.blob_sha256) for row in attempt.train])
+    return {
+        "task": attempt.task.id,
+        "index": attempt.task.index,
+        "seed": attempt.task.seed,
+        "strategy": attempt.learner.strategy,
+        "config": attempt.task.config,
+        "parent": attempt.parent_manifest_sha256,
+        "images": hashlib.sha256(images.encode()).hexdigest(),
+        "backbone": backbone.fingerprint,
+        "code_versions": code_versions(),
+    }
+
+
+def code_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what is learned."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        found[name] = importlib.metadata.version(name)
+    return found

@@ -1,0 +1,142 @@
+"""The worker of a cluster: Celery listens for the doorbell, one pool process claims tasks and supervises them.
+
+Celery's main process only passes messages on and
+starts the pool process again when it dies. The pool process is the worker: it holds the lock of the worker's name, says
+that it lives, rings for tasks that nobody took up, and runs one learn process at a time. Neither imports torch.
+"""
+
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+import billiard
+import structlog
+from celery import Celery, signals
+from celery.exceptions import WorkerShutdown
+
+from registry.database import make_engine, make_session_factory
+from registry.doorbell import LEARN_TASK, Bell, Sweeper, celery_settings
+from registry.errors import DatabaseUnavailableError
+from registry.lifeline import die_with_parent
+from registry.logs import configure_logging
+from worker.local import learn_next
+from worker.presence import Presence
+from worker.settings import WorkerSettings
+from worker.sole import sole_worker
+
+log = structlog.get_logger()
+
+ARRIVAL_S = 10.0
+"""How long a ring waits for a worker that has just started."""
+STOP_LOOK_S = 0.2
+
+
+class PoolProcess:
+    """What lives in Celery's one pool process, between its start and its end."""
+
+    def __init__(self, settings: WorkerSettings, bell: Bell, stopping: Any) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._lock = ExitStack()
+        engine = make_engine(settings.require_database_url(), application_name="filopodia-worker")
+        self._sessions = make_session_factory(engine)
+        self._presence = Presence(settings, self._sessions, "celery")
+        self._sweeper = Sweeper(self._sessions, bell, every_s=settings.ring_s)
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Become the worker. Connects in the background: Celery gives a pool process four seconds to start."""
+        threading.Thread(target=self._arrive, name="arrival", daemon=True).start()
+        threading.Thread(target=self._pass_stop_on, name="stop", daemon=True).start()
+
+    def hear(self, task_id: str) -> None:
+        """Learn the task that was rung for, then all else that can be claimed; nothing if nothing can be."""
+        if not self._presence.arrived.wait(ARRIVAL_S):
+            return
+        try:
+            learn_next(self._settings, self._sessions, self._stop, task_id)
+            while not self._stop.is_set():
+                if not learn_next(self._settings, self._sessions, self._stop):
+                    return
+        except DatabaseUnavailableError:
+            # The sweeper rings again.
+            log.warning("database_unavailable")
+
+    def _arrive(self) -> None:
+        try:
+            self._lock.enter_context(sole_worker(self._settings))
+        except BlockingIOError:
+            log.error("worker_id_in_use", worker_id=self._settings.worker_id)
+            os.kill(os.getppid(), signal.SIGTERM)
+            return
+        self._presence.start()
+        self._presence.arrived.wait()
+        self._sweeper.start()
+
+    def _pass_stop_on(self) -> None:
+        while not self._stopping.wait(STOP_LOOK_S):
+            pass
+        self._stop.set()
+        self._sweeper.stop()
+        self._presence.stop()
+
+
+def make_app(settings: WorkerSettings) -> Celery:
+    """Build the Celery app of a worker.
+
+    Raises:
+        ValueError: If `REDIS_URL` or `DATABASE_URL` is missing.
+    """
+    redis_url = settings.redis_dsn()
+    if redis_url is None:
+        raise ValueError("A Celery worker needs REDIS_URL; without it, run python -m worker.local.")
+    settings.require_database_url()
+    app = Celery("filopodia", set_as_current=False)
+    app.conf.update(celery_settings(redis_url))
+    # Made before the fork: the one thing that both processes see.
+    stopping = billiard.Event()
+    here: list[PoolProcess] = []
+
+    def learn(*arguments: object, **_: object) -> None:
+        """Hear a ring. Its argument may be anything: whoever reaches Redis can ring."""
+        task_id = str(arguments[0])[:64] if arguments else ""
+        if task_id.isprintable():
+            here[0].hear(task_id)
+
+    app.task(learn, name=LEARN_TASK)
+
+    def on_pool_start(**_: object) -> None:
+        # Whatever ends the main process ends this one, and with it the learn process.
+        die_with_parent(signal.SIGKILL, os.getppid())
+        configure_logging()
+        here[:] = [PoolProcess(settings, Bell(app, redis_url), stopping)]
+        here[0].start()
+
+    def on_stop(**_: object) -> None:
+        stopping.set()
+
+    signals.worker_process_init.connect(on_pool_start, weak=False)
+    signals.worker_shutting_down.connect(on_stop, weak=False)
+    # We log as everywhere else.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    return app
+
+
+def listen(settings: WorkerSettings) -> int:
+    """Run the worker until `SIGTERM` or `SIGINT`. Returns the exit code.
+
+    Raises:
+        ValueError: If `REDIS_URL` or `DATABASE_URL` is missing.
+    """
+    configure_logging()
+    options = ["--pool=prefork", "--concurrency=1", "--loglevel=WARNING"]
+    options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    try:
+        make_app(settings).worker_main(
+            ["--quiet", "worker", *options, f"--hostname={settings.worker_id}@%h"]
+        )
+    except (SystemExit, WorkerShutdown) as ended:
+        return int(getattr(ended, "code", 0) or 0)
+    return 0
