@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-compare serve test quick check fmt clean
+.PHONY: help setup demo demo-compare serve test quick compose-test check fmt clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -36,6 +36,9 @@ test: $(READY) ## all tests but those that need a GPU
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not gpu and not slow and not browser and not chaos" -x
+
+compose-test: $(READY) ## run the compose file for real (needs Docker)
+	$(BIN)/python -m tests.compose.run
 
 check: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class RegistrySettings(BaseSettings):
     """Settings that service and worker share. Built once at the edge and passed down."""
 
-    model_config = SettingsConfigDict(env_prefix="FILOPODIA_", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FILOPODIA_", env_ignore_empty=True, populate_by_name=True, frozen=True
+    )
 
     data_dir: Path = Path("filopodia-data")
     """Folder of everything kept: embedded database, blobs, first key. Relative to the working directory."""
