@@ -13,8 +13,9 @@ from registry.errors import IdempotencyInProgressError, IdempotencyKeyReusedErro
 from registry.tables import IdempotencyRow
 
 KEPT = timedelta(hours=24)
-UNFINISHED_AFTER = timedelta(minutes=10)
-"""A first request that has not answered by then has died with its process; the key is free again."""
+UNFINISHED_AFTER = timedelta(minutes=1)
+"""A first request that has not answered by then has probably died with its process; the key is free again. If it has
+not, only one of the two is committed."""
 
 
 @dataclass(frozen=True)

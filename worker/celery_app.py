@@ -8,6 +8,7 @@ that it lives, rings for tasks that nobody took up, and runs one learn process a
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +22,7 @@ from registry.doorbell import LEARN_TASK, Bell, Sweeper, celery_settings
 from registry.errors import DatabaseUnavailableError
 from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
+from worker.broker import use_sturdy_transport
 from worker.local import learn_next
 from worker.presence import Presence
 from worker.settings import WorkerSettings
@@ -45,24 +47,40 @@ class PoolProcess:
         self._presence = Presence(settings, self._sessions, "celery")
         self._sweeper = Sweeper(self._sessions, bell, every_s=settings.ring_s)
         self._stop = threading.Event()
+        self._slot = threading.Lock()
+        """Held while learning: by whoever heard the bell, or by the patrol."""
 
     def start(self) -> None:
         """Become the worker. Connects in the background: Celery gives a pool process four seconds to start."""
         threading.Thread(target=self._arrive, name="arrival", daemon=True).start()
         threading.Thread(target=self._pass_stop_on, name="stop", daemon=True).start()
+        threading.Thread(target=self._patrol, name="patrol", daemon=True).start()
 
     def hear(self, task_id: str) -> None:
         """Learn the task that was rung for, then all else that can be claimed; nothing if nothing can be."""
-        if not self._presence.arrived.wait(ARRIVAL_S):
-            return
+        if self._presence.arrived.wait(ARRIVAL_S):
+            with self._slot:
+                self._learn_all(task_id)
+
+    def _learn_all(self, task_id: str | None = None) -> None:
         try:
-            learn_next(self._settings, self._sessions, self._stop, task_id)
+            if task_id is not None:
+                learn_next(self._settings, self._sessions, self._stop, task_id)
             while not self._stop.is_set():
                 if not learn_next(self._settings, self._sessions, self._stop):
                     return
         except DatabaseUnavailableError:
-            # The sweeper rings again.
             log.warning("database_unavailable")
+
+    def _patrol(self) -> None:
+        """Look for tasks now and then without being told: learning must go on without Redis."""
+        self._presence.arrived.wait()
+        while not self._stop.wait(self._settings.ring_s):
+            if self._slot.acquire(blocking=False):
+                try:
+                    self._learn_all()
+                finally:
+                    self._slot.release()
 
     def _arrive(self) -> None:
         try:
@@ -76,8 +94,8 @@ class PoolProcess:
         self._sweeper.start()
 
     def _pass_stop_on(self) -> None:
-        while not self._stopping.wait(STOP_LOOK_S):
-            pass
+        while not self._stopping.value:
+            time.sleep(STOP_LOOK_S)
         self._stop.set()
         self._sweeper.stop()
         self._presence.stop()
@@ -93,10 +111,11 @@ def make_app(settings: WorkerSettings) -> Celery:
     if redis_url is None:
         raise ValueError("A Celery worker needs REDIS_URL; without it, run python -m worker.local.")
     settings.require_database_url()
+    use_sturdy_transport()
     app = Celery("filopodia", set_as_current=False)
     app.conf.update(celery_settings(redis_url))
-    # Made before the fork: the one thing that both processes see.
-    stopping = billiard.Event()
+    # Made before the fork: the one thing that both processes see. Without a lock, which a killed process would keep.
+    stopping = billiard.RawValue("b", 0)
     here: list[PoolProcess] = []
 
     def learn(*arguments: object, **_: object) -> None:
@@ -115,7 +134,7 @@ def make_app(settings: WorkerSettings) -> Celery:
         here[0].start()
 
     def on_stop(**_: object) -> None:
-        stopping.set()
+        stopping.value = 1
 
     signals.worker_process_init.connect(on_pool_start, weak=False)
     signals.worker_shutting_down.connect(on_stop, weak=False)

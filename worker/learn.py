@@ -186,12 +186,13 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         code_versions=code_versions(),
         accuracies=measured,
     )
-    insist(
+    outcome = insist(
         session_factory,
         lambda session: _publish(session, attempt, new_version, keep),
         may_go_on=_patience(workplace.stop),
     )
     failpoint("publish.after_commit")
+    log.info("attempt_ended", outcome=outcome)
 
 
 def _patience(stop: threading.Event) -> Callable[[], bool]:
@@ -316,7 +317,8 @@ def _metrics(
 
 def _publish(
     session: Session, attempt: Attempt, new_version: NewVersion, keep: Callable[[], object]
-) -> None:
+) -> str:
+    """Publish or hold the version, and return which, for the log."""
     # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.
     samples.keep_blobs(session)
     keep()
@@ -330,11 +332,12 @@ def _publish(
             f"{bound:.3f} allowed: publish it by hand, or cancel it."
         )
         versions.hold(session, attempt.task.id, attempt.token, new_version, reason)
-        log.warning("attempt_held", forgetting=forgetting)
+        outcome = "held"
     else:
         version = versions.publish(session, attempt.task.id, attempt.token, new_version)
-        log.info("attempt_published", version=version.number)
+        outcome = f"version {version.number}"
     failpoint("publish.before_commit")
+    return outcome
 
 
 if __name__ == "__main__":

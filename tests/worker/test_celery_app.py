@@ -152,11 +152,17 @@ def test_killed_processes_are_replaced_and_their_task_taken_over_at_once(
     (learn,) = children(pool)
     worker.kill()
     worker.wait()
-    start_worker()
+    worker = start_worker()
     done = wait_for(task_id, has_ended)
     assert (done.status, done.attempt, done.version) == ("succeeded", 3, 1)
     assert not is_alive(learn)
     assert not is_alive(pool)
+
+    # A stop must reach the pool process that came after a killed one.
+    os.kill(pool_process(worker), signal.SIGKILL)
+    time.sleep(2)
+    worker.terminate()
+    assert worker.wait(20) == 0
 
 
 def test_a_stopped_worker_gives_its_task_back_and_says_goodbye(
@@ -192,18 +198,25 @@ def test_an_emptied_redis_and_a_dead_one_cost_seconds_and_junk_costs_nothing(
     second = add_task(label="crane", config={"epochs": 1})
     for _ in range(10):
         app.send_task("filopodia.learn", [second])
-    client.flushall()
     assert wait_for(second, has_ended).attempt == 1
+    deadline = time.monotonic() + 20
+    while client.llen(queue_key):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert worker.poll() is None
 
+    client.flushall()
     redis_server.kill()
     third = add_task(label="egret", config={"epochs": 1})
-    time.sleep(2)
-    redis_server.start()
+    # The worker finds it by itself.
     assert wait_for(third, has_ended).status == "succeeded"
+    redis_server.start()
+    fourth = add_task(label="ibis", config={"epochs": 1})
+    assert wait_for(fourth, has_ended).status == "succeeded"
     assert worker.poll() is None
     with session_factory() as session:
-        assert learners.get_learner(session, "birds").head_version == 3
-    assert [attempts(session_factory, task_id) for task_id in (second, third)] == [1, 1]
+        assert learners.get_learner(session, "birds").head_version == 4
+    assert [attempts(session_factory, task_id) for task_id in (second, third, fourth)] == [1, 1, 1]
 
 
 def test_a_second_worker_of_the_same_name_gives_up(start_worker, tmp_path, wait_for, add_task):
