@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-compare serve test quick compose-test check fmt clean
+.PHONY: help setup demo demo-compare serve test quick compose-test openapi check fmt clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -40,11 +40,15 @@ quick: $(READY) ## the tests that take seconds
 compose-test: $(READY) ## run the compose file for real (needs Docker)
 	$(BIN)/python -m tests.compose.run
 
-check: $(READY) ## ruff, mypy --strict, import-linter
+openapi: $(READY) ## write the HTTP contract to docs/openapi.json
+	$(BIN)/python -m service.contract
+
+check: $(READY) ## ruff, mypy --strict, import-linter, the contract's file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m service.contract --check
 
 fmt: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff format .

@@ -188,7 +188,8 @@ class Bench:
         if task.version is None:
             raise RuntimeError(f"The task is {task.status}: {task.error}.")
         with self._session_factory() as session:
-            return versions.get_version(session, task.learner_id, task.version).manifest_sha256
+            version = versions.get_version(session, task.learner_id, task.version)
+            return versions.address_of(version)
 
 
 def measure(protocol: Protocol, n_kills: int, seed: int) -> list[Kill]:

@@ -72,10 +72,12 @@ def load_adapter(
     Raises:
         CheckpointError: If a tensor is missing or has another shape.
     """
-    adapter = Adapter(width=width, depth=depth, bottleneck=bottleneck)
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    try:
-        adapter.load_state_dict(own)
-    except RuntimeError as error:
-        raise CheckpointError(f"The adapter {prefix} does not fit the backbone.") from error
+    # On the meta device first, which allocates nothing: a forged bottleneck would take all memory there is.
+    with torch.device("meta"):
+        outline = Adapter(width=width, depth=depth, bottleneck=bottleneck).state_dict()
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in outline.items()}:
+        raise CheckpointError(f"The adapter {prefix} does not fit the backbone.")
+    adapter = Adapter(width=width, depth=depth, bottleneck=bottleneck)
+    adapter.load_state_dict(own)
     return adapter.freeze()

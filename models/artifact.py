@@ -40,7 +40,7 @@ def pack(strategy: Strategy[Any], *, seed: int, code_versions: dict[str, str]) -
     """Turn a learned strategy into files. The same state gives the same bytes."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in sorted(strategy.state_dict().items()):
-        groups.setdefault(_file_of(key), {})[key] = tensor.contiguous()
+        groups.setdefault(file_of(key), {})[key] = tensor.contiguous()
     files: dict[str, bytes] = {}
     listed: dict[str, dict[str, Any]] = {}
     for name, tensors in sorted(groups.items()):
@@ -69,6 +69,12 @@ def pack(strategy: Strategy[Any], *, seed: int, code_versions: dict[str, str]) -
         sort_keys=True,
     ).encode()
     return Artifact(manifest, files, len(manifest) + sum(map(len, files.values())))
+
+
+def file_of(key: str) -> str:
+    """Return the name of the file that a tensor lies in."""
+    match = re.match(r"tasks\.(\d+)\.", key)
+    return f"task-{int(match[1]):04d}.safetensors" if match else SHARED
 
 
 def load(manifest: bytes, read: Callable[[str], bytes], backbone: Backbone) -> Strategy[Any]:
@@ -100,11 +106,6 @@ def load(manifest: bytes, read: Callable[[str], bytes], backbone: Backbone) -> S
     strategy.task_indexes_ = tuple(described["task_indexes"])
     strategy.load_state_dict(state)
     return strategy
-
-
-def _file_of(key: str) -> str:
-    match = re.match(r"tasks\.(\d+)\.", key)
-    return f"task-{int(match[1]):04d}.safetensors" if match else SHARED
 
 
 def _parse(manifest: bytes) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """The accuracy history of a learner: how well each version still knows each task.
 
-R[i][j] is the accuracy on task j's held-out images with the version made by the i-th task, over all classes seen then.
+R[i][j] is the accuracy on task j's held-out images with version i, over all classes known then. A version learns one
+task, or unlearns some, whose columns end there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.tables import AccuracyRow, LearnerRow, VersionRow
+from registry import ancestry, unlearning
+from registry.ancestry import Step
+from registry.tables import AccuracyRow, LearnerRow, TaskRow
 from registry.versions import NewVersion
 
 
@@ -30,7 +33,7 @@ class Cell:
 class AccuracyHistory:
     """The matrix and what is read off it. Rows are versions, columns tasks, both in the order they were learned.
 
-    A number is None where it is not defined: no held-out image, no earlier task, nothing routed.
+    A number is None where it is not defined: no held-out image, no earlier task, nothing routed, or unlearned.
     """
 
     tasks: list[int]
@@ -43,9 +46,9 @@ class AccuracyHistory:
     average: float | None
     """Mean over versions of the accuracy on all images seen so far."""
     forgetting: float | None
-    """Mean over earlier tasks of: best accuracy so far - accuracy with the last version."""
+    """Mean over earlier tasks still known of: best accuracy so far - accuracy with the last version."""
     backward_transfer: float | None
-    """Mean over earlier tasks of: accuracy with the last version - accuracy when learned."""
+    """Mean over earlier tasks still known of: accuracy with the last version - accuracy when learned."""
     plasticity: list[float | None]
     """For each version, accuracy on the task it had just learned."""
     stability: list[float | None]
@@ -54,10 +57,19 @@ class AccuracyHistory:
     """For each version, share of routed images whose own task's synapse was functional."""
     passes: list[float | None]
     """For each version, mean forwards of the backbone an image."""
+    learned_at: list[int]
+    """For each task, the row of the version that learned it."""
+    unlearned: list[int]
+    """Those of the tasks that the last version no longer knows."""
+
+    @property
+    def n_known(self) -> int:
+        """Number of tasks that the last version knows."""
+        return len(self.tasks) - len(self.unlearned)
 
 
 def history(session: Session, learner_id: str) -> AccuracyHistory:
-    """Return the accuracy history of a learner: the chain of versions that leads to its head. Three queries."""
+    """Return the accuracy history of a learner: the line of versions that leads to its head. Three queries."""
     return summarise(*_load(session, learner_id))
 
 
@@ -65,68 +77,88 @@ def forgetting_if_published(
     session: Session, learner_id: str, new_version: NewVersion
 ) -> float | None:
     """Return what a learner's forgetting would be with one more version; None if that is not defined."""
-    chain, cells = _load(session, learner_id)
-    number = chain[-1][0] + 1 if chain else 1
+    line, cells = _load(session, learner_id)
+    number = line[-1].number + 1 if line else 1
+    known = new_version.tasks
+    if known is None:
+        known = [*(line[-1].tasks if line else ()), new_version.task_index]
     new_cells = [Cell(number, **asdict(measured)) for measured in new_version.accuracies]
-    return summarise([*chain, (number, new_version.task_index)], [*cells, *new_cells]).forgetting
+    # Cells of a version of that number, beside the line, must not count.
+    cells = [cell for cell in cells if cell.version != number]
+    return summarise([*line, Step(number, known)], [*cells, *new_cells]).forgetting
 
 
-def summarise(chain: Sequence[tuple[int, int]], cells: Sequence[Cell]) -> AccuracyHistory:
+def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
     """Compute an accuracy history.
 
     Args:
-        chain: `(version, index of the task it learned)`, in order.
+        line: Versions, each built on the one before, with the tasks each knows.
         cells: Cells of these versions; others are ignored, missing ones are not defined.
 
     Returns:
-        The history; empty lists and None for an empty chain.
+        The history; empty lists and None for an empty line.
     """
     counts = {(cell.version, cell.task_index): cell for cell in cells if cell.n > 0}
-    tasks = [task_index for _, task_index in chain]
-    rows = [
-        [counts.get((version, task)) if j <= i else None for j, task in enumerate(tasks)]
-        for i, (version, _) in enumerate(chain)
-    ]
+    learned_at: dict[int, int] = {}
+    for i, step in enumerate(line):
+        for task in step.tasks:
+            learned_at.setdefault(task, i)
+    tasks = list(learned_at)
+    rows = [_row(step, tasks, counts) for step in line]
     matrix = [[_accuracy([cell]) for cell in row] for row in rows]
     seen = [_accuracy(row) for row in rows]
+    firsts = list(learned_at.values())
+    earlier = [j for j, first in enumerate(firsts) if first < len(line) - 1]
+    known = set(line[-1].tasks) if line else set()
     return AccuracyHistory(
         tasks=tasks,
-        versions=[version for version, _ in chain],
+        versions=[step.number for step in line],
         matrix=matrix,
         n=[[cell.n if cell else 0 for cell in row] for row in rows],
         last=seen[-1] if seen else None,
         average=_mean(seen),
-        forgetting=_mean([_drop(matrix, j) for j in range(len(tasks) - 1)]),
-        backward_transfer=_mean(
-            [_minus(matrix[-1][j], matrix[j][j]) for j in range(len(tasks) - 1)]
-        ),
-        plasticity=[matrix[i][i] for i in range(len(tasks))],
-        stability=[_accuracy(row[:i]) for i, row in enumerate(rows)],
+        forgetting=_mean([_drop(matrix, j, firsts[j]) for j in earlier]),
+        backward_transfer=_mean([_minus(matrix[-1][j], matrix[firsts[j]][j]) for j in earlier]),
+        plasticity=[
+            _accuracy([row[j] for j, first in enumerate(firsts) if first == i])
+            for i, row in enumerate(rows)
+        ],
+        stability=[
+            _accuracy([row[j] for j, first in enumerate(firsts) if first < i])
+            for i, row in enumerate(rows)
+        ],
         routing=[_routing(row) for row in rows],
         passes=[_passes(row) for row in rows],
+        learned_at=firsts,
+        unlearned=[task for task in tasks if task not in known],
     )
 
 
-def _load(session: Session, learner_id: str) -> tuple[list[tuple[int, int]], list[Cell]]:
-    """Return the chain of versions that leads to the learner's head, and all cells."""
-    number = session.scalars(
+def superseded_tasks(session: Session, learner_id: str) -> list[int]:
+    """Return the indexes of the tasks that a learner learned beside the line that leads to its head."""
+    query = select(TaskRow.index).where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.status == "superseded",
+        TaskRow.mode != unlearning.MODE,
+    )
+    return list(session.scalars(query.order_by(TaskRow.index)))
+
+
+def _load(session: Session, learner_id: str) -> tuple[list[Step], list[Cell]]:
+    """Return the line of versions that leads to the learner's head, and all cells."""
+    head = session.scalars(
         select(LearnerRow.head_version).where(LearnerRow.id == learner_id)
     ).one_or_none()
-    versions = {
-        version.number: version
-        for version in session.execute(
-            select(VersionRow.number, VersionRow.parent, VersionRow.task_index).where(
-                VersionRow.learner_id == learner_id
-            )
-        )
-    }
-    chain: list[tuple[int, int]] = []
-    while number:
-        chain.append((number, versions[number].task_index))
-        number = versions[number].parent
     columns = [getattr(AccuracyRow, field.name) for field in fields(Cell)]
     rows = session.execute(select(*columns).where(AccuracyRow.learner_id == learner_id))
-    return chain[::-1], [Cell(*row) for row in rows]
+    return ancestry.line(session, learner_id, head or 0), [Cell(*row) for row in rows]
+
+
+def _row(
+    step: Step, tasks: Sequence[int], counts: Mapping[tuple[int, int], Cell]
+) -> list[Cell | None]:
+    known = set(step.tasks)
+    return [counts.get((step.number, task)) if task in known else None for task in tasks]
 
 
 def _accuracy(cells: Sequence[Cell | None]) -> float | None:
@@ -145,9 +177,9 @@ def _passes(cells: Sequence[Cell | None]) -> float | None:
     return sum(cell.n * cell.passes for cell in cells if cell) / n if n else None
 
 
-def _drop(matrix: list[list[float | None]], j: int) -> float | None:
-    """How much of task j's best accuracy is gone with the last version."""
-    column = [row[j] for row in matrix[j:-1] if row[j] is not None]
+def _drop(matrix: list[list[float | None]], j: int, first: int) -> float | None:
+    """How much of task j's best accuracy, since row `first` learned it, is gone with the last version."""
+    column = [row[j] for row in matrix[first:-1] if row[j] is not None]
     return (
         _minus(max(value for value in column if value is not None), matrix[-1][j])
         if column

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from registry.queue import lock_attempt
 from registry.tables import TaskRow
 
-ENDED = ("succeeded", "held", "failed", "cancelled")
+ENDED = ("succeeded", "held", "failed", "cancelled", "superseded")
 """Statuses of tasks that no attempt goes on with."""
 BATCH = 100
 

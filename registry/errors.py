@@ -14,8 +14,13 @@
     │   ├── TaskEndedError             the task has ended: nothing to cancel
     │   ├── TaskNotRetryableError      only failed and cancelled tasks can be retried
     │   ├── TaskNotHeldError           only held tasks can be published by hand
+    │   ├── NothingLearnedError        there is no version yet
+    │   ├── VersionErasedError         the version's artifact was given up by an unlearning
+    │   ├── TrainingImagesGoneError    images that unlearning needs were deleted
     │   └── IdempotencyInProgressError the first request with this key still runs
     ├── IdempotencyKeyReusedError      the key came with another body before
+    ├── UnknownContentError            asked to unlearn what the learner does not know
+    ├── NothingWouldRemainError        asked to unlearn everything
     ├── InvalidCursorError             a page cursor is not one we made
     ├── FencedError                    the worker's token is no longer current: its writes are refused
     ├── BlobError
@@ -27,6 +32,7 @@
     │   ├── BackupIncompleteError      blobs are missing or damaged
     │   ├── BackupDamagedError         the file is not, or no longer, a backup of ours
     │   └── RestoreRefusedError        the installation is in use, or not empty
+    ├── BundleRejectedError            a file is not, or no longer, a bundle of ours
     ├── DatabaseUnavailableError       the database does not answer; try again later
     ├── SchemaTooNewError              the database was migrated by a later release
     └── EmbeddedDatabaseError          the embedded PostgreSQL cannot be started
@@ -35,6 +41,7 @@
 Each carries one full sentence a user can act on, and a `code`: the slug clients see. They know no HTTP.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -224,6 +231,40 @@ class TaskNotHeldError(ConflictError):
         self.status = status
 
 
+class NothingLearnedError(ConflictError):
+    """The learner has no version yet."""
+
+    code = "nothing-learned"
+
+    def __init__(self) -> None:
+        super().__init__("The learner has no version yet: post a task and wait for it.")
+
+
+class VersionErasedError(ConflictError):
+    """The version's artifact was given up, because it held what was unlearned since."""
+
+    code = "version-erased"
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"Version {number} was erased, because it held what was unlearned since; choose another one."
+        )
+        self.number = number
+
+
+class TrainingImagesGoneError(ConflictError):
+    """Images that unlearning needs were deleted."""
+
+    code = "training-images-gone"
+
+    def __init__(self, tasks: list[int]) -> None:
+        super().__init__(
+            f"This strategy takes out only what it sees again, and images of task {', '.join(map(str, tasks))} were "
+            "deleted: move the head to a version from before that task, or learn afresh from the images that may stay."
+        )
+        self.tasks = tasks
+
+
 class IdempotencyInProgressError(ConflictError):
     """The first request with this Idempotency-Key still runs."""
 
@@ -243,6 +284,33 @@ class IdempotencyKeyReusedError(RegistryError):
     def __init__(self) -> None:
         super().__init__(
             "This Idempotency-Key was used with another body before; use a new key for a new request."
+        )
+
+
+class UnknownContentError(RegistryError):
+    """Asked to unlearn tasks or classes that the learner does not know."""
+
+    code = "unknown-content"
+
+    def __init__(self, tasks: Sequence[int], classes: Sequence[int]) -> None:
+        super().__init__(
+            "The learner's head does not know all of these tasks and classes: they were never learned, are unlearned "
+            "already or about to be, or wait to be learned. A waiting task can be cancelled."
+        )
+        self.tasks = tasks
+        """Positions of the unknown ones among the tasks asked for."""
+        self.classes = classes
+        """The same among the classes."""
+
+
+class NothingWouldRemainError(RegistryError):
+    """Asked to unlearn everything that the learner knows."""
+
+    code = "nothing-would-remain"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing that is learned would remain: delete the learner instead, and create it again."
         )
 
 
@@ -354,6 +422,12 @@ class RestoreRefusedError(BackupError):
     """The installation is in use, or not empty."""
 
     code = "restore-refused"
+
+
+class BundleRejectedError(RegistryError):
+    """The file is not, or no longer, a bundle of ours."""
+
+    code = "archive-rejected"
 
 
 class DatabaseUnavailableError(RegistryError):

@@ -21,7 +21,8 @@ EventType = Literal[
     "cancelled",
     "end",
 ]
-"""`end` is the last event of a task until it is retried, or published by hand; its data has the status."""
+"""`end` is the last event of a task until it is retried, published by hand, or superseded by a rollback that moves the
+head; its data has the status."""
 
 
 def append_event(session: Session, task_id: str, type_: EventType, data: dict[str, Any]) -> None:

@@ -23,7 +23,8 @@ from registry.errors import (
 )
 from registry.queue import HELD_BY_WORKER
 from registry.references import ArtifactFiles
-from registry.tables import AliasRow, LearnerRow, TaskRow, VersionRow
+from registry.tables import IMPORTED, AliasRow, LearnerRow, TaskRow, VersionRow
+from registry.unlearning import LEARNED
 
 DEEP_BELOW_BYTES = 1 << 30
 """Referenced blobs of less than this are read and hashed unless told otherwise: that takes seconds."""
@@ -161,7 +162,9 @@ def _check_versions(session: Session) -> Check:
 
 def _check_aliases(session: Session) -> Check:
     is_there = exists().where(
-        VersionRow.learner_id == AliasRow.learner_id, VersionRow.number == AliasRow.version
+        VersionRow.learner_id == AliasRow.learner_id,
+        VersionRow.number == AliasRow.version,
+        VersionRow.erased_at.is_(None),
     )
     query = (
         select(LearnerRow.name, AliasRow.name, AliasRow.version)
@@ -170,21 +173,23 @@ def _check_aliases(session: Session) -> Check:
     )
     wrong = [f"{learner}@{name} -> {number}" for learner, name, number in session.execute(query)]
     if wrong:
-        return Check("aliases", "fail", f"No such version: {_named(wrong)}.")
+        return Check("aliases", "fail", f"No such version, or it was erased: {_named(wrong)}.")
     return Check("aliases", "ok", "Every alias names a version that is there.")
 
 
 def _check_results(session: Session) -> Check:
-    """Each task has the version that its status says: a succeeded one its own, any other none."""
+    """Each task has the version that its status says: a succeeded or superseded one its own, any other none."""
     query = (
         select(TaskRow.id)
         .outerjoin(VersionRow, VersionRow.task_id == TaskRow.id)
         .where(
+            # Those of an imported learner share its first version, which names the newest.
+            TaskRow.mode != IMPORTED,
             or_(
-                and_(TaskRow.status == "succeeded", VersionRow.number.is_(None)),
-                and_(TaskRow.status != "succeeded", VersionRow.number.is_not(None)),
+                and_(TaskRow.status.in_(LEARNED), VersionRow.number.is_(None)),
+                and_(TaskRow.status.not_in(LEARNED), VersionRow.number.is_not(None)),
                 TaskRow.version.is_distinct_from(VersionRow.number),
-            )
+            ),
         )
         .order_by(TaskRow.id)
     )

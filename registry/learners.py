@@ -7,11 +7,13 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from registry import ancestry
 from registry.errors import (
     AliasMovedError,
     LearnerBusyError,
     LearnerExistsError,
     LearnerNotFoundError,
+    VersionErasedError,
     VersionNotFoundError,
 )
 from registry.ids import new_id
@@ -157,14 +159,18 @@ def set_alias(
     Raises:
         LearnerNotFoundError: If there is no such learner.
         VersionNotFoundError: If the learner has no such version.
+        VersionErasedError: If it was erased.
         AliasMovedError: If the alias does not name `expected`.
     """
     get_learner_by_id(session, learner_id, lock=True)
-    known = select(VersionRow.id).where(
+    query = select(VersionRow.erased_at).where(
         VersionRow.learner_id == learner_id, VersionRow.number == version
     )
-    if session.scalars(known).first() is None:
+    known = session.execute(query).one_or_none()
+    if known is None:
         raise VersionNotFoundError(learner_id, version)
+    if known.erased_at is not None:
+        raise VersionErasedError(version)
     alias = get_alias(session, learner_id, name)
     current = alias.version if alias else 0
     if expected is not None and expected != current:
@@ -185,26 +191,26 @@ def live_version(session: Session, learner_id: str) -> int:
 
 
 def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
-    """Return the classes of the live version in the order they were learned. Three queries."""
+    """Return the classes of the live version in the order they were learned. A handful of queries."""
     live = live_version(session, learner.id)
-    versions = session.execute(
-        select(VersionRow.task_index, VersionRow.classes)
-        .where(VersionRow.learner_id == learner.id, VersionRow.number <= live)
-        .order_by(VersionRow.number)
-    ).all()
-    if not versions:
+    served = session.scalars(
+        select(VersionRow.classes).where(
+            VersionRow.learner_id == learner.id, VersionRow.number == live
+        )
+    ).one_or_none()
+    if served is None:
         return []
+    brought = ancestry.brought(session, learner.id, live)
     first_task: dict[str, int] = {}
-    for task_index, labels in versions:
+    for task_index, labels in brought.items():
         for label in labels:
             first_task.setdefault(label, task_index)
-    learned = {task_index for task_index, _ in versions}
     counts = {
         (label, split): n
         for label, split, n in session.execute(
             select(SampleRow.label, SampleRow.split, func.count())
             .join(TaskRow, TaskRow.id == SampleRow.task_id)
-            .where(TaskRow.learner_id == learner.id, TaskRow.index.in_(learned))
+            .where(TaskRow.learner_id == learner.id, TaskRow.index.in_(brought))
             .group_by(SampleRow.label, SampleRow.split)
         )
     }
@@ -215,7 +221,7 @@ def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
             counts.get((label, "train"), 0),
             counts.get((label, "eval"), 0),
         )
-        for label in versions[-1].classes
+        for label in served
     ]
 
 

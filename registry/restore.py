@@ -25,7 +25,7 @@ from registry.backup import (
     plain_engine,
     set_text_format,
 )
-from registry.backup_file import HEAD, BackupReader, Member, parse_json
+from registry.backup_file import HEAD, BackupReader
 from registry.blobs import BlobStore
 from registry.database import alembic_config
 from registry.errors import (
@@ -35,6 +35,7 @@ from registry.errors import (
     BlobMissingError,
     RestoreRefusedError,
 )
+from registry.sealed_tar import Member
 from registry.tables import LearnerRow, TaskRow
 
 SCRATCH = "filopodia_restore"
@@ -138,12 +139,12 @@ def _check(path: Path, file: IO[bytes]) -> CheckedBackup:
     tables: set[str] = set()
     for member in reader.members():
         if member.name == HEAD:
-            head = _parse_head(member.read())
+            head = _parse_head(reader.parse_json(member.read(), HEAD))
         elif member.name.startswith("tables/"):
             tables.add(_table_of(member))
         else:
             blob_sizes[_hash_of(member)] = member.size
-    missing = reader.check()
+    missing = reader.missing()
     if tables != set(head["tables"]) or not tables <= {table.name for table in TABLES}:
         raise BackupDamagedError("The backup does not hold the tables that it says it does.")
     rows = {name: described["rows"] for name, described in head["tables"].items()}
@@ -152,8 +153,7 @@ def _check(path: Path, file: IO[bytes]) -> CheckedBackup:
     return CheckedBackup(path, head, found, list(blob_sizes))
 
 
-def _parse_head(data: bytes) -> dict[str, Any]:
-    head = parse_json(data, HEAD)
+def _parse_head(head: dict[str, Any]) -> dict[str, Any]:
     found = head.get("format_version")
     if not isinstance(found, int) or found > FORMAT_VERSION:
         raise BackupError(

@@ -115,13 +115,26 @@ def eval_samples_by_task(
     session: Session, learner_id: str, task_indexes: Iterable[int]
 ) -> dict[int, list[SampleRow]]:
     """Return the held-out samples of some of a learner's tasks, by task index. Tasks without any are left out."""
+    return _samples_by_task(session, learner_id, task_indexes, "eval")
+
+
+def train_samples_by_task(
+    session: Session, learner_id: str, task_indexes: Iterable[int]
+) -> dict[int, list[SampleRow]]:
+    """Return the training samples of some of a learner's tasks, by task index. Tasks without any are left out."""
+    return _samples_by_task(session, learner_id, task_indexes, "train")
+
+
+def _samples_by_task(
+    session: Session, learner_id: str, task_indexes: Iterable[int], split: str
+) -> dict[int, list[SampleRow]]:
     query = (
         select(TaskRow.index, SampleRow)
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner_id,
             TaskRow.index.in_(list(task_indexes)),
-            SampleRow.split == "eval",
+            SampleRow.split == split,
         )
         .order_by(TaskRow.index, SampleRow.position)
     )

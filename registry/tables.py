@@ -34,7 +34,18 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-TASK_STATUSES = ("queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled")
+TASK_STATUSES = (
+    "queued",
+    "running",
+    "cancelling",
+    "held",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "superseded",
+)
+IMPORTED = "import"
+"""Mode of a task that was learned in another installation, and came here with a version."""
 TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
 WORKER_KINDS = ("local", "celery")
 ROLES = ("reader", "predictor", "trainer", "admin")
@@ -152,10 +163,14 @@ class SampleRow(Row):
 
 
 class VersionRow(Row):
-    """An immutable snapshot of a learner, numbered 1.. without gaps. The database refuses to update one."""
+    """An immutable snapshot of a learner, numbered 1.. without gaps. The database lets one be erased, never updated."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("learner_id", "number"), UniqueConstraint("task_id"))
+    __table_args__ = (
+        UniqueConstraint("learner_id", "number"),
+        UniqueConstraint("task_id"),
+        CheckConstraint("(manifest_sha256 IS NULL) = (erased_at IS NOT NULL)", name="erased"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
@@ -166,13 +181,18 @@ class VersionRow(Row):
     config: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(Integer)
     backbone_fingerprint: Mapped[str]
-    manifest_sha256: Mapped[str]
-    """Blob of `manifest.json`, which names every tensor file by its sha256: the artifact's one address."""
+    manifest_sha256: Mapped[str | None]
+    """Blob of `manifest.json`, which names every tensor file by its sha256: the artifact's one address. None once the
+    version was erased; `registry.versions.address_of` says so in a sentence."""
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    tasks: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    """Indexes of the tasks it knows something of, in the order they were learned."""
     classes: Mapped[list[str]]
     metrics: Mapped[dict[str, Any]]
     """Learning report: seconds, passes, calibration, routing; as `models.evaluation` made it."""
     code_versions: Mapped[dict[str, Any]]
+    erased_at: Mapped[datetime | None]
+    """When its artifact was given up, because it held what was unlearned since."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

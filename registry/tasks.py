@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry import learners
+from registry import learners, unlearning
 from registry.errors import (
     LabelConfusableError,
     LabelKnownError,
@@ -86,9 +86,7 @@ def add_task(
         LabelKnownError: If the mode is `new_classes` and a label is known.
         LabelConfusableError: If a label differs from another one only in case, width or form.
     """
-    learner = learners.get_learner(session, learner_name, lock=True)
-    if expected_head_version is not None and expected_head_version != learner.head_version:
-        raise StaleHeadError(expected_head_version, learner.head_version)
+    learner = _lock_learner(session, learner_name, expected_head_version)
     _check_labels(_known_labels(session, learner), classes, mode)
     learner.last_task_index += 1
     task = TaskRow(
@@ -111,6 +109,58 @@ def add_task(
     session.refresh(task)
     append_event(session, task.id, "queued", {"attempt": 0})
     return task
+
+
+def add_unlearning(
+    session: Session,
+    learner_name: str,
+    *,
+    name: str | None,
+    tasks: Sequence[int],
+    classes: Sequence[str],
+    options: dict[str, Any],
+    needs_images: bool,
+    expected_head_version: int | None = None,
+) -> TaskRow:
+    """Queue a task that takes earlier tasks and classes out of what the learner knows.
+
+    Args:
+        session: Database session.
+        learner_name: Public name of the learner, whose row is locked until the transaction ends.
+        name: The sender's own name for the task.
+        tasks: Indexes of the tasks to take out.
+        classes: Labels to take out, normalised (NFC).
+        options: Further options of the request, as JSON.
+        needs_images: Whether the learner's strategy has to see again what it takes out.
+        expected_head_version: Refuse if the learner's head is another version.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+        StaleHeadError: If the head is not `expected_head_version`.
+        NothingLearnedError, UnknownContentError, NothingWouldRemainError, TrainingImagesGoneError: If there is nothing
+            of the kind that could be taken out.
+    """
+    learner = _lock_learner(session, learner_name, expected_head_version)
+    gone = unlearning.labels_that_go(
+        session, learner, tasks=tasks, classes=classes, needs_images=needs_images
+    )
+    head = session.scalars(
+        select(VersionRow).where(
+            VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
+        )
+    ).one()
+    return add_task(
+        session,
+        learner_name,
+        name=name,
+        mode=unlearning.MODE,
+        options={**options, "tasks": list(tasks), "classes": list(classes)},
+        config=head.config,
+        seed=head.seed,
+        classes=gone,
+        n_train=0,
+        n_eval=0,
+    )
 
 
 def get_task(session: Session, task_id: str, *, lock: bool = False) -> TaskRow:
@@ -202,21 +252,20 @@ def request_cancel(session: Session, task_id: str) -> TaskRow:
 
 
 def retry_task(session: Session, task_id: str) -> TaskRow:
-    """Queue a failed or cancelled task again, as if new. It is learned on top of what its learner knows by then.
+    """Queue a failed or cancelled task again, as if new. It is done on top of what its learner knows by then.
 
     Raises:
         TaskNotFoundError: If there is none with this id.
         TaskNotRetryableError: If it is in another status, or its images were deleted.
         LabelKnownError: If another task has brought its classes meanwhile.
         LabelConfusableError: If another task has brought a class that looks like one of its classes.
+        UnknownContentError, NothingWouldRemainError: If it cannot unlearn any more what it was to.
     """
     learner = learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
     task = get_task(session, task_id, lock=True)
     if task.status not in ("failed", "cancelled"):
         raise TaskNotRetryableError(task_id, f"this one is {task.status}")
-    if session.scalars(select(SampleRow.id).where(SampleRow.task_id == task_id)).first() is None:
-        raise TaskNotRetryableError(task_id, "the images of this one were deleted")
-    _check_labels(_known_labels(session, learner), task.classes, task.mode)
+    _require_doable(session, learner, task)
     task.status = "queued"
     task.attempt = 0
     task.progress = INITIAL_PROGRESS
@@ -227,13 +276,36 @@ def retry_task(session: Session, task_id: str) -> TaskRow:
     return task
 
 
+def _lock_learner(
+    session: Session, learner_name: str, expected_head_version: int | None
+) -> LearnerRow:
+    learner = learners.get_learner(session, learner_name, lock=True)
+    if expected_head_version is not None and expected_head_version != learner.head_version:
+        raise StaleHeadError(expected_head_version, learner.head_version)
+    return learner
+
+
+def _require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> None:
+    if task.mode == unlearning.MODE:
+        task.classes = unlearning.labels_that_go(
+            session, learner, tasks=task.options["tasks"], classes=task.options["classes"]
+        )
+        return
+    has_images = select(SampleRow.id).where(SampleRow.task_id == task.id)
+    if session.scalars(has_images).first() is None:
+        raise TaskNotRetryableError(task.id, "the images of this one were deleted")
+    _check_labels(_known_labels(session, learner), task.classes, task.mode)
+
+
 def _known_labels(session: Session, learner: LearnerRow) -> set[str]:
     """Return the labels of the learner's head and of its tasks that may still be published."""
     head = select(VersionRow.classes).where(
         VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
     )
     pending = select(TaskRow.classes).where(
-        TaskRow.learner_id == learner.id, TaskRow.status.in_(PENDING)
+        TaskRow.learner_id == learner.id,
+        TaskRow.status.in_(PENDING),
+        TaskRow.mode != unlearning.MODE,
     )
     return {
         label for labels in (*session.scalars(head), *session.scalars(pending)) for label in labels

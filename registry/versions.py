@@ -1,19 +1,26 @@
 """Versions: immutable snapshots of a learner. Publishing one is a single transaction that ends by moving an alias."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry import learners
-from registry.errors import StaleHeadError, TaskNotHeldError, VersionNotFoundError
+from registry import ancestry, learners, unlearning
+from registry.errors import (
+    LearnerBusyError,
+    StaleHeadError,
+    TaskNotHeldError,
+    VersionErasedError,
+    VersionNotFoundError,
+)
 from registry.events import append_event
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
 from registry.queue import lock_attempt
 from registry.tables import AccuracyRow, AliasRow, LearnerRow, TaskRow, VersionRow
-from registry.tasks import get_task
+from registry.tasks import get_task, request_cancel
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class NewAccuracy:
 
 @dataclass(frozen=True)
 class NewVersion:
-    """What a task has learned, ready to be published. All JSON, so that a held task can keep it in its row."""
+    """What a task has made of its learner, ready to be published. All JSON, so that a held task can keep it."""
 
     parent: int
     """Version it was built on; 0 for none."""
@@ -44,6 +51,9 @@ class NewVersion:
     metrics: dict[str, Any]
     code_versions: dict[str, Any]
     accuracies: list[NewAccuracy] = field(default_factory=list)
+    tasks: list[int] | None = None
+    """Indexes of the tasks it knows something of, in the order they were learned; None for those of its parent and
+    then its own."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,54 @@ def get_version(session: Session, learner_id: str, number: int) -> VersionRow:
     return version
 
 
+def address_of(version: VersionRow) -> str:
+    """Return the blob that a version is loaded from, that of its manifest.
+
+    Raises:
+        VersionErasedError: If it was erased.
+    """
+    if version.manifest_sha256 is None:
+        raise VersionErasedError(version.number)
+    return version.manifest_sha256
+
+
+def move_head(session: Session, learner_id: str, number: int) -> None:
+    """Let a learner's next task build on another version, earlier or later.
+
+    Tasks whose versions do not lead to it become `superseded`; those that do are `succeeded`, again if need be.
+
+    Raises:
+        LearnerNotFoundError: If there is no such learner.
+        VersionNotFoundError: If it has no such version.
+        VersionErasedError: If that was erased.
+        LearnerBusyError: If one of its tasks waits or runs.
+    """
+    learner = learners.get_learner_by_id(session, learner_id, lock=True)
+    address_of(get_version(session, learner_id, number))
+    of_learner = TaskRow.learner_id == learner_id
+    busy = of_learner & TaskRow.status.in_(("queued", "running", "cancelling"))
+    if session.scalars(select(TaskRow.id).where(busy).limit(1)).first() is not None:
+        raise LearnerBusyError
+    learner.head_version = number
+    leading = {step.number for step in ancestry.line(session, learner_id, number)}
+    published = select(TaskRow).where(of_learner, TaskRow.version.is_not(None))
+    for task in session.scalars(published.order_by(TaskRow.index).with_for_update()):
+        status = "succeeded" if task.version in leading else "superseded"
+        if status != task.status:
+            task.status = status
+            append_event(session, task.id, "end", {"status": status, "version": task.version})
+    session.flush()
+
+
+def erased_among(session: Session, loaded: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Return those of some versions, each as id of its learner and number, that were erased."""
+    key = tuple_(VersionRow.learner_id, VersionRow.number)
+    query = select(VersionRow.learner_id, VersionRow.number).where(
+        key.in_(loaded), VersionRow.erased_at.is_not(None)
+    )
+    return {(learner_id, number) for learner_id, number in session.execute(query)}
+
+
 def list_versions(
     session: Session, learner_id: str, *, limit: int = 50, cursor: str | None = None
 ) -> Page[VersionRow]:
@@ -166,6 +224,7 @@ def find_live_version(
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
         VersionNotFoundError: If it has no version of this number.
+        VersionErasedError: If that was erased.
     """
     learner = learners.get_learner(session, learner_name)
     number = number or learners.live_version(session, learner.id)
@@ -180,7 +239,7 @@ def _live(learner: LearnerRow, version: VersionRow) -> LiveVersion:
         backbone=learner.backbone,
         config=version.config,
         version=version.number,
-        manifest_sha256=version.manifest_sha256,
+        manifest_sha256=address_of(version),
     )
 
 
@@ -193,6 +252,12 @@ def _publish(
 ) -> VersionRow:
     if new_version.parent != learner.head_version:
         raise StaleHeadError(new_version.parent, learner.head_version)
+    parent = (
+        get_version(session, learner.id, learner.head_version) if learner.head_version else None
+    )
+    known = new_version.tasks
+    if known is None:
+        known = [*(parent.tasks if parent else ()), new_version.task_index]
     numbers = select(func.max(VersionRow.number)).where(VersionRow.learner_id == learner.id)
     version = VersionRow(
         id=new_id("ver"),
@@ -206,6 +271,7 @@ def _publish(
         backbone_fingerprint=new_version.backbone_fingerprint,
         manifest_sha256=new_version.manifest_sha256,
         size_bytes=new_version.size_bytes,
+        tasks=known,
         classes=new_version.classes,
         metrics=new_version.metrics,
         code_versions=new_version.code_versions,
@@ -224,11 +290,25 @@ def _publish(
     task.finished_at = func.now()
     learner.head_version = version.number
     learners.set_alias(session, learner.id, version.number)
+    if task.mode == unlearning.MODE:
+        if parent is not None:
+            task.classes = [label for label in parent.classes if label not in version.classes]
+        _take_away(session, task, version)
     if not was_held:
         _append_evaluated(session, task, new_version)
     append_event(session, task.id, "published", {"version": version.number})
     append_event(session, task.id, "end", {"status": "succeeded", "version": version.number})
     return version
+
+
+def _take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
+    unlearning.take_away(session, task, version)
+    held = select(TaskRow.id).where(
+        TaskRow.learner_id == task.learner_id, TaskRow.status == "held", TaskRow.id != task.id
+    )
+    # Built on a version that held it, and on what is no longer the head: it could not be published anyhow.
+    for task_id in session.scalars(held).all():
+        request_cancel(session, task_id)
 
 
 def _append_evaluated(session: Session, task: TaskRow, new_version: NewVersion) -> None:

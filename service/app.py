@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.private_files import session_secret
 from service.routes import (
     accuracy,
+    bundles,
     catalog,
     keys,
     learners,
@@ -37,6 +38,7 @@ from service.routes import (
     reference,
     samples,
     tasks,
+    unlearning,
     versions,
     workers,
 )
@@ -88,10 +90,12 @@ def create_app(
         learners,
         catalog,
         tasks,
+        unlearning,
         samples,
         predictions,
         accuracy,
         versions,
+        bundles,
         keys,
         reference,
         operations,
@@ -111,13 +115,12 @@ def build_collaborators(
     keys = KeyRing(session_factory, session_secret(settings.data_dir))
     store = SnapshotStore(older_versions=settings.older_versions, metrics=metrics)
     device = choose_device(settings.device)
+    loader = VersionLoader(blobs, device=device, weights=settings.backbone_weights, metrics=metrics)
     watcher = Watcher(
         session_factory,
         keys=keys,
         store=store,
-        loader=VersionLoader(
-            blobs, device=device, weights=settings.backbone_weights, metrics=metrics
-        ),
+        loader=loader,
         metrics=metrics,
         interval_s=settings.watch_s,
     )
@@ -130,6 +133,7 @@ def build_collaborators(
         decoder=Decoder(settings, metrics),
         engine=InferenceEngine(settings, metrics),
         store=store,
+        loader=loader,
         watcher=watcher,
         writer=PredictionWriter(session_factory, metrics, backlog=settings.prediction_backlog),
         doorbell=make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s),

@@ -14,7 +14,7 @@ from service.http.problems import Problem
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
-from service.inference.snapshots import SnapshotStore
+from service.inference.snapshots import SnapshotStore, VersionLoader
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
@@ -33,6 +33,7 @@ class Collaborators:
     decoder: Decoder
     engine: InferenceEngine
     store: SnapshotStore
+    loader: VersionLoader
     watcher: Watcher
     writer: PredictionWriter
     doorbell: Doorbell

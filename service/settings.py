@@ -48,6 +48,8 @@ class ServiceSettings(RegistrySettings):
     """Bytes of a JSON body without images."""
     max_json_task_bytes: int = Field(default=64 * MIB, ge=1)
     """Bytes of a JSON body with images of a task: it is held in memory whole, unlike the other two forms."""
+    max_bundle_bytes: int = Field(default=1024 * MIB, ge=1)
+    """Bytes of an imported version: while it is proved it is held in memory about twice."""
     min_images: int = Field(default=2, ge=1)
     """Fewest images a class may come with."""
     min_free_bytes: int = Field(default=512 * MIB, ge=0)

@@ -20,7 +20,7 @@ from service.schemas.tasks import (
     TaskRead,
 )
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "held"})
+ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
 """Statuses in which nothing happens any more by itself."""
 POLL_S = 0.25
 

@@ -35,7 +35,8 @@ def load_attempt(session: Session, task_id: str, token: int) -> Attempt:
     learner = learners.get_learner_by_id(session, task.learner_id)
     parent = None
     if learner.head_version:
-        parent = versions.get_version(session, learner.id, learner.head_version).manifest_sha256
+        head = versions.get_version(session, learner.id, learner.head_version)
+        parent = versions.address_of(head)
     return Attempt(
         learner=learner,
         task=task,

@@ -3,7 +3,13 @@
 import structlog
 import torch
 
-from models.errors import DivergedError, LearnerError, TaskDataError
+from models.errors import (
+    DivergedError,
+    LearnerError,
+    MissingImagesError,
+    TaskDataError,
+    UnlearningError,
+)
 from registry.errors import (
     BlobError,
     BlobStoreUnavailableError,
@@ -16,6 +22,15 @@ from worker.errors import PermanentTaskError, TaskError, TemporaryTaskError
 
 log = structlog.get_logger()
 
+PERMANENT: tuple[tuple[type[Exception], str], ...] = (
+    (DivergedError, "diverged"),
+    (TaskDataError, "data-unreadable"),
+    (BlobError, "data-unreadable"),
+    (MissingImagesError, "data-unreadable"),
+    (UnlearningError, "cannot-unlearn"),
+)
+"""Errors whose own sentence is the user's, with the failure code; the first that fits counts."""
+
 
 def sort_error(error: Exception) -> Exception:
     """Turn whatever stopped an attempt into a `TaskError`; errors that say that it is not ours to record stay.
@@ -26,10 +41,9 @@ def sort_error(error: Exception) -> Exception:
         return error
     if isinstance(error, (BlobStoreUnavailableError, StaleHeadError, StorageFullError)):
         return TemporaryTaskError("internal", str(error))
-    if isinstance(error, DivergedError):
-        return PermanentTaskError("diverged", str(error))
-    if isinstance(error, (TaskDataError, BlobError)):
-        return PermanentTaskError("data-unreadable", str(error))
+    for kind, code in PERMANENT:
+        if isinstance(error, kind):
+            return PermanentTaskError(code, str(error))
     if isinstance(error, OSError):
         log.error("attempt_failed", exc_info=error)
         return TemporaryTaskError(

@@ -1,7 +1,7 @@
 """The learn process: `python -m worker.learn TASK TOKEN`. One attempt at one task, in a process of its own.
 
-Load the learner's head, learn the task, evaluate every task so far, keep the artifact, publish in one transaction.
-Exit code 0 says that the row tells how it ended; any other leaves that to the supervisor.
+Load the learner's head, learn the task or unlearn what it names, evaluate every task so far, keep the artifact, publish
+in one transaction. Exit code 0 says that the row tells how it ended; any other leaves that to the supervisor.
 
 Training leaves checkpoints, and goes on from the last one that an earlier attempt left. `SIGTERM` asks for one more and
 the end.
@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,6 +45,7 @@ from worker.progress import ProgressReporter
 from worker.samples import load_images
 from worker.settings import WorkerSettings
 from worker.transactions import insist
+from worker.unlearn import is_unlearning, unlearn
 
 log = structlog.get_logger()
 
@@ -149,9 +150,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     with session_factory() as session:
         attempt = load_attempt(session, task_id, token)
     backbone = _load_backbone(attempt.learner.backbone, workplace.settings)
-    task = _load_task(attempt, blobs, backbone, progress)
-    failpoint("learn.loaded")
-    strategy, report = _learn(attempt, task, backbone, workplace, progress)
+    strategy, task, report = _learn_or_unlearn(attempt, backbone, workplace, progress)
     failpoint("learn.learned")
 
     progress.enter("evaluating")
@@ -162,6 +161,8 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         ),
         may_go_on=_patience(workplace.stop),
     )
+    if is_unlearning(attempt):
+        held_out = _of_known_classes(held_out, strategy.classes_)
     measured, confusion = _evaluate(strategy, held_out, task, blobs, progress)
     failpoint("learn.evaluated")
 
@@ -176,15 +177,16 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     new_version = NewVersion(
         parent=attempt.learner.head_version,
         task_index=attempt.task.index,
-        config=attempt.task.config,
+        config=asdict(strategy.config) if is_unlearning(attempt) else attempt.task.config,
         seed=attempt.task.seed,
         backbone_fingerprint=backbone.fingerprint,
         manifest_sha256=manifest_sha256,
         size_bytes=packed.size_bytes,
         classes=list(strategy.classes_),
-        metrics=_metrics(report, confusion, progress),
+        metrics={**report, "seconds": progress.seconds, "confusion": confusion},
         code_versions=code_versions(),
         accuracies=measured,
+        tasks=list(strategy.task_indexes_),
     )
     outcome = insist(
         session_factory,
@@ -251,6 +253,25 @@ def _load_task(
     )
 
 
+def _learn_or_unlearn(
+    attempt: Attempt, backbone: Backbone, workplace: Workplace, progress: ProgressReporter
+) -> tuple[Strategy[Any], Task | None, dict[str, Any]]:
+    """Return what the learner knows now, the task's images if it has some, and what was done, as JSON."""
+    if is_unlearning(attempt):
+        strategy, done = unlearn(
+            attempt,
+            backbone,
+            session_factory=workplace.session_factory,
+            blobs=workplace.blobs,
+            progress=progress,
+        )
+        return strategy, None, {"unlearning": done}
+    task = _load_task(attempt, workplace.blobs, backbone, progress)
+    failpoint("learn.loaded")
+    strategy, report = _learn(attempt, task, backbone, workplace, progress)
+    return strategy, task, {"learning": asdict(report)}
+
+
 def _learn(
     attempt: Attempt,
     task: Task,
@@ -289,7 +310,7 @@ def _learn(
 def _evaluate(
     strategy: Strategy[Any],
     held_out: dict[int, list[SampleRow]],
-    task: Task,
+    task: Task | None,
     blobs: BlobStore,
     progress: ProgressReporter,
 ) -> tuple[list[NewAccuracy], dict[str, Any]]:
@@ -298,7 +319,7 @@ def _evaluate(
     confusion: dict[str, Any] = {}
     for i, (task_index, rows) in enumerate(held_out.items()):
         progress.report(Progress("evaluating", i / len(held_out)))
-        if task_index == task.index and task.held_out_images is not None:
+        if task is not None and task_index == task.index and task.held_out_images is not None:
             images = task.held_out_images
         else:
             images = load_images(rows, blobs, strategy.backbone, lambda _: None)
@@ -309,10 +330,12 @@ def _evaluate(
     return measured, confusion
 
 
-def _metrics(
-    report: LearningReport, confusion: dict[str, Any], progress: ProgressReporter
-) -> dict[str, Any]:
-    return {"learning": asdict(report), "seconds": progress.seconds, "confusion": confusion}
+def _of_known_classes(
+    held_out: dict[int, list[SampleRow]], known: Collection[str]
+) -> dict[int, list[SampleRow]]:
+    """Leave out images of classes that are not known any more, and tasks of which then nothing is left."""
+    kept = {index: [row for row in rows if row.label in known] for index, rows in held_out.items()}
+    return {index: rows for index, rows in kept.items() if rows}
 
 
 def _publish(

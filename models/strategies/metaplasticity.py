@@ -159,8 +159,14 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        head = Head(self.backbone.feature_width, self.config.width, len(self.classes_))
+        sizes = (self.backbone.feature_width, self.config.width, len(self.classes_))
         own = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
+        # On the meta device first, which allocates nothing: a forged width would take all memory there is.
+        with torch.device("meta"):
+            outline = Head(*sizes).state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in outline.items()}:
+            raise CheckpointError("The head is incomplete, or does not fit the backbone.")
+        head = Head(*sizes)
         try:
             head.load_state_dict(own)
             scale = state["scale"].tolist()
@@ -172,6 +178,9 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
             raise CheckpointError(
                 "The head is incomplete, or does not fit the backbone."
             ) from error
+        for name, weight in head.weights().items() if self.classes_ else ():
+            if {self.flexibility[name].shape, self.initial[name].shape} != {weight.shape}:
+                raise CheckpointError(f"The rule of the layer {name} does not fit its weights.")
         self.head = head.requires_grad_(False)
         self.scale = scale[0] if scale else None
         self.statistics = ClassStatistics.from_state(state, "statistics.")

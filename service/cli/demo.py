@@ -35,8 +35,8 @@ from service.cli.output import (
     result_lines,
 )
 from service.cli.progress import follow
-from service.client import replies
-from service.client.client import FilopodiaClient
+from service.client import Filopodia
+from service.remote import replies
 
 LEARNER = "digits"
 AVERAGE_TARGET = 0.92
@@ -124,13 +124,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _client(service: ServiceProcess) -> FilopodiaClient:
+def _client(service: ServiceProcess) -> Filopodia:
     address = service.address()
-    return FilopodiaClient(address.url, address.key)
+    return Filopodia(address.url, address.key)
 
 
 def _learn_stream(
-    client: FilopodiaClient, console: Console, *, strategy: str, name: str, chatty: bool
+    client: Filopodia, console: Console, *, strategy: str, name: str, chatty: bool
 ) -> StreamResult:
     tasks = digit_tasks()
     client.create_learner(
@@ -143,9 +143,9 @@ def _learn_stream(
         labels = sorted({digit.label for digit in digits})
         title = f"task {number}/{len(tasks)}  digits {' and '.join(labels)}"
         posted = client.learn_images(name, [digit.as_image() for digit in digits])
-        task = follow(client, posted, console, title)
-        if task["status"] != "succeeded":
-            error = task["error"] or {"code": task["status"], "detail": ""}
+        task = follow(posted, console, title)
+        if task.status != "succeeded":
+            error = task.error or {"code": task.status, "detail": ""}
             raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
         if chatty:
             console.print(Padding(matrix_table(client.accuracy(name)), (0, 0, 0, 2), expand=False))
@@ -155,7 +155,7 @@ def _learn_stream(
     return StreamResult(strategy, time.monotonic() - started, history)
 
 
-def _show_predictions(client: FilopodiaClient, console: Console) -> None:
+def _show_predictions(client: Filopodia, console: Console) -> None:
     held_out = [digit for digits in digit_tasks() for digit in digits if digit.is_held_out]
     shown = random.Random(7).sample(held_out, SHOWN_PREDICTIONS)
     answer = client.predict(

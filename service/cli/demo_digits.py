@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.client.folders import LabelledImage
+from service.client import LabelledImage
 
 CLASSES_PER_TASK = 2
 EVAL_FRACTION = 0.25

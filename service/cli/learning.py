@@ -9,9 +9,7 @@ import typer
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
-from service.client import replies
-from service.client.client import FilopodiaClient, TaskOptions
-from service.client.transport import ProblemError
+from service.client import Filopodia, ProblemError, Task, TaskOptions
 
 
 def learn(
@@ -59,25 +57,25 @@ def learn(
         if create or strategy or backbone or settings is not None:
             _create_if_new(client, name, strategy=strategy, backbone=backbone, config=settings)
         task = _post(client, name, folder, options)
-        samples = task["samples"]
+        posted, samples = task.reply, task.reply["samples"]
         console.print(
-            f"{task['id']}: {len(task['classes'])} classes, {samples['train']} images to learn "
+            f"{task.id}: {len(posted['classes'])} classes, {samples['train']} images to learn "
             f"from, {samples['eval']} kept out"
         )
-        for rejected in task["rejected"]:
+        for rejected in posted["rejected"]:
             console.print(f"left out {rejected['filename']}: {rejected['problem']}", style="yellow")
         if wait:
-            task = follow(client, task, console, f"task {task['index']}")
+            follow(task, console, f"task {posted['index']}")
         if as_json:
-            print_json(task)
-        elif task["status"] == "succeeded":
+            print_json(task.reply)
+        elif task.status == "succeeded":
             history = client.accuracy(name)
             console.print(matrix_table(history))
             console.print(headline(history))
     _fail_unless_learned(task, wait=wait)
 
 
-def _post(client: FilopodiaClient, name: str, folder: Path, options: TaskOptions) -> replies.Task:
+def _post(client: Filopodia, name: str, folder: Path, options: TaskOptions) -> Task:
     try:
         return client.learn_folder(name, folder, options)
     except ProblemError as problem:
@@ -86,7 +84,7 @@ def _post(client: FilopodiaClient, name: str, folder: Path, options: TaskOptions
         raise
 
 
-def _create_if_new(client: FilopodiaClient, name: str, **chosen: Any) -> None:
+def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> None:
     try:
         client.create_learner(name, **chosen)
     except ProblemError as problem:
@@ -94,11 +92,11 @@ def _create_if_new(client: FilopodiaClient, name: str, **chosen: Any) -> None:
             raise
 
 
-def _fail_unless_learned(task: replies.Task, *, wait: bool) -> None:
-    if not wait or task["status"] == "succeeded":
+def _fail_unless_learned(task: Task, *, wait: bool) -> None:
+    if not wait or task.status == "succeeded":
         return
-    error = task["error"]
-    reason = f"{error['code']}: {error['detail']}" if error else task["status"]
+    error = task.error
+    reason = f"{error['code']}: {error['detail']}" if error else task.status
     make_console(stderr=True).print(f"not learned, {reason}", style="red")
     raise typer.Exit(1)
 

@@ -81,7 +81,7 @@ def tasks(
 ) -> None:
     """List tasks, newest first."""
     with connect(url, key) as client:
-        found = client.tasks(name, limit=limit)
+        found = [task.reply for task in client.tasks(name, limit=limit)]
     if as_json:
         print_json(found)
         return
@@ -123,9 +123,9 @@ def versions(
                 version["number"],
                 version["task"],
                 len(version["classes"]),
-                f"{version['size_bytes'] / 1e6:.1f} MB",
+                "" if version.get("erased_at") else f"{version['size_bytes'] / 1e6:.1f} MB",
                 version["created_at"][:19].replace("T", " "),
-                "live" if version["is_live"] else "",
+                "live" if version["is_live"] else "erased" if version.get("erased_at") else "",
             )
             for version in found
         ),

@@ -7,10 +7,19 @@ import sys
 
 import typer
 
-from service.cli import demo, keys, learning, listing, operating, predicting, serving
+from service.cli import (
+    bundles,
+    demo,
+    keys,
+    learning,
+    listing,
+    operating,
+    predicting,
+    serving,
+    unlearning,
+)
 from service.cli.output import make_console
-from service.client.folders import EmptyFolderError
-from service.client.transport import ClientError, ProblemError
+from service.client import ClientError, EmptyFolderError, ProblemError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +30,8 @@ app = typer.Typer(
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(learning.learn)
+app.command()(unlearning.unlearn)
+app.command()(unlearning.rollback)
 app.command()(predicting.predict)
 app.command()(listing.history)
 app.command()(listing.learners)
@@ -30,6 +41,8 @@ app.add_typer(keys.app, name="keys")
 app.command()(listing.strategies)
 app.command()(demo.demo)
 app.command("demo-compare")(demo.demo_compare)
+app.command()(bundles.export)
+app.command("import")(bundles.import_)
 app.command()(operating.migrate)
 app.command()(operating.backup)
 app.command()(operating.restore)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from registry.settings import RegistrySettings
-from service.client.client import FilopodiaClient
+from service.client import Filopodia
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -38,14 +38,14 @@ class Address:
     key: str
 
 
-def connect(url: str | None, key: str | None) -> FilopodiaClient:
+def connect(url: str | None, key: str | None) -> Filopodia:
     """Return a client of the service that the options, the environment or the data directory name.
 
     Raises:
         typer.BadParameter: If no key can be found.
     """
     address = find_address(url, key, RegistrySettings().data_dir)
-    return FilopodiaClient(address.url, address.key)
+    return Filopodia(address.url, address.key)
 
 
 def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:

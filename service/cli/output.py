@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.client import replies
+from service.remote import replies
 
 PLAIN_WIDTH = 120
 """Columns when the output is no terminal: tables in logs should not wrap at 80."""

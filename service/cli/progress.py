@@ -7,8 +7,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from service.client import replies
-from service.client.client import FilopodiaClient
+from service.client import Task
+from service.remote import replies
 
 
 class ProgressView(Protocol):
@@ -95,15 +95,13 @@ class PhaseLines:
             self._console.print(f"{self._title}  {seconds:5.1f} s  {phase}")
 
 
-def follow(
-    client: FilopodiaClient, task: replies.Task, console: Console, title: str
-) -> replies.Task:
+def follow(task: Task, console: Console, title: str) -> Task:
     """Show a task until it has ended, and return it as it ended."""
     view: ProgressView = (
         LiveBar(console, title) if console.is_terminal else PhaseLines(console, title)
     )
     with view:
-        return client.follow_task(task["id"], view.show)
+        return task.wait(on_progress=view.show)
 
 
 def phase_of(task: replies.Task) -> str:

@@ -32,6 +32,8 @@ class TaskView:
     learner: str
     index: int
     name: str | None
+    is_unlearning: bool
+    """Whether it takes its classes away instead of bringing them."""
     status: str
     classes: list[str]
     n_train: int
@@ -90,6 +92,8 @@ class VersionView:
     n_classes: int
     size_bytes: int
     created_at: datetime
+    is_erased: bool
+    """Whether it held what was unlearned since."""
 
 
 @dataclass(frozen=True)

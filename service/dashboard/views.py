@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry import accuracy, learners, tasks, versions, workers
+from registry import accuracy, learners, tasks, unlearning, versions, workers
 from registry.paging import Page
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.plots import seen_accuracy
@@ -141,7 +141,7 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
         created_at=learner.created_at,
         live_version=live,
         n_classes=len(served.classes) if served else 0,
-        n_tasks=len(history.tasks),
+        n_tasks=history.n_known,
         last=history.last,
         average=history.average,
         forgetting=history.forgetting,
@@ -173,6 +173,7 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         learner=learner,
         index=row.index,
         name=row.name,
+        is_unlearning=row.mode == unlearning.MODE,
         status=row.status,
         classes=row.classes,
         n_train=row.n_train,
@@ -203,6 +204,7 @@ def _version_view(row: VersionRow) -> VersionView:
         n_classes=len(row.classes),
         size_bytes=row.size_bytes,
         created_at=row.created_at,
+        is_erased=row.erased_at is not None,
     )
 
 

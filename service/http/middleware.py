@@ -29,6 +29,7 @@ MAX_URI_BYTES = 8 * 1024
 BODY_OVERHEAD = 1024 * 1024
 """Room for the multipart framing around files that together reach a limit."""
 
+IMPORT_PATH = "/v1/learners/import"
 _HOST = re.compile(r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$")
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
@@ -152,6 +153,8 @@ class Frontier:
     def _body_limit(self, scope: Scope) -> int:
         if scope["method"] != "POST":
             return self.settings.max_json_bytes
+        if scope["path"] == IMPORT_PATH:
+            return self.settings.max_bundle_bytes
         if _TASK_POST.match(scope["path"]):
             return self.settings.max_task_bytes + BODY_OVERHEAD
         if _PREDICT_POST.match(scope["path"]):

@@ -21,7 +21,9 @@ _PROBLEM = {
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _IDEMPOTENT = {
     ("post", "/v1/learners"),
+    ("post", "/v1/learners/import"),
     ("post", "/v1/learners/{name}/tasks"),
+    ("post", "/v1/learners/{name}/unlearn"),
     ("post", "/v1/keys"),
 }
 _IDEMPOTENCY_KEY = {
@@ -110,4 +112,10 @@ PREDICTION_BODY: dict[str, Any] = {
             "application/json": {"schema": _inline(PredictCreate.model_json_schema())},
         },
     }
+}
+BUNDLE_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/x-tar": _BINARY}}
+}
+BUNDLE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bundle", "content": {"application/x-tar": _BINARY}}
 }

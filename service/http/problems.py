@@ -65,6 +65,7 @@ def _table() -> dict[str, ProblemType]:
         "version-not-found": p(404, "No such version", "The learner has no version of that number."),
         "version-not-served": p(409, "Version not served yet", "It was not published in time.", True),
         "version-damaged": p(503, "Version damaged", "A file of the version is missing or damaged: restore a backup."),
+        "version-erased": p(409, "Version erased", "It held what was unlearned since: choose another one."),
         "nothing-learned": p(409, "Nothing learned", "The learner has no version yet: post a task and wait for it."),
         # Tasks
         "task-not-found": p(404, "No such task", "There is no task of that id."),
@@ -72,6 +73,10 @@ def _table() -> dict[str, ProblemType]:
         "task-not-retryable": p(409, "Task not retryable", "Only a failed or cancelled task can be retried."),
         "task-not-held": p(409, "Task not held", "Only a held task waits to be published."),
         "stale-head": p(409, "Stale head version", "The learner has moved on: read its head version again."),
+        "cannot-unlearn": p(409, "Cannot unlearn", "`unlearning` in `GET /v1/strategies` says which strategies can."),
+        "training-images-gone": p(409, "Training images gone", "The strategy has to see again what it takes out."),
+        "unknown-content": p(422, "Unknown task or class", "The learner's head does not know it: see `errors`."),
+        "nothing-would-remain": p(422, "Nothing would remain", "Delete the learner to be rid of everything."),
         "label-known": p(409, "Label known", "Use mode `extend` to add images to a class already known."),
         "label-confusable": p(409, "Label confusable", "The label differs from another only in case or width."),
         "label-conflict": p(409, "Contradicting labels", "The same image came under two labels."),
@@ -83,6 +88,10 @@ def _table() -> dict[str, ProblemType]:
         "sample-not-found": p(404, "No such image", "There is no stored image of that id."),
         "too-many-images": p(413, "Too many images", "The request has more images than `/v1/info` allows."),
         "archive-rejected": p(422, "Archive rejected", "It is damaged, or holds links, odd paths or too much data."),
+        # Bundles
+        "artifact-format-unsupported": p(415, "Unsupported format", "Import bundles: pickles and zips are never read."),
+        "artifact-invalid": p(422, "Invalid artifact", "The bundle does not hold together: export the version again."),
+        "backbone-differs": p(422, "Other backbone weights", "Set the weights that the version was learned on."),
         # Images
         "image-empty": p(422, "Empty image", "The file has no bytes."),
         "image-format-unsupported": p(415, "Unsupported image format", "Send JPEG, PNG, WebP, BMP or GIF."),

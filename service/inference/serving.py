@@ -23,6 +23,7 @@ async def choose_snapshot(
 
     Raises:
         LearnerNotFoundError, VersionNotFoundError: If there is none.
+        VersionErasedError: If the one asked for was erased.
         Problem: `nothing-learned`, `version-not-served` or `version-damaged`.
     """
     snapshot = on.store.live(learner)

@@ -6,7 +6,7 @@ published meanwhile.
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ import structlog
 import torch
 
 from models import artifact
+from models.admission import admit
 from models.backbone import Backbone, load_backbone
 from models.errors import LearnerError
 from models.strategies.base import Strategy
@@ -73,6 +74,7 @@ class VersionLoader:
         self._weights = weights
         self._backbones: dict[str, Backbone] = {}
         self._lock = Lock()
+        self._admitting = Lock()
 
     def load(self, address: VersionAddress) -> Snapshot:
         """Load one version. Takes as long as its files are large; the first use of a backbone loads that too.
@@ -99,12 +101,28 @@ class VersionLoader:
         return snapshot
 
     def _load(self, address: VersionAddress) -> Snapshot:
-        backbone = self._backbone(address.backbone)
+        backbone = self.backbone(address.backbone)
         manifest = self._blobs.get(address.manifest_sha256)
         strategy = artifact.load(manifest, self._blobs.get, backbone)
         return Snapshot(address.learner_id, address.learner, address.version, strategy, backbone)
 
-    def _backbone(self, name: str) -> Backbone:
+    def admit(self, manifest: bytes, read: Callable[[str], bytes], backbone_name: str) -> None:
+        """Prove a version from outside, one at a time: each is held in memory about twice.
+
+        Raises:
+            CheckpointError: If it does not hold together.
+            BackboneError: If its backbone cannot be loaded.
+        """
+        backbone = self.backbone(backbone_name)
+        with self._admitting:
+            admit(manifest, read, backbone)
+
+    def backbone(self, name: str) -> Backbone:
+        """Return a backbone, loaded at its first use.
+
+        Raises:
+            BackboneError: If it cannot be loaded.
+        """
         with self._lock:
             backbone = self._backbones.get(name)
             if backbone is None:
@@ -145,6 +163,18 @@ class SnapshotStore:
         with self._lock:
             for key in [key for key in self._older if key[0] not in learner_ids]:
                 del self._older[key]
+        self._count()
+
+    def loaded_older(self) -> list[tuple[str, int]]:
+        """Return id of the learner and number of every older version in memory."""
+        with self._lock:
+            return list(self._older)
+
+    def drop(self, erased: set[tuple[str, int]]) -> None:
+        """Forget older versions that were erased; each as id of its learner and number."""
+        with self._lock:
+            for key in erased:
+                self._older.pop(key, None)
         self._count()
 
     def older(self, learner_id: str, version: int) -> Snapshot | None:

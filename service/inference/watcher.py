@@ -86,6 +86,7 @@ class Watcher:
 
         Raises:
             LearnerNotFoundError, VersionNotFoundError: If there is none.
+            VersionErasedError: If it was erased.
             Problem: `version-damaged`, if it is there but cannot be loaded.
         """
         with self._sessions() as session:
@@ -119,6 +120,13 @@ class Watcher:
             if not self._is_stopping and not self._bring_up(version):
                 failing[version.learner_name] = version.version
         self._failing = failing
+        self._drop_erased()
+
+    def _drop_erased(self) -> None:
+        """Forget versions that were erased: the one before the live one may be among them."""
+        if loaded := self._store.loaded_older():
+            with self._sessions() as session:
+                self._store.drop(versions.erased_among(session, loaded))
 
     def _note_queue(self, session: Session) -> None:
         pending = TaskRow.status.in_(("queued", "running", "cancelling"))

@@ -33,10 +33,14 @@ def get_accuracy(
     Row v, column t of `matrix`: accuracy on held-out images of task t with version v, over all classes known then.
     `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`: one line a
     cell.
+
+    Rows are the versions that lead to the head, so tasks superseded by a rollback are none of the columns. The column
+    of an unlearned task ends where it was, and counts neither as forgotten nor in what follows.
     """
     with on.session_factory() as session:
         row = learners.get_learner(session, name)
         history = accuracy.history(session, row.id)
+        superseded = accuracy.superseded_tasks(session, row.id)
     if format == "csv":
         disposition = {"Content-Disposition": f'attachment; filename="{name}-accuracy.csv"'}
         return Response(_csv(history), media_type="text/csv", headers=disposition)
@@ -54,6 +58,8 @@ def get_accuracy(
         stability=history.stability,
         routing=history.routing,
         passes=history.passes,
+        unlearned=history.unlearned,
+        superseded=superseded,
     )
 
 

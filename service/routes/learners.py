@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.backbone import is_known_backbone
 from registry import accuracy, learners, versions
+from registry.accuracy import AccuracyHistory
 from registry.errors import VersionNotFoundError
 from registry.tables import LearnerRow
 from service.configs import complete_config
@@ -146,8 +147,8 @@ def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
             label=entry.label,
             task=entry.task_index,
             samples={"train": entry.n_train, "eval": entry.n_eval},
-            accuracy_learned=_cell(history.matrix, column.get(entry.task_index), None),
-            accuracy_now=_cell(history.matrix, column.get(entry.task_index), -1),
+            accuracy_learned=_when_learned(history, column.get(entry.task_index)),
+            accuracy_now=_now(history, column.get(entry.task_index)),
         )
         for entry in table
     ]
@@ -161,11 +162,12 @@ def get_live_alias(name: LearnerName, response: Response, on: CollaboratorsDep) 
     - **409** `nothing-learned`: there is no version yet
     """
     with on.session_factory() as session:
-        version = learners.live_version(session, learners.get_learner(session, name).id)
+        row = learners.get_learner(session, name)
+        version = learners.live_version(session, row.id)
     if version == 0:
         raise Problem("nothing-learned")
     response.headers["ETag"] = f'"{version}"'
-    return AliasRead(name=learners.LIVE, version=version)
+    return AliasRead(name=learners.LIVE, version=version, head_version=row.head_version)
 
 
 @router.put("/{name}/aliases/live", response_model=AliasRead, dependencies=[requires("trainer")])
@@ -178,7 +180,11 @@ def move_live_alias(
 ) -> AliasRead:
     """Serve another version: roll back or forward. Effective within seconds, without a gap; nothing is deleted.
 
+    With `move_head` the next task builds on it too. Tasks whose versions do not lead to it become `superseded`, until
+    the head is moved to a version that they lead to. Versions go on being numbered after the highest.
+
     - **404** `version-not-found`
+    - **409** `version-erased`: it held what was unlearned since; `learner-busy`: with `move_head`, a task waits or runs
     - **412** `precondition-failed`: another version is served than `If-Match` names
     """
     expected = _version_of(if_match)
@@ -186,9 +192,12 @@ def move_live_alias(
         row = learners.get_learner(session, name)
         alias = learners.set_alias(session, row.id, body.version, expected=expected)
         version = alias.version
+        if body.move_head:
+            versions.move_head(session, row.id, version)
+        head_version = row.head_version
     on.watcher.wake()
     response.headers["ETag"] = f'"{version}"'
-    return AliasRead(name=learners.LIVE, version=version)
+    return AliasRead(name=learners.LIVE, version=version, head_version=head_version)
 
 
 def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
@@ -203,7 +212,7 @@ def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
         metadata=row.metadata_,
         created_at=row.created_at,
         classes=_class_count(session, row, live),
-        tasks=len(history.tasks),
+        tasks=history.n_known,
         head_version=row.head_version,
         live_version=live,
         accuracy=LearnerAccuracy(
@@ -219,9 +228,12 @@ def _class_count(session: Session, row: LearnerRow, live: int) -> int:
         return 0
 
 
-def _cell(matrix: list[list[float | None]], column: int | None, row: int | None) -> float | None:
-    """Return a cell of a task's column: of the given row, or of the one that learned it."""
-    return None if column is None else matrix[column if row is None else row][column]
+def _when_learned(history: AccuracyHistory, column: int | None) -> float | None:
+    return None if column is None else history.matrix[history.learned_at[column]][column]
+
+
+def _now(history: AccuracyHistory, column: int | None) -> float | None:
+    return None if column is None else history.matrix[-1][column]
 
 
 def _metadata_etag(row: LearnerRow) -> str:

@@ -57,6 +57,7 @@ async def info(on: CollaboratorsDep) -> Info:
         predict_images=settings.max_predict_images,
         predict_bytes=settings.max_predict_bytes,
         json_bytes=settings.max_json_bytes,
+        bundle_bytes=settings.max_bundle_bytes,
         min_images=settings.min_images,
         image_formats=list(FORMATS),
     )

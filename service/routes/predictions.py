@@ -61,7 +61,8 @@ async def predict(
     that one is served. `route` says which synapses were functional.
 
     - **207** when some of several images are unusable: those entries carry `problem`
-    - **409** `nothing-learned`: no version yet; `version-not-served`: `min_version` was not reached in time
+    - **409** `nothing-learned`: no version yet; `version-not-served`: `min_version` was not reached in time;
+      `version-erased`: the one asked for held what was unlearned since
     - **503** `overloaded`: the estimated wait is too long; repeat after `Retry-After`
     """
     started = perf_counter()

@@ -214,6 +214,7 @@ def retry_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
     """Queue a failed or cancelled task again, with its images and options.
 
     - **409** `task-not-retryable`: it is in another status, or its images were deleted
+    - **422** `unknown-content`, `nothing-would-remain`: what it was to unlearn is not there to unlearn any more
     """
     with on.session_factory.begin() as session:
         task = read_task(session, tasks.retry_task(session, task_id))

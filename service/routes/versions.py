@@ -71,6 +71,7 @@ def _read(row: VersionRow, live: int) -> VersionRead:
         parent=row.parent,
         task=row.task_index,
         task_id=row.task_id,
+        tasks=row.tasks,
         config=row.config,
         seed=row.seed,
         backbone_fingerprint=row.backbone_fingerprint,
@@ -80,5 +81,6 @@ def _read(row: VersionRow, live: int) -> VersionRead:
         metrics=row.metrics,
         code_versions=row.code_versions,
         is_live=row.number == live,
+        erased_at=row.erased_at,
         created_at=row.created_at,
     )

@@ -104,6 +104,9 @@ class AliasWrite(RequestSchema):
     """Where an alias should point."""
 
     version: VersionNumber
+    move_head: bool = False
+    """Let the next task build on this version too. Tasks whose versions do not lead to it become `superseded`: what
+    they taught is not known any more, and may be learned again."""
 
 
 class AliasRead(ReadSchema):
@@ -111,6 +114,8 @@ class AliasRead(ReadSchema):
 
     name: str
     version: int
+    head_version: int
+    """Version the next task builds on."""
 
 
 class ClassRead(ReadSchema):

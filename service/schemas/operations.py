@@ -28,6 +28,10 @@ class AccuracyRead(ReadSchema):
     stability: list[float | None]
     routing: list[float | None]
     passes: list[float | None]
+    unlearned: list[int]
+    """Those of `tasks` that the head no longer knows."""
+    superseded: list[int]
+    """Tasks that a rollback left beside the line of versions that leads to the head; none of the columns."""
 
 
 class VersionRead(ReadSchema):
@@ -36,17 +40,22 @@ class VersionRead(ReadSchema):
     number: int
     parent: int | None
     task: int
-    """Index of the task it was learned from."""
+    """Index of the task that made it."""
     task_id: str
+    tasks: list[int]
+    """Indexes of the tasks it knows something of."""
     config: dict[str, Any]
     seed: int
     backbone_fingerprint: str
-    artifact_sha256: str
+    artifact_sha256: str | None
+    """Null once it was erased."""
     size_bytes: int
     classes: list[str]
     metrics: dict[str, Any]
     code_versions: dict[str, Any]
     is_live: bool
+    erased_at: Time | None
+    """When its artifact was given up, because it held what was unlearned since."""
     created_at: Time
 
 
@@ -94,6 +103,7 @@ class Limits(ReadSchema):
     predict_images: int
     predict_bytes: int
     json_bytes: int
+    bundle_bytes: int
     min_images: int
     image_formats: list[str]
 

@@ -1,8 +1,9 @@
 """Schemas of tasks, samples and events."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.intake.labels import Label, ShortText
 from service.schemas.base import (
@@ -14,8 +15,12 @@ from service.schemas.base import (
     VersionNumber,
 )
 
-Status = Literal["queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled"]
+Status = Literal[
+    "queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled", "superseded"
+]
 SplitChoice = Literal["auto", "train", "eval"]
+MOST_NAMED = 10_000
+"""Tasks or classes in one request to unlearn: as many classes as the contract lets a learner have. Chosen, untested."""
 
 
 class TaskChoices(RequestSchema):
@@ -64,6 +69,29 @@ class TaskCreate(RequestSchema):
 
     samples: list[SampleCreate]
     options: TaskOptions = TaskOptions()
+
+
+class UnlearnCreate(RequestSchema):
+    """What a learner is to unlearn: at least one task or class."""
+
+    tasks: list[Annotated[int, Field(ge=1, le=MAX_INT)]] = Field(
+        default_factory=list, max_length=MOST_NAMED
+    )
+    """Indexes of tasks, all of whose images go."""
+    classes: list[Label] = Field(default_factory=list, max_length=MOST_NAMED)
+    """Labels, whatever task brought them."""
+    name: ShortText | None = None
+    """For your own orientation."""
+    expected_head_version: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
+    """Refuse with 409 if the learner has moved on."""
+    max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Hold the version back if accuracy on what stays drops by more than this on average."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.tasks and not self.classes:
+            raise PydanticCustomError("nothing_named", "Name at least one task or class.")
+        return self
 
 
 class ManifestEntry(RequestSchema):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.demo_process import ServiceProcess
-from service.client.client import FilopodiaClient
+from service.client import Filopodia
 
 SETTINGS = {
     "FILOPODIA_TORCH_THREADS": "1",
@@ -31,8 +31,8 @@ def service() -> Iterator[ServiceProcess]:
 
 
 @pytest.fixture
-def client(service: ServiceProcess) -> Iterator[FilopodiaClient]:
+def client(service: ServiceProcess) -> Iterator[Filopodia]:
     """A client with the first admin key."""
     address = service.address()
-    with FilopodiaClient(address.url, address.key) as client:
+    with Filopodia(address.url, address.key) as client:
         yield client

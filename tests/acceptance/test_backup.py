@@ -14,7 +14,7 @@ import pytest
 from registry.blobs import LocalBlobStore
 from registry.errors import BlobDamagedError
 from service.cli.demo_process import ServiceProcess
-from service.client.client import FilopodiaClient
+from service.client import Filopodia
 from tests.acceptance.conftest import SETTINGS
 from tests.acceptance.test_learn_and_predict import LONG, answers, images, learn
 
@@ -62,7 +62,7 @@ def test_a_backup_while_it_learns_predicts_the_same_elsewhere(service, client, e
     settings = SETTINGS | {"FILOPODIA_EMBEDDED_WORKER": "false"}
     with ServiceProcess(data, environment=settings) as restored:
         address = restored.address()
-        with FilopodiaClient(address.url, address.key) as there:
+        with Filopodia(address.url, address.key) as there:
             assert answers(there, "kept", "heron", "egret", "stork") == before
             waiting = there.task(task["id"])
             assert (waiting["status"], waiting["learner"]) == ("queued", "busy")

@@ -118,3 +118,27 @@ def test_what_is_not_there_exits_with_1(filopodia):
 def test_known_labels_are_refused_in_words(filopodia, learned, photos):
     result = filopodia("learn", learned, str(photos / "labelled"), code=1)
     assert "label-known" in result.stderr
+
+
+def test_what_was_learned_is_rolled_back_and_unlearned(filopodia, photos, tmp_path):
+    command = ["learn", "cli-undo", str(photos / "labelled"), "--strategy", "simplecil"]
+    filopodia(*command, "--backbone", "tiny")
+    (tmp_path / "crane").mkdir()
+    for i in range(4):
+        (tmp_path / "crane" / f"{i}.png").write_bytes(make_image("crane", i))
+    filopodia("learn", "cli-undo", str(tmp_path))
+    assert "builds on version 2" in filopodia("rollback", "cli-undo", "1").stdout
+    moved = filopodia("rollback", "cli-undo", "1", "--move-head", "--json").stdout
+    assert json.loads(moved) == {"name": "live", "version": 1, "head_version": 1}
+    assert "superseded" in filopodia("tasks", "cli-undo").stdout
+    filopodia("rollback", "cli-undo", "2", "--move-head")
+
+    result = filopodia("unlearn", "cli-undo", "--task", "2")
+    assert "unlearns crane" in result.stdout
+    assert "Version 3 is without it." in result.stdout
+    assert "erased" in filopodia("versions", "cli-undo").stdout
+    assert "version-erased" in filopodia("rollback", "cli-undo", "2", code=1).stderr
+    queued = filopodia("unlearn", "cli-undo", "--class", "egret", "--no-wait", "--json").stdout
+    assert json.loads(queued)["classes"] == ["egret"]
+    assert "--task" in filopodia("unlearn", "cli-undo", code=2).stderr
+    assert "unknown-content" in filopodia("unlearn", "cli-undo", "--task", "9", code=1).stderr

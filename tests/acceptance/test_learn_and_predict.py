@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.client.folders import LabelledImage
-from service.client.transport import ProblemError
+from service.client import LabelledImage, ProblemError
 from tests.factories import make_image
 
 pytestmark = pytest.mark.slow

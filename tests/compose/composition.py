@@ -6,7 +6,7 @@ import subprocess
 import time
 from typing import Any
 
-from service.client.client import FilopodiaClient
+from service.client import Filopodia
 
 PROJECT = "filopodia-compose-test"
 LASTING = ("api", "worker", "postgres", "redis")
@@ -71,9 +71,9 @@ class Composition:
         lines = output("docker", "top", self.container(service), "-eo", f"pid,{column}")
         return [line.split(None, 1)[1] for line in lines.splitlines()[1:]]
 
-    def client(self) -> FilopodiaClient:
+    def client(self) -> Filopodia:
         """Return a client with the first admin key."""
-        return FilopodiaClient(self.url, self.inside("api", "cat /data/admin.key").strip())
+        return Filopodia(self.url, self.inside("api", "cat /data/admin.key").strip())
 
 
 def output(*command: str, environment: dict[str, str] | None = None) -> str:

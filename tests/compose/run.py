@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.cli.output import make_console
-from service.client.client import ENDED, FilopodiaClient, TaskOptions
-from service.client.folders import LabelledImage
+from service.client import ENDED, Filopodia, LabelledImage, TaskOptions
 from tests.compose.composition import LASTING, Composition, output
 from tests.factories import make_image
 
@@ -174,7 +173,7 @@ def images(*labels: str) -> list[LabelledImage]:
     ]
 
 
-def answers(client: FilopodiaClient, *, version: int) -> list[Any]:
+def answers(client: Filopodia, *, version: int) -> list[Any]:
     """Return all about the answers for one unseen image of each class learned by a version: they must be right."""
     labels = [label for task in CLASSES[:version] for label in task]
     unseen = [(f"{label}.png", make_image(label, 1000)) for label in labels]
@@ -184,7 +183,7 @@ def answers(client: FilopodiaClient, *, version: int) -> list[Any]:
     return list(prediction["results"])
 
 
-def _start_training(client: FilopodiaClient, *labels: str) -> str:
+def _start_training(client: Filopodia, *labels: str) -> str:
     """Post a long task and wait until a worker is in the middle of it; return its id."""
     task_id = client.learn_images("birds", images(*labels), TaskOptions(config=LONG))["id"]
     deadline = time.monotonic() + TRAINING_S

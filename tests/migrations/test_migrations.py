@@ -6,6 +6,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from registry.database import alembic_config, driver_url, migrate
 from registry.tables import Row
@@ -69,3 +70,41 @@ def test_a_second_run_changes_nothing(empty_database, connection):
     connection.commit()
     migrate(empty_database)
     assert connection.scalar(text("SELECT count(*) FROM keys")) == 1
+
+
+def test_versions_from_before_unlearning_know_their_line(empty_database, connection):
+    config = alembic_config(empty_database)
+    command.upgrade(config, "0002")
+    connection.execute(
+        text("INSERT INTO learners VALUES ('l', 'l', 's', 'b', '{}', '{}', 3, 4, now())")
+    )
+    # The head was never moved back before, but the first version may be any task's.
+    for number, parent, index in ((1, None, 2), (2, 1, 3), (3, 2, 4)):
+        values = {"id": f"t{number}", "number": number, "parent": parent, "index": index}
+        connection.execute(
+            text(
+                "INSERT INTO tasks (id, learner_id, index, mode, options, config, seed, classes, n_train, n_eval, "
+                "rejected, status, progress, attempt, token, version) VALUES (:id, 'l', :index, 'new_classes', '{}', "
+                "'{}', 0, '{}', 1, 0, '[]', 'succeeded', '{}', 1, 1, :number)"
+            ),
+            values,
+        )
+        connection.execute(
+            text(
+                "INSERT INTO versions VALUES (:id, 'l', :number, :parent, :id, :index, '{}', 0, 'f', 'm', 1, '{}', "
+                "'{}', '{}', now())"
+            ),
+            values,
+        )
+    connection.commit()
+    migrate(empty_database)
+    found = connection.execute(text("SELECT tasks FROM versions ORDER BY number")).scalars().all()
+    assert found == [[2], [2, 3], [2, 3, 4]]
+    with pytest.raises(DBAPIError, match="never change"):
+        connection.execute(text("UPDATE versions SET tasks = '{1}'"))
+    connection.rollback()
+    connection.execute(text("UPDATE versions SET manifest_sha256 = NULL, erased_at = now()"))
+    connection.commit()
+    # What was erased cannot be served by an older release.
+    with pytest.raises(DBAPIError, match="manifest_sha256"):
+        command.downgrade(config, "0002")

@@ -2,10 +2,11 @@ import pytest
 
 from registry import accuracy
 from registry.accuracy import Cell, summarise
+from registry.ancestry import Step
 from registry.versions import NewAccuracy
 from tests.factories import make_learner, make_new_version, make_task, publish_task
 
-CHAIN = [(1, 1), (2, 3), (3, 4)]
+LINE = [Step(1, [1]), Step(2, [1, 3]), Step(3, [1, 3, 4])]
 """Three versions; the task of index 2 was cancelled."""
 CELLS = [
     Cell(1, 1, 50, 45, 0, 0, 1.0),
@@ -18,7 +19,7 @@ CELLS = [
 
 
 def test_by_hand():
-    history = summarise(CHAIN, CELLS)
+    history = summarise(LINE, CELLS)
     assert history.tasks == [1, 3, 4]
     assert history.versions == [1, 2, 3]
     assert history.matrix == [[0.9, None, None], [0.8, 0.8, None], [0.6, 0.9, 0.9]]
@@ -42,7 +43,7 @@ def test_nothing_learned():
 
 
 def test_one_task_has_nothing_to_forget():
-    history = summarise([(1, 1)], [Cell(1, 1, 4, 3, 0, 0, 1.0)])
+    history = summarise([Step(1, [1])], [Cell(1, 1, 4, 3, 0, 0, 1.0)])
     assert (history.last, history.average) == (0.75, 0.75)
     assert (history.forgetting, history.backward_transfer) == (None, None)
 
@@ -54,7 +55,7 @@ def test_cells_that_are_missing_are_not_defined():
         Cell(2, 1, 10, 8, 0, 0, 1.0),
         Cell(3, 4, 5, 5, 0, 0, 1.0),
     ]
-    history = summarise(CHAIN, [*cells, Cell(2, 3, 0, 0, 0, 0, 0.0)])
+    history = summarise(LINE, [*cells, Cell(2, 3, 0, 0, 0, 0, 0.0)])
     assert history.matrix == [[0.9, None, None], [0.8, None, None], [None, None, 1.0]]
     assert (history.last, history.forgetting, history.backward_transfer) == (1.0, None, None)
     assert history.stability == [None, 0.8, None]

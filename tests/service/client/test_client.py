@@ -1,72 +1,23 @@
-"""The client's own behaviour, against a small HTTP server that answers from a script."""
+"""How the clients behave, both in the same way, whatever the service answers."""
 
 import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
 
 import pytest
 
-from service.client import client as client_module
-from service.client import transport
-from service.client.client import FilopodiaClient, TaskOptions
-from service.client.folders import LabelledImage
-from service.client.transport import ProblemError, UnreachableError
+from service.client import (
+    Filopodia,
+    LabelledImage,
+    ProblemError,
+    Retries,
+    TaskOptions,
+    UnexpectedReplyError,
+    UnreachableError,
+    WaitTimeoutError,
+)
 
-
-class Script:
-    """Answers requests one after the other: `(status, headers, body)`, or hangs up; remembers what came."""
-
-    def __init__(self):
-        self.answers = []
-        self.requests = []
-
-    def add(self, body, status=200, **headers):
-        self.answers.append((status, headers, json.dumps(body).encode()))
-
-    def hang_up(self):
-        self.answers.append(None)
-
-
-@pytest.fixture
-def script():
-    return Script()
-
-
-@pytest.fixture
-def client(script, monkeypatch):
-    monkeypatch.setattr(transport, "MAX_WAIT_S", 0.01)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            script.requests.append((self.command, self.path, dict(self.headers), body))
-            answer = script.answers.pop(0)
-            if answer is None:
-                self.close_connection = True
-                return
-            status, headers, content = answer
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815
-
-        def log_message(self, *args):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        with FilopodiaClient(f"http://127.0.0.1:{server.server_port}/", "fil_a_b") as client:
-            yield client
-        server.shutdown()
-        thread.join()
+TASK = {"id": "tsk_1", "learner": "birds", "version": None, "error": None, "status": "queued"}
 
 
 def test_the_key_goes_along_and_posts_can_be_repeated(client, script):
@@ -79,61 +30,154 @@ def test_the_key_goes_along_and_posts_can_be_repeated(client, script):
     assert json.loads(body) == {"name": "birds", "strategy": "artsy"}
 
 
-def test_a_problem_carries_status_code_and_detail(client, script):
+def test_every_creation_has_a_key_of_its_own_unless_one_is_given(client, script):
+    for _ in range(3):
+        script.add({"id": "x"}, status=201)
+    client.create_key("a", "reader")
+    client.create_key("a", "reader")
+    client.create_key("a", "reader", idempotency_key="mine")
+    first, second, third = (request[2]["Idempotency-Key"] for request in script.requests)
+    assert first != second
+    assert third == "mine"
+
+
+def test_a_problem_carries_what_the_service_says(client, script):
     problem = {
         "code": "label-known",
         "detail": "heron is known.",
         "errors": [{"pointer": "/0", "detail": "x"}],
         "request_id": "req_1",
+        "retryable": False,
     }
     script.add(problem, status=409)
     with pytest.raises(ProblemError) as caught:
         client.learner("birds")
-    assert (caught.value.status, caught.value.code) == (409, "label-known")
-    assert str(caught.value) == "heron is known."
-    assert caught.value.errors == [{"pointer": "/0", "detail": "x"}]
+    error = caught.value
+    assert (error.status, error.code, error.detail) == (409, "label-known", "heron is known.")
+    assert (str(error), error.request_id, error.retryable) == ("heron is known.", "req_1", False)
+    assert error.errors == [{"pointer": "/0", "detail": "x"}]
 
 
 @pytest.mark.parametrize("body", ["text", None, [1]])
 def test_an_answer_that_is_no_problem_object_is_still_one(client, script, body):
-    script.add(body, status=418)
+    script.add(body, status=418, X_Request_Id="req_2")
     with pytest.raises(ProblemError) as caught:
         client.learners()
-    assert caught.value.code == "http-418"
+    assert (caught.value.code, caught.value.request_id) == ("http-418", "req_2")
 
 
-def test_an_overloaded_service_is_asked_again_with_the_same_key(client, script):
-    script.add({}, status=503, Retry_After="30")
-    script.add({}, status=503, Retry_After="soon")
+def test_a_page_of_something_else_is_named(client, script, address):
+    script.stream(b"<html>")
+    with pytest.raises(UnexpectedReplyError, match=f"{address}/v1/info"):
+        client.info()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"code": "overloaded", "retryable": True},
+        {},  # a proxy's answer
+    ],
+)
+def test_an_overloaded_service_is_asked_again_with_the_same_key(client, script, problem):
+    script.add(problem, status=503, Retry_After="0")
+    script.add(problem, status=503, Retry_After="soon")
     script.add({"name": "birds"}, status=201)
     assert client.create_learner("birds")["name"] == "birds"
     keys = {headers["Idempotency-Key"] for _, _, headers, _ in script.requests}
     assert (len(script.requests), len(keys)) == (3, 1)
 
 
+def test_retry_after_is_waited_out(client, script):
+    script.add({}, status=429, Retry_After="1")
+    script.add({"name": "birds"})
+    started = time.monotonic()
+    client.learner("birds")
+    assert time.monotonic() - started >= 1
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_caller(client, script):
+    script.add({"code": "overloaded", "retryable": True}, status=503, Retry_After="3600")
+    with pytest.raises(ProblemError) as caught:
+        client.learner("birds")
+    assert caught.value.retryable
+    assert caught.value.retry_after_s == 3600
+
+
+def test_retries_come_to_an_end(connect, address, script):
+    for _ in range(3):
+        script.add({}, status=503)
+    with pytest.raises(ProblemError):
+        connect(address, retries=Retries(most=2, first_pause_s=0.001)).learners()
+    assert len(script.requests) == 3
+
+
+def test_a_service_that_cannot_be_helped_by_waiting_is_not_asked_again(client, script):
+    script.add({"code": "version-damaged", "retryable": False}, status=503)
+    with pytest.raises(ProblemError):
+        client.learner("birds")
+    assert len(script.requests) == 1
+
+
 def test_a_post_that_still_runs_is_waited_for(client, script):
-    script.add({"code": "idempotency-in-progress"}, status=409, Retry_After="1")
+    script.add({"code": "idempotency-in-progress", "retryable": True}, status=409, Retry_After="0")
     script.add({"name": "birds"}, status=201)
     assert client.create_learner("birds")["name"] == "birds"
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("cancel_task", ["tsk_1"]), ("retry_task", ["tsk_1"]), ("publish_task", ["tsk_1"])],
+)
+def test_what_could_happen_twice_is_not_sent_twice(client, script, method, arguments):
+    script.hang_up()
+    with pytest.raises(UnreachableError):
+        getattr(client, method)(*arguments)
+    script.add({}, status=503)
+    with pytest.raises(ProblemError):
+        getattr(client, method)(*arguments)
+    assert len(script.requests) == 2
+
+
+def test_a_conditional_change_is_not_sent_twice(client, script):
+    script.hang_up()
+    with pytest.raises(UnreachableError):
+        client.move_live("birds", 2, expected=3)
+    assert script.requests[0][2]["If-Match"] == '"3"'
+    script.hang_up()
+    script.add({"name": "live", "version": 2})
+    assert client.move_live("birds", 2)["version"] == 2
+    assert len(script.requests) == 3
+
+
 def test_a_folder_is_sent_whole_again_after_an_overload(client, script, tmp_path):
     (tmp_path / "heron").mkdir()
-    (tmp_path / "heron/a.jpg").write_bytes(b"pixels")
+    (tmp_path / "heron/a.jpg").write_bytes(b"pixels" * 500_000)
     script.add({}, status=503)
-    script.add({"id": "tsk_1"}, status=202)
+    script.add(TASK, status=202)
     options = TaskOptions(eval_fraction=0.25, config={"epochs": 2})
     client.learn_folder("birds", tmp_path, options)
     (_, path, headers, first), (_, _, _, second) = script.requests
     assert "eval_fraction=0.25" in path
     assert "config=%7B%22epochs%22%3A+2%7D" in path
     assert headers["Content-Type"] == "application/x-tar"
-    assert int(headers["Content-Length"]) == len(first)
+    assert "Transfer-Encoding" not in headers
+    assert int(headers["Content-Length"]) == len(first) > 3_000_000
     assert first == second
 
 
+def test_an_archive_is_sent_as_it_is(client, script, tmp_path):
+    (tmp_path / "photos.tgz").write_bytes(b"packed")
+    script.add(TASK, status=202)
+    client.learn_archive("birds", tmp_path / "photos.tgz")
+    assert script.requests[0][2]["Content-Type"] == "application/gzip"
+    assert script.requests[0][3] == b"packed"
+    with pytest.raises(ValueError, match=r"photos\.rar"):
+        client.learn_archive("birds", tmp_path / "photos.rar")
+
+
 def test_images_go_as_multipart_with_a_manifest(client, script):
-    script.add({"id": "tsk_1"}, status=202)
+    script.add(TASK, status=202)
     images = [LabelledImage(b"one", "heron"), LabelledImage(b"two", "egret", "eval")]
     client.learn_images("birds", images, TaskOptions(name="first"))
     _, _, headers, body = script.requests[0]
@@ -141,6 +185,12 @@ def test_images_go_as_multipart_with_a_manifest(client, script):
     assert body.count(b'name="images"') == 2
     assert b'"000001": {"label": "egret", "split": "eval"}' in body
     assert b'{"name": "first"}' in body
+
+
+def test_names_stay_in_their_place(client, script):
+    script.add({"name": "x"})
+    client.learner("../keys?a=b#c")
+    assert script.requests[0][1] == "/v1/learners/..%2Fkeys%3Fa%3Db%23c"
 
 
 def test_all_pages_are_read(client, script):
@@ -151,49 +201,112 @@ def test_all_pages_are_read(client, script):
 
 
 def test_no_more_tasks_are_read_than_asked_for(client, script):
-    script.add({"items": [{"id": "1"}, {"id": "2"}], "next_cursor": "more"})
+    script.add({"items": [TASK, TASK], "next_cursor": "more"})
     assert len(client.tasks("birds", limit=2)) == 2
     assert script.requests[0][1] == "/v1/learners/birds/tasks?limit=2"
 
 
+def test_a_service_that_starts_says_so(client, script):
+    script.add({"status": "starting"}, status=503)
+    assert client.readiness()["status"] == "starting"
+
+
 def test_following_a_task_reports_it_until_it_ends(client, script):
     for status in ("queued", "running", "succeeded"):
-        script.add({"id": "tsk_1", "status": status})
+        script.add(TASK | {"status": status})
     seen = []
     task = client.follow_task("tsk_1", lambda task: seen.append(task["status"]), poll_s=0)
     assert seen == ["queued", "running", "succeeded"]
-    assert task["status"] == "succeeded"
+    assert task["status"] == task.status == "succeeded"
 
 
-def test_following_a_task_outlives_a_restart_of_the_service(client, script, monkeypatch):
-    monkeypatch.setattr(transport, "RETRIES", 0)
-    script.add({"id": "tsk_1", "status": "running"})
+def test_a_task_can_be_waited_for_without_watching_it(client, script):
+    script.add(TASK, status=202)
+    script.add(TASK | {"status": "running"})
+    script.add(TASK | {"status": "failed", "error": {"code": "diverged", "detail": "x"}})
+    task = client.learn_images("birds", [LabelledImage(b"one", "heron")])
+    assert not task.has_ended
+    task.wait()
+    assert task.has_ended
+    assert (task.status, task.error["code"]) == ("failed", "diverged")
+    assert [request[1] for request in script.requests[1:]] == ["/v1/tasks/tsk_1?wait=30"] * 2
+
+
+def test_a_wait_can_be_given_up(client, script):
+    for _ in range(3):
+        script.add(TASK)
+    with pytest.raises(TimeoutError, match=r"tsk_1 has not ended in 0\.1 s"):
+        client.follow_task("tsk_1", timeout_s=0.1)
+    with pytest.raises(WaitTimeoutError):
+        client.follow_task("tsk_1", timeout_s=0)
+
+
+def test_following_a_task_outlives_a_restart_of_the_service(connect, address, script):
+    client = connect(address, retries=Retries(most=0, first_pause_s=0.001))
+    script.add(TASK | {"status": "running"})
     script.hang_up()
-    script.hang_up()
-    script.add({"id": "tsk_1", "status": "succeeded"})
-    assert client.follow_task("tsk_1", lambda task: None, poll_s=0)["status"] == "succeeded"
+    script.add({"code": "storage-unavailable", "retryable": True}, status=503, Retry_After="0")
+    script.add(TASK | {"status": "succeeded"})
+    assert client.follow_task("tsk_1", lambda task: None, poll_s=0).status == "succeeded"
 
 
-def test_following_a_task_ends_when_the_service_stays_away(client, script, monkeypatch):
-    monkeypatch.setattr(transport, "RETRIES", 0)
-    monkeypatch.setattr(client_module, "PATIENCE_S", 0)
-    script.hang_up()
+def test_following_a_task_ends_when_the_service_stays_away(connect, address, script):
+    client = connect(address, retries=Retries(most=0, patience_s=0))
     script.hang_up()
     with pytest.raises(UnreachableError):
         client.follow_task("tsk_1")
 
 
-def test_waiting_for_a_task_without_watching_it_is_a_long_poll(client, script):
-    script.add({"id": "tsk_1", "status": "failed"})
-    client.follow_task("tsk_1")
-    assert script.requests[0][1] == "/v1/tasks/tsk_1?wait=30"
+def test_following_a_task_that_is_not_there_ends_at_once(client, script):
+    script.add({"code": "task-not-found"}, status=404)
+    with pytest.raises(ProblemError, match="404"):
+        client.follow_task("tsk_1")
 
 
-def test_a_service_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(transport, "RETRIES", 0)
+def test_a_service_that_is_not_there_is_named(connect):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    with FilopodiaClient(url, "k") as client, pytest.raises(UnreachableError, match=url):
+    client = connect(url, retries=Retries(most=1, first_pause_s=0.001))
+    with pytest.raises(UnreachableError, match=url):
+        client.cancel_task("tsk_1")
+
+
+def test_a_mistake_in_the_address_is_not_tried_again(connect, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    client = connect("ftp://127.0.0.1")
+    with pytest.raises(UnreachableError):
         client.learners()
+
+
+def test_methods_say_what_they_do():
+    assert "Create a learner" in Filopodia.create_learner.__doc__
+    with Filopodia("http://127.0.0.1:9", "k") as client:
+        assert "Create a learner" in client.create_learner.__doc__
+
+
+def test_a_bundle_appears_complete_or_not_at_all(connect, address, script, tmp_path):
+    client = connect(address, retries=Retries(most=1, first_pause_s=0.001))
+    file = tmp_path / "birds.tar"
+    script.stream(b"half", is_cut=True)
+    script.stream(b"half", is_cut=True)
+    with pytest.raises(UnreachableError):
+        client.save_bundle("birds", 1, file)
+    script.add({"code": "version-not-found"}, status=404)
+    with pytest.raises(ProblemError):
+        client.save_bundle("birds", 1, file)
+    assert list(tmp_path.iterdir()) == []
+    script.stream(b"half", is_cut=True)
+    script.stream(b"wh", b"ole")
+    assert client.save_bundle("birds", 1, file) == file
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
+
+
+def test_a_bundle_is_sent_from_its_file(client, script, tmp_path):
+    (tmp_path / "birds.tar").write_bytes(b"whole")
+    script.hang_up()
+    script.add({"name": "finches"}, status=201)
+    client.import_learner(tmp_path / "birds.tar", name="finches")
+    assert [body for _, _, _, body in script.requests] == [b"whole", b"whole"]
+    assert script.requests[1][1] == "/v1/learners/import?name=finches"

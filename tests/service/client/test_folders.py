@@ -2,7 +2,7 @@ import tarfile
 
 import pytest
 
-from service.client.folders import EmptyFolderError, labelled_files, tar_of_folder
+from service.remote.folders import EmptyFolderError, labelled_files, tar_of_folder
 
 
 def put(folder, *names):

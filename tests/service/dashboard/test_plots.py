@@ -1,6 +1,7 @@
 import pytest
 
 from registry.accuracy import Cell, summarise
+from registry.ancestry import Step
 from service.dashboard.plots import MOST_NAMES, accuracy_lines, accuracy_matrix, seen_accuracy
 
 
@@ -8,7 +9,9 @@ def cell(version: int, task: int, n: int, n_correct: int) -> Cell:
     return Cell(version, task, n, n_correct, n_routed=0, n_routed_right=0, passes=1.0)
 
 
-TWO_TASKS = summarise([(1, 1), (2, 2)], [cell(1, 1, 10, 9), cell(2, 1, 10, 8), cell(2, 2, 30, 27)])
+TWO_TASKS = summarise(
+    [Step(1, [1]), Step(2, [1, 2])], [cell(1, 1, 10, 9), cell(2, 1, 10, 8), cell(2, 2, 30, 27)]
+)
 
 
 def test_there_is_one_line_a_task_and_one_for_all():
@@ -24,7 +27,7 @@ def test_accuracy_on_all_seen_counts_images_not_tasks():
 
 
 def test_accuracy_on_all_seen_is_undefined_without_held_out_images():
-    history = summarise([(1, 1), (2, 2)], [cell(2, 2, 4, 3)])
+    history = summarise([Step(1, [1]), Step(2, [1, 2])], [cell(2, 2, 4, 3)])
     assert seen_accuracy(history) == [None, 0.75]
 
 
@@ -36,12 +39,14 @@ def test_the_matrix_has_the_first_version_on_top():
 
 @pytest.mark.parametrize(("n", "has_room"), [(MOST_NAMES, True), (MOST_NAMES + 1, False)])
 def test_names_and_numbers_are_left_out_where_they_would_not_fit(n, has_room):
-    history = summarise([(i, i) for i in range(1, n + 1)], [cell(1, 1, 10, 9)])
+    history = summarise(
+        [Step(i, list(range(1, i + 1))) for i in range(1, n + 1)], [cell(1, 1, 10, 9)]
+    )
     assert bool(accuracy_matrix(history)["data"][0]["texttemplate"]) == has_room
     assert accuracy_lines(history)["layout"]["showlegend"] == has_room
 
 
 def test_the_axis_makes_room_for_low_values():
-    history = summarise([(1, 1)], [cell(1, 1, 100, 31)])
+    history = summarise([Step(1, [1])], [cell(1, 1, 100, 31)])
     assert accuracy_lines(history)["layout"]["yaxis"]["range"][0] < 0.31
     assert accuracy_matrix(history)["data"][0]["zmin"] < 0.31

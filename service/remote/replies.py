@@ -28,6 +28,8 @@ class Learner(TypedDict):
     head_version: int
     live_version: int
     accuracy: Accuracy
+    etag: NotRequired[str]
+    """Of its metadata, where one learner was read; the client takes it from the answer's headers."""
 
 
 class Strategy(TypedDict):
@@ -37,6 +39,35 @@ class Strategy(TypedDict):
     summary: str
     keeps_images: bool
     unlearning: str
+    defaults: dict[str, Any]
+    config_schema: dict[str, Any]
+
+
+class Backbone(TypedDict):
+    """A frozen network that a learner can be created with."""
+
+    name: str
+    source: str
+    image_size: int | None
+    description: str
+
+
+class LearnedClass(TypedDict):
+    """A class that a learner knows."""
+
+    label: str
+    task: int
+    samples: dict[str, int]
+    accuracy_learned: float | None
+    accuracy_now: float | None
+
+
+class Alias(TypedDict):
+    """A movable name of a version: `live` is the one that answers."""
+
+    name: str
+    version: int
+    head_version: NotRequired[int]
 
 
 class TaskProgress(TypedDict):
@@ -78,6 +109,7 @@ class Task(TypedDict):
     learner: str
     index: int
     name: str | None
+    mode: NotRequired[str]
     status: str
     position: int | None
     classes: list[str]
@@ -87,9 +119,38 @@ class Task(TypedDict):
     attempt: int
     version: int | None
     error: TaskError | None
+    options: NotRequired[dict[str, Any]]
+    config: NotRequired[dict[str, Any]]
     created_at: str
     started_at: str | None
     finished_at: str | None
+
+
+class TaskEvent(TypedDict):
+    """Something that happened to a task."""
+
+    seq: int
+    type: str
+    data: dict[str, Any]
+    created_at: str
+
+
+class Sample(TypedDict):
+    """A stored image of a task."""
+
+    id: str
+    label: str
+    split: str
+    filename: str | None
+    width: int
+    height: int
+    created_at: str
+
+
+class SamplesDropped(TypedDict):
+    """How many images were deleted."""
+
+    deleted: int
 
 
 class RankedLabel(TypedDict):
@@ -143,6 +204,16 @@ class Prediction(TypedDict):
     timing_ms: dict[str, float]
 
 
+class StoredPrediction(TypedDict):
+    """A prediction from the history."""
+
+    id: str
+    learner: str
+    version: int
+    results: list[dict[str, Any]]
+    created_at: str
+
+
 class AccuracyHistory(TypedDict):
     """How well every task was known after every task; row i of `matrix` is version i."""
 
@@ -159,6 +230,8 @@ class AccuracyHistory(TypedDict):
     stability: list[float | None]
     routing: list[float | None]
     passes: list[float | None]
+    unlearned: NotRequired[list[int]]
+    superseded: NotRequired[list[int]]
 
 
 class Version(TypedDict):
@@ -167,10 +240,28 @@ class Version(TypedDict):
     number: int
     parent: int | None
     task: int
-    classes: list[str]
+    task_id: NotRequired[str]
+    tasks: NotRequired[list[int]]
+    config: dict[str, Any]
+    seed: int
+    backbone_fingerprint: NotRequired[str]
+    artifact_sha256: NotRequired[str | None]
     size_bytes: int
+    classes: list[str]
+    metrics: NotRequired[dict[str, Any]]
+    code_versions: NotRequired[dict[str, Any]]
     is_live: bool
+    erased_at: NotRequired[str | None]
     created_at: str
+
+
+class Confusion(TypedDict):
+    """What a version took held-out images for: counts by task, true label and answered label."""
+
+    learner: str
+    version: int
+    classes: list[str]
+    confusion: dict[str, dict[str, dict[str, int]]]
 
 
 class Key(TypedDict):
@@ -182,3 +273,58 @@ class Key(TypedDict):
     created_at: str
     revoked_at: NotRequired[str | None]
     key: NotRequired[str]
+
+
+class HeldTask(TypedDict):
+    """A task that a worker is learning."""
+
+    id: str
+    learner: str
+    index: int
+    phase: str
+    fraction: float
+    attempt: int
+
+
+class Worker(TypedDict):
+    """A worker that was seen within a day."""
+
+    id: str
+    kind: str
+    state: str
+    host: str
+    pid: int
+    device: str
+    slots: int
+    version: str
+    learning: list[HeldTask]
+    started_at: str
+    seen_at: str
+    stopped_at: str | None
+
+
+class LoadedVersion(TypedDict):
+    """A version that answers predictions now."""
+
+    learner: str
+    version: int
+
+
+class Readiness(TypedDict):
+    """Whether predictions are answered, and by what."""
+
+    status: str
+    database: str
+    doorbell: str
+    loaded: list[LoadedVersion]
+    failing: list[LoadedVersion]
+
+
+class Info(TypedDict):
+    """The service, to anyone who asks."""
+
+    name: str
+    version: str
+    api: str
+    device: str
+    limits: dict[str, Any]

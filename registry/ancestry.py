@@ -1,0 +1,61 @@
+"""The line of versions that leads to one: what the learner learned and unlearned on the way there."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.tables import TaskRow, VersionRow
+
+
+@dataclass(frozen=True)
+class Step:
+    """One version of a line."""
+
+    number: int
+    tasks: list[int]
+    """Indexes of the tasks it knows something of, in the order they were learned."""
+
+
+def line(session: Session, learner_id: str, number: int) -> list[Step]:
+    """Return a version and those it was built on, oldest first; none for version 0. One query."""
+    rows = session.execute(
+        select(VersionRow.number, VersionRow.parent, VersionRow.tasks).where(
+            VersionRow.learner_id == learner_id, VersionRow.number <= number
+        )
+    )
+    versions = {row.number: row for row in rows}
+    found: list[Step] = []
+    following: int | None = number
+    while following:
+        version = versions[following]
+        found.append(Step(version.number, version.tasks))
+        following = version.parent
+    return found[::-1]
+
+
+def brought(session: Session, learner_id: str, number: int) -> dict[int, list[str]]:
+    """Return, for each task that a version knows, the classes it still contributes. Three queries.
+
+    A class that several tasks brought stands under each of them, first under the one that introduced it.
+    """
+    steps = line(session, learner_id, number)
+    classes = _classes(session, learner_id, [step.number for step in steps])
+    of_tasks = select(TaskRow.index, TaskRow.classes).where(TaskRow.learner_id == learner_id)
+    labels: dict[int, list[str]] = {index: found for index, found in session.execute(of_tasks)}  # noqa: C416
+    found: dict[int, list[str]] = {}
+    for step in steps:
+        known = set(classes[step.number])
+        # What this version does not know was unlearned by then; learned again later, it counts as new.
+        found = {
+            index: [label for label in found.get(index, labels[index]) if label in known]
+            for index in step.tasks
+        }
+    return found
+
+
+def _classes(session: Session, learner_id: str, numbers: list[int]) -> dict[int, list[str]]:
+    query = select(VersionRow.number, VersionRow.classes).where(
+        VersionRow.learner_id == learner_id, VersionRow.number.in_(numbers)
+    )
+    return {row.number: row.classes for row in session.execute(query)}

@@ -1,0 +1,142 @@
+"""Unlearning: which classes go, and what must not stay behind once they have gone.
+
+Whatever a version, a sample or a held result holds of it goes with the publication; names and counts stay in the rows.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from registry import ancestry
+from registry.errors import (
+    NothingLearnedError,
+    NothingWouldRemainError,
+    TrainingImagesGoneError,
+    UnknownContentError,
+)
+from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+
+MODE = "unlearn"
+"""`mode` of a task that unlearns."""
+LEARNED = ("succeeded", "superseded")
+"""Statuses of tasks that a version was learned from."""
+
+
+def labels_that_go(
+    session: Session,
+    learner: LearnerRow,
+    *,
+    tasks: Sequence[int],
+    classes: Sequence[str],
+    needs_images: bool = False,
+) -> list[str]:
+    """Return the classes that the learner's head would no longer know without some tasks and classes.
+
+    What waiting tasks unlearn counts as unlearned.
+
+    Args:
+        session: Database session.
+        learner: The learner, locked.
+        tasks: Indexes of tasks to take out.
+        classes: Labels to take out.
+        needs_images: Whether the training images of what goes are needed.
+
+    Raises:
+        NothingLearnedError: If there is no version yet.
+        UnknownContentError: If one of them is not known.
+        NothingWouldRemainError: If all would go.
+        TrainingImagesGoneError: If `needs_images` and some were deleted.
+    """
+    if not learner.head_version:
+        raise NothingLearnedError
+    known = ancestry.brought(session, learner.id, learner.head_version)
+    for waiting in _waiting(session, learner.id):
+        known = _without(known, waiting["tasks"], waiting["classes"])
+    before = list(dict.fromkeys(label for labels in known.values() for label in labels))
+    strange_tasks = [i for i, index in enumerate(tasks) if index not in known]
+    strange_classes = [i for i, label in enumerate(classes) if label not in before]
+    if strange_tasks or strange_classes:
+        raise UnknownContentError(strange_tasks, strange_classes)
+    left = {label for labels in _without(known, tasks, classes).values() for label in labels}
+    if not left:
+        raise NothingWouldRemainError
+    if needs_images:
+        going = {
+            (index, label)
+            for index, labels in known.items()
+            for label in labels
+            if index in tasks or label in classes
+        }
+        _require_images(session, learner.id, going)
+    return [label for label in before if label not in left]
+
+
+def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
+    """Erase what else holds what a task has unlearned: older versions' artifacts, and the rows of the images.
+
+    Their blobs go with the next collections.
+
+    Args:
+        session: Database session; the learner is locked.
+        task: The task that unlearned.
+        version: What it was published as.
+    """
+    tasks, classes = task.options["tasks"], task.options["classes"]
+    holds_it = or_(VersionRow.tasks.overlap(tasks), VersionRow.classes.overlap(classes))
+    session.execute(
+        update(VersionRow)
+        .where(
+            VersionRow.learner_id == task.learner_id,
+            VersionRow.id != version.id,
+            VersionRow.erased_at.is_(None),
+            holds_it,
+        )
+        .values(manifest_sha256=None, erased_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    taught_it = or_(
+        TaskRow.index.in_(tasks), and_(SampleRow.label.in_(classes), TaskRow.status.in_(LEARNED))
+    )
+    gone = (
+        select(SampleRow.id)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(TaskRow.learner_id == task.learner_id, taught_it)
+    )
+    session.execute(
+        delete(SampleRow).where(SampleRow.id.in_(gone)).execution_options(synchronize_session=False)
+    )
+
+
+def _waiting(session: Session, learner_id: str) -> list[dict[str, Any]]:
+    """Return the options of the tasks that wait to unlearn something, or are at it."""
+    query = select(TaskRow.options).where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.mode == MODE,
+        TaskRow.status.in_(("queued", "running", "cancelling")),
+    )
+    return list(session.scalars(query))
+
+
+def _without(
+    known: Mapping[int, list[str]], tasks: Collection[int], classes: Collection[str]
+) -> dict[int, list[str]]:
+    left = {
+        index: [label for label in labels if label not in classes]
+        for index, labels in known.items()
+        if index not in tasks
+    }
+    return {index: labels for index, labels in left.items() if labels}
+
+
+def _require_images(session: Session, learner_id: str, going: set[tuple[int, str]]) -> None:
+    there = select(TaskRow.index, SampleRow.label).join(TaskRow, TaskRow.id == SampleRow.task_id)
+    there = there.where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.index.in_({index for index, _ in going}),
+        SampleRow.split == "train",
+    )
+    missing = going - {(index, label) for index, label in session.execute(there.distinct())}
+    if missing:
+        raise TrainingImagesGoneError(sorted({index for index, _ in missing}))

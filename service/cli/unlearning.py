@@ -1,0 +1,95 @@
+"""`filopodia unlearn` and `filopodia rollback`: take back what was learned, for good or for now."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.output import headline, make_console, print_json
+from service.cli.progress import follow
+from service.client import Filopodia, Task
+
+
+def unlearn(
+    name: LearnerArgument,
+    tasks: Annotated[
+        list[int] | None, typer.Option("--task", min=1, help="Index of a task. May be repeated.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Label of a class. May be repeated.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--name", help="What to call the task.")] = None,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Hold it back if the rest is forgotten more than this."
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Watch until it is unlearned.")] = True,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take tasks or classes out of what a learner knows, with their images and every version that held them.
+
+    There is no way back once it is published; `filopodia rollback` serves an older version and deletes nothing.
+    """
+    if not tasks and not classes:
+        raise typer.BadParameter("Name at least one --task or --class.")
+    console = make_console(stderr=as_json)
+    with connect(url, key) as client:
+        task = client.unlearn(
+            name,
+            tasks=tasks or (),
+            classes=classes or (),
+            title=title,
+            max_forgetting=max_forgetting,
+        )
+        console.print(f"{task.id}: unlearns {', '.join(task.reply['classes']) or 'images'}")
+        if wait:
+            follow(task, console, f"task {task.reply['index']}")
+        if as_json:
+            print_json(task.reply)
+        elif task.status == "succeeded":
+            _tell(client, task)
+    if wait and task.status != "succeeded":
+        reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
+        make_console(stderr=True).print(f"not unlearned, {reason}", style="red")
+        raise typer.Exit(1)
+
+
+def rollback(
+    name: LearnerArgument,
+    version: Annotated[int, typer.Argument(min=1, help="Number of the version to serve.")],
+    move_head: Annotated[
+        bool,
+        typer.Option("--move-head", help="Also learn on from there; later tasks are superseded."),
+    ] = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve another version, older or newer. Nothing is deleted."""
+    with connect(url, key) as client:
+        alias = client.move_live(name, version, move_head=move_head)
+    if as_json:
+        print_json(alias)
+        return
+    make_console().print(
+        f"{name} answers with version {alias['version']}; the next task builds on version "
+        f"{alias.get('head_version')}."
+    )
+
+
+def _tell(client: Filopodia, task: Task) -> None:
+    console = make_console()
+    name, number = task.reply["learner"], task.reply["version"]
+    assert number is not None
+    done = client.version(name, number).get("metrics", {}).get("unlearning", {})
+    residue = done.get("residue", "")
+    console.print(f"Version {number} is without it.")
+    if residue:
+        console.print(f"What still carries a trace: {residue}", style="yellow")
+    else:
+        console.print("Nothing in it carries a trace.")
+    console.print(headline(client.accuracy(name)))

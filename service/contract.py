@@ -1,0 +1,60 @@
+"""`make openapi`: the HTTP contract as a file, `docs/openapi.json`, which `make check` compares with the app.
+
+python -m service.contract           writes it
+python -m service.contract --check   exits with 1 if it is not what the app says
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from registry.blobs import LocalBlobStore
+from registry.database import make_engine, make_session_factory
+from service.app import create_app
+from service.settings import ServiceSettings
+
+FILE = Path(__file__).parent.parent / "docs" / "openapi.json"
+
+
+def main() -> None:
+    """Write the file, or compare it."""
+    text = as_text(schema())
+    if sys.argv[1:] != ["--check"]:
+        FILE.write_text(text, encoding="utf-8")
+    elif not FILE.exists() or FILE.read_text(encoding="utf-8") != text:
+        sys.exit(
+            "docs/openapi.json is not what the app says: run `make openapi`, and look at the difference."
+        )
+
+
+def schema() -> dict[str, Any]:
+    """Return the OpenAPI schema of an app that is never started: no database, no threads."""
+    with tempfile.TemporaryDirectory(prefix="filopodia-openapi-") as folder:
+        return unconnected_app(Path(folder)).openapi()
+
+
+def unconnected_app(folder: Path) -> FastAPI:
+    """Return an app whose database is nowhere."""
+    engine = make_engine(
+        "postgresql+psycopg://nowhere", application_name="filopodia-openapi", statement_timeout_s=1
+    )
+    settings = ServiceSettings(data_dir=folder, device="cpu")
+    return create_app(settings, make_session_factory(engine), LocalBlobStore(folder / "blobs"))
+
+
+def as_text(schema: dict[str, Any]) -> str:
+    r"""Return a schema as it stands in the file: the same bytes for the same schema.
+
+    Example:
+        >>> as_text({"b": 1, "a": "é"})
+        '{\n  "a": "é",\n  "b": 1\n}\n'
+    """
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Learners, their classes, versions and accuracy, and what a learner can be created with."""
+
+from typing import Any
+
+import httpx
+
+from service.remote import replies
+from service.remote.calls import Call, Pages, given, read_items, read_json, read_nothing, read_text
+
+
+def create_learner(
+    name: str,
+    *,
+    strategy: str | None = None,
+    backbone: str | None = None,
+    config: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    idempotency_key: str | None = None,
+) -> Call[replies.Learner]:
+    """Create a learner; None leaves the choice to the service."""
+    chosen = given(strategy=strategy, backbone=backbone, config=config, metadata=metadata)
+    return Call(
+        "POST",
+        "/v1/learners",
+        headers=given(**{"Idempotency-Key": idempotency_key}),
+        json={"name": name, **chosen},
+        creates=True,
+    )
+
+
+def learner(name: str) -> Call[replies.Learner]:
+    """Read one learner; its `etag` stands for its metadata."""
+    return Call("GET", "/v1/learners/{name}", {"name": name}, read=_read_with_etag)
+
+
+def learners(*, limit: int | None = None) -> Pages[replies.Learner]:
+    """List the learners by name."""
+    return Pages("/v1/learners", limit=limit)
+
+
+def update_learner(
+    name: str, metadata: dict[str, Any], *, if_match: str | None = None
+) -> Call[replies.Learner]:
+    """Replace a learner's metadata; with `if_match`, only if they are still those of that `etag`."""
+    return Call(
+        "PATCH",
+        "/v1/learners/{name}",
+        {"name": name},
+        headers=given(**{"If-Match": if_match}),
+        json={"metadata": metadata},
+        read=_read_with_etag,
+    )
+
+
+def delete_learner(name: str) -> Call[None]:
+    """Delete a learner with its tasks, versions and predictions."""
+    return Call("DELETE", "/v1/learners/{name}", {"name": name}, read=read_nothing)
+
+
+def classes(name: str) -> Call[list[replies.LearnedClass]]:
+    """List the classes of the live version in the order they were learned."""
+    return Call("GET", "/v1/learners/{name}/classes", {"name": name}, read=read_items)
+
+
+def accuracy(name: str) -> Call[replies.AccuracyHistory]:
+    """Read how well every task was known after every task."""
+    return Call("GET", "/v1/learners/{name}/accuracy", {"name": name})
+
+
+def accuracy_csv(name: str) -> Call[str]:
+    """Read the same as CSV, one line a cell."""
+    return Call(
+        "GET",
+        "/v1/learners/{name}/accuracy",
+        {"name": name},
+        params={"format": "csv"},
+        headers={"Accept": "text/csv"},
+        read=read_text,
+    )
+
+
+def versions(name: str, *, limit: int | None = None) -> Pages[replies.Version]:
+    """List a learner's versions, newest first."""
+    return Pages("/v1/learners/{name}/versions", {"name": name}, limit=limit)
+
+
+def version(name: str, number: int) -> Call[replies.Version]:
+    """Read one version: what it was learned from, with which configuration, and what it weighs."""
+    places = {"name": name, "number": number}
+    return Call("GET", "/v1/learners/{name}/versions/{number}", places)
+
+
+def confusion(name: str, number: int) -> Call[replies.Confusion]:
+    """Read which held-out images a version took for what."""
+    places = {"name": name, "number": number}
+    return Call("GET", "/v1/learners/{name}/versions/{number}/confusion", places)
+
+
+def live(name: str) -> Call[replies.Alias]:
+    """Read which version answers predictions."""
+    return Call("GET", "/v1/learners/{name}/aliases/live", {"name": name})
+
+
+def move_live(
+    name: str, version: int, *, expected: int | None = None, move_head: bool = False
+) -> Call[replies.Alias]:
+    """Serve another version: roll back or forward. With `expected`, only if that one is served now.
+
+    With `move_head` the next task builds on it too, and tasks that do not lead to it become `superseded`.
+    """
+    return Call(
+        "PUT",
+        "/v1/learners/{name}/aliases/live",
+        {"name": name},
+        headers={} if expected is None else {"If-Match": f'"{expected}"'},
+        json={"version": version, "move_head": move_head},
+    )
+
+
+def strategies() -> Call[list[replies.Strategy]]:
+    """List the ways to learn that a learner can be created with."""
+    return Call("GET", "/v1/strategies", read=read_items)
+
+
+def backbones() -> Call[list[replies.Backbone]]:
+    """List the frozen networks that a learner can be created with."""
+    return Call("GET", "/v1/backbones", read=read_items)
+
+
+def _read_with_etag(response: httpx.Response) -> Any:
+    return read_json(response) | given(etag=response.headers.get("ETag"))

@@ -1,0 +1,321 @@
+"""Tasks: post labelled images, watch, cancel, retry; and the stored images."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from service.remote import replies
+from service.remote.calls import (
+    Body,
+    Call,
+    Files,
+    Pages,
+    Pause,
+    Steps,
+    as_params,
+    given,
+    read_bytes,
+)
+from service.remote.errors import ProblemError, UnreachableError, WaitTimeoutError
+from service.remote.folders import LabelledImage, tar_of_folder
+from service.remote.retries import Retries
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
+"""Task statuses that no worker will change any more."""
+LONG_POLL_S = 30
+ARCHIVES = {
+    ".zip": "application/zip",
+    ".tar": "application/x-tar",
+    ".gz": "application/gzip",
+    ".tgz": "application/gzip",
+}
+"""Archives of labelled folders by the end of their name."""
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Options of a task; None leaves the choice to the service."""
+
+    name: str | None = None
+    """What to call the task."""
+    mode: str | None = None
+    """`new_classes`, or `extend` to allow more images of known classes."""
+    eval_fraction: float | None = None
+    """Share of each class kept out to measure accuracy."""
+    on_bad_image: str | None = None
+    """`refuse` the whole task, or `skip` the image."""
+    expected_head_version: int | None = None
+    """Refuse the task if the learner has moved on from this version."""
+    max_forgetting: float | None = None
+    """Hold the version back if accuracy on earlier tasks drops by more than this."""
+    seed: int | None = None
+    """Everything random derives from it."""
+    config: dict[str, Any] | None = None
+    """Hyperparameters for this task only."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were set."""
+        return given(**vars(self))
+
+
+def learn_images(
+    name: str,
+    images: Sequence[LabelledImage],
+    options: TaskOptions | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Post labelled images as one task; answers once they are checked and queued."""
+    manifest = {
+        f"{i:06d}": {"label": image.label, "split": image.split} for i, image in enumerate(images)
+    }
+    files: list[tuple[str, tuple[str | None, bytes, str]]] = [
+        ("images", (f"{i:06d}", image.data, "application/octet-stream"))
+        for i, image in enumerate(images)
+    ]
+    files.append(("manifest", (None, json.dumps(manifest).encode(), "application/json")))
+    if options is not None and options.given():
+        content = json.dumps(options.given()).encode()
+        files.append(("options", (None, content, "application/json")))
+    return _post_task(name, idempotency_key, files=files)
+
+
+def learn_folder(
+    name: str,
+    folder: Path,
+    options: TaskOptions | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Post a folder `label/file` (or `train/label/file` and `eval/label/file`) as one task.
+
+    Sent as one tar archive, so its size is bounded by disk, not by memory.
+
+    Raises:
+        EmptyFolderError: If it holds no labelled file.
+    """
+    pack = partial(tar_of_folder, folder)
+    return _post_archive(name, pack, ARCHIVES[".tar"], options, idempotency_key)
+
+
+def learn_archive(
+    name: str,
+    archive: Path,
+    options: TaskOptions | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Post such a folder that is packed already: `.zip`, `.tar`, `.tar.gz` or `.tgz`.
+
+    Raises:
+        ValueError: If its name ends otherwise.
+    """
+    media_type = ARCHIVES.get(archive.suffix.lower())
+    if media_type is None:
+        raise ValueError(f"{archive.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
+    return _post_archive(name, lambda: archive.open("rb"), media_type, options, idempotency_key)
+
+
+def task(task_id: str, *, wait_s: int | None = None) -> Call[replies.Task]:
+    """Read a task, at the latest after `wait_s` seconds if it has not ended before."""
+    return Call(
+        "GET",
+        "/v1/tasks/{task_id}",
+        {"task_id": task_id},
+        params=given(wait=wait_s),
+        silence_s=None if wait_s is None else wait_s + LONG_POLL_S,
+    )
+
+
+def tasks(
+    learner: str | None = None, *, status: Sequence[str] = (), limit: int | None = None
+) -> Pages[replies.Task]:
+    """List tasks, newest first; of one learner, or of all."""
+    params = {"status": list(status)} if status else {}
+    if learner is None:
+        return Pages("/v1/tasks", params=params, limit=limit)
+    return Pages("/v1/learners/{name}/tasks", {"name": learner}, params, limit)
+
+
+def cancel_task(task_id: str) -> Call[replies.Task]:
+    """Ask for a task to be stopped."""
+    return Call("POST", "/v1/tasks/{task_id}/cancel", {"task_id": task_id})
+
+
+def retry_task(task_id: str) -> Call[replies.Task]:
+    """Queue a failed or cancelled task again."""
+    return Call("POST", "/v1/tasks/{task_id}/retry", {"task_id": task_id})
+
+
+def publish_task(task_id: str) -> Call[replies.Task]:
+    """Publish a held task after all."""
+    return Call("POST", "/v1/tasks/{task_id}/publish", {"task_id": task_id})
+
+
+def unlearn(
+    name: str,
+    *,
+    tasks: Sequence[int] = (),
+    classes: Sequence[str] = (),
+    title: str | None = None,
+    expected_head_version: int | None = None,
+    max_forgetting: float | None = None,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Take tasks and classes out of what a learner knows; returns once that is queued.
+
+    Args:
+        name: Of the learner.
+        tasks: Indexes of tasks, all of whose images go.
+        classes: Labels, whatever task brought them.
+        title: What to call the task.
+        expected_head_version: Refuse if the learner has moved on from this version.
+        max_forgetting: Hold the version back if accuracy on what stays drops by more than this.
+        idempotency_key: Of the request; one is made up otherwise.
+    """
+    options = given(
+        name=title, expected_head_version=expected_head_version, max_forgetting=max_forgetting
+    )
+    return Call(
+        "POST",
+        "/v1/learners/{name}/unlearn",
+        {"name": name},
+        headers=given(**{"Idempotency-Key": idempotency_key}),
+        json={"tasks": list(tasks), "classes": list(classes), **options},
+        creates=True,
+    )
+
+
+def past_events(task_id: str, *, limit: int | None = None) -> Pages[replies.TaskEvent]:
+    """List what has happened to a task so far, oldest first."""
+    return Pages("/v1/tasks/{task_id}/events", {"task_id": task_id}, limit=limit)
+
+
+def samples(
+    task_id: str, *, split: str | None = None, label: str | None = None, limit: int | None = None
+) -> Pages[replies.Sample]:
+    """List a task's stored images in the order they were sent."""
+    params = given(split=split, label=label)
+    return Pages("/v1/tasks/{task_id}/samples", {"task_id": task_id}, params, limit)
+
+
+def drop_samples(task_id: str) -> Call[replies.SamplesDropped]:
+    """Delete a task's images; learning and predicting go on unharmed."""
+    return Call("DELETE", "/v1/tasks/{task_id}/samples", {"task_id": task_id})
+
+
+def sample_image(sample_id: str) -> Call[bytes]:
+    """Read a stored image as it is learned from, as PNG."""
+    return Call(
+        "GET",
+        "/v1/samples/{sample_id}/image",
+        {"sample_id": sample_id},
+        headers={"Accept": "image/png"},
+        read=read_bytes,
+    )
+
+
+@dataclass(frozen=True)
+class Following:
+    """The exchange of waiting for a task: it is read again and again until it has ended.
+
+    Outlives a restart of the service: the task is a row, not a connection.
+    """
+
+    task_id: str
+    on_progress: Callable[[replies.Task], None] | None = None
+    """Told about the task every `poll_s`; without it the service is asked to answer late."""
+    timeout_s: float | None = None
+    poll_s: float = 0.4
+    body: None = None
+
+    def steps(self, retries: Retries) -> Steps[replies.Task]:
+        """Return the task as it ended.
+
+        Raises:
+            WaitTimeoutError: If it has not ended after `timeout_s`.
+            UnreachableError: If the service stays away.
+        """
+        started = time.monotonic()
+        while True:
+            found = yield from self._read(retries, self._left_s(started))
+            if self.on_progress:
+                self.on_progress(found)
+            if found["status"] in ENDED:
+                return found
+            left_s = self._left_s(started)
+            if left_s <= 0:
+                raise WaitTimeoutError(f"{self.task_id} has not ended in {self.timeout_s:g} s.")
+            if self.on_progress or left_s < 1:
+                yield Pause(min(self.poll_s, left_s))
+
+    def _read(self, retries: Retries, left_s: float) -> Steps[replies.Task]:
+        """Read the task; while nobody answers, again and again until patience is over."""
+        wait_s = None if self.on_progress else max(0, min(LONG_POLL_S, int(left_s)))
+        patience_s = retries.patience_s if self.timeout_s is None else left_s
+        silent_since = time.monotonic()
+        while True:
+            try:
+                return (yield from task(self.task_id, wait_s=wait_s).steps(retries))
+            except (UnreachableError, ProblemError) as failure:
+                if not failure.is_passing or time.monotonic() - silent_since > patience_s:
+                    raise
+                yield Pause(retries.backoff_s(0))
+
+    def _left_s(self, started: float) -> float:
+        if self.timeout_s is None:
+            return float(LONG_POLL_S)
+        return self.timeout_s - (time.monotonic() - started)
+
+
+def follow_task(
+    task_id: str,
+    on_progress: Callable[[replies.Task], None] | None = None,
+    *,
+    timeout_s: float | None = None,
+    poll_s: float = 0.4,
+) -> Following:
+    """Wait until a task has ended, reporting it on the way."""
+    return Following(task_id, on_progress, timeout_s, poll_s)
+
+
+def _post_archive(
+    name: str,
+    body: Body,
+    media_type: str,
+    options: TaskOptions | None,
+    idempotency_key: str | None,
+) -> Call[replies.Task]:
+    return _post_task(
+        name,
+        idempotency_key,
+        body=body,
+        media_type=media_type,
+        params=as_params(options.given() if options else {}),
+    )
+
+
+def _post_task(
+    name: str,
+    idempotency_key: str | None,
+    *,
+    files: Files | None = None,
+    body: Body | None = None,
+    media_type: str | None = None,
+    params: dict[str, Any] | None = None,
+) -> Call[replies.Task]:
+    headers = given(**{"Idempotency-Key": idempotency_key, "Content-Type": media_type})
+    return Call(
+        "POST",
+        "/v1/learners/{name}/tasks",
+        {"name": name},
+        params=params or {},
+        headers=headers,
+        files=files,
+        body=body,
+        creates=True,
+    )

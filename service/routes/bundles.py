@@ -1,0 +1,140 @@
+"""Bundles: a version of a learner as one file, out of this installation and into another."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response, status
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from registry import bundles, learners, versions
+from registry.errors import BlobMissingError, LearnerExistsError, LearnerNotFoundError
+from service.bundle_files import MEDIA_TYPE, compose
+from service.dependencies import Collaborators, CollaboratorsDep, requires
+from service.http.idempotency import Once, body_digest
+from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
+from service.http.problems import Problem
+from service.http.strict_json import StrictRoute
+from service.intake.bundles import CheckedBundle, check, open_bundle, prove, receive
+from service.intake.spool import Spool
+from service.routes.learners import read_learner
+from service.schemas.base import MAX_INT, LearnerName
+from service.schemas.learners import LearnerRead
+
+router = APIRouter(
+    prefix="/v1/learners",
+    tags=["Bundles"],
+    route_class=StrictRoute,
+    dependencies=[requires("trainer")],
+)
+
+
+@router.get("/{name}/versions/{number}/bundle", response_class=Response, responses=BUNDLE_ANSWER)
+def get_bundle(
+    name: LearnerName,
+    number: Annotated[int, Path(ge=1, le=MAX_INT)],
+    on: CollaboratorsDep,
+    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Download a version whole, as a tar: everything it has learned, without images and keys.
+
+    Import it elsewhere with `POST /v1/learners/import`. What a strategy with `keeps_images` has kept of its training
+    images is part of what it learned, and so of this file. It needs the role `trainer`: it is the whole model.
+
+    - **404** `learner-not-found`, `version-not-found`
+    - **503** `version-damaged`: a stored file is missing
+    """
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        version = versions.get_version(session, learner.id, number)
+        story = bundles.tell(session, version)
+    bundle = compose(learner, version, story, on.blobs)
+    if if_none_match == bundle.etag:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": bundle.etag})
+    headers = {
+        "ETag": bundle.etag,
+        "Content-Length": str(bundle.size_bytes),
+        "Content-Disposition": f'attachment; filename="{name}-v{number}.tar"',
+    }
+    return StreamingResponse(bundle.chunks(on.blobs), media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.post(
+    "/import",
+    status_code=status.HTTP_201_CREATED,
+    response_model=LearnerRead,
+    openapi_extra=BUNDLE_BODY,
+)
+async def import_learner(
+    request: Request,
+    on: CollaboratorsDep,
+    name: Annotated[LearnerName | None, Query(description="Instead of the one it had")] = None,
+) -> Response:
+    """Create a learner from a bundle, the body. Its version 1 answers as the exported one; learning goes on from it.
+
+    The bundle is checked to the last tensor and loaded once before anything is created. Tasks keep their indexes; their
+    images, and the learner's older versions, stay where they were.
+
+    - **409** `learner-exists`: the name is taken
+    - **413** `body-too-large`
+    - **415** `artifact-format-unsupported`: it is no tar, or of a later release
+    - **422** `archive-rejected`: the tar is damaged, or none of ours; `artifact-invalid`: what is in it does not hold
+      together; `unknown-strategy`, `invalid-config`; `unknown-backbone`, `backbone-differs`: this installation lacks
+      the weights it was learned on
+    - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
+    """
+    on.decoder.require_upload_slot()
+    await run_in_threadpool(on.blobs.require_space, 0, floor_bytes=on.settings.min_free_bytes)
+    with Spool() as spool:
+        await receive(request, spool)
+        answer = await to_thread.run_sync(
+            _import, on, name, request, spool, limiter=on.decoder.uploads
+        )
+    on.watcher.wake()
+    return answer
+
+
+def _import(on: Collaborators, name: str | None, request: Request, spool: Spool) -> Response:
+    with Once.of(
+        request, on.session_factory, body_digest(request, spool.digest().encode())
+    ) as once:
+        if once.replay is not None:
+            return once.replay
+        checked = check(open_bundle(spool), on.settings)
+        name = name or checked.head.learner.name
+        _require_free(on, name)
+        prove(checked, on)
+        on.blobs.require_space(spool.size, floor_bytes=on.settings.min_free_bytes)
+        return _keep(on, name, checked, once)
+
+
+def _require_free(on: Collaborators, name: str) -> None:
+    with on.session_factory() as session:
+        try:
+            learners.get_learner(session, name)
+        except LearnerNotFoundError:
+            return
+    raise LearnerExistsError(name)
+
+
+def _keep(on: Collaborators, name: str, checked: CheckedBundle, once: Once) -> Response:
+    """Store the blobs, then everything else in one transaction. What a failure leaves is collected later."""
+    bundle = checked.bundle
+
+    def data() -> Iterator[bytes]:
+        yield from map(bundle.read, bundle.files)
+        yield bundle.manifest
+
+    manifest_sha256 = on.blobs.put_many(data())[-1]
+    with on.session_factory.begin() as session:
+        try:
+            row = bundles.bring_in(
+                session, name, checked.learner(manifest_sha256), bundle.files, on.blobs
+            )
+        except BlobMissingError as error:
+            detail = "A file of this bundle was collected meanwhile: repeat the request."
+            raise Problem("storage-unavailable", detail) from error
+        body = read_learner(session, row).model_dump(mode="json")
+        headers = {"Location": f"/v1/learners/{name}"}
+        return once.answer(session, status.HTTP_201_CREATED, body, headers)

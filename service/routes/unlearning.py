@@ -1,0 +1,98 @@
+"""Unlearning: tasks that take something out of what a learner knows."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response, status
+
+from models.strategies.base import Strategy
+from models.strategies.catalog import CATALOG
+from registry import learners, tasks
+from registry.errors import UnknownContentError
+from service.configs import require_strategy
+from service.dependencies import BodyDep, Collaborators, CollaboratorsDep, requires
+from service.http.idempotency import Once, body_digest
+from service.http.problems import FieldError, Problem
+from service.http.strict_json import StrictRoute
+from service.schemas.base import LearnerName
+from service.schemas.tasks import TaskRead, UnlearnCreate
+from service.task_views import read_task
+
+router = APIRouter(
+    prefix="/v1", tags=["Tasks"], route_class=StrictRoute, dependencies=[requires("reader")]
+)
+
+NOT_KNOWN = "The learner's head does not know it."
+
+
+@router.post(
+    "/learners/{name}/unlearn",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TaskRead,
+    dependencies=[requires("trainer")],
+)
+def unlearn(
+    name: LearnerName, body: UnlearnCreate, raw: BodyDep, request: Request, on: CollaboratorsDep
+) -> Response:
+    """Take tasks and classes out of what a learner knows.
+
+    Of a task all it brought goes, also what it added to a class of an older task; of a class, what every task brought.
+    Queued as a task of mode `unlearn`, and published as a new version, whose `metrics.unlearning` says what went and
+    in `residue` what still carries a trace: `unlearning` in `GET /v1/strategies` says beforehand what a strategy can.
+
+    **Once it is published there is no way back**: images of what was unlearned are deleted, and every older version
+    that held some of it is erased, and can be served no more. To look first, send `max_forgetting`: a result that
+    breaks it is held. What was unlearned can be learned again.
+
+    - **404** `learner-not-found`
+    - **409** `cannot-unlearn`: the strategy cannot; `training-images-gone`: it needs images that were deleted;
+      `nothing-learned`, `stale-head`
+    - **422** `unknown-content`: `errors` names the tasks and classes that the head does not know;
+      `nothing-would-remain`
+    """
+    with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
+        if once.replay is not None:
+            return once.replay
+        answer = _queue(on, name, body, once)
+    on.doorbell.wake()
+    return answer
+
+
+def _queue(on: Collaborators, name: str, body: UnlearnCreate, once: Once) -> Response:
+    with on.session_factory.begin() as session:
+        learner = learners.get_learner(session, name)
+        strategy = _require_able(learner.strategy)
+        try:
+            task = tasks.add_unlearning(
+                session,
+                name,
+                name=body.name,
+                tasks=body.tasks,
+                classes=body.classes,
+                options=body.model_dump(mode="json", exclude={"name", "tasks", "classes"}),
+                needs_images=strategy.unlearning == "needs_images",
+                expected_head_version=body.expected_head_version,
+            )
+        except UnknownContentError as error:
+            raise Problem("unknown-content", str(error), errors=_named(error)) from error
+        read = read_task(session, task, name).model_dump(mode="json")
+        headers = {"Location": f"/v1/tasks/{task.id}"}
+        return once.answer(session, status.HTTP_202_ACCEPTED, read, headers)
+
+
+def _require_able(strategy_name: str) -> type[Strategy[Any]]:
+    strategy = require_strategy(strategy_name)
+    if strategy.unlearning == "none":
+        able = ", ".join(each.name for each in CATALOG if each.unlearning != "none")
+        raise Problem(
+            "cannot-unlearn",
+            f"The strategy {strategy.name} has trained everything into the same weights and cannot take a part out: "
+            f"create a learner anew and post what may stay. These strategies can: {able}.",
+        )
+    return strategy
+
+
+def _named(error: UnknownContentError) -> tuple[FieldError, ...]:
+    pointers = [f"/body/tasks/{i}" for i in error.tasks] + [
+        f"/body/classes/{i}" for i in error.classes
+    ]
+    return tuple(FieldError(pointer, NOT_KNOWN) for pointer in pointers)

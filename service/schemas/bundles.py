@@ -1,0 +1,94 @@
+"""Schema of `bundle.json`: what a bundle says beside the artifact's own manifest."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from models.admission import MAX_CLASSES, MAX_TASK_INDEX, MAX_TASKS
+from service.intake.labels import Label, ShortText
+from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema
+
+Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+Seconds = Annotated[float, Field(ge=0)]
+Index = Annotated[int, Field(ge=1, le=MAX_TASK_INDEX)]
+CodeVersions = dict[
+    Annotated[str, StringConstraints(max_length=100)],
+    Annotated[str, StringConstraints(max_length=200)],
+]
+Confusion = dict[
+    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")],
+    dict[Annotated[str, StringConstraints(max_length=200)], dict[str, Count]],
+]
+"""By task index, true label and answered label."""
+
+
+class BundledLearner(RequestSchema):
+    """The learner that the version is of."""
+
+    name: LearnerName
+    strategy: ShortText
+    backbone: ShortText
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    config: dict[str, Any]
+
+
+class BundledTask(RequestSchema):
+    """A task that the version knows."""
+
+    index: Index
+    name: ShortText | None
+    classes: Annotated[list[Label], Field(max_length=MAX_CLASSES)]
+
+
+class BundledAccuracy(RequestSchema):
+    """A cell of the accuracy matrix, in images."""
+
+    version: Annotated[int, Field(ge=1, le=MAX_INT)]
+    task: Index
+    n: Count
+    n_correct: Count
+    n_routed: Count
+    n_routed_right: Count
+    passes: Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+class BundledVersion(RequestSchema):
+    """The version."""
+
+    number: Annotated[int, Field(ge=1, le=MAX_INT)]
+    classes: Annotated[list[Label], Field(min_length=1, max_length=MAX_CLASSES)]
+    tasks: Annotated[list[BundledTask], Field(min_length=1, max_length=MAX_TASKS)]
+    """In the order they were learned."""
+    seed: Count
+    metrics: dict[str, Any]
+    code_versions: CodeVersions
+    accuracy: list[BundledAccuracy]
+    """Of this version and those it was built on."""
+
+
+class BundleHead(RequestSchema):
+    """`bundle.json`."""
+
+    format_version: int
+    filopodia: Annotated[str, StringConstraints(max_length=50)]
+    """Release that wrote it."""
+    learner: BundledLearner
+    version: BundledVersion
+
+
+class Learning(ReadSchema):
+    """What learning the newest task did."""
+
+    n_images: Count
+    seconds: Seconds
+    details: dict[str, Any]
+
+
+class KeptMetrics(ReadSchema):
+    """Those metrics of a bundled version that are taken over; others may have been put there by other releases."""
+
+    learning: Learning | None = None
+    seconds: dict[Annotated[str, StringConstraints(max_length=100)], Seconds] = Field(
+        default_factory=dict
+    )
+    confusion: Confusion = Field(default_factory=dict)

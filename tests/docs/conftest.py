@@ -1,0 +1,45 @@
+"""A service on tiny data for the documents' examples."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from registry import keys
+from service.app import create_app
+from service.private_files import write_private
+from service.settings import ServiceSettings
+from tests.factories import make_image
+from tests.served import learning, served
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def service(session_factory, blobs, database_url, tmp_path, monkeypatch) -> Iterator[str]:
+    """A served app that learns; the working folder is what the documents assume. Yields the address."""
+    home = tmp_path / "home"
+    data_dir = home / "filopodia-data"
+    data_dir.mkdir(parents=True)
+    with session_factory.begin() as session:
+        key = keys.create_first_admin_key(session)
+    write_private(data_dir / "admin.key", key + "\n")
+    for folder, labels in (("photos", ("heron", "egret")), ("more-photos", ("stork", "crane"))):
+        for label in labels:
+            (home / folder / label).mkdir(parents=True)
+            for i in range(8):
+                (home / folder / label / f"{i}.png").write_bytes(make_image(label, i))
+    (home / "new.png").write_bytes(make_image("heron", 99))
+    monkeypatch.chdir(home)
+    settings = ServiceSettings(data_dir=data_dir, device="cpu", watch_s=0.05, min_free_bytes=0)
+    worker = WorkerSettings(data_dir=data_dir, database_url=database_url, device="cpu")
+    app = create_app(settings, session_factory, blobs)
+    # The service's log is not what the examples print.
+    with capture_logs(), served(app) as url, learning(session_factory, blobs, worker):
+        yield url
+
+
+@pytest.fixture
+def text(request) -> str:
+    """The document that the test names."""
+    return (Path(__file__).parents[2] / "docs" / request.param).read_text("utf-8")

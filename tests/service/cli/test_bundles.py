@@ -1,0 +1,61 @@
+"""`filopodia export` and `import` against a service that listens on a port."""
+
+import json
+import threading
+import time
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from service.cli.main import app as commands
+from service.client import ProblemError
+from tests.conftest import free_port
+
+
+@pytest.fixture
+def run(app, client, role_keys):
+    """Returns a function that runs a command as a trainer."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, lifespan="off", log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    address = ["--url", f"http://127.0.0.1:{port}", "--key", role_keys["trainer"]]
+    yield lambda *arguments: CliRunner().invoke(commands, [*map(str, arguments), *address])
+    server.should_exit = True
+    thread.join()
+
+
+def test_a_version_goes_out_and_comes_in_under_another_name(run, client, taught, tmp_path):
+    file = tmp_path / "birds.tar"
+
+    exported = run("export", taught, file, "--json")
+    imported = run("import", file, "--name", "copy")
+
+    assert exported.exit_code == 0, exported.output
+    assert json.loads(exported.output) == {
+        "learner": "birds",
+        "version": 1,
+        "file": str(file),
+        "size_bytes": file.stat().st_size,
+    }
+    assert imported.exit_code == 0, imported.output
+    assert "copy knows 2 classes, learned in 1 tasks" in imported.output
+    assert client.get("/v1/learners/copy").json()["live_version"] == 1
+    assert [path.name for path in tmp_path.glob("*.tar*")] == ["birds.tar"]
+
+
+def test_what_cannot_be_done_is_said(run, birds, tmp_path):
+    file = tmp_path / "birds.tar"
+    nothing = run("export", birds, file)
+    assert (nothing.exit_code, file.exists()) == (1, False)
+    assert "has learned nothing yet" in nothing.stderr
+    assert run("export", birds, tmp_path / "nowhere" / "x.tar").exit_code == 2
+    assert run("import", tmp_path / "missing.tar").exit_code == 2
+    file.write_bytes(b"PK\x03\x04" + bytes(1000))
+    refused = run("import", file)
+    assert isinstance(refused.exception, ProblemError)
+    assert refused.exception.code == "artifact-format-unsupported"

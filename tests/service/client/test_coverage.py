@@ -1,0 +1,124 @@
+"""The clients know every operation of the contract, with every parameter."""
+
+import inspect
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from service.client import AsyncFilopodia, Filopodia, LabelledImage, TaskOptions
+from service.contract import schema
+from service.remote.calls import Call, Pages
+from service.remote.prediction_calls import predict
+
+NOT_YET: set[tuple[str, str]] = set()
+"""Operations that no method calls so far."""
+PAGING = {"limit", "cursor"}
+EXAMPLES = {
+    "images": [LabelledImage(b"x", "heron")],
+    "options": TaskOptions(
+        name="n",
+        mode="extend",
+        eval_fraction=0.5,
+        on_bad_image="skip",
+        expected_head_version=1,
+        max_forgetting=0.1,
+        seed=1,
+        config={"a": 1},
+    ),
+    "archive": Path("photos.zip"),
+    "file": Path("bundle.tar"),
+    "since": datetime(2026, 1, 1, tzinfo=UTC),
+    "status": ["queued"],
+    "learner": "birds",
+    "tasks": [1],
+    "classes": ["heron"],
+    "on_progress": None,
+}
+
+
+@pytest.fixture(scope="module")
+def operations():
+    paths = schema()["paths"]
+    return {
+        (method.upper(), path): operation
+        for path, found in paths.items()
+        for method, operation in found.items()
+    }
+
+
+def described(client=Filopodia):
+    return {name: found.build for name, found in vars(client).items() if hasattr(found, "build")}
+
+
+def others(client):
+    return {name for name in vars(client) if name[0] != "_"} - described(client).keys()
+
+
+def call_of(build, *, is_full):
+    """Return what a method sends with all or only the needed arguments; None where it has no request of its own."""
+    arguments = {
+        parameter.name: EXAMPLES.get(parameter.name, "1")
+        for parameter in inspect.signature(build).parameters.values()
+        if is_full or parameter.default is parameter.empty
+    }
+    arguments |= {key: 1 for key in ("limit", "wait_s") if key in arguments}
+    if build is predict:
+        arguments["images"] = [("a.png", b"x")]
+    exchange = build(**arguments)
+    if isinstance(exchange, Pages):
+        return exchange.call("c", n=1)
+    return exchange if isinstance(exchange, Call) else None
+
+
+def calls(*, is_full=True):
+    found = [call_of(build, is_full=is_full) for build in described().values()]
+    return [call for call in found if call is not None]
+
+
+def test_both_clients_have_the_same_methods():
+    assert described(Filopodia) == described(AsyncFilopodia)
+    assert others(Filopodia) == {"ask", "close", "events"}
+    assert others(AsyncFilopodia) == {"ask", "aclose", "events"}
+
+
+def test_every_operation_has_a_method(operations):
+    known = {(call.method, call.template) for call in [*calls(), *calls(is_full=False)]}
+    assert known <= operations.keys()
+    assert operations.keys() - known == NOT_YET
+
+
+def test_every_parameter_can_be_given_and_no_other(operations):
+    sent = {}
+    for call in calls():
+        operation = operations[call.method, call.template]
+        query = {p["name"] for p in operation.get("parameters", []) if p["in"] == "query"}
+        assert set(call.params) <= query, call
+        assert set(call.places) == set(re.findall(r"{(\w+)}", call.template)), call
+        sent.setdefault((call.method, call.template), set()).update(call.params)
+    for operation, names in sent.items():
+        parameters = operations[operation].get("parameters", [])
+        assert {p["name"] for p in parameters if p["in"] == "query"} - PAGING <= names, operation
+
+
+def test_every_field_of_a_json_body_can_be_given_and_no_other(operations):
+    schemas = schema()["components"]["schemas"]
+    checked = 0
+    for call in calls():
+        if call.json is not None:
+            body = operations[call.method, call.template]["requestBody"]["content"]
+            name = body["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert set(schemas[name]["properties"]) == set(call.json), call
+            checked += 1
+    assert checked >= 4
+
+
+def test_what_creates_carries_an_idempotency_key(operations):
+    takes_key = {
+        key
+        for key, operation in operations.items()
+        if any(p["name"] == "Idempotency-Key" for p in operation.get("parameters", []))
+    }
+    sends_key = {(call.method, call.template) for call in calls() if call.creates}
+    assert sends_key == takes_key - NOT_YET
