@@ -44,6 +44,7 @@ def main() -> int:
     run = Run(cluster, PROFILES[arguments.profile], arguments.seed)
     report = run.carry_out()
     report = {
+        "command": "python -m benchmarks.chaos",
         "profile": arguments.profile,
         "seed": arguments.seed,
         "seconds": round(time.monotonic() - started, 1),
