@@ -59,8 +59,8 @@ def resumed(stem: str, report: JSON) -> Section:
     call = f"python -m benchmarks.resume --kills {summary['n_kills']} --seed {report['seed']}"
     text = (
         f"{summary['n_equal']} of {summary['n_kills']} attempts that were killed while they trained ended with the "
-        f"same artifact as one that was not, byte by byte; {summary['n_with_checkpoint']} had a checkpoint to go on from, "
-        f"one every {protocol['checkpoint_s']:g} s. Work lost: median {summary['lost_s_median']:.1f} s, "
+        f"same artifact as one that was not, byte by byte; {summary['n_with_checkpoint']} had a checkpoint to go on "
+        f"from, one every {protocol['checkpoint_s']:g} s. Work lost: median {summary['lost_s_median']:.1f} s, "
         f"most {summary['lost_s_max']:.1f} s. `{protocol['strategy']}` on the backbone {protocol['backbone']}; "
         f"{report['machine']}."
     )
