@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import metaplasticity, synaptic_intelligence
 from benchmarks.plots import save
-from benchmarks.sections import ablation, comparison, papers
+from benchmarks.sections import ablation, comparison, papers, reliability
 from benchmarks.sections.common import Section, command
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,6 +110,8 @@ CHAPTERS = {
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
     "Metaplasticity": ("metaplasticity", papers.plasticity),
     "Backbones": ("backbone", papers.backbones),
+    "Faults": ("chaos", reliability.faults),
+    "Going on after a kill": ("resume", reliability.resumed),
 }
 """Titles in order, with the module that writes the files and what reads them."""
 
@@ -159,6 +161,8 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
+    if module in ("chaos", "resume"):
+        return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"
     return [Section([NOT_RUN, command(line)])]

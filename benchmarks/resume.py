@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--backbone", default=Protocol.backbone)
     parser.add_argument("--config", type=json.loads, default={"epochs": 400}, help="JSON")
     parser.add_argument("--checkpoint-s", type=float, default=Protocol.checkpoint_s)
-    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     protocol = Protocol(
         strategy=arguments.strategy,
@@ -251,14 +251,15 @@ def main() -> None:
         "lost_s_max": max(lost),
     }
     sys.stdout.write(f"{json.dumps(summary)}\n")
-    if arguments.output is not None:
+    if arguments.out is not None:
         head = {
+            "command": "python -m benchmarks.resume",
             "protocol": asdict(protocol),
             "seed": arguments.seed,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "summary": summary,
         }
-        write_rows(arguments.output, head, [asdict(kill) for kill in kills])
+        write_rows(arguments.out, head, [asdict(kill) for kill in kills])
 
 
 if __name__ == "__main__":

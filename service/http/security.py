@@ -54,6 +54,7 @@ class KeyRing:
         self._sessions = session_factory
         self._session_secret = session_secret
         self._active: Mapping[str, ActiveKey] = {}
+        self._has_read = False
         self._looked_at = float("-inf")
         self._lock = Lock()
 
@@ -65,6 +66,7 @@ class KeyRing:
         """
         with self._sessions() as session:
             self._active = keys.active_keys(session)
+        self._has_read = True
         self._looked_at = time.monotonic()
 
     def verify(self, text: str) -> Principal | None:
@@ -73,7 +75,11 @@ class KeyRing:
         return None if key is None else Principal(key.id, key.name, key.role)
 
     def find(self, text: str) -> Principal | None:
-        """Like `verify`, but looks into the database for a key just created. Blocks."""
+        """Like `verify`, but looks into the database for a key just created. Blocks.
+
+        Raises:
+            Problem: `storage-unavailable`, if no key could be read so far: nobody can say then that this one is wrong.
+        """
         found = self.verify(text)
         if found is not None:
             return found
@@ -83,6 +89,8 @@ class KeyRing:
                     self.refresh()
                 except DatabaseUnavailableError:
                     self._looked_at = time.monotonic()
+            if not self._has_read:
+                raise Problem("storage-unavailable")
         return self.verify(text)
 
     def session_cookie(self, principal: Principal) -> str:
@@ -106,21 +114,26 @@ class KeyRing:
         """Return who sends this request; None only on public paths.
 
         Raises:
-            Problem: `unauthorized`, or `csrf` for a change that another site makes with a browser's session.
+            Problem: `unauthorized`; `csrf` for a change that another site makes with a browser's session;
+                `storage-unavailable` as in `find`.
         """
-        principal = await self._by_bearer(headers)
+        public = is_public(scope["path"])
+        principal = await self._by_bearer(headers, in_memory=public)
         if principal is None and (cookie := cookie_parser(headers.get("cookie", "")).get(COOKIE)):
             principal = self._by_cookie(scope, headers, cookie)
-        if principal is None and not is_public(scope["path"]):
+        if principal is None and not public:
             raise Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="filopodia"'})
         return principal
 
-    async def _by_bearer(self, headers: Headers) -> Principal | None:
+    async def _by_bearer(self, headers: Headers, *, in_memory: bool) -> Principal | None:
         scheme, _, text = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text:
             return None
         text = text.strip()
-        return self.verify(text) or await run_in_threadpool(self.find, text)
+        found = self.verify(text)
+        if found is not None or in_memory:
+            return found
+        return await run_in_threadpool(self.find, text)
 
     def _by_cookie(self, scope: Scope, headers: Headers, value: str) -> Principal | None:
         """Admit a browser session: for reading anywhere, for changes only under `/admin`."""

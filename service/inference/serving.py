@@ -12,6 +12,8 @@ from service.inference.snapshots import Snapshot
 WAIT_S = 10.0
 """How long `min_version` is waited for: longer than a version takes to load, shorter than clients' time-outs."""
 POLL_S = 0.02
+START_S = 1.0
+"""How long a prediction waits for a service that has just started."""
 
 
 async def choose_snapshot(
@@ -28,7 +30,10 @@ async def choose_snapshot(
     """
     snapshot = on.store.live(learner)
     if snapshot is None:
-        snapshot = await run_in_threadpool(on.watcher.load_version, learner, None)
+        await _wait_for_start(on)
+        snapshot = on.store.live(learner) or await run_in_threadpool(
+            on.watcher.load_version, learner, None
+        )
     if snapshot is None:
         raise Problem("nothing-learned")
     if version is not None and version != snapshot.version:
@@ -40,6 +45,22 @@ async def choose_snapshot(
     if min_version is not None and snapshot.version < min_version:
         snapshot = await _wait_for(on, learner, min_version)
     return snapshot
+
+
+async def _wait_for_start(on: Collaborators) -> None:
+    """Give a service that has just started a moment to load what it knows.
+
+    Raises:
+        Problem: `storage-unavailable`, at once or after that moment, if the database is not there to ask either: nobody
+            should wait for its time-outs who could ask another service.
+    """
+    deadline = monotonic() + START_S
+    while not on.watcher.has_looked and monotonic() < deadline:
+        await asyncio.sleep(POLL_S)
+    if not on.watcher.has_looked or not on.watcher.is_database_up:
+        raise Problem(
+            "storage-unavailable", "This learner is not loaded yet; repeat the request in a moment."
+        )
 
 
 async def _wait_for(on: Collaborators, learner: str, min_version: int) -> Snapshot:

@@ -54,7 +54,7 @@ class Watcher:
         self._looked_well = False
         self._asked_at: float | None = None
         self.has_looked = False
-        """Whether everything live was loaded, or tried, at least once."""
+        """Whether the database has answered once and everything live was loaded, or tried. Nothing is served before."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -182,7 +182,8 @@ class Watcher:
             except Exception:  # serving must go on whatever the watcher meets
                 log.exception("watcher_failed")
                 self._note_database(is_up=False)
-            self.has_looked = True
+            else:
+                self.has_looked = True
             self._wakeup.wait(self._interval_s)
 
     def _note_database(self, *, is_up: bool) -> None:

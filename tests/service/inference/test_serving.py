@@ -1,15 +1,47 @@
 """Loading, swapping and storing behind the requests' backs."""
 
+import time
 from datetime import UTC, datetime
+
+from fastapi.testclient import TestClient
 
 from models.errors import CheckpointError
 from registry import versions
+from registry.database import make_engine, make_session_factory
 from registry.ids import new_id
 from registry.predictions import NewPrediction, list_predictions
+from service.app import create_app
 from service.inference.history import PredictionWriter
 from service.metrics import Metrics
 from tests.factories import make_learner
 from tests.service.conftest import version_of, wait_until
+
+
+def test_a_service_that_starts_without_its_database_says_so_soon(settings, blobs):
+    engine = make_engine("postgresql://nobody@127.0.0.1:1/nothing", application_name="tests")
+    app = create_app(settings, make_session_factory(engine), blobs)
+    headers = {"Authorization": "Bearer fil_000000000000_secret", "Content-Type": "image/png"}
+    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
+        started = time.monotonic()
+        answer = client.post("/v1/learners/birds/predictions", content=b"x")
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage-unavailable")
+        assert answer.headers["Retry-After"]
+        assert time.monotonic() - started < 3
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/livez").status_code == 200
+
+
+def test_a_learner_that_is_not_loaded_is_not_waited_for_while_the_database_is_away(
+    client, taught, app
+):
+    on = app.state.collaborators
+    on.store._live = {}
+    on.watcher.stop()
+    on.watcher._note_database(is_up=False)
+    answer = client.post(
+        f"/v1/learners/{taught}/predictions", content=b"x", headers={"Content-Type": "image/png"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage-unavailable")
 
 
 def test_a_damaged_version_is_not_served_and_the_last_good_one_goes_on(

@@ -1,0 +1,270 @@
+"""One run from start to verdict: cluster up, load, quiet time, faults, drain, checks, cluster down."""
+
+import atexit
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import structlog
+
+from benchmarks.chaos import checker, measures
+from benchmarks.chaos.checker import Rows, Verdict
+from benchmarks.chaos.clients import Board, Predictor, Reader, Target, Uploader
+from benchmarks.chaos.cluster import Cluster
+from benchmarks.chaos.history import History
+from benchmarks.chaos.measures import Window
+from benchmarks.chaos.nemesis import Nemesis
+from benchmarks.chaos.schedule import Profile, find_places, make_schedule
+from registry.blobs import LocalBlobStore
+
+log = structlog.get_logger()
+
+ROOT = Path(__file__).parents[2]
+PREDICTIONS_PER_S = 8.0
+"""Of each of the two predictors."""
+CLIENTS = {
+    "balanced": "all, asked again at the other api if one is dead",
+    "direct": "all, asked at one api only",
+}
+"""What a report calls the predictors."""
+FIRST_TASKS_S = 120.0
+SETTLE_S = 3.0
+"""After the last task, for apis to load its version and predictions to meet it."""
+TARGETS = (
+    Target("means-1", "simplecil", {}),
+    Target("trained", "finetune", {"epochs": 60, "batch_size": 2}),
+    Target("means-2", "simplecil", {}),
+    Target("artsy", "artsy", {"epochs": 12, "batch_size": 2}),
+)
+"""Two learners whose tasks take a moment, two that train: kills are to hit every phase."""
+DOCTOR_TIMEOUT_S = 120.0
+LISTED = {
+    # Celery's word for a pool process that was killed, and for a message of a task that there is not.
+    "worker": ("WorkerLostError", "Received unregistered task of type 'filopodia.unknown'"),
+}
+"""Tracebacks that faults bring about by design, by the beginning of a program's name: parts of their text."""
+
+
+class Run:
+    """One run against one cluster."""
+
+    def __init__(self, cluster: Cluster, profile: Profile, seed: int) -> None:
+        self.cluster = cluster
+        self.profile = profile
+        self.seed = seed
+        self.history = History(cluster.folder / "history.jsonl")
+        self.board = Board()
+        self.places = find_places(ROOT)
+        self._verdicts: list[Verdict] = []
+        self._windows: dict[str, Window] = {}
+
+    def carry_out(self) -> dict[str, Any]:
+        """Do everything and return the report. Whatever happens, no process of the cluster is left."""
+        atexit.register(self.cluster.kill_leftovers)
+        signal.signal(signal.SIGTERM, _exit)
+        try:
+            self.cluster.start()
+            nemesis = self._load_and_strike()
+            rows = self._judge()
+            took = self.cluster.stop()
+        finally:
+            leftovers = self.cluster.kill_leftovers()
+            self.history.close()
+        self._judge_end(took, leftovers, nemesis)
+        return self._report(rows, nemesis)
+
+    def _load_and_strike(self) -> Nemesis:
+        cluster, board, history = self.cluster, self.board, self.history
+        urls, key = cluster.api_urls, cluster.key
+        self._create_learners()
+        reader = Reader(urls, key, history, board)
+        uploader = Uploader(
+            urls, key, history, board, TARGETS, seed=self.seed, window=len(cluster.workers)
+        )
+        predictors = [
+            Predictor(
+                name, urls, key, history, TARGETS, per_s=PREDICTIONS_PER_S, is_balanced=is_balanced
+            )
+            for name, is_balanced in zip(CLIENTS, (True, False), strict=True)
+        ]
+        nemesis = Nemesis(cluster, board, TARGETS[0].name, seed=self.seed)
+        reader.start()
+        for target in TARGETS:
+            uploader.upload(target)
+        self._wait_until_ended(FIRST_TASKS_S)
+        time.sleep(SETTLE_S)
+        for predictor in predictors:
+            predictor.start()
+        self._spend("quiet", self.profile.quiet_s)
+        uploader.start()
+        self._spend("calm", self.profile.calm_s)
+        log.info("faults_begin")
+        began = time.time()
+        schedule = make_schedule(self.profile, self.places, self.seed)
+        nemesis.run(schedule, seconds=self.profile.fault_s, extra_s=self.profile.extra_s)
+        uploader.stop()
+        self._windows["faults"] = Window(began, time.time())
+        log.info("drain", unfinished=len(board.unfinished()))
+        for program in cluster.programs:
+            program.wait_ready(60)
+        self._wait_until_ended(self.profile.drain_s)
+        time.sleep(SETTLE_S)
+        for client in (*predictors, reader):
+            client.stop()
+        return nemesis
+
+    def _create_learners(self) -> None:
+        url = next(iter(self.cluster.api_urls.values()))
+        headers = {"Authorization": f"Bearer {self.cluster.key}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+            for target in TARGETS:
+                body = {
+                    "name": target.name,
+                    "strategy": target.strategy,
+                    "backbone": "tiny",
+                    "config": target.config,
+                }
+                client.post("/v1/learners", json=body).raise_for_status()
+
+    def _spend(self, name: str, seconds: float) -> None:
+        log.info(name, seconds=seconds)
+        began = time.time()
+        time.sleep(seconds)
+        self._windows[name] = Window(began, time.time())
+
+    def _wait_until_ended(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.board.unfinished() and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def _judge(self) -> Rows:
+        """Judge what can be judged while the database still runs."""
+        blobs = LocalBlobStore(self.cluster.blobs)
+        with self.cluster.sessions() as session:
+            rows = checker.read_rows(session)
+        away = measures.outages(self.cluster.database_seen)
+        self._verdicts += checker.check_uploads(rows, self.board, blobs)
+        self._verdicts += checker.check_tasks(rows)
+        self._verdicts.append(checker.check_artifacts(rows, blobs))
+        self._verdicts += measures.check_versions_answered(self.history.answers, rows, away)
+        self._verdicts += checker.check_answers(self.history)
+        doctor = self.cluster.begin_command("doctor", "--deep", "--json")
+        output, errors = doctor.communicate(timeout=DOCTOR_TIMEOUT_S)
+        self._verdicts.append(checker.check_doctor(output, errors))
+        return rows
+
+    def _judge_end(
+        self, took: dict[str, float | None], leftovers: dict[int, str], nemesis: Nemesis
+    ) -> None:
+        """Judge what shows only once everything has stopped."""
+        apis = {api.name: api for api in self.cluster.apis}
+        answers = self.history.answers
+        answered = Verdict("predictions are answered by an api that is up", len(answers))
+        answered.violations += [
+            f"{a.client} at {a.started_at:.2f}: {a.api} {a.outcome} after {a.seconds:.2f} s"
+            for a in answers
+            if not a.is_ok and not measures.is_excused(a, apis)
+        ]
+        stopped = Verdict("everything stops when asked, and leaves no process", len(took))
+        stopped.violations += [f"{name} had to be killed" for name, s in took.items() if s is None]
+        stopped.violations += [f"left: {command}" for command in leftovers.values()]
+        slow = [o for one in nemesis.struck for o in one.details.get("under_way", [])]
+        finished = Verdict(
+            "a request under way when its api is asked to stop is answered", len(slow)
+        )
+        finished.violations += [outcome for outcome in slow if outcome != "200"]
+        self._verdicts += [answered, stopped, finished]
+        for program in self.cluster.programs:
+            listed = next((v for k, v in LISTED.items() if program.name.startswith(k)), ())
+            self._verdicts.append(checker.check_log(program.name, program.log, listed))
+        harsh = Verdict(f"at least {self.profile.min_kills} kills", nemesis.kills)
+        if nemesis.kills < self.profile.min_kills:
+            harsh.violations.append(f"only {nemesis.kills}")
+        self._verdicts.append(harsh)
+        if self.profile.name == "full":
+            missed = self._not_struck(nemesis)
+            self._verdicts.append(Verdict("every failpoint was struck", len(self.places), missed))
+
+    def _not_struck(self, nemesis: Nemesis) -> list[str]:
+        struck = {one.fault.place for one in nemesis.struck if one.fault.action == "kill"}
+        return sorted(set(self.places) - struck)
+
+    def _report(self, rows: Rows, nemesis: Nemesis) -> dict[str, Any]:
+        answers = self.history.answers
+        apis = {api.name: api for api in self.cluster.apis}
+        whole = self._windows["faults"]
+        calm = self._windows["calm"]
+        blobs = LocalBlobStore(self.cluster.blobs)
+        away = measures.outages(self.cluster.database_seen)
+        outcomes = Counter(upload.outcome for upload in self.board.uploads)
+        return {
+            "ok": all(verdict.is_kept for verdict in self._verdicts),
+            "promises": checker.summary(self._verdicts),
+            "faults": {
+                "n": len(nemesis.struck),
+                "kills": nemesis.kills,
+                "by_kind": dict(Counter(one.fault.label for one in nemesis.struck)),
+                "left_out": dict(Counter(fault.label for fault in nemesis.pending)),
+                "places_not_struck": self._not_struck(nemesis),
+            },
+            "uploads": {
+                "acknowledged": outcomes["ok"],
+                "unknown": outcomes["unknown"],
+                "refused": outcomes["fail"],
+                "tries": sum(upload.tries for upload in self.board.uploads),
+                "answers": self._answers_to_uploads(),
+            },
+            "tasks": _tasks(rows),
+            "predictions": {
+                "all": measures.rate(answers, apis),
+                **{
+                    name: measures.rate([a for a in answers if a.client == client], apis)
+                    for client, name in CLIENTS.items()
+                },
+                "quiet": measures.rate(self._asked("quiet"), apis),
+                "learning, no faults": measures.rate(self._asked("calm"), apis),
+                "around publishes, no faults": measures.rate(
+                    measures.around_publishes(answers, rows, calm), apis
+                ),
+                "during faults": measures.rate(self._asked("faults"), apis),
+                "around publishes, during faults": measures.rate(
+                    measures.around_publishes(answers, rows, whole), apis
+                ),
+            },
+            "by_fault": measures.by_fault(answers, nemesis.struck, apis),
+            "takeover": measures.takeovers(nemesis.struck, rows, away),
+            "stops": measures.stops(self.cluster.programs, nemesis.struck),
+            "starts": {p.name: measures.recovery(p) for p in self.cluster.programs},
+            "files": checker.count_unreferenced(rows, self.cluster.blobs, blobs),
+        }
+
+    def _asked(self, window: str) -> list[Any]:
+        span = self._windows[window]
+        return measures.during(self.history.answers, span.since, span.until)
+
+    def _answers_to_uploads(self) -> dict[str, int]:
+        return dict(Counter(entry.details["outcome"] for entry in self.history.of("try")))
+
+
+def _tasks(rows: Rows) -> dict[str, Any]:
+    statuses = Counter(task.status for task in rows.tasks)
+    attempts: Sequence[int] = [len(starts) for starts in rows.starts.values()]
+    return {
+        "all": len(rows.tasks),
+        "succeeded": statuses["succeeded"],
+        "failed": statuses["failed"],
+        "errors": dict(Counter(t.error["code"] for t in rows.tasks if t.error)),
+        "versions": len(rows.versions),
+        "attempts": sum(attempts),
+        "attempts_max": max(attempts, default=0),
+    }
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(1)
