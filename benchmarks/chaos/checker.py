@@ -22,6 +22,7 @@ from registry.blobs import BlobStore
 from registry.errors import RegistryError
 from registry.learners import LIVE
 from registry.tables import AliasRow, EventRow, LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.versions import address_of
 
 MAX_NAMED = 10
 """Violations of one kind that a report spells out."""
@@ -169,7 +170,7 @@ def check_artifacts(rows: Rows, blobs: BlobStore) -> Verdict:
         for version in rows.versions_of(learner.id):
             known += classes_of[version.task_id]
             try:
-                strategy = artifact.load(blobs.get(version.manifest_sha256), blobs.get, backbone)
+                strategy = artifact.load(blobs.get(address_of(version)), blobs.get, backbone)
             except (RegistryError, LearnerError) as error:
                 verdict.violations.append(f"{learner.name} {version.number}: {error}")
                 continue
@@ -183,8 +184,8 @@ def count_unreferenced(rows: Rows, root: Path, blobs: BlobStore) -> dict[str, in
     named = {sample.blob_sha256 for own in rows.samples.values() for sample in own}
     named |= {task.checkpoint for task in rows.tasks if task.checkpoint}
     for version in rows.versions:
-        named.add(version.manifest_sha256)
-        named |= set(_files(blobs.get(version.manifest_sha256)))
+        named.add(address_of(version))
+        named |= set(_files(blobs.get(address_of(version))))
     stored = {f.parent.name + f.name for f in (root / "sha256").glob("*/*") if f.is_file()}
     temporary = [file for file in root.rglob("*") if file.is_file() and "sha256" not in file.parts]
     return {
