@@ -97,7 +97,8 @@ def test_an_older_version_is_asked_for_and_the_live_one_rolled_back(client, taug
     old = predict(client, taught, "?version=1").json()
     assert (old["version"], old["results"]) == (1, before)
     alias = client.get(f"/v1/learners/{taught}/aliases/live")
-    assert (alias.json(), alias.headers["etag"]) == ({"name": "live", "version": 2}, '"2"')
+    shown = {"name": "live", "version": 2, "head_version": 2}
+    assert (alias.json(), alias.headers["etag"]) == (shown, '"2"')
     url = f"/v1/learners/{taught}/aliases/live"
     stale = client.put(url, json={"version": 1}, headers={"If-Match": '"1"'})
     assert (stale.status_code, stale.json()["code"]) == (412, "precondition-failed")
