@@ -112,6 +112,7 @@ CHAPTERS = {
     "Backbones": ("backbone", papers.backbones),
     "Faults": ("chaos", reliability.faults),
     "Going on after a kill": ("resume", reliability.resumed),
+    "Stopping": ("stops", reliability.stopped),
 }
 """Titles in order, with the module that writes the files and what reads them."""
 
@@ -161,7 +162,7 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
-    if module in ("chaos", "resume"):
+    if module in ("chaos", "resume", "stops"):
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"

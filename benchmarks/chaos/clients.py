@@ -1,13 +1,15 @@
 """The load: one who uploads tasks, two who ask for predictions, one who reads. Each records all it does and sees."""
 
+import http.client
 import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -28,6 +30,7 @@ TRY_ANOTHER = (None, httpx.codes.SERVICE_UNAVAILABLE)
 """Answers after which the balanced predictor tries the other api: none, or that of one that is not ready yet."""
 N_PICTURES = 8
 PREDICT_SLOTS = 12
+SLOW_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -347,9 +350,12 @@ class SlowPrediction(threading.Thread):
 
     def __init__(self, url: str, key: str, learner: str, *, seconds: float) -> None:
         super().__init__(name="slow", daemon=True)
-        self.outcome = "unfinished"
-        """`200`, another status, or the name of the error."""
-        self._url = f"{url}/v1/learners/{learner}/predictions"
+        self.accepted = threading.Event()
+        """Set when the service has begun to read the request: it said `100 Continue`."""
+        self.outcome = "not accepted"
+        """`200`, another status, or the name of the error; as it begins, if the service never accepted it."""
+        self._address = urlsplit(url).netloc
+        self._path = f"/v1/learners/{learner}/predictions"
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/png"}
         self._seconds = seconds
 
@@ -357,14 +363,22 @@ class SlowPrediction(threading.Thread):
         """Ask."""
         image = picture(0, 0, 0)
         half = len(image) // 2
-
-        def body() -> Iterator[bytes]:
-            yield image[:half]
-            time.sleep(self._seconds)
-            yield image[half:]
-
-        headers = {**self._headers, "Content-Length": str(len(image))}
+        connection = http.client.HTTPConnection(self._address, timeout=SLOW_TIMEOUT_S)
         try:
-            self.outcome = str(httpx.post(self._url, content=body(), headers=headers).status_code)
-        except httpx.HTTPError as error:
-            self.outcome = type(error).__name__
+            connection.putrequest("POST", self._path)
+            headers = {"Content-Length": str(len(image)), "Expect": "100-continue"}
+            for name, value in (self._headers | headers).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            if not connection.sock.recv(100).startswith(b"HTTP/1.1 100"):
+                return
+            self.accepted.set()
+            connection.send(image[:half])
+            time.sleep(self._seconds)
+            connection.send(image[half:])
+            self.outcome = str(connection.getresponse().status)
+        except (OSError, http.client.HTTPException) as error:
+            if self.accepted.is_set():
+                self.outcome = type(error).__name__
+        finally:
+            connection.close()

@@ -305,7 +305,8 @@ class Nemesis:
         ]
         for request in slow:
             request.start()
-        time.sleep(SLOW_S / 3)
+        for request in slow:
+            request.accepted.wait(SLOW_S)
         api.signal(signal.SIGTERM)
         for request in slow:
             request.join()

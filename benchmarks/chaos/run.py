@@ -174,7 +174,12 @@ class Run:
         stopped = Verdict("everything stops when asked, and leaves no process", len(took))
         stopped.violations += [f"{name} had to be killed" for name, s in took.items() if s is None]
         stopped.violations += [f"left: {command}" for command in leftovers.values()]
-        slow = [o for one in nemesis.struck for o in one.details.get("under_way", [])]
+        slow = [
+            o
+            for one in nemesis.struck
+            for o in one.details.get("under_way", [])
+            if o != "not accepted"
+        ]
         finished = Verdict(
             "a request under way when its api is asked to stop is answered", len(slow)
         )

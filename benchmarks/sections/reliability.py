@@ -1,4 +1,4 @@
-"""Sections of `benchmarks.chaos` and `benchmarks.resume`: what was struck, and what was broken."""
+"""Sections of `benchmarks.chaos`, `.resume` and `.stops`: what was struck, and what was broken."""
 
 from benchmarks.chaos.report import COLUMNS
 from benchmarks.sections.common import JSON, Section, command, table
@@ -64,6 +64,18 @@ def resumed(stem: str, report: JSON) -> Section:
         f"most {summary['lost_s_max']:.1f} s. `{protocol['strategy']}` on the backbone {protocol['backbone']}; "
         f"{report['machine']}."
     )
+    return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
+
+
+def stopped(stem: str, report: JSON) -> Section:
+    """Show what became of requests that were under way when a service was asked to stop."""
+    summary, rows = report["summary"], report["rows"]
+    text = (
+        f"{summary['answered']} of {summary['accepted']} predictions that a service had accepted when it was "
+        f"asked to stop were answered, in {len(rows)} stops; the longest took "
+        f"{summary['longest_s']:.1f} s. {report['machine']}."
+    )
+    call = f"python -m benchmarks.stops --times {len(rows)}"
     return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
 
 
