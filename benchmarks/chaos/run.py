@@ -45,8 +45,13 @@ TARGETS = (
 """Two learners whose tasks take a moment, two that train: kills are to hit every phase."""
 DOCTOR_TIMEOUT_S = 120.0
 LISTED = {
-    # Celery's word for a pool process that was killed, and for a message of a task that there is not.
-    "worker": ("WorkerLostError", "Received unregistered task of type 'filopodia.unknown'"),
+    # Celery's words for a pool process that was killed, a message of a task that there is not, and a Redis that was killed.
+    "worker": (
+        "WorkerLostError",
+        "Received unregistered task of type 'filopodia.unknown'",
+        "Couldn't ack",
+        "ConnectionError: Error",
+    ),
 }
 """Tracebacks that faults bring about by design, by the beginning of a program's name: parts of their text."""
 
