@@ -45,7 +45,7 @@ TARGETS = (
 """Two learners whose tasks take a moment, two that train: kills are to hit every phase."""
 DOCTOR_TIMEOUT_S = 120.0
 LISTED = {
-    # Celery's words for a pool process that was killed, a message of a task that there is not, and a Redis that was killed.
+    # Celery's words for a killed pool process, a message of a task that there is not, and a killed Redis.
     "worker": (
         "WorkerLostError",
         "Received unregistered task of type 'filopodia.unknown'",
