@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
+from service.cli.demo_process import free_port
 from worker.settings import WorkerSettings
 
 N_UNDER_WAY, SECONDS = 3, 1.5
@@ -34,7 +34,7 @@ PATIENCE_S = 60.0
 
 def stop_once(folder: Path, database_url: str, learner: str) -> dict[str, Any]:
     """Start a service, stop it while it answers, and return what became of the requests."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": database_url,
@@ -100,12 +100,6 @@ def main() -> None:
             "summary": summary,
         }
         write_rows(arguments.out, head, rows)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_until_ready(url: str) -> None:

@@ -180,6 +180,31 @@ def unpack(data: bytes, belongs_to: Mapping[str, Any]) -> list[Snapshot]:
     ]
 
 
+def copy_parts(parts: Mapping[str, Mapping[str, Tensor]], prefix: str) -> dict[str, Tensor]:
+    """Return CPU copies of named tensors in named parts, as `<prefix><part>.<name>`."""
+    return {
+        f"{prefix}{part}.{name}": value.cpu().clone()
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
+
+
+def fill_parts(
+    parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tensor], prefix: str
+) -> None:
+    """Copy what `copy_parts` returned back into the tensors of the parts.
+
+    Raises:
+        CheckpointError: If a tensor is missing or has another shape.
+    """
+    for part, values in parts.items():
+        for name, value in values.items():
+            stored = state.get(f"{prefix}{part}.{name}")
+            if stored is None or stored.shape != value.shape:
+                raise CheckpointError(f"The {part} of {name} is missing or has another shape.")
+            value.copy_(stored)
+
+
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names have that prefix, under the rest of their names."""
     return {

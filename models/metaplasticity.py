@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from models.checkpoint import copy_parts, fill_parts
 from models.errors import CheckpointError
 
 
@@ -111,11 +112,7 @@ class MetaplasticityRule:
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Return everything needed to go on, in the middle of a task too, but for the weights."""
-        state = {
-            f"{prefix}{part}.{name}": value.cpu().clone()
-            for part, values in self._parts().items()
-            for name, value in values.items()
-        }
+        state = copy_parts(self._parts(), prefix)
         scale = [] if self.scale is None else [self.scale]
         return {**state, f"{prefix}scale": torch.tensor(scale, dtype=torch.float64)}
 
@@ -125,12 +122,7 @@ class MetaplasticityRule:
         Raises:
             CheckpointError: If a tensor is missing or has another shape.
         """
-        for part, values in self._parts().items():
-            for name, value in values.items():
-                stored = state.get(f"{prefix}{part}.{name}")
-                if stored is None or stored.shape != value.shape:
-                    raise CheckpointError(f"The {part} of {name} is missing or has another shape.")
-                value.copy_(stored)
+        fill_parts(self._parts(), state, prefix)
         scale = state.get(f"{prefix}scale")
         if scale is None or scale.ndim != 1 or len(scale) > 1:
             raise CheckpointError("The scale is missing or has another shape.")

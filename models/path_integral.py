@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import copy_parts, fill_parts
 from models.errors import CheckpointError
 
 
@@ -117,11 +118,7 @@ class PathIntegral:
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Return everything needed to go on in the middle of a task, but for parameters and optimiser."""
-        return {
-            f"{prefix}{part}.{name}": value.cpu().clone()
-            for part, values in self._parts().items()
-            for name, value in values.items()
-        }
+        return copy_parts(self._parts(), prefix)
 
     def load_state_dict(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
         """Take over what `state_dict` returned.
@@ -129,12 +126,7 @@ class PathIntegral:
         Raises:
             CheckpointError: If a tensor is missing or has another shape.
         """
-        for part, values in self._parts().items():
-            for name, value in values.items():
-                stored = state.get(f"{prefix}{part}.{name}")
-                if stored is None or stored.shape != value.shape:
-                    raise CheckpointError(f"The {part} of {name} is missing or has another shape.")
-                value.copy_(stored)
+        fill_parts(self._parts(), state, prefix)
         self._holds = self._has_importance()
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 import importlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.tables import IdempotencyRow, KeyRow, LearnerRow, WorkerRow
+from service.cli.demo_process import free_port
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +93,6 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def redis_program() -> str | Path:

@@ -1,8 +1,8 @@
 """The worker of a cluster: Celery listens for the doorbell, one pool process claims tasks and supervises them.
 
-Celery's main process only passes messages on and
-starts the pool process again when it dies. The pool process is the worker: it holds the lock of the worker's name, says
-that it lives, rings for tasks that nobody took up, and runs one learn process at a time. Neither imports torch.
+Celery's main process only passes messages on and starts the pool process again when it dies. The pool process is the
+worker: it holds the lock of the worker's name, says that it lives, rings for tasks that nobody took up, and runs one
+learn process at a time. Neither imports torch.
 """
 
 import os

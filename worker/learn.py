@@ -168,11 +168,13 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
 
     progress.enter("publishing")
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
+    stored = [*packed.files.values(), packed.manifest]
+    *file_hashes, manifest_sha256 = blobs.put_many(stored)
 
-    def keep() -> str:
-        return blobs.put_many([*packed.files.values(), packed.manifest])[-1]
+    def keep() -> None:
+        if blobs.missing([*file_hashes, manifest_sha256]):
+            blobs.put_many(stored)
 
-    manifest_sha256 = keep()
     failpoint("publish.after_blobs")
     new_version = NewVersion(
         parent=attempt.learner.head_version,
@@ -339,7 +341,7 @@ def _of_known_classes(
 
 
 def _publish(
-    session: Session, attempt: Attempt, new_version: NewVersion, keep: Callable[[], object]
+    session: Session, attempt: Attempt, new_version: NewVersion, keep: Callable[[], None]
 ) -> str:
     """Publish or hold the version, and return which, for the log."""
     # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.

@@ -42,8 +42,11 @@ class Presence:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye, if the database is there to hear it."""
+        """Say goodbye, if it ever said hello and the database is there to hear it."""
         self._stop.set()
+        if self._thread.ident is None:
+            # A second worker of the name: the goodbye would be the first one's.
+            return
         self._thread.join(timeout=OUTAGE_PAUSE_S)
         try:
             with self._sessions.begin() as session:

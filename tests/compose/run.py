@@ -7,7 +7,6 @@ Needs Docker, and takes minutes: the image is built first. `COMPOSE` names the c
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from service.cli.demo_process import free_port
 from service.cli.output import make_console
 from service.client import ENDED, Filopodia, LabelledImage, TaskOptions
 from tests.compose.composition import LASTING, Composition, output
@@ -33,7 +33,7 @@ console = make_console()
 
 def main() -> None:
     """Run everything, and remove it again whatever happens."""
-    composition = Composition(_compose_command(), _free_port())
+    composition = Composition(_compose_command(), free_port())
     try:
         if "--no-build" not in sys.argv[1:]:
             with _step("the image is built"):
@@ -206,11 +206,6 @@ def _compose_command() -> list[str]:
         return shlex.split(given)
     has_plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
     return ["docker", "compose"] if has_plugin.returncode == 0 else ["docker-compose"]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The cluster's worker as it is run: Celery on a real Redis, processes that are really killed."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from registry import events, learners, tasks, workers
 from registry.doorbell import QUEUE, Bell, Sweeper, celery_settings
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
+from tests.worker import waiting
+from tests.worker.waiting import has_ended, is_training
 from worker.settings import WorkerSettings
 
 LONG = {"epochs": 100_000, "augmentation": "none"}
@@ -82,25 +85,7 @@ def add_task(session_factory, blobs):
 
 @pytest.fixture
 def wait_for(session_factory):
-    def wait_for(task_id, condition, timeout_s=90):
-        deadline = time.monotonic() + timeout_s
-        while True:
-            with session_factory() as session:
-                task = tasks.get_task(session, task_id)
-            if condition(task):
-                return task
-            assert time.monotonic() < deadline, (task.status, task.progress, task.error)
-            time.sleep(0.05)
-
-    return wait_for
-
-
-def is_training(task):
-    return task.progress["phase"] == "training"
-
-
-def has_ended(task):
-    return task.status in ("succeeded", "failed", "cancelled")
+    return functools.partial(waiting.wait_for, session_factory)
 
 
 def pool_process(worker):

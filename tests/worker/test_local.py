@@ -11,7 +11,8 @@ import pytest
 
 from registry import accuracy, events, learners, tasks
 from tests.factories import make_learner, make_task
-from tests.processes import is_alive
+from tests.processes import children, is_alive
+from tests.worker.waiting import has_ended, is_training, wait_for
 from worker.settings import WorkerSettings
 
 A_FEW_SECONDS = {"epochs": 200, "augmentation": "none"}
@@ -55,31 +56,14 @@ def task_id(session_factory, blobs):
         return make_task(session, blobs, config=A_FEW_SECONDS).id
 
 
-def wait_for(session_factory, task_id, condition, timeout_s=90):
-    deadline = time.monotonic() + timeout_s
-    while True:
-        with session_factory() as session:
-            task = tasks.get_task(session, task_id)
-        if condition(task):
-            return task
-        assert time.monotonic() < deadline, (task.status, task.progress, task.error)
-        time.sleep(0.02)
-
-
-def is_training(task):
-    return task.progress["phase"] == "training"
-
-
-def has_ended(task):
-    return task.status in ("succeeded", "failed", "cancelled")
-
-
 def learn_process(worker):
     """Return the process id of the worker's learn process."""
-    threads = Path(f"/proc/{worker.pid}/task").iterdir()
-    pids = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-    (pid,) = [pid for pid in pids if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(pid)
+    (pid,) = [
+        pid
+        for pid in children(worker.pid)
+        if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return pid
 
 
 def test_a_task_survives_kill_9_of_its_learn_process_and_then_of_its_worker(

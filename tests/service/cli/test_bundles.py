@@ -8,9 +8,9 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from service.cli.demo_process import free_port
 from service.cli.main import app as commands
 from service.client import ProblemError
-from tests.conftest import free_port
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The client against the real app over real HTTP, where a script could be wrong about the service."""
 
 from service.app import create_app
+from service.cli.demo_process import free_port
 from service.client import Filopodia, LabelledImage, Retries
-from tests.conftest import free_port
 from tests.factories import make_image
 from tests.served import served
 
