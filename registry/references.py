@@ -9,11 +9,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.blobs import BlobStore, is_hash
 from registry.errors import BlobDamagedError
-from registry.tables import SampleRow, TaskRow, VersionRow
+from registry.tables import PredictionImageRow, SampleRow, TaskRow, VersionRow
 
 PENDING_MANIFEST = TaskRow.pending_version["manifest_sha256"].astext
 ADDRESSES: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...] = (
     SampleRow.blob_sha256,
+    PredictionImageRow.blob_sha256,
     VersionRow.manifest_sha256,
     PENDING_MANIFEST,
     TaskRow.checkpoint,

@@ -133,6 +133,10 @@ class TaskRow(Row):
     """What a `held` task would publish."""
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """`{code, detail}` of the last failed attempt."""
+    findings: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """What looked wrong with its images: `{code, detail, ...}` each. Some of them hold it before it is learned."""
+    key_id: Mapped[str | None]
+    """The key that posted it; None for one from before keys were noted."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -157,6 +161,8 @@ class SampleRow(Row):
     """The canonical image: upright RGB, re-encoded as PNG without metadata."""
     filename: Mapped[str | None]
     """What the sender called it, cleaned for display. Never a path."""
+    quarantine: Mapped[str | None]
+    """Why it is left out of learning and evaluating: a code such as `blank`; None for one that is used."""
     width: Mapped[int] = mapped_column(Integer)
     height: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -250,6 +256,59 @@ class PredictionRow(Row):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class PredictionImageRow(Row):
+    """An image of a stored prediction, kept so that feedback on it can be learned from."""
+
+    __tablename__ = "prediction_images"
+    __table_args__ = (Index("ix_prediction_images_blob_sha256", "blob_sha256"),)
+
+    prediction_id: Mapped[str] = mapped_column(
+        ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True
+    )
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Of the result it got."""
+    blob_sha256: Mapped[str]
+    """The canonical image, as in `SampleRow`."""
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+
+
+class FeedbackRow(Row):
+    """What a user says is really on an image of a stored prediction. The last word on an image counts."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (Index("ix_feedback_task_id", "task_id"),)
+
+    prediction_id: Mapped[str] = mapped_column(
+        ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True
+    )
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    label: Mapped[str]
+    key_id: Mapped[str]
+    """The key it was given with."""
+    task_id: Mapped[str | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
+    """The task that took it to learn from; None while none has."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ClassRow(Row):
+    """What an operator has set about a class of a learner. A class nobody touched has no row."""
+
+    __tablename__ = "classes"
+    __table_args__ = (UniqueConstraint("learner_id", "name"),)
+
+    learner_id: Mapped[str] = mapped_column(
+        ForeignKey("learners.id", ondelete="CASCADE"), primary_key=True
+    )
+    label: Mapped[str] = mapped_column(primary_key=True)
+    """As it was learned; what versions and samples hold."""
+    name: Mapped[str | None]
+    """What answers call it instead; None leaves the label."""
+    is_hidden: Mapped[bool] = mapped_column(Boolean, default=False)
+    """Whether predictions never answer it."""
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
 class EventRow(Row):
     """Something that happened to a task, in order; what `GET /v1/tasks/{id}/events` streams."""
 
@@ -274,8 +333,40 @@ class KeyRow(Row):
     name: Mapped[str]
     role: Mapped[str]
     secret_sha256: Mapped[str]
+    learner_ids: Mapped[list[str] | None]
+    """The only learners it may see and use; None is all of them."""
+    quotas: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Where its limits differ from the installation's: see `registry.keys`."""
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute or so."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+
+
+class AuditRow(Row):
+    """Something that somebody with a key has changed. The database lets none be altered or removed."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("ix_audit_key_id_seq", "key_id", "seq"),
+        Index("ix_audit_learner_seq", "learner", "seq"),
+    )
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    key_id: Mapped[str | None]
+    """None for what the command line did on the machine itself."""
+    key_name: Mapped[str]
+    action: Mapped[str]
+    """Such as `learner.delete`."""
+    learner: Mapped[str | None]
+    """Name of the learner it was done to, which may be gone since."""
+    subject: Mapped[str]
+    """What it was done to: a name or an id."""
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What changed, before and after."""
+    request_id: Mapped[str | None]
 
 
 class IdempotencyRow(Row):
