@@ -43,12 +43,13 @@ compose-test: $(READY) ## run the compose file for real (needs Docker)
 openapi: $(READY) ## write the HTTP contract to docs/openapi.json
 	$(BIN)/python -m service.contract
 
-check: $(READY) ## ruff, mypy --strict, import-linter, the contract's file
+check: $(READY) ## ruff, mypy --strict, import-linter, the contract's file, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m service.contract --check
+	$(BIN)/python .ci/audit
 
 fmt: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff format .

@@ -157,7 +157,7 @@ def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[C
     """Tell the command line on this machine where we are, as long as we are."""
     file = settings.data_dir / SERVICE_FILE
     port = listener.getsockname()[1]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 (asked, not bound)
     url = f"http://{host}:{port}"
 
     def announce() -> None:

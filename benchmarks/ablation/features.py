@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.class_incremental import Increment
@@ -117,13 +118,13 @@ class Cache:
 
     def get(self, name: str, make: Callable[[], Tensors]) -> Tensors:
         """Read the tensors of that name, made first where they are missing."""
-        file = self.folder / f"{name}.pt"
+        file = self.folder / f"{name}.safetensors"
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             temporary = file.with_suffix(".tmp")
-            torch.save({key: value.cpu().clone() for key, value in make().items()}, temporary)
+            save_file({key: value.cpu().clone() for key, value in make().items()}, temporary)
             temporary.replace(file)
-        tensors: Tensors = torch.load(file, weights_only=True)
+        tensors: Tensors = load_file(file)
         return tensors
 
 

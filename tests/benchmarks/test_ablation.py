@@ -122,11 +122,11 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(first_run, rows, tmp_pa
     root = tmp_path / "copy"
     shutil.copytree(first_run[0], root)
     before = written(root)
-    (root / "cache" / "seed-5" / "mean-2.pt").unlink()
+    (root / "cache" / "seed-5" / "mean-2.safetensors").unlink()
 
     assert run(root) == rows
     after = written(root)
-    assert {name for name in after if after[name] != before[name]} == {"mean-2.pt"}
+    assert {name for name in after if after[name] != before[name]} == {"mean-2.safetensors"}
 
 
 def test_features_of_another_protocol_are_not_mixed_in(tmp_path):

@@ -44,7 +44,7 @@ def test_python_examples(text, service):
                 code = "\n" * (line - 1) + content.replace(ADDRESS, service)
                 output = io.StringIO()
                 with contextlib.redirect_stdout(output):
-                    exec(compile(code, "docs/client.md", "exec"), namespace)
+                    exec(compile(code, "docs/client.md", "exec"), namespace)  # noqa: S102
                 printed = output.getvalue()
     finally:
         for value in namespace.values():
