@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import metaplasticity, synaptic_intelligence
 from benchmarks.plots import save
-from benchmarks.sections import ablation, comparison, papers, reliability
+from benchmarks.sections import ablation, comparison, papers, reliability, screening
 from benchmarks.sections.common import Section, command
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,9 +110,12 @@ CHAPTERS = {
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
     "Metaplasticity": ("metaplasticity", papers.plasticity),
     "Backbones": ("backbone", papers.backbones),
+    "Poisoned batches": ("poisoning", screening.poisoned),
     "Faults": ("chaos", reliability.faults),
     "Going on after a kill": ("resume", reliability.resumed),
     "Stopping": ("stops", reliability.stopped),
+    "Bad input": ("bad_input", reliability.overloaded),
+    "Generated requests": ("contract_fuzz", reliability.fuzzed),
 }
 """Titles in order, with the module that writes the files and what reads them."""
 
@@ -162,7 +165,7 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
-    if module in ("chaos", "resume", "stops"):
+    if module in ("chaos", "resume", "stops", "bad_input", "contract_fuzz"):
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"

@@ -25,6 +25,8 @@ class TaskAccuracy:
     """Mean forwards of the backbone an image."""
     confusion: dict[str, dict[str, int]]
     """Counts by true label, then by answered label; zeros left out."""
+    routing: dict[int, int]
+    """For each task with a synapse, images for which that was functional. Empty for a strategy without synapses."""
 
 
 def evaluate(
@@ -47,7 +49,7 @@ def evaluate(
     parts = [strategy.predict(part) for part in images.split(batch_size)]
     answers = torch.cat([part.probabilities.argmax(dim=1) for part in parts])
     functional = torch.cat([part.functional for part in parts])
-    own = torch.tensor([task == task_index for task in strategy.synapse_tasks_], dtype=torch.bool)
+    fired = dict(zip(strategy.synapse_tasks_, functional.sum(dim=0).tolist(), strict=True))
     confusion: dict[str, dict[str, int]] = {}
     for label, answer in zip(labels, answers.tolist(), strict=True):
         row = confusion.setdefault(label, {})
@@ -58,7 +60,8 @@ def evaluate(
         n=len(labels),
         n_correct=sum(row.get(label, 0) for label, row in confusion.items()),
         n_routed=int(functional.any(dim=1).sum()),
-        n_routed_right=int(functional[:, own].sum()),
+        n_routed_right=fired.get(task_index, 0),
         passes=float(torch.cat([part.passes for part in parts]).float().mean()),
         confusion=confusion,
+        routing=fired,
     )

@@ -3,7 +3,8 @@
     RegistryError
     ├── NotFoundError
     │   ├── LearnerNotFoundError, TaskNotFoundError, VersionNotFoundError
-    │   └── SampleNotFoundError, PredictionNotFoundError, KeyNotFoundError
+    │   ├── SampleNotFoundError, PredictionNotFoundError, KeyNotFoundError
+    │   └── PredictionImageNotFoundError, FeedbackNotFoundError, ClassNotFoundError
     ├── ConflictError                  the request contradicts the state of the registry
     │   ├── LearnerExistsError         the name is taken
     │   ├── LearnerBusyError           a task that the request would disturb has not ended
@@ -11,14 +12,21 @@
     │   ├── AliasMovedError            the alias names another version than the caller expects
     │   ├── LabelKnownError            a new class is known already
     │   ├── LabelConfusableError       a label looks like another one
+    │   ├── ClassNameTakenError        another class has the label or name already
     │   ├── TaskEndedError             the task has ended: nothing to cancel
     │   ├── TaskNotRetryableError      only failed and cancelled tasks can be retried
     │   ├── TaskNotHeldError           only held tasks can be published by hand
     │   ├── NothingLearnedError        there is no version yet
     │   ├── VersionErasedError         the version's artifact was given up by an unlearning
     │   ├── TrainingImagesGoneError    images that unlearning needs were deleted
+    │   ├── ImageNotKeptError          the image of a stored prediction is not stored
+    │   ├── FeedbackTakenError         a task has taken the feedback: it is past changing
+    │   ├── FeedbackChangedError       feedback that a task was to take is not what it was
     │   └── IdempotencyInProgressError the first request with this key still runs
+    ├── InvalidKeyError                a key that is to be created makes no sense
+    ├── QuotaExceededError             the learner would have more classes than one may have
     ├── IdempotencyKeyReusedError      the key came with another body before
+    ├── UnknownResultError             feedback on an image that has no answer
     ├── UnknownContentError            asked to unlearn what the learner does not know
     ├── NothingWouldRemainError        asked to unlearn everything
     ├── InvalidCursorError             a page cursor is not one we made
@@ -88,6 +96,24 @@ class VersionNotFoundError(NotFoundError):
         self.number = number
 
 
+class PredictionImageNotFoundError(NotFoundError):
+    """No image of this index is kept of the prediction."""
+
+    code = "prediction-image-not-found"
+
+    def __init__(self) -> None:
+        super().__init__("No image of this index is kept of this prediction.")
+
+
+class FeedbackNotFoundError(NotFoundError):
+    """There is no feedback on this image."""
+
+    code = "feedback-not-found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no feedback on this image.")
+
+
 class SampleNotFoundError(NotFoundError):
     """No sample has this id, or its image was deleted."""
 
@@ -108,6 +134,15 @@ class PredictionNotFoundError(NotFoundError):
         self.prediction_id = prediction_id
 
 
+class ClassNotFoundError(NotFoundError):
+    """The learner's live version knows no class of this label or name."""
+
+    code = "class-not-found"
+
+    def __init__(self) -> None:
+        super().__init__("The learner's live version knows no class of this label or name.")
+
+
 class KeyNotFoundError(NotFoundError):
     """No API key has this id."""
 
@@ -116,6 +151,29 @@ class KeyNotFoundError(NotFoundError):
     def __init__(self, key_id: str) -> None:
         super().__init__("There is no API key with this id.")
         self.key_id = key_id
+
+
+class InvalidKeyError(RegistryError):
+    """A key that is to be created makes no sense."""
+
+    code = "validation"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        """Where in the request, as a path with slashes."""
+
+
+class QuotaExceededError(RegistryError):
+    """A total that the installation sets would be passed."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, max_classes: int) -> None:
+        super().__init__(
+            f"A learner may have {max_classes} classes here: unlearn some, or create another learner."
+        )
+        self.max_classes = max_classes
 
 
 class ConflictError(RegistryError):
@@ -197,6 +255,18 @@ class LabelConfusableError(ConflictError):
         )
         self.label = label
         self.twin = twin
+
+
+class ClassNameTakenError(ConflictError):
+    """Another class of the learner has the label or name already."""
+
+    code = "label-known"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another class of this learner, or of a task that waits or was rolled back, has this label or name "
+            "already; choose another one."
+        )
 
 
 class TaskEndedError(ConflictError):
@@ -285,6 +355,50 @@ class IdempotencyKeyReusedError(RegistryError):
         super().__init__(
             "This Idempotency-Key was used with another body before; use a new key for a new request."
         )
+
+
+class ImageNotKeptError(ConflictError):
+    """The image of a stored prediction is not stored, so nothing can learn from it."""
+
+    code = "image-not-kept"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The image of this result was not kept, so nothing could learn from it: upload it with its label instead."
+        )
+
+
+class FeedbackTakenError(ConflictError):
+    """A task has taken the feedback."""
+
+    code = "feedback-taken"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"The task {task_id} has taken this feedback to learn from, so it cannot be changed any more; cancel the "
+            "task if it has not ended."
+        )
+        self.task_id = task_id
+
+
+class FeedbackChangedError(ConflictError):
+    """Feedback that a task was to take was changed, withdrawn or taken by another one meanwhile."""
+
+    code = "feedback-changed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Feedback was changed or taken by another task while this request was checked; repeat it."
+        )
+
+
+class UnknownResultError(RegistryError):
+    """The prediction has no answer of this index."""
+
+    code = "validation"
+
+    def __init__(self) -> None:
+        super().__init__("The prediction has no result of this index, or its image was unusable.")
 
 
 class UnknownContentError(RegistryError):

@@ -15,6 +15,7 @@ EventType = Literal[
     "started",
     "phase",
     "progress",
+    "findings",
     "evaluated",
     "published",
     "failed",

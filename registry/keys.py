@@ -1,18 +1,27 @@
-"""API keys `fil_<id>_<secret>`: created, listed, revoked, verified. The secret is shown once and kept as a hash."""
+"""API keys `fil_<id>_<secret>`: created, listed, revoked, verified. The secret is shown once and kept as a hash.
+
+A key may be limited to some learners, expire, and have quotas of its own in `keys.quotas`: any of `QUOTAS`, each a
+number or null for no limit. Where it has none, the installation's settings of the same names hold.
+"""
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import KeyNotFoundError
-from registry.tables import KeyRow
+from registry import audit
+from registry.errors import InvalidKeyError, KeyNotFoundError
+from registry.tables import KeyRow, LearnerRow, TaskRow
 
 PREFIX = "fil"
+QUOTAS = ("predict_images_per_minute", "changes_per_minute", "tasks_per_day", "images_per_day")
+DAY = timedelta(days=1)
 
 FIRST_KEY_LOCK = 7_346_251_190_002
 """Key of the advisory lock on making the first key."""
@@ -26,21 +35,62 @@ class ActiveKey:
     name: str
     role: str
     secret_sha256: str
+    learners: Mapping[str, str] | None = None
+    """Ids, by name, of the only learners it may see and use; None is all of them."""
+    quotas: Mapping[str, int | None] = field(default_factory=dict)
+    expires_in_s: float | None = None
+    """Seconds it was still good for, by the database's clock, when it was read; None is for ever."""
 
 
-def create_key(session: Session, name: str, role: str) -> tuple[KeyRow, str]:
+@dataclass(frozen=True)
+class DayUse:
+    """What was posted with a key within the last 24 hours."""
+
+    n_tasks: int
+    n_images: int
+    frees_in_s: float
+    """Seconds until the oldest of these tasks no longer counts; 0 if there is none."""
+
+
+def create_key(
+    session: Session,
+    name: str,
+    role: str,
+    *,
+    learners: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+    quotas: Mapping[str, int | None] | None = None,
+) -> tuple[KeyRow, str]:
     """Make a key.
 
     Args:
         session: Database session.
         name: What the key is for.
         role: One of `registry.tables.ROLES`.
+        learners: Names of the only learners it may see and use; None is all of them. It stays with these: a learner
+            that is created later under the same name is another one.
+        expires_at: When it stops working.
+        quotas: Where its limits differ from the installation's: any of `QUOTAS`.
 
     Returns:
         Its row, and the whole key: the only time it can be read.
+
+    Raises:
+        InvalidKeyError: If an admin key is to be limited, a learner does not exist, or the time is over already.
     """
+    learner_ids = None if learners is None else _learner_ids(session, role, learners)
+    if expires_at is not None and not session.scalars(select(expires_at > func.now())).one():
+        raise InvalidKeyError("expires_at", "This time is over already.")
     key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-    row = KeyRow(id=key_id, name=name, role=role, secret_sha256=_hash(secret))
+    row = KeyRow(
+        id=key_id,
+        name=name,
+        role=role,
+        secret_sha256=_hash(secret),
+        learner_ids=learner_ids,
+        expires_at=expires_at,
+        quotas=dict(quotas or {}),
+    )
     session.add(row)
     session.flush()
     session.refresh(row)
@@ -52,12 +102,24 @@ def create_first_admin_key(session: Session) -> str | None:
     session.execute(select(func.pg_advisory_xact_lock(FIRST_KEY_LOCK)))
     if any(key.role == "admin" for key in active_keys(session).values()):
         return None
-    return create_key(session, "first admin key", "admin")[1]
+    row, key = create_key(session, "first admin key", "admin")
+    details = {"name": row.name, "role": row.role}
+    audit.record(session, None, "key.create", subject=row.id, details=details)
+    return key
 
 
 def list_keys(session: Session) -> list[KeyRow]:
     """Return all keys, also revoked ones, oldest first."""
     return list(session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id)))
+
+
+def learner_names(session: Session, rows: Collection[KeyRow]) -> dict[str, str]:
+    """Return the names, by id, of the learners that some keys are limited to. Those deleted since are left out."""
+    ids = {learner_id for row in rows for learner_id in row.learner_ids or ()}
+    if not ids:
+        return {}
+    query = select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(ids))
+    return {row.id: row.name for row in session.execute(query)}
 
 
 def revoke_key(session: Session, key_id: str) -> KeyRow:
@@ -77,9 +139,39 @@ def revoke_key(session: Session, key_id: str) -> KeyRow:
 
 
 def active_keys(session: Session) -> dict[str, ActiveKey]:
-    """Return all keys that are not revoked, by id: what the service keeps in memory to verify with."""
-    rows = session.scalars(select(KeyRow).where(KeyRow.revoked_at.is_(None)))
-    return {row.id: ActiveKey(row.id, row.name, row.role, row.secret_sha256) for row in rows}
+    """Return all keys that are neither revoked nor expired, by id: what the service keeps in memory to verify with."""
+    left_s = func.extract("epoch", KeyRow.expires_at - func.now())
+    good = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > func.now())
+    found = session.execute(select(KeyRow, left_s).where(KeyRow.revoked_at.is_(None), good)).all()
+    names = learner_names(session, [row for row, _ in found])
+    return {row.id: _as_active(row, expires_in_s, names) for row, expires_in_s in found}
+
+
+def has_lasting_admin(session: Session) -> bool:
+    """Return whether there is an admin key that does not expire by itself."""
+    keys = active_keys(session).values()
+    return any(key.role == "admin" and key.expires_in_s is None for key in keys)
+
+
+def note_used(session: Session, ages_s: Mapping[str, float]) -> None:
+    """Note when keys were last used: how many seconds ago each."""
+    # In one order: two services must not lock crosswise.
+    for key_id, age_s in sorted(ages_s.items()):
+        used_at = func.now() - timedelta(seconds=age_s)
+        # `greatest` ignores null.
+        latest = func.greatest(KeyRow.last_used_at, used_at)
+        session.execute(update(KeyRow).where(KeyRow.id == key_id).values(last_used_at=latest))
+
+
+def day_use(session: Session, key_id: str) -> DayUse:
+    """Return what was posted with a key within the last 24 hours, by all services on this database. One query."""
+    oldest = func.extract("epoch", func.min(TaskRow.created_at) + DAY - func.now())
+    images = func.coalesce(func.sum(TaskRow.n_train + TaskRow.n_eval), 0)
+    query = select(func.count(), images, func.coalesce(oldest, 0)).where(
+        TaskRow.key_id == key_id, TaskRow.created_at > func.now() - DAY
+    )
+    n_tasks, n_images, frees_in_s = session.execute(query).one()
+    return DayUse(n_tasks, int(n_images), float(frees_in_s))
 
 
 def verify_key(text: str, active: Mapping[str, ActiveKey]) -> ActiveKey | None:
@@ -90,6 +182,30 @@ def verify_key(text: str, active: Mapping[str, ActiveKey]) -> ActiveKey | None:
     if prefix != PREFIX or key is None:
         return None
     return key if hmac.compare_digest(_hash(secret), key.secret_sha256) else None
+
+
+def _learner_ids(session: Session, role: str, names: Sequence[str]) -> list[str]:
+    if role == "admin":
+        raise InvalidKeyError("learners", "An admin key cannot be limited to some learners.")
+    query = select(LearnerRow.name, LearnerRow.id).where(LearnerRow.name.in_(names))
+    found = {row.name: row.id for row in session.execute(query)}
+    for index, name in enumerate(names):
+        if name not in found:
+            raise InvalidKeyError(f"learners/{index}", "There is no learner of this name.")
+    return sorted(set(found.values()))
+
+
+def _as_active(row: KeyRow, expires_in_s: Any, names: Mapping[str, str]) -> ActiveKey:
+    ids = row.learner_ids
+    return ActiveKey(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        secret_sha256=row.secret_sha256,
+        learners=None if ids is None else {names[id_]: id_ for id_ in ids if id_ in names},
+        quotas=row.quotas,
+        expires_in_s=None if expires_in_s is None else float(expires_in_s),
+    )
 
 
 def _hash(secret: str) -> str:

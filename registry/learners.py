@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from registry import ancestry
+from registry import ancestry, classes
 from registry.errors import (
     AliasMovedError,
     LearnerBusyError,
@@ -32,6 +32,10 @@ class ClassInfo:
     task_index: int
     n_train: int
     n_eval: int
+    name: str
+    """What it is called; its label unless an operator has renamed it."""
+    is_hidden: bool
+    """Whether predictions never answer it."""
 
 
 def create_learner(
@@ -214,12 +218,15 @@ def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
             .group_by(SampleRow.label, SampleRow.split)
         )
     }
+    shown = classes.shown(session, learner.id)
     return [
         ClassInfo(
             label,
             first_task[label],
             counts.get((label, "train"), 0),
             counts.get((label, "eval"), 0),
+            shown.name(label),
+            label in shown.hidden,
         )
         for label in served
     ]

@@ -1,16 +1,26 @@
-"""Stored predictions: the history of what was asked and answered."""
+"""Stored predictions: the history of what was asked and answered, and the images that are kept with it."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import delete, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry.errors import InvalidCursorError, PredictionNotFoundError
+from registry.blobs import BlobStore
+from registry.errors import (
+    InvalidCursorError,
+    PredictionImageNotFoundError,
+    PredictionNotFoundError,
+)
 from registry.paging import Page, decode_cursor, page_of
-from registry.tables import PredictionRow
+from registry.samples import keep_blobs
+from registry.tables import FeedbackRow, PredictionImageRow, PredictionRow, TaskRow
+
+LEARNED = ("succeeded", "superseded")
+"""Statuses of tasks that have learned from the feedback they took."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,18 @@ class NewPrediction:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class NewImage:
+    """An image of an answered request, to be kept. Its blob lies in the store already."""
+
+    prediction_id: str
+    index: int
+    """Of the result it got."""
+    blob_sha256: str
+    width: int
+    height: int
+
+
 def add_predictions(session: Session, predictions: Sequence[NewPrediction]) -> None:
     """Store predictions in one statement.
 
@@ -37,6 +59,67 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction]) -> N
     """
     if predictions:
         session.execute(insert(PredictionRow), [vars(prediction) for prediction in predictions])
+
+
+def add_images(session: Session, images: Sequence[NewImage], blobs: BlobStore) -> int:
+    """Keep images of predictions that the same transaction stores; return how many could not be kept.
+
+    An image whose blob is gone again, because somebody deleted its twin, is left out.
+    """
+    if not images:
+        return 0
+    keep_blobs(session)
+    gone = blobs.missing({image.blob_sha256 for image in images})
+    rows = [vars(image) for image in images if image.blob_sha256 not in gone]
+    if rows:
+        session.execute(insert(PredictionImageRow), rows)
+    return len(images) - len(rows)
+
+
+def kept_images(session: Session, prediction_ids: Collection[str]) -> dict[str, list[int]]:
+    """Return which results of some predictions have their image kept, by prediction."""
+    key = PredictionImageRow.prediction_id, PredictionImageRow.index
+    query = select(*key).where(PredictionImageRow.prediction_id.in_(prediction_ids)).order_by(*key)
+    found: dict[str, list[int]] = defaultdict(list)
+    for prediction_id, index in session.execute(query):
+        found[prediction_id].append(index)
+    return found
+
+
+def get_image(session: Session, prediction_id: str, index: int) -> PredictionImageRow:
+    """Return a kept image.
+
+    Raises:
+        PredictionNotFoundError: If there is no prediction with this id.
+        PredictionImageNotFoundError: If it has no kept image of this index.
+    """
+    get_prediction(session, prediction_id)
+    image = session.get(PredictionImageRow, (prediction_id, index))
+    if image is None:
+        raise PredictionImageNotFoundError
+    return image
+
+
+def prune(session: Session, *, keep: timedelta, limit: int) -> int:
+    """Delete up to `limit` predictions older than `keep`, and return how many.
+
+    One with feedback that is still to be learned stays, however old it is. The blobs of images go with a later
+    collection.
+    """
+    unlearned = (
+        select(FeedbackRow.index)
+        .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
+        .where(FeedbackRow.prediction_id == PredictionRow.id)
+        .where(or_(FeedbackRow.task_id.is_(None), TaskRow.status.not_in(LEARNED)))
+        .exists()
+    )
+    is_old = PredictionRow.created_at < func.now() - keep
+    candidates = select(PredictionRow.id).where(is_old, ~unlearned).limit(limit)
+    ids = list(session.scalars(candidates.with_for_update(skip_locked=True, of=PredictionRow)))
+    # Asked again now that they are locked: feedback may have come between looking and locking.
+    gone = delete(PredictionRow).where(PredictionRow.id.in_(ids), ~unlearned)
+    statement = gone.returning(PredictionRow.id).execution_options(synchronize_session=False)
+    return len(session.scalars(statement).all()) if ids else 0
 
 
 def get_prediction(session: Session, prediction_id: str) -> PredictionRow:
@@ -58,6 +141,7 @@ def list_predictions(
     label: str | None = None,
     known: bool | None = None,
     since: datetime | None = None,
+    feedback: bool | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[PredictionRow]:
@@ -69,6 +153,7 @@ def list_predictions(
         label: Only requests with an image of this label.
         known: Only requests whose images all looked known (True), or one of whose images did not (False).
         since: Only requests at or after this time.
+        feedback: Only requests with feedback on one of their images (True), or without any (False).
         limit: Most items in the page.
         cursor: `next_cursor` of the page before.
 
@@ -82,6 +167,9 @@ def list_predictions(
         query = query.where(PredictionRow.has_unknown.is_(not known))
     if since is not None:
         query = query.where(PredictionRow.created_at >= since)
+    if feedback is not None:
+        given = select(FeedbackRow.index).where(FeedbackRow.prediction_id == PredictionRow.id)
+        query = query.where(given.exists() if feedback else ~given.exists())
     key = tuple_(PredictionRow.created_at, PredictionRow.id)
     if cursor is not None:
         query = query.where(key < tuple_(*_decode(cursor)))

@@ -25,6 +25,9 @@ RETRY_DELAY_S, MAX_RETRY_DELAY_S = 5, 300
 
 HELD_BY_WORKER = ("running", "cancelling")
 
+ACCEPTED = "accepted"
+"""Option `screening` of a task that a person wants learned in spite of its findings."""
+
 HeartbeatAnswer = Literal["ok", "cancel", "lost"]
 
 
@@ -132,6 +135,51 @@ def update_progress(session: Session, task_id: str, token: int, progress: dict[s
     task.progress = progress
     session.flush()
     append_event(session, task_id, "progress", progress)
+
+
+def note_findings(
+    session: Session, task_id: str, token: int, findings: list[dict[str, Any]]
+) -> None:
+    """Keep what looked wrong with a task, in place of what an earlier attempt found.
+
+    Raises:
+        FencedError: If the attempt is no longer current.
+    """
+    task = lock_attempt(session, task_id, token)
+    if findings != task.findings:
+        task.findings = findings
+        session.flush()
+        append_event(session, task_id, "findings", {"findings": findings})
+
+
+def hold_unlearned(session: Session, task_id: str, token: int, reason: str) -> None:
+    """Hold a task before it is learned: it is `held` without a version, and a person decides.
+
+    Held tasks block no other task of their learner.
+
+    Args:
+        session: Database session.
+        task_id: Task of the attempt.
+        token: Token of the attempt.
+        reason: One sentence for that person.
+
+    Raises:
+        FencedError: If the attempt is no longer current, or the task is being cancelled.
+    """
+    task = lock_attempt(session, task_id, token, statuses=("running",))
+    task.status = "held"
+    task.error = {"code": "held", "detail": reason}
+    task.lease_until = None
+    session.flush()
+    append_event(session, task.id, "end", {"status": "held"})
+
+
+def release_held(session: Session, task: TaskRow) -> None:
+    """Queue a task that was held before it was learned, in its old place; its findings hold it no more."""
+    task.options = {**task.options, "screening": ACCEPTED}
+    task.attempt = 0
+    task.error = task.not_before = None
+    _back_to_queue(session, task)
 
 
 def fail_task(session: Session, task_id: str, token: int, code: str, detail: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.blobs import BlobStore, is_hash
 from registry.errors import BlobDamagedError
+from registry.scopes import EVERY_LEARNER
 from registry.tables import PredictionImageRow, SampleRow, TaskRow, VersionRow
 
 PENDING_MANIFEST = TaskRow.pending_version["manifest_sha256"].astext
@@ -86,7 +87,8 @@ def _named_by(
         query = select(place).where(place.is_not(None)).distinct()
         if among is not None:
             query = query.where(place.in_(among))
-        found.update(session.scalars(query))
+        # Also for a caller who may see some learners only: blobs are shared between all.
+        found.update(session.scalars(query, execution_options=EVERY_LEARNER))
     return found
 
 

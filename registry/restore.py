@@ -17,7 +17,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, func, inspect, make_url, select, text, update
 from sqlalchemy.orm import Session
 
-from registry import idempotency, queue, schema
+from registry import audit, idempotency, queue, schema
 from registry.backup import (
     FORMAT_VERSION,
     TABLES,
@@ -121,7 +121,7 @@ def restore(
         with _scratch(engine, url, backup.head) as scratch_url:
             _bring_in(engine, blobs, BackupReader(file), backup)
             command.upgrade(alembic_config(scratch_url), "head")
-            n_requeued = _switch(engine, replace_all=replace_all)
+            n_requeued = _switch(engine, backup.found.created_at, replace_all=replace_all)
     return replace(backup.found, n_requeued=n_requeued)
 
 
@@ -291,8 +291,11 @@ def _make_way(blobs: BlobStore, sha256: str) -> None:
         return
 
 
-def _switch(engine: Engine, *, replace_all: bool) -> int:
-    """Put the prepared rows in the place of all others, and return how many tasks are queued again."""
+def _switch(engine: Engine, created_at: str, *, replace_all: bool) -> int:
+    """Put the prepared rows in the place of all others, and return how many tasks are queued again.
+
+    The audit log is the backup's from then on, and says that it was restored.
+    """
     with engine.begin() as connection:
         set_text_format(connection)
         connection.execute(text("SET LOCAL lock_timeout = '10s'"))
@@ -304,19 +307,15 @@ def _switch(engine: Engine, *, replace_all: bool) -> int:
         connection.execute(text(f"TRUNCATE {', '.join(names)}"))
         for table in TABLES:
             columns = ", ".join(f'"{column.name}"' for column in table.columns)
-            connection.execute(
-                text(
-                    f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {SCRATCH}.{table.name}"
-                )
-            )
-        connection.execute(
-            text(
-                "SELECT setval(pg_get_serial_sequence('events', 'seq'), "
-                "(SELECT coalesce(max(seq), 0) + 1 FROM events), false)"
-            )
-        )
+            copied = f"SELECT {columns} FROM {SCRATCH}.{table.name}"
+            connection.execute(text(f"INSERT INTO {table.name} ({columns}) {copied}"))
+        for name in ("events", "audit"):
+            following = f"(SELECT coalesce(max(seq), 0) + 1 FROM {name})"
+            sequence = f"pg_get_serial_sequence('{name}', 'seq')"
+            connection.execute(text(f"SELECT setval({sequence}, {following}, false)"))
         with Session(connection) as session:
             n_requeued = _let_go(session, highest_token + 1)
+            audit.record(session, None, "installation.restore", subject=created_at)
             session.commit()
         return n_requeued
 

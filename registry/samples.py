@@ -14,8 +14,9 @@ from registry.blobs import BlobStore
 from registry.errors import BlobMissingError, LearnerBusyError, SampleNotFoundError
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
+from registry.references import addressed
 from registry.tables import SampleRow, TaskRow
-from registry.tasks import get_task
+from registry.tasks import PENDING, get_task
 
 BLOBS_LOCK = 0xF110_B10B
 """Key of the advisory lock on the samples' blobs."""
@@ -32,6 +33,8 @@ class NewSample:
     filename: str | None
     width: int
     height: int
+    quarantine: str | None = None
+    """Why it is kept but not used; None for one that is used."""
 
 
 def add_samples(
@@ -54,6 +57,7 @@ def add_samples(
             "split": sample.split,
             "blob_sha256": sample.blob_sha256,
             "filename": sample.filename,
+            "quarantine": sample.quarantine,
             "width": sample.width,
             "height": sample.height,
         }
@@ -106,8 +110,10 @@ def get_sample(session: Session, sample_id: str) -> SampleRow:
 
 
 def task_samples(session: Session, task_id: str, split: str) -> list[SampleRow]:
-    """Return all samples of one split of a task in the order they were sent."""
-    query = select(SampleRow).where(SampleRow.task_id == task_id, SampleRow.split == split)
+    """Return the samples of one split of a task in the order they were sent, without those in quarantine."""
+    query = select(SampleRow).where(
+        SampleRow.task_id == task_id, SampleRow.split == split, SampleRow.quarantine.is_(None)
+    )
     return list(session.scalars(query.order_by(SampleRow.position)))
 
 
@@ -125,6 +131,56 @@ def train_samples_by_task(
     return _samples_by_task(session, learner_id, task_indexes, "train")
 
 
+def samples_of_classes(
+    session: Session,
+    learner_id: str,
+    task_indexes: Iterable[int],
+    labels: Iterable[str],
+    *,
+    per_class: int,
+) -> list[SampleRow]:
+    """Return samples of some classes of a learner's tasks, the latest of each class, whatever their split."""
+    rank = func.row_number().over(
+        partition_by=SampleRow.label, order_by=(TaskRow.index.desc(), SampleRow.position)
+    )
+    ranked = (
+        select(SampleRow.id, rank.label("rank"))
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(
+            TaskRow.learner_id == learner_id,
+            TaskRow.index.in_(list(task_indexes)),
+            SampleRow.label.in_(list(labels)),
+            SampleRow.quarantine.is_(None),
+        )
+        .subquery()
+    )
+    query = select(SampleRow).join(ranked, ranked.c.id == SampleRow.id)
+    query = query.where(ranked.c.rank <= per_class).order_by(SampleRow.label, ranked.c.rank)
+    return list(session.scalars(query))
+
+
+def labels_elsewhere(
+    session: Session, learner_id: str, samples: Sequence[NewSample]
+) -> dict[str, str]:
+    """Return which of some images this learner has, or is about to have, under another label: blob to that label.
+
+    Samples of tasks that failed, were cancelled or are superseded do not count, nor do deleted ones.
+    """
+    mine = {sample.blob_sha256: sample.label for sample in samples}
+    query = (
+        select(SampleRow.blob_sha256, SampleRow.label)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(
+            TaskRow.learner_id == learner_id,
+            TaskRow.status.in_((*PENDING, "succeeded")),
+            SampleRow.blob_sha256.in_(mine),
+            SampleRow.quarantine.is_(None),
+        )
+        .order_by(SampleRow.id)
+    )
+    return {blob: label for blob, label in session.execute(query) if label != mine[blob]}
+
+
 def _samples_by_task(
     session: Session, learner_id: str, task_indexes: Iterable[int], split: str
 ) -> dict[int, list[SampleRow]]:
@@ -135,6 +191,7 @@ def _samples_by_task(
             TaskRow.learner_id == learner_id,
             TaskRow.index.in_(list(task_indexes)),
             SampleRow.split == split,
+            SampleRow.quarantine.is_(None),
         )
         .order_by(TaskRow.index, SampleRow.position)
     )
@@ -162,10 +219,9 @@ def drop_samples(session: Session, task_id: str) -> list[str]:
 
 
 def delete_unreferenced(session: Session, blobs: BlobStore, hashes: Sequence[str]) -> int:
-    """Delete those of some image blobs that no sample names any more, and return how many."""
+    """Delete those of some image blobs that no row names any more, and return how many."""
     session.execute(select(func.pg_advisory_xact_lock(BLOBS_LOCK)))
-    query = select(SampleRow.blob_sha256).where(SampleRow.blob_sha256.in_(hashes)).distinct()
-    unreferenced = set(hashes) - set(session.scalars(query))
+    unreferenced = set(hashes) - addressed(session, hashes)
     for sha256 in unreferenced:
         blobs.delete(sha256)
     return len(unreferenced)

@@ -96,6 +96,7 @@ class TaskRow(Row):
         UniqueConstraint("learner_id", "index"),
         CheckConstraint(_one_of("status", TASK_STATUSES), name="status"),
         Index("ix_tasks_status_created_at", "status", "created_at"),
+        Index("ix_tasks_finished_at", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -135,6 +136,12 @@ class TaskRow(Row):
     """`{code, detail}` of the last failed attempt."""
     findings: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """What looked wrong with its images: `{code, detail, ...}` each. Some of them hold it before it is learned."""
+    quarantined: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """Images kept but left out of learning and evaluating: `{index, filename, reason}` each."""
+    n_duplicates: Mapped[int] = mapped_column(Integer, default=0)
+    """Images that came more than once in its request, counted without the first."""
+    n_feedback: Mapped[int] = mapped_column(Integer, default=0)
+    """How many pieces of feedback it took to learn from."""
     key_id: Mapped[str | None]
     """The key that posted it; None for one from before keys were noted."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -242,6 +249,7 @@ class PredictionRow(Row):
     __tablename__ = "predictions"
     __table_args__ = (
         Index("ix_predictions_learner_id_created_at", "learner_id", "created_at"),
+        Index("ix_predictions_created_at", "created_at"),
         Index("ix_predictions_labels", "labels", postgresql_using="gin"),
     )
 

@@ -3,7 +3,6 @@
 A learner's tasks are learned in the order of their index, one at a time. Lock order: learner, then task.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,13 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from registry import classes as class_names
 from registry import learners, unlearning
+from registry.classes import PLAIN, Shown, look
 from registry.errors import (
     LabelConfusableError,
     LabelKnownError,
+    QuotaExceededError,
     StaleHeadError,
     TaskEndedError,
     TaskNotFoundError,
@@ -23,10 +25,13 @@ from registry.errors import (
 from registry.events import append_event
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, page_of
-from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import FeedbackRow, LearnerRow, SampleRow, TaskRow, VersionRow
 
 PENDING = ("queued", "running", "cancelling", "held")
 """Statuses of tasks that may still be published."""
+
+RETRYABLE = ("failed", "cancelled")
+"""Statuses of tasks that ended without a version; feedback they took is pending again."""
 
 INITIAL_PROGRESS: dict[str, Any] = {
     "phase": "queued",
@@ -60,7 +65,11 @@ def add_task(
     n_train: int,
     n_eval: int,
     rejected: Sequence[dict[str, Any]] = (),
+    quarantined: Sequence[dict[str, Any]] = (),
+    n_duplicates: int = 0,
     expected_head_version: int | None = None,
+    key_id: str | None = None,
+    max_classes: int | None = None,
 ) -> TaskRow:
     """Queue a task for a learner. Add its samples in the same transaction.
 
@@ -78,16 +87,25 @@ def add_task(
         n_train: Number of training images.
         n_eval: Number of held-out images.
         rejected: Images left out: `{index, filename, problem}` each.
+        quarantined: Images kept but not used: `{index, filename, reason}` each.
+        n_duplicates: Images that came more than once.
         expected_head_version: Refuse if the learner's head is another version.
+        key_id: The key it is posted with; it counts for the quotas of that key.
+        max_classes: Most classes that the learner may have; None is any number.
 
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
         StaleHeadError: If the head is not `expected_head_version`.
+        QuotaExceededError: If the learner would have more than `max_classes`.
         LabelKnownError: If the mode is `new_classes` and a label is known.
         LabelConfusableError: If a label differs from another one only in case, width or form.
     """
     learner = _lock_learner(session, learner_name, expected_head_version)
-    _check_labels(_known_labels(session, learner), classes, mode)
+    known = known_labels(session, learner)
+    check_labels(known, classes, mode, class_names.shown(session, learner.id))
+    # What is there already may stay, also after the setting was lowered.
+    if max_classes is not None and len(known | set(classes)) > max(max_classes, len(known)):
+        raise QuotaExceededError(max_classes)
     learner.last_task_index += 1
     task = TaskRow(
         id=new_id("tsk"),
@@ -102,7 +120,10 @@ def add_task(
         n_train=n_train,
         n_eval=n_eval,
         rejected=list(rejected),
+        quarantined=list(quarantined),
+        n_duplicates=n_duplicates,
         progress=INITIAL_PROGRESS,
+        key_id=key_id,
     )
     session.add(task)
     session.flush()
@@ -121,6 +142,7 @@ def add_unlearning(
     options: dict[str, Any],
     needs_images: bool,
     expected_head_version: int | None = None,
+    key_id: str | None = None,
 ) -> TaskRow:
     """Queue a task that takes earlier tasks and classes out of what the learner knows.
 
@@ -133,6 +155,7 @@ def add_unlearning(
         options: Further options of the request, as JSON.
         needs_images: Whether the learner's strategy has to see again what it takes out.
         expected_head_version: Refuse if the learner's head is another version.
+        key_id: The key it is posted with.
 
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
@@ -160,6 +183,7 @@ def add_unlearning(
         classes=gone,
         n_train=0,
         n_eval=0,
+        key_id=key_id,
     )
 
 
@@ -263,7 +287,7 @@ def retry_task(session: Session, task_id: str) -> TaskRow:
     """
     learner = learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
     task = get_task(session, task_id, lock=True)
-    if task.status not in ("failed", "cancelled"):
+    if task.status not in RETRYABLE:
         raise TaskNotRetryableError(task_id, f"this one is {task.status}")
     _require_doable(session, learner, task)
     task.status = "queued"
@@ -294,10 +318,15 @@ def _require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> Non
     has_images = select(SampleRow.id).where(SampleRow.task_id == task.id)
     if session.scalars(has_images).first() is None:
         raise TaskNotRetryableError(task.id, "the images of this one were deleted")
-    _check_labels(_known_labels(session, learner), task.classes, task.mode)
+    of_it = select(func.count()).where(FeedbackRow.task_id == task.id)
+    if session.scalars(of_it).one() != task.n_feedback:
+        reason = "feedback that this one took was changed, withdrawn or taken by another task since"
+        raise TaskNotRetryableError(task.id, reason)
+    shown = class_names.shown(session, learner.id)
+    check_labels(known_labels(session, learner), task.classes, task.mode, shown)
 
 
-def _known_labels(session: Session, learner: LearnerRow) -> set[str]:
+def known_labels(session: Session, learner: LearnerRow) -> set[str]:
     """Return the labels of the learner's head and of its tasks that may still be published."""
     head = select(VersionRow.classes).where(
         VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
@@ -312,17 +341,27 @@ def _known_labels(session: Session, learner: LearnerRow) -> set[str]:
     }
 
 
-def _check_labels(known: set[str], classes: Sequence[str], mode: str) -> None:
-    repeated = [label for label in classes if label in known]
-    if repeated and mode == "new_classes":
+def check_labels(known: set[str], classes: Sequence[str], mode: str, shown: Shown = PLAIN) -> None:
+    """Refuse labels that a task may not bring.
+
+    Args:
+        known: Labels that the learner knows, or is about to learn.
+        classes: The task's; where it was sent the name of a class, that class's label.
+        mode: `new_classes` refuses known labels.
+        shown: What the learner's classes are called.
+
+    Raises:
+        LabelKnownError: If the mode is `new_classes` and one is known, or one is the name of another class.
+        LabelConfusableError: If one differs from another, or from a known one, only in case, width or form.
+    """
+    repeated = [label for label in classes if label in known and mode == "new_classes"]
+    # Named so since the labels were looked up.
+    repeated += [label for label in classes if label in shown.labels]
+    if repeated:
         raise LabelKnownError(repeated)
-    spelling = {_look(label): label for label in known}
+    owners = {**{label: label for label in (*known, *shown.names)}, **shown.labels}
+    spelling = {look(spelled): label for spelled, label in owners.items()}
     for label in classes:
-        twin = spelling.setdefault(_look(label), label)
+        twin = spelling.setdefault(look(label), label)
         if twin != label:
             raise LabelConfusableError(label, twin)
-
-
-def _look(label: str) -> str:
-    """Return what all labels have in common that a reader would take for the same one."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())

@@ -6,7 +6,7 @@ Whatever a version, a sample or a held result holds of it goes with the publicat
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import Select, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from registry import ancestry
@@ -16,7 +16,16 @@ from registry.errors import (
     TrainingImagesGoneError,
     UnknownContentError,
 )
-from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import (
+    ClassRow,
+    FeedbackRow,
+    LearnerRow,
+    PredictionImageRow,
+    PredictionRow,
+    SampleRow,
+    TaskRow,
+    VersionRow,
+)
 
 MODE = "unlearn"
 """`mode` of a task that unlearns."""
@@ -74,7 +83,9 @@ def labels_that_go(
 
 
 def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
-    """Erase what else holds what a task has unlearned: older versions' artifacts, and the rows of the images.
+    """Erase what else holds what a task has unlearned: older versions' artifacts, the rows of the images, other names.
+
+    Images that came to be predicted go too, where feedback or a sample tells that they show it.
 
     Their blobs go with the next collections.
 
@@ -104,9 +115,42 @@ def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(TaskRow.learner_id == task.learner_id, taught_it)
     )
+    _take_predictions_away(session, task, gone)
     session.execute(
         delete(SampleRow).where(SampleRow.id.in_(gone)).execution_options(synchronize_session=False)
     )
+    session.execute(
+        delete(ClassRow)
+        .where(ClassRow.learner_id == task.learner_id, ClassRow.label.in_(task.classes))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -> None:
+    """Delete kept images of predictions that show what goes, by feedback or as copies of samples; and that feedback."""
+    copies = select(SampleRow.blob_sha256).where(SampleRow.id.in_(gone))
+    shows_it = or_(
+        FeedbackRow.label.in_(task.classes),
+        TaskRow.index.in_(task.options["tasks"]),
+        PredictionImageRow.blob_sha256.in_(copies),
+    )
+    query = (
+        select(PredictionImageRow.prediction_id, PredictionImageRow.index)
+        .join(PredictionRow, PredictionRow.id == PredictionImageRow.prediction_id)
+        .outerjoin(
+            FeedbackRow,
+            and_(
+                FeedbackRow.prediction_id == PredictionImageRow.prediction_id,
+                FeedbackRow.index == PredictionImageRow.index,
+            ),
+        )
+        .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
+        .where(PredictionRow.learner_id == task.learner_id, shows_it)
+    )
+    found = [tuple(key) for key in session.execute(query)]
+    for row in (FeedbackRow, PredictionImageRow):
+        statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(found))
+        session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _waiting(session: Session, learner_id: str) -> list[dict[str, Any]]:

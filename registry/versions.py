@@ -12,14 +12,15 @@ from registry.errors import (
     LearnerBusyError,
     StaleHeadError,
     TaskNotHeldError,
+    TaskNotRetryableError,
     VersionErasedError,
     VersionNotFoundError,
 )
 from registry.events import append_event
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
-from registry.queue import lock_attempt
-from registry.tables import AccuracyRow, AliasRow, LearnerRow, TaskRow, VersionRow
+from registry.queue import lock_attempt, release_held
+from registry.tables import AccuracyRow, AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
 from registry.tasks import get_task, request_cancel
 
 
@@ -105,18 +106,23 @@ def hold(session: Session, task_id: str, token: int, new_version: NewVersion, re
     append_event(session, task.id, "end", {"status": "held"})
 
 
-def publish_held(session: Session, task_id: str) -> VersionRow:
-    """Publish a held task after all.
+def publish_held(session: Session, task_id: str) -> VersionRow | None:
+    """Publish a held task after all; None if it was held before it was learned, and is queued now.
 
     Raises:
         TaskNotFoundError: If there is no task with this id.
         TaskNotHeldError: If it is not held.
+        TaskNotRetryableError: If it was not learned yet, and its images were deleted.
         StaleHeadError: If the learner has published another version since. Cancel and retry the task then.
     """
     learner = _lock_learner_of(session, task_id)
     task = get_task(session, task_id, lock=True)
-    if task.status != "held" or task.pending_version is None:
+    if task.status != "held":
         raise TaskNotHeldError(task_id, task.status)
+    if task.pending_version is None:
+        _require_samples(session, task)
+        release_held(session, task)
+        return None
     pending = dict(task.pending_version)
     accuracies = [NewAccuracy(**accuracy) for accuracy in pending.pop("accuracies")]
     task.pending_version = None
@@ -301,10 +307,19 @@ def _publish(
     return version
 
 
+def _require_samples(session: Session, task: TaskRow) -> None:
+    has_samples = select(SampleRow.id).where(SampleRow.task_id == task.id).limit(1)
+    if session.scalars(has_samples).first() is None:
+        raise TaskNotRetryableError(task.id, "the images of this one were deleted")
+
+
 def _take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
     unlearning.take_away(session, task, version)
     held = select(TaskRow.id).where(
-        TaskRow.learner_id == task.learner_id, TaskRow.status == "held", TaskRow.id != task.id
+        TaskRow.learner_id == task.learner_id,
+        TaskRow.status == "held",
+        TaskRow.pending_version.is_not(None),
+        TaskRow.id != task.id,
     )
     # Built on a version that held it, and on what is no longer the head: it could not be published anyhow.
     for task_id in session.scalars(held).all():

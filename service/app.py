@@ -19,6 +19,7 @@ from service.doorbell import make_doorbell
 from service.http import exception_handlers
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
+from service.http.quotas import Quotas
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
@@ -29,8 +30,11 @@ from service.metrics import Metrics
 from service.private_files import session_secret
 from service.routes import (
     accuracy,
+    audit,
     bundles,
     catalog,
+    classes,
+    feedback,
     keys,
     learners,
     operations,
@@ -88,22 +92,27 @@ def create_app(
     exception_handlers.install(app)
     for module in (
         learners,
+        classes,
         catalog,
         tasks,
         unlearning,
         samples,
         predictions,
+        feedback,
         accuracy,
         versions,
         bundles,
         keys,
+        audit,
         reference,
         operations,
         workers,
     ):
         app.include_router(module.router)
     app.include_router(dashboard)
-    app.add_middleware(Frontier, settings=settings, keys=on.keys, metrics=on.metrics)
+    app.add_middleware(
+        Frontier, settings=settings, keys=on.keys, quotas=on.quotas, metrics=on.metrics
+    )
     return app
 
 
@@ -130,14 +139,17 @@ def build_collaborators(
         blobs=blobs,
         metrics=metrics,
         keys=keys,
+        quotas=Quotas(settings),
         decoder=Decoder(settings, metrics),
         engine=InferenceEngine(settings, metrics),
         store=store,
         loader=loader,
         watcher=watcher,
-        writer=PredictionWriter(session_factory, metrics, backlog=settings.prediction_backlog),
+        writer=PredictionWriter(session_factory, blobs, metrics, settings),
         doorbell=make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s),
-        collector=Collector(session_factory, blobs),
+        collector=Collector(
+            session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
+        ),
         device=str(device),
         stopping=Event(),
     )

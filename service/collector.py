@@ -1,4 +1,4 @@
-"""Housekeeping behind the service's back: once an hour, what nothing refers to any more is deleted."""
+"""Housekeeping behind the service's back: once an hour, what is old or nothing refers to any more is deleted."""
 
 from datetime import timedelta
 from threading import Event, Thread
@@ -6,7 +6,7 @@ from threading import Event, Thread
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import idempotency
+from registry import idempotency, predictions
 from registry.blobs import BlobStore
 from registry.collection import GRACE, collect
 from registry.errors import RegistryError
@@ -16,22 +16,29 @@ log = structlog.get_logger(__name__)
 EVERY_S = 3600.0
 FIRST_S = 300.0
 """After a start other things matter more."""
+PRUNED = 500
+"""Predictions deleted in one transaction: a second or so, far from the timeout of statements. Chosen, untested."""
 
 
 class Collector:
-    """A thread that deletes blobs without a reference and old idempotency keys. Of several services one does it."""
+    """A thread that deletes old predictions, old idempotency keys, and blobs without a reference.
+
+    Several services may each run one: of two that collect blobs at once one does nothing, and the rest is safe twice.
+    """
 
     def __init__(
         self,
         session_factory: sessionmaker[Session],
         blobs: BlobStore,
         *,
+        keep_predictions_days: int = 0,
         grace: timedelta = GRACE,
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
     ) -> None:
         self._sessions = session_factory
         self._blobs = blobs
+        self._keep_predictions_days = keep_predictions_days
         self._grace = grace
         self._first_s = first_s
         self._every_s = every_s
@@ -55,6 +62,7 @@ class Collector:
             try:
                 with self._sessions.begin() as session:
                     idempotency.sweep(session)
+                self._prune()
                 collected = collect(self._sessions, self._blobs, grace=self._grace)
             except RegistryError as error:
                 log.warning("not_collected", reason=str(error))
@@ -63,3 +71,15 @@ class Collector:
             else:
                 if collected.n_blobs:
                     log.info("collected", blobs=collected.n_blobs, bytes=collected.size_bytes)
+
+    def _prune(self) -> None:
+        if not self._keep_predictions_days:
+            return
+        keep, total = timedelta(days=self._keep_predictions_days), 0
+        n_deleted = PRUNED
+        while n_deleted == PRUNED and not self._stopping.is_set():
+            with self._sessions.begin() as session:
+                n_deleted = predictions.prune(session, keep=keep, limit=PRUNED)
+            total += n_deleted
+        if total:
+            log.info("predictions_pruned", predictions=total)

@@ -1,17 +1,20 @@
 """What endpoints ask for by type: collaborators of the app, the caller, pages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session, sessionmaker
 
+from registry.audit import AuditBy
 from registry.blobs import BlobStore
 from registry.doorbell import Doorbell
+from registry.errors import LearnerNotFoundError
 from service.collector import Collector
 from service.http.problems import Problem
-from service.http.security import KeyRing, Principal
+from service.http.quotas import Quotas
+from service.http.security import KeyRing, Principal, unauthorized
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
 from service.inference.snapshots import SnapshotStore, VersionLoader
@@ -30,6 +33,7 @@ class Collaborators:
     blobs: BlobStore
     metrics: Metrics
     keys: KeyRing
+    quotas: Quotas
     decoder: Decoder
     engine: InferenceEngine
     store: SnapshotStore
@@ -41,12 +45,33 @@ class Collaborators:
     device: str
     stopping: Event
     """Set when the service is asked to stop: whoever waits for something ends then."""
+    learner_ids: frozenset[str] | None = None
+    """The only learners there are for whoever asks; None is all of them."""
+
+    def shows(self, learner_id: str) -> bool:
+        """Return whether there is such a learner for whoever asks. Sessions see to that by themselves."""
+        return self.learner_ids is None or learner_id in self.learner_ids
 
 
 def get_collaborators(request: Request) -> Collaborators:
-    """Return the app's collaborators."""
-    collaborators: Collaborators = request.app.state.collaborators
-    return collaborators
+    """Return the app's collaborators as they are for the caller: a key with a learner scope finds no other learners.
+
+    This is the one place that keeps the scope, for every route that asks for them: in the database by sessions in which
+    other learners' rows do not exist, in memory by the learner's name in the path.
+
+    Raises:
+        LearnerNotFoundError: If the path names a learner that the key may not see, as for one that does not exist.
+    """
+    on: Collaborators = request.app.state.collaborators
+    principal: Principal | None = request.state.principal
+    if principal is None or principal.learners is None:
+        return on
+    template = getattr(request.scope.get("route"), "path", "")
+    name = request.path_params.get("name")
+    if "/learners/{name}" in template and not principal.sees(str(name)):
+        raise LearnerNotFoundError(str(name))
+    learner_ids = frozenset(principal.learners.values())
+    return replace(on, session_factory=on.keys.sessions_of(principal), learner_ids=learner_ids)
 
 
 def get_principal(request: Request) -> Principal:
@@ -57,7 +82,7 @@ def get_principal(request: Request) -> Principal:
     """
     principal: Principal | None = request.state.principal
     if principal is None:
-        raise Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="filopodia"'})
+        raise unauthorized()
     return principal
 
 
@@ -65,11 +90,21 @@ CollaboratorsDep = Annotated[Collaborators, Depends(get_collaborators)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 
 
+def get_audit_by(request: Request, principal: PrincipalDep) -> AuditBy:
+    """Return who the audit log names for what this request changes."""
+    return AuditBy(principal.key_id, principal.name, request.state.request_id)
+
+
+AuditDep = Annotated[AuditBy, Depends(get_audit_by)]
+
+
 @dataclass(frozen=True)
 class RoleCheck:
     """A dependency that refuses keys below a role. `StrictRoute` runs it before it reads a body."""
 
     role: str
+    everywhere: bool = False
+    """Whether a key that is limited to some learners is refused too."""
 
     def __call__(self, principal: PrincipalDep) -> None:
         """Check the caller.
@@ -79,11 +114,13 @@ class RoleCheck:
         """
         if not principal.may(self.role):
             raise Problem("forbidden", f"This needs a key with the role {self.role} or higher.")
+        if self.everywhere and not principal.sees_everything:
+            raise Problem("forbidden", "This needs a key that is not limited to some learners.")
 
 
-def requires(role: str) -> Any:
-    """Return the dependency that lets only keys of at least this role pass."""
-    return Depends(RoleCheck(role))
+def requires(role: str, *, everywhere: bool = False) -> Any:
+    """Return the dependency that lets only keys of at least this role pass; `everywhere`, only unlimited ones."""
+    return Depends(RoleCheck(role, everywhere))
 
 
 async def read_body(request: Request) -> bytes:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import Scope
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TASK_SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 
 class Metrics:
@@ -65,6 +66,11 @@ class Metrics:
         self.dropped = Counter(
             "filopodia_predictions_not_stored", "Answers the history lost", registry=registry
         )
+        self.images_not_kept = Counter(
+            "filopodia_prediction_images_not_kept",
+            "Images that were predicted and stored without: no room in memory or on the disk",
+            registry=registry,
+        )
         self.versions_loaded = Gauge(
             "filopodia_versions_loaded", "Versions in memory", registry=registry
         )
@@ -89,6 +95,25 @@ class Metrics:
         )
         self.queue_age = Gauge(
             "filopodia_tasks_oldest_seconds", "Age of the oldest task that waits", registry=registry
+        )
+        self.tasks_ended = Counter(
+            "filopodia_tasks_ended",
+            "Tasks that have ended while this process ran, by how; every service process counts all of them",
+            ["status"],
+            registry=registry,
+        )
+        self.phase_seconds = Histogram(
+            "filopodia_task_phase_seconds",
+            "Time a published task spent in a phase, counted as filopodia_tasks_ended",
+            ["phase"],
+            buckets=_TASK_SECONDS,
+            registry=registry,
+        )
+        self.task_wait_seconds = Histogram(
+            "filopodia_task_wait_seconds",
+            "From the creation of a task to the start of the attempt that ended it",
+            buckets=_TASK_SECONDS,
+            registry=registry,
         )
         self.worker_seen = Gauge(
             "filopodia_worker_seen_seconds",

@@ -48,6 +48,9 @@ class ServiceSettings(RegistrySettings):
     """Bytes of a JSON body without images."""
     max_json_task_bytes: int = Field(default=64 * MIB, ge=1)
     """Bytes of a JSON body with images of a task: it is held in memory whole, unlike the other two forms."""
+    max_held_body_bytes: int = Field(default=128 * MIB, ge=1)
+    """Bytes of bodies held in memory by all requests together; more get 503. At least those of one prediction or task
+    as JSON."""
     max_bundle_bytes: int = Field(default=1024 * MIB, ge=1)
     """Bytes of an imported version: while it is proved it is held in memory about twice."""
     min_images: int = Field(default=2, ge=1)
@@ -77,6 +80,24 @@ class ServiceSettings(RegistrySettings):
     """Versions other than the live ones that are kept loaded for `?version=`."""
     prediction_backlog: int = Field(default=10_000, ge=1)
     """Answered predictions waiting to be stored; beyond it they are counted and dropped."""
+    keep_prediction_images: bool = True
+    """Whether the images of stored predictions are kept, so that feedback on them can be learned from."""
+    prediction_image_backlog_bytes: int = Field(default=64 * MIB, ge=0)
+    """Bytes of pixels held in memory until such images are written; beyond it answers are stored without theirs."""
+    keep_predictions_days: int = Field(default=30, ge=0, le=36_500)
+    """Days until a stored prediction is deleted with its images, unless its feedback waits to be learned; 0: never."""
+
+    predict_images_per_minute: int = Field(default=60_000, ge=0)
+    """Images a key may have predicted within a minute, in each service process; 0: any number. Keys may have quotas of
+    their own, and admin keys are bound by those only."""
+    changes_per_minute: int = Field(default=1200, ge=0)
+    """Requests that change something, predictions aside, that a key may send within a minute; 0: any number."""
+    tasks_per_day: int = Field(default=10_000, ge=0)
+    """Tasks that may be posted with a key within 24 hours; 0: any number."""
+    images_per_day: int = Field(default=2_000_000, ge=0)
+    """Images to learn from that may be posted with a key within 24 hours; 0: any number."""
+    max_classes: int = Field(default=10_000, ge=0)
+    """Classes that a learner may have; 0: any number."""
 
     embedded_worker: bool | None = None
     """Whether `serve` starts a worker of its own. Default: only without `REDIS_URL`."""

@@ -12,6 +12,8 @@ from registry import learners, tasks
 from registry.tables import TaskRow
 from service.dependencies import Collaborators
 from service.schemas.tasks import (
+    FindingRead,
+    QuarantinedImage,
     RejectedImage,
     SampleCounts,
     Status,
@@ -39,7 +41,11 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
         position=tasks.position(session, task),
         classes=task.classes,
         samples=SampleCounts(train=task.n_train, eval=task.n_eval),
+        from_feedback=task.n_feedback,
         rejected=[RejectedImage.model_validate(image) for image in task.rejected],
+        quarantined=[QuarantinedImage.model_validate(image) for image in task.quarantined],
+        duplicates=task.n_duplicates,
+        findings=[FindingRead.model_validate(finding) for finding in task.findings],
         progress=TaskProgress.model_validate(task.progress),
         attempt=task.attempt,
         version=task.version,

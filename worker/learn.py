@@ -26,6 +26,7 @@ from models.checkpoint import SectionedCheckpoints, Snapshot
 from models.errors import CheckpointError, StoppedError
 from models.evaluation import evaluate
 from models.progress import Progress
+from models.screening import Finding
 from models.strategies.base import LearningReport, Strategy, Task
 from models.strategies.catalog import create_strategy
 from registry import accuracy, queue, samples, versions
@@ -43,6 +44,7 @@ from worker.errors import TaskError, TemporaryTaskError
 from worker.failures import sort_error
 from worker.progress import ProgressReporter
 from worker.samples import load_images
+from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
 from worker.settings import WorkerSettings
 from worker.transactions import insist
 from worker.unlearn import is_unlearning, unlearn
@@ -137,7 +139,10 @@ def run_attempt(
 
 
 def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
-    """Learn a task and publish it, or hold it if it broke `max_forgetting`. Takes as long as learning does."""
+    """Learn a task and publish it; hold it if its images look poisoned, or it broke `max_forgetting`.
+
+    Takes as long as learning does.
+    """
     session_factory, blobs = workplace.session_factory, workplace.blobs
     progress = ProgressReporter(
         session_factory,
@@ -150,7 +155,15 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     with session_factory() as session:
         attempt = load_attempt(session, task_id, token)
     backbone = _load_backbone(attempt.learner.backbone, workplace.settings)
-    strategy, task, report = _learn_or_unlearn(attempt, backbone, workplace, progress)
+    task, findings = None, []
+    if not is_unlearning(attempt):
+        task = _load_task(attempt, blobs, backbone, progress)
+        failpoint("learn.loaded")
+        findings = _screen(attempt, task, backbone, workplace)
+        if reason := reason_to_hold(attempt, findings):
+            _hold_unlearned(attempt, reason, workplace)
+            return
+    strategy, report = _learn_or_unlearn(attempt, task, backbone, workplace, progress)
     failpoint("learn.learned")
 
     progress.enter("evaluating")
@@ -163,7 +176,12 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     )
     if is_unlearning(attempt):
         held_out = _of_known_classes(held_out, strategy.classes_)
-    measured, confusion = _evaluate(strategy, held_out, task, blobs, progress)
+    measured, counts = _evaluate(strategy, held_out, task, blobs, progress)
+    if is_screened(attempt):
+        findings += screen_result(
+            attempt, strategy, counts["confusion"], session_factory=session_factory
+        )
+        _note(attempt, findings, workplace)
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
@@ -185,14 +203,14 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         manifest_sha256=manifest_sha256,
         size_bytes=packed.size_bytes,
         classes=list(strategy.classes_),
-        metrics={**report, "seconds": progress.seconds, "confusion": confusion},
+        metrics={**report, "seconds": progress.seconds, **counts},
         code_versions=code_versions(),
         accuracies=measured,
         tasks=list(strategy.task_indexes_),
     )
     outcome = insist(
         session_factory,
-        lambda session: _publish(session, attempt, new_version, keep),
+        lambda session: _publish(session, attempt, new_version, findings, keep),
         may_go_on=_patience(workplace.stop),
     )
     failpoint("publish.after_commit")
@@ -256,10 +274,14 @@ def _load_task(
 
 
 def _learn_or_unlearn(
-    attempt: Attempt, backbone: Backbone, workplace: Workplace, progress: ProgressReporter
-) -> tuple[Strategy[Any], Task | None, dict[str, Any]]:
-    """Return what the learner knows now, the task's images if it has some, and what was done, as JSON."""
-    if is_unlearning(attempt):
+    attempt: Attempt,
+    task: Task | None,
+    backbone: Backbone,
+    workplace: Workplace,
+    progress: ProgressReporter,
+) -> tuple[Strategy[Any], dict[str, Any]]:
+    """Learn the task's images, or unlearn if it has none; return what the learner knows now, and a report as JSON."""
+    if task is None:
         strategy, done = unlearn(
             attempt,
             backbone,
@@ -267,11 +289,45 @@ def _learn_or_unlearn(
             blobs=workplace.blobs,
             progress=progress,
         )
-        return strategy, None, {"unlearning": done}
-    task = _load_task(attempt, workplace.blobs, backbone, progress)
-    failpoint("learn.loaded")
+        return strategy, {"unlearning": done}
     strategy, report = _learn(attempt, task, backbone, workplace, progress)
-    return strategy, task, {"learning": asdict(report)}
+    return strategy, {"learning": asdict(report)}
+
+
+def _screen(
+    attempt: Attempt, task: Task, backbone: Backbone, workplace: Workplace
+) -> list[Finding]:
+    if not is_screened(attempt):
+        return []
+    findings = screen_task(
+        attempt,
+        task,
+        backbone,
+        session_factory=workplace.session_factory,
+        blobs=workplace.blobs,
+    )
+    _note(attempt, findings, workplace)
+    return findings
+
+
+def _hold_unlearned(attempt: Attempt, reason: str, workplace: Workplace) -> None:
+    """Hold the task as it is, before anything is learned."""
+    insist(
+        workplace.session_factory,
+        lambda session: queue.hold_unlearned(session, attempt.task.id, attempt.token, reason),
+        may_go_on=_patience(workplace.stop),
+    )
+    log.info("attempt_ended", outcome="held before learning")
+
+
+def _note(attempt: Attempt, findings: list[Finding], workplace: Workplace) -> None:
+    # A transaction of its own: publishing locks the learner first, and this the task.
+    found = [finding.as_json() for finding in findings]
+    insist(
+        workplace.session_factory,
+        lambda session: queue.note_findings(session, attempt.task.id, attempt.token, found),
+        may_go_on=_patience(workplace.stop),
+    )
 
 
 def _learn(
@@ -316,9 +372,13 @@ def _evaluate(
     blobs: BlobStore,
     progress: ProgressReporter,
 ) -> tuple[list[NewAccuracy], dict[str, Any]]:
-    """Evaluate every task that still has held-out images; one task's images are in memory at a time."""
+    """Evaluate every task that still has held-out images; one task's images are in memory at a time.
+
+    Returns:
+        The accuracies, and further counts by name and task: confusions and routes.
+    """
     measured: list[NewAccuracy] = []
-    confusion: dict[str, Any] = {}
+    counts: dict[str, Any] = {"confusion": {}, "routing": {}}
     for i, (task_index, rows) in enumerate(held_out.items()):
         progress.report(Progress("evaluating", i / len(held_out)))
         if task is not None and task_index == task.index and task.held_out_images is not None:
@@ -327,9 +387,10 @@ def _evaluate(
             images = load_images(rows, blobs, strategy.backbone, lambda _: None)
         labels = tuple(row.label for row in rows)
         result = asdict(evaluate(strategy, images, labels, task_index=task_index))
-        confusion[str(task_index)] = result.pop("confusion")
+        for name, by_task in counts.items():
+            by_task[str(task_index)] = result.pop(name)
         measured.append(NewAccuracy(**result))
-    return measured, confusion
+    return measured, counts
 
 
 def _of_known_classes(
@@ -341,21 +402,28 @@ def _of_known_classes(
 
 
 def _publish(
-    session: Session, attempt: Attempt, new_version: NewVersion, keep: Callable[[], None]
+    session: Session,
+    attempt: Attempt,
+    new_version: NewVersion,
+    findings: list[Finding],
+    keep: Callable[[], None],
 ) -> str:
     """Publish or hold the version, and return which, for the log."""
     # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.
     samples.keep_blobs(session)
     keep()
+    reason = reason_to_hold(attempt, findings)
     bound = attempt.task.options.get("max_forgetting")
     forgetting = None
     if bound is not None:
         forgetting = accuracy.forgetting_if_published(session, attempt.learner.id, new_version)
     if bound is not None and forgetting is not None and forgetting > bound:
-        reason = (
+        too_much = (
             f"Publishing this task would bring the learner's forgetting to {forgetting:.3f}, above the "
             f"{bound:.3f} allowed: publish it by hand, or cancel it."
         )
+        reason = f"{too_much} {reason}" if reason else too_much
+    if reason is not None:
         versions.hold(session, attempt.task.id, attempt.token, new_version, reason)
         outcome = "held"
     else:

@@ -79,6 +79,61 @@ def stopped(stem: str, report: JSON) -> Section:
     return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
 
 
+def overloaded(stem: str, report: JSON) -> Section:
+    """Show what bad input did to everybody else."""
+    summary, posts, moves = report["summary"], report["posts"], report["moves"]
+    rows = table(
+        (
+            "attack",
+            "p50 x quiet",
+            "p99 x quiet",
+            "quiet p99 ms",
+            "more memory MiB",
+            "failed of",
+            "answers",
+        ),
+        [
+            (
+                row["what"],
+                f"{row['p50_ratio']:.2f}",
+                f"{row['p99_ratio']:.2f}",
+                f"{row['quiet_p99_ms']:.0f}",
+                f"{row['extra_mib']:.0f}",
+                f"{row['n_failed']} of {row['n']}",
+                ", ".join(f"{n} x {status}" for status, n in row["answers"].items()),
+            )
+            for row in report["rows"]
+        ],
+    )
+    text = (
+        f"One client asks for {report['predictions_per_s']} predictions a second on the backbone "
+        f"{report['backbone']}; quiet periods and attacked ones of {report['seconds']:g} s take turns, "
+        f"{report['rounds']} of each, and medians are compared. Targets: p99 at most "
+        f"{summary['targets']['p99_ratio']:g} x quiet, memory at most {summary['targets']['extra_mib']} MiB above it. "
+        f"{report['machine']}."
+    )
+    rest = (
+        f"{posts['posts']} posts at once with one Idempotency-Key made {posts['tasks']} task. The served version was "
+        f"moved {moves['moves']} times under load: {moves['failed']} of {moves['predictions']} predictions failed, and "
+        f"the longest move took {moves['longest_s']:.2f} s to be seen by all of them."
+    )
+    call = f"python -m benchmarks.bad_input --rounds {report['rounds']} --seconds {report['seconds']:g}"
+    where = f"--out benchmarks/results/{stem}.json"
+    return Section([f"### {stem}", command(call, where), text, rows, rest])
+
+
+def fuzzed(stem: str, report: JSON) -> Section:
+    """Show what generated requests found."""
+    statuses = ", ".join(f"{n} x {status}" for status, n in report["statuses"].items())
+    text = (
+        f"{report['cases']} requests that schemathesis {report['schemathesis']} made from the schema, good and bad, "
+        f"to {report['n_operations']} operations with a key of each role and without: {report['n_5xx']} answers of "
+        f"5xx, {report['n_violations']} violations of the schema. {statuses}."
+    )
+    call = f"python -m benchmarks.contract_fuzz --cases 3000 --seed {report['seed']}"
+    return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
+
+
 def _line(name: str, row: JSON) -> tuple[str, ...]:
     cells = (row.get(column) for column in COLUMNS[1:])
     return (name, *("" if cell is None else f"{cell:g}" for cell in cells))

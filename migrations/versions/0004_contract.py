@@ -19,7 +19,11 @@ EMPTY_LIST, EMPTY_OBJECT = sa.text("'[]'::jsonb"), sa.text("'{}'::jsonb")
 
 def upgrade() -> None:
     _add_filled("tasks", "findings", EMPTY_LIST)
+    _add_filled("tasks", "quarantined", EMPTY_LIST)
+    _add_filled("tasks", "n_duplicates", sa.text("0"), sa.Integer())
     op.add_column("tasks", sa.Column("key_id", sa.Text()))
+    op.create_index("ix_tasks_finished_at", "tasks", ["finished_at"])
+    _add_filled("tasks", "n_feedback", sa.text("0"), sa.Integer())
     op.add_column("samples", sa.Column("quarantine", sa.Text()))
     op.add_column("keys", sa.Column("learner_ids", ARRAY(sa.Text())))
     _add_filled("keys", "quotas", EMPTY_OBJECT)
@@ -41,19 +45,25 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("audit", "classes", "feedback", "prediction_images"):
         op.drop_table(table)
+    op.drop_index("ix_predictions_created_at", "predictions")
+    op.drop_index("ix_tasks_finished_at")
     for table, column in (
         ("keys", "last_used_at"),
         ("keys", "expires_at"),
         ("keys", "quotas"),
         ("keys", "learner_ids"),
         ("samples", "quarantine"),
+        ("tasks", "n_feedback"),
         ("tasks", "key_id"),
+        ("tasks", "n_duplicates"),
+        ("tasks", "quarantined"),
         ("tasks", "findings"),
     ):
         op.drop_column(table, column)
 
 
 def _create_feedback() -> None:
+    op.create_index("ix_predictions_created_at", "predictions", ["created_at"])
     op.create_table(
         "prediction_images",
         _reference("prediction_id", "predictions.id", primary_key=True),
@@ -96,9 +106,12 @@ def _create_audit() -> None:
     )
 
 
-def _add_filled(table: str, column: str, value: sa.TextClause) -> None:
+def _add_filled(
+    table: str, column: str, value: sa.TextClause, kind: sa.types.TypeEngine[Any] | None = None
+) -> None:
     """Add a column that must not be null, with a value for the rows that are there."""
-    op.add_column(table, sa.Column(column, JSONB(), nullable=False, server_default=value))
+    kind = kind or JSONB()
+    op.add_column(table, sa.Column(column, kind, nullable=False, server_default=value))
     op.alter_column(table, column, server_default=None)
 
 

@@ -1,5 +1,7 @@
 """`filopodia keys`: who may talk to the service."""
 
+import re
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -7,6 +9,10 @@ import typer
 
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
+from service.remote.replies import Key
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+NO_LIMIT = "none"
 
 app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 
@@ -24,13 +30,33 @@ class Role(StrEnum):
 def create(
     name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.predictor,
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Learner it is limited to; may be given several times."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop working after e.g. 30d, 12h or 8w.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT=N",
+            help="Limit of its own, e.g. tasks_per_day=5, or =none; may be given several times.",
+        ),
+    ] = None,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key and print it: it is shown this once."""
     with connect(url, key) as client:
-        made = client.create_key(name, role.value)
+        made = client.create_key(
+            name,
+            role.value,
+            learners=learner or None,
+            expires_at=None if expires_in is None else datetime.now(UTC) + span(expires_in),
+            quotas=dict(map(limit, quota)) if quota else None,
+        )
     if as_json:
         print_json(made)
         return
@@ -47,14 +73,17 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
         print_json(found)
         return
     print_table(
-        ("id", "name", "role", "created", "revoked"),
+        ("id", "name", "role", "learners", "created", "last used", "expires", "revoked"),
         (
             (
                 item["id"],
                 item["name"],
                 item["role"],
-                item["created_at"][:19].replace("T", " "),
-                (item.get("revoked_at") or "")[:19].replace("T", " "),
+                _learners(item),
+                _time(item["created_at"]),
+                _time(item.get("last_used_at")),
+                _time(item.get("expires_at")),
+                _time(item.get("revoked_at")),
             )
             for item in found
         ),
@@ -76,3 +105,47 @@ def revoke(
         print_json({"id": key_id, "revoked": True})
     else:
         make_console().print(f"revoked {key_id}")
+
+
+def span(text: str) -> timedelta:
+    """Return a span of time written as a number and a unit.
+
+    Raises:
+        typer.BadParameter: If it is none, or longer than a century.
+
+    Example:
+        >>> span("30d"), span("12h")
+        (datetime.timedelta(days=30), datetime.timedelta(seconds=43200))
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", text)
+    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
+    if length is None or length > timedelta(days=36_500):
+        raise typer.BadParameter("Write a number and a unit: 90m, 12h, 30d or 8w.")
+    return length
+
+
+def limit(text: str) -> tuple[str, int | None]:
+    """Return a limit's name and value; None is no limit. The service knows which names there are.
+
+    Raises:
+        typer.BadParameter: If it is not written as `LIMIT=N`.
+
+    Example:
+        >>> limit("tasks_per_day=5"), limit("images_per_day=none")
+        (('tasks_per_day', 5), ('images_per_day', None))
+    """
+    name, _, value = text.partition("=")
+    if value == NO_LIMIT:
+        return name, None
+    if not (name and value.isascii() and value.isdigit()):
+        raise typer.BadParameter("Write a limit and its value: tasks_per_day=5, or =none.")
+    return name, int(value)
+
+
+def _learners(key: Key) -> str:
+    names = key.get("learners")
+    return "all" if names is None else ", ".join(names)
+
+
+def _time(moment: str | None) -> str:
+    return (moment or "")[:19].replace("T", " ")

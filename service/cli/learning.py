@@ -1,23 +1,34 @@
 """`filopodia learn`: post a folder of labelled images and watch until it is learned."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
 from service.client import Filopodia, ProblemError, Task, TaskOptions
+from service.remote import replies
+
+
+class Screening(StrEnum):
+    """What to do with a batch that looks poisoned."""
+
+    hold = "hold"
+    warn = "warn"
+    off = "off"
 
 
 def learn(
     name: LearnerArgument,
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(exists=True, file_okay=False, help="Folder of images: FOLDER/label/file."),
-    ],
+    ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="Create the learner if it is new.")
     ] = False,
@@ -30,12 +41,19 @@ def learn(
     ] = None,
     title: Annotated[str | None, typer.Option("--name", help="What to call the task.")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="More images of known classes.")] = False,
+    from_feedback: Annotated[
+        bool, typer.Option("--from-feedback", help="Learn from pending feedback, too or alone.")
+    ] = False,
     eval_fraction: Annotated[
         float | None, typer.Option(min=0.0, max=0.9, help="Share kept out to measure accuracy.")
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unusable images out.")
     ] = False,
+    screening: Annotated[
+        Screening | None,
+        typer.Option(help="A batch that looks poisoned: hold it, warn of it, or do not look."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Watch until it is learned.")] = True,
     url: UrlOption = None,
     key: KeyOption = None,
@@ -45,11 +63,15 @@ def learn(
 
     The folder holds one folder a label (FOLDER/heron/a.jpg), or train and eval folders of such.
     """
+    if folder is None and not from_feedback:
+        raise typer.BadParameter("Name a folder of labelled images, or learn --from-feedback.")
     options = TaskOptions(
         name=title,
         mode="extend" if extend else None,
         eval_fraction=eval_fraction,
         on_bad_image="skip" if skip_bad else None,
+        from_feedback=from_feedback or None,
+        screening=None if screening is None else screening.value,
     )
     settings = _parse_config(config)
     console = make_console(stderr=as_json)
@@ -62,10 +84,12 @@ def learn(
             f"{task.id}: {len(posted['classes'])} classes, {samples['train']} images to learn "
             f"from, {samples['eval']} kept out"
         )
-        for rejected in posted["rejected"]:
-            console.print(f"left out {rejected['filename']}: {rejected['problem']}", style="yellow")
+        if from_feedback:
+            console.print(f"{posted.get('from_feedback', 0)} pieces of feedback taken")
+        _show_unused(posted, console)
         if wait:
             follow(task, console, f"task {posted['index']}")
+            _show_findings(task, console)
         if as_json:
             print_json(task.reply)
         elif task.status == "succeeded":
@@ -75,8 +99,22 @@ def learn(
     _fail_unless_learned(task, wait=wait)
 
 
-def _post(client: Filopodia, name: str, folder: Path, options: TaskOptions) -> Task:
+def _show_unused(posted: replies.Task, console: Console) -> None:
+    for rejected in posted["rejected"]:
+        console.print(f"left out {rejected['filename']}: {rejected['problem']}", style="yellow")
+    for blank in posted.get("quarantined", []):
+        console.print(f"not used {blank['filename']}: {blank['reason']}", style="yellow")
+
+
+def _show_findings(task: Task, console: Console) -> None:
+    for finding in task.reply.get("findings", []):
+        console.print(f"{finding['code']}: {finding['detail']}", style="yellow")
+
+
+def _post(client: Filopodia, name: str, folder: Path | None, options: TaskOptions) -> Task:
     try:
+        if folder is None:
+            return client.learn_feedback(name, options)
         return client.learn_folder(name, folder, options)
     except ProblemError as problem:
         if problem.code == "learner-not-found":

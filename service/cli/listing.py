@@ -1,6 +1,6 @@
-"""Commands that list what the service has: learners, tasks, versions, accuracy, strategies."""
+"""Commands that list what the service has: learners, tasks, versions, accuracy, the audit log, strategies."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -133,6 +133,44 @@ def versions(
     )
 
 
+def audit(
+    learner: Annotated[
+        str | None, typer.Option("--learner", metavar="NAME", help="Done to one learner only.")
+    ] = None,
+    key_id: Annotated[
+        str | None, typer.Option("--by", metavar="ID", help="Done with one key only, by its id.")
+    ] = None,
+    action: Annotated[
+        str | None, typer.Option(help="One kind of change only, such as learner.delete.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was changed and by whom, newest first."""
+    with connect(url, key) as client:
+        found = client.audit(key=key_id, learner=learner, action=action, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("when", "key", "action", "learner", "subject", "what"),
+        (
+            (
+                entry["created_at"][:19].replace("T", " "),
+                entry["key_name"],
+                entry["action"],
+                entry["learner"] or "",
+                entry["subject"],
+                ", ".join(f"{name} {_told(value)}" for name, value in entry["details"].items()),
+            )
+            for entry in found
+        ),
+        empty="Nothing was changed yet.",
+    )
+
+
 def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
     """List the strategies a learner can be created with."""
     with connect(url, key) as client:
@@ -145,3 +183,21 @@ def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption
         ((strategy["name"], strategy["summary"]) for strategy in found),
         empty="No strategy.",
     )
+
+
+def _told(value: Any) -> str:
+    """Return a detail of an entry in the audit log in words.
+
+    Example:
+        >>> _told({"before": "queued", "after": "cancelled"}), _told(["heron", 3]), _told(None)
+        ('queued → cancelled', 'heron 3', '-')
+    """
+    match value:
+        case {"before": before, "after": after}:
+            return f"{_told(before)} → {_told(after)}"
+        case dict():
+            return " ".join(f"{name} {_told(item)}" for name, item in value.items())
+        case list():
+            return " ".join(map(_told, value))
+        case _:
+            return "-" if value is None else str(value)

@@ -9,6 +9,7 @@ import typer
 
 from service.cli import (
     bundles,
+    classes,
     demo,
     keys,
     learning,
@@ -33,11 +34,16 @@ app.command()(learning.learn)
 app.command()(unlearning.unlearn)
 app.command()(unlearning.rollback)
 app.command()(predicting.predict)
+app.command()(predicting.feedback)
 app.command()(listing.history)
 app.command()(listing.learners)
 app.command()(listing.tasks)
 app.command()(listing.versions)
+app.command("classes")(classes.list_classes)
+app.command()(classes.rename_class)
+app.command()(classes.hide_class)
 app.add_typer(keys.app, name="keys")
+app.command()(listing.audit)
 app.command()(listing.strategies)
 app.command()(demo.demo)
 app.command("demo-compare")(demo.demo_compare)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from registry import keys, schema
+from registry import audit, keys, schema
 from registry.backup import back_up
 from registry.blobs import BlobStore, open_blob_store
 from registry.collection import Collected, collect
@@ -181,7 +181,9 @@ def _ensure_readable_key(url: str, data_dir: Path) -> bool:
             if found is not None and found.role == "admin":
                 return False
             day = datetime.now().astimezone().date()
-            _, plaintext = keys.create_key(session, f"made by restore on {day}", "admin")
+            row, plaintext = keys.create_key(session, f"made by restore on {day}", "admin")
+            details = {"name": row.name, "role": row.role}
+            audit.record(session, None, "key.create", subject=row.id, details=details)
             data_dir.mkdir(parents=True, exist_ok=True)
             # Before the commit: a key nobody can read is of no use.
             write_private(file, plaintext + "\n")

@@ -1,4 +1,4 @@
-"""`filopodia predict`: what images show, and the route each answer took."""
+"""`filopodia predict` and `feedback`: what images show by what route, and what is really on them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,8 +40,33 @@ def predict(
     else:
         for prediction in answered:
             for result in prediction["results"]:
-                console.print(f"{result['filename']} (version {prediction['version']})")
+                place = f" --index {result['index']}" if result["index"] else ""
+                by = f"(version {prediction['version']})"
+                console.print(f"{result['filename']} {by}  {prediction['id']}{place}")
                 for line in result_lines(result):
                     console.print(line)
     if any(result.get("problem") for prediction in answered for result in prediction["results"]):
         raise typer.Exit(1)
+
+
+def feedback(
+    prediction: Annotated[str, typer.Argument(metavar="PREDICTION", help="As predict shows it.")],
+    label: Annotated[str, typer.Argument(metavar="LABEL", help="What is really on the image.")],
+    index: Annotated[
+        int, typer.Option(min=0, help="Which image, if several were asked about at once.")
+    ] = 0,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is really on an image that was predicted; learn --from-feedback takes it."""
+    with connect(url, key) as client:
+        stored = client.give_feedback(prediction, label, index=index)
+    if as_json:
+        print_json(stored)
+        return
+    result = stored["results"][index]
+    name = result["filename"] or f"Image {index}"
+    make_console().print(
+        f"{name}, answered {result['label']}, is {label}: kept for the next learn --from-feedback."
+    )

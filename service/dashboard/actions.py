@@ -1,9 +1,10 @@
-"""What the dashboard's forms do: log in and out, cancel and retry tasks.
+"""What the dashboard's forms do: log in and out, change tasks, serve another version.
 
 Requests with a cookie come from our own pages only: `service.http.security` checks that before they get here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,14 +13,16 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
-from registry import tasks
+from registry import tasks, versions
+from registry.audit import AuditBy
 from registry.errors import ConflictError
-from registry.tables import TaskRow
+from service import live_alias
 from service.dashboard.pages import PageRoute, page
-from service.dependencies import Collaborators, CollaboratorsDep, requires
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, requires
 from service.http.problems import Problem
-from service.http.security import COOKIE, SESSION_S, is_same_site
-from service.schemas.base import PublicId
+from service.http.security import COOKIE, SESSION_S, client_address, is_same_site
+from service.schemas.base import MAX_INT, LearnerName, PublicId
+from service.task_changes import change_task
 
 router = APIRouter(route_class=PageRoute)
 
@@ -42,7 +45,9 @@ async def log_in(
     """Exchange a key for a session cookie."""
     if not is_same_site(request.headers):
         raise Problem("csrf")
-    principal = await run_in_threadpool(on.keys.find, key.strip())
+    principal = await run_in_threadpool(
+        on.keys.find_guess, key.strip(), client_address(request.scope), on.keys.failed_logins
+    )
     target = own_page(next_page)
     if principal is None:
         problem = "This is not a valid key of this service."
@@ -69,15 +74,48 @@ def log_out() -> Response:
 
 
 @router.post("/tasks/{task_id}/cancel", dependencies=[requires("trainer")])
-def cancel_task(task_id: PublicId, request: Request, on: CollaboratorsDep) -> Response:
+def cancel_task(
+    task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
+) -> Response:
     """Ask for a task to be stopped, and go back to the page it was asked on."""
-    return _change_task(request, on, task_id, tasks.request_cancel)
+    return _change_task(request, on, by, "task.cancel", task_id, tasks.request_cancel)
 
 
 @router.post("/tasks/{task_id}/retry", dependencies=[requires("trainer")])
-def retry_task(task_id: PublicId, request: Request, on: CollaboratorsDep) -> Response:
+def retry_task(task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep) -> Response:
     """Queue a failed or cancelled task again, and go back to the page it was asked on."""
-    return _change_task(request, on, task_id, tasks.retry_task)
+    return _change_task(request, on, by, "task.retry", task_id, tasks.retry_task)
+
+
+@router.post("/tasks/{task_id}/publish", dependencies=[requires("trainer")])
+def publish_task(
+    task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
+) -> Response:
+    """Publish a held task after all, or learn it if it was held before that; go back to the page it was asked on."""
+    done = {"succeeded": "task-published", "queued": "task-released"}
+    answer = _change_task(request, on, by, "task.publish", task_id, versions.publish_held, done)
+    on.watcher.wake()
+    return answer
+
+
+@router.post("/learners/{name}/live", dependencies=[requires("trainer")])
+def move_live(
+    name: LearnerName,
+    on: CollaboratorsDep,
+    by: AuditDep,
+    version: Annotated[int, Form(ge=1, le=MAX_INT)],
+    expected: Annotated[int, Form(ge=0, le=MAX_INT)],
+    move_head: Annotated[bool, Form()] = False,
+) -> Response:
+    """Serve another version, unless somebody else moved `live` since the page was shown."""
+    target = f"/admin/learners/{name}"
+    try:
+        with on.session_factory.begin() as session:
+            live_alias.move(session, by, name, version, expected=expected, move_head=move_head)
+    except ConflictError as conflict:
+        return _see(f"{target}/versions/{version}?problem={conflict.code}")
+    on.watcher.wake()
+    return _see(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
 
 
 def own_page(address: str) -> str:
@@ -94,13 +132,23 @@ def own_page(address: str) -> str:
 
 
 def _change_task(
-    request: Request, on: Collaborators, task_id: str, change: Callable[[Session, str], TaskRow]
+    request: Request,
+    on: Collaborators,
+    by: AuditBy,
+    action: str,
+    task_id: str,
+    change: Callable[[Session, str], object],
+    done: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
     target = own_page(urlsplit(request.headers.get("referer", "")).path or "/admin/tasks")
     try:
         with on.session_factory.begin() as session:
-            change(session, task_id)
+            status = change_task(session, by, action, task_id, change).status
         on.doorbell.wake()
     except ConflictError as conflict:
-        target += f"?problem={conflict.code}"
-    return RedirectResponse(target, status_code=303)
+        return _see(f"{target}?problem={conflict.code}")
+    return _see(f"{target}?done={done[status]}" if status in done else target)
+
+
+def _see(address: str) -> Response:
+    return RedirectResponse(address, status_code=303)

@@ -14,18 +14,45 @@ from service.dashboard.rendering import PAGE_HEADERS, render
 from service.http.problems import PROBLEMS, Problem
 from service.http.security import Principal
 
+FORM_INVALID = "A field of the form is missing or cannot be used: go back and correct it."
+
 
 def page(
     template: str, viewer: Principal | None, *, section: str = "", status: int = 200, **values: Any
 ) -> HTMLResponse:
-    """Render a page for whoever looks at it; `notice` is a sentence about what just went wrong."""
-    values = {"notice": None} | values
+    """Render a page for whoever looks at it.
+
+    `notice` is a sentence about what just went wrong, `done` one about what was just done.
+    """
+    values = {"notice": None, "done": None} | values
     body = render(template, viewer=viewer, section=section, **values)
     return HTMLResponse(body, status, headers=PAGE_HEADERS)
 
 
+DONE = {
+    "live-moved": "Another version is live now: predictions follow within seconds.",
+    "head-moved": "Another version is live now, and the next task builds on it.",
+    "task-published": "The task is published, and live within seconds.",
+    "task-released": "The task waits to be learned now, whatever was found in its images.",
+    "class-changed": "The class is changed: answers follow within seconds.",
+    "key-revoked": "The key is revoked: it is refused from now on.",
+}
+"""What a page says when the form that led to it has worked, by code."""
+
+
+ON_PAGES = {
+    "alias-moved": "Somebody else has moved it since this page was shown: look again.",
+    "label-known": "Another class of this learner has that name or label.",
+    "label-confusable": "Another class of this learner has a name that looks the same.",
+    "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
+}
+"""What a page says about a problem where the sentence for programs does not help a person."""
+
+
 def sentence(code: str | None) -> str | None:
     """Return what to say about a problem's code; nothing about what is none."""
+    if code in ON_PAGES:
+        return ON_PAGES[code]
     return PROBLEMS[code].help if code in PROBLEMS else None
 
 
@@ -54,4 +81,7 @@ def as_problem(error: Exception) -> Problem:
         return error
     if isinstance(error, RegistryError) and error.code in PROBLEMS:
         return Problem(error.code, str(error))
-    return Problem("not-found" if isinstance(error, RequestValidationError) else "internal")
+    if isinstance(error, RequestValidationError):
+        in_form = any(item["loc"][:1] == ("body",) for item in error.errors())
+        return Problem("validation", FORM_INVALID) if in_form else Problem("not-found")
+    return Problem("internal")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from registry.accuracy import AccuracyHistory
+from service.dashboard.routing import Routing
 
 MOST_NAMES = 12
 """Up to this many tasks the matrix has room for its numbers, and the lines for a legend."""
@@ -59,6 +60,28 @@ def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
     return {"data": [heatmap], "layout": layout}
 
 
+def routing_matrix(routing: Routing) -> dict[str, Any]:
+    """Draw which synapse is functional for images of which task as a heatmap, from none to all of them."""
+    has_room = max(len(routing.tasks), len(routing.synapses)) <= MOST_NAMES
+    heatmap = {
+        "type": "heatmap",
+        "x": [str(synapse) for synapse in routing.synapses],
+        "y": [str(task) for task in routing.tasks],
+        "z": routing.shares,
+        "zmin": 0,
+        "zmax": 1,
+        "xgap": 2,
+        "ygap": 2,
+        "hoverongaps": False,
+        "texttemplate": "%{z:.0%}" if has_room else "",
+        "hovertemplate": "images of task %{y}, synapse of task %{x}: %{z:.1%}<extra></extra>",
+        "showscale": False,
+    }
+    rows = _names("task of the image") | {"autorange": "reversed"}
+    layout = {"margin": MARGINS, "xaxis": _names("synapse of task"), "yaxis": rows}
+    return {"data": [heatmap], "layout": layout}
+
+
 def seen_accuracy(history: AccuracyHistory) -> list[float | None]:
     """Return each version's accuracy on the held-out images of all tasks seen by then."""
     return [_weighted(row, counts) for row, counts in zip(history.matrix, history.n, strict=True)]
@@ -86,6 +109,15 @@ def _line(name: str, history: AccuracyHistory, values: list[float | None]) -> di
 def _ticks(title: str, n: int) -> dict[str, Any]:
     axis: dict[str, Any] = {"title": {"text": title, "standoff": 8}, "fixedrange": True}
     return axis | ({"dtick": 1} if n <= MOST_TICKS else {})
+
+
+def _names(title: str) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "standoff": 8},
+        "type": "category",
+        "fixedrange": True,
+        "showgrid": False,
+    }
 
 
 def _floor(history: AccuracyHistory) -> float:

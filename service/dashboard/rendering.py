@@ -30,6 +30,7 @@ def make_environment(now: Callable[[], datetime] = lambda: datetime.now(UTC)) ->
         plotly_style_id=plotly_style_id,
         logo=lambda: logo,
         ago=lambda moment: ago(moment, now()),
+        day=day,
     )
     environment.filters.update(
         percent=percent, decimal=decimal, duration=duration, filesize=filesize, width=width
@@ -116,6 +117,17 @@ def ago(moment: datetime | None, now: datetime) -> Markup:
         moment.isoformat(timespec="seconds"),
         moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
         _spoken(now - moment, moment),
+    )
+
+
+def day(moment: datetime | None) -> Markup:
+    """Return the day of a moment, also of one that is still to come, as a `time` element."""
+    if moment is None:
+        return Markup("never")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"),
+        moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        moment.strftime("%Y-%m-%d"),
     )
 
 

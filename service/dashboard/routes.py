@@ -1,27 +1,34 @@
-"""The dashboard's pages. Their forms are in `actions` and `trying`."""
+"""The dashboard's pages. Their forms are in `actions`; further pages in `trying` and `*_pages`."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from registry import samples
-from service.dashboard import actions, plots, trying, views
+from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
 from service.dashboard.assets import load_asset
-from service.dashboard.pages import PageRoute, page, sentence
+from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dashboard.releases import version_page
+from service.dashboard.routing import Routing
 from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep
 from service.http.problems import Problem
-from service.schemas.base import LearnerName, PublicId
+from service.schemas.base import MAX_INT, LearnerName, PublicId
 
 YEAR_S = 31_536_000
 
 ProblemCode = Annotated[str | None, Query(max_length=50)]
 """What went wrong with the form that led here."""
+DoneCode = Annotated[str | None, Query(max_length=50)]
+"""What the form that led here has done."""
 
 router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=False)
 router.include_router(actions.router)
 router.include_router(trying.router)
+router.include_router(class_pages.router)
+router.include_router(key_pages.router)
+router.include_router(audit_pages.router)
 
 
 @router.get("")
@@ -36,11 +43,17 @@ def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = N
 
 @router.get("/learners/{name}")
 def show_learner(
-    name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep, problem: ProblemCode = None
+    name: LearnerName,
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    versions: Cursor = None,
+    problem: ProblemCode = None,
+    done: DoneCode = None,
 ) -> Response:
-    """Show one learner: accuracy history, tasks, classes, versions."""
+    """Show one learner: accuracy history, routing, tasks, classes, and a page of its versions."""
     with on.session_factory() as session:
-        found = views.learner_page(session, name)
+        found = views.learner_page(session, name, versions)
+        held = views.held_tasks(session, name)
     history = found.history
     has_accuracy = history.last is not None
     return page(
@@ -48,34 +61,66 @@ def show_learner(
         viewer,
         section="learners",
         notice=sentence(problem),
+        done=DONE.get(done or ""),
+        found=found,
         card=found.card,
+        held=held,
         known={task.id: task.status for task in found.card.active},
         history=history,
         has_accuracy=has_accuracy,
         lines=plots.accuracy_lines(history) if has_accuracy else None,
         matrix=plots.accuracy_matrix(history) if has_accuracy else None,
-        tasks=found.tasks,
-        class_groups=found.class_groups,
-        versions=found.versions,
+        routing=found.routing,
+        routing_plot=_routing_plot(found.routing),
+    )
+
+
+@router.get("/learners/{name}/versions/{number}")
+def show_version(
+    name: LearnerName,
+    number: Annotated[int, Path(ge=1, le=MAX_INT)],
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    problem: ProblemCode = None,
+) -> Response:
+    """Show one version, and what serving it would change."""
+    with on.session_factory() as session:
+        found = version_page(session, name, number)
+    return page(
+        "version.html",
+        viewer,
+        section="learners",
+        notice=sentence(problem),
+        version=found,
+        routing=found.routing,
+        routing_plot=_routing_plot(found.routing),
     )
 
 
 @router.get("/tasks")
 def show_tasks(
-    on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = None, problem: ProblemCode = None
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    cursor: Cursor = None,
+    problem: ProblemCode = None,
+    done: DoneCode = None,
 ) -> Response:
-    """Show all tasks, newest first."""
+    """Show all tasks, newest first, and those that wait for a decision."""
     with on.session_factory() as session:
         found, next_cursor = views.task_list(session, cursor)
         known = views.known_tasks(session)
         workers = views.worker_list(session)
+        held = views.held_tasks(session, None)
     shown: dict[str, Any] = {
         "tasks": found,
         "next_cursor": next_cursor,
         "known": known,
         "workers": workers,
+        "held": held,
+        "notice": sentence(problem),
+        "done": DONE.get(done or ""),
     }
-    return page("tasks.html", viewer, section="tasks", notice=sentence(problem), **shown)
+    return page("tasks.html", viewer, section="tasks", **shown)
 
 
 @router.get("/tasks.json")
@@ -96,7 +141,11 @@ def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep)
     """Return a stored image."""
     with on.session_factory() as session:
         sha256 = samples.get_sample(session, sample_id).blob_sha256
-    headers = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
+    headers = {
+        "Cache-Control": f"private, max-age={YEAR_S}, immutable",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "Content-Disposition": "inline",
+    }
     return Response(on.blobs.get(sha256), media_type="image/png", headers=headers)
 
 
@@ -118,3 +167,7 @@ def send_asset(name: str, request: Request) -> Response:
 def show_nothing(path: str) -> Response:
     """Say that there is no such page."""
     raise Problem("not-found", "There is no such page.")
+
+
+def _routing_plot(routing: Routing | None) -> dict[str, Any] | None:
+    return plots.routing_matrix(routing) if routing is not None and routing.synapses else None

@@ -1,14 +1,17 @@
 """The values that the pages show. `views` fills them, the templates read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from registry.accuracy import AccuracyHistory
 from registry.learners import ClassInfo
+from service.dashboard.routing import Routing
 
 ACTIVE = ("queued", "running", "cancelling")
 """Statuses of tasks that move by themselves."""
+TINY_SIDE = 48
+"""Images up to this side are shown with hard pixels, not blurred."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class WorkerView:
     learning: str
     """What it is doing, in words."""
     seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that looks wrong with a task's images."""
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,11 @@ class TaskView:
     seconds: float | None
     """How long it took to learn."""
     ended_at: datetime | None
+    findings: list[Finding] = field(default_factory=list)
+    is_learned: bool = False
+    """Whether it is held with a version that is ready to be published."""
+    would_be: list[tuple[int, float]] = field(default_factory=list)
+    """Accuracy on each task with that version."""
 
     @property
     def is_active(self) -> bool:
@@ -56,6 +72,11 @@ class TaskView:
     def can_cancel(self) -> bool:
         """Whether cancelling it makes sense."""
         return self.status in ("queued", "running", "held")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a person has to decide about it."""
+        return self.status == "held"
 
     @property
     def can_retry(self) -> bool:
@@ -72,6 +93,7 @@ class LearnerCard:
     backbone: str
     created_at: datetime
     live_version: int
+    head_version: int
     n_classes: int
     n_tasks: int
     last: float | None
@@ -97,6 +119,15 @@ class VersionView:
 
 
 @dataclass(frozen=True)
+class SampleView:
+    """A stored image."""
+
+    id: str
+    label: str
+    is_tiny: bool
+
+
+@dataclass(frozen=True)
 class LearnerPage:
     """Everything on a learner's page."""
 
@@ -106,12 +137,9 @@ class LearnerPage:
     class_groups: list[tuple[int, list[ClassInfo]]]
     """Classes by the index of the task that brought them."""
     versions: list[VersionView]
-
-
-@dataclass(frozen=True)
-class SampleView:
-    """A held-out image to try."""
-
-    id: str
-    label: str
-    is_tiny: bool
+    older_versions: str | None
+    """Cursor of the next page of versions."""
+    routing: Routing | None
+    """Of the live version."""
+    pictures: dict[str, list[SampleView]]
+    """One for each class, for the first of them."""

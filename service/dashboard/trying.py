@@ -19,10 +19,10 @@ from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
-from service.dashboard.shown import SampleView
+from service.dashboard.shown import TINY_SIDE, SampleView
 from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
 from service.http.problems import Problem
-from service.inference.answers import image_answer
+from service.inference.answers import hide, image_answer, named, require_shown
 from service.inference.serving import choose_snapshot
 from service.intake.prediction_requests import EncodedFile, decode_all
 from service.schemas.base import LearnerName, PublicId
@@ -95,14 +95,18 @@ def _samples(on: Collaborators, name: str) -> list[SampleView]:
 
 async def _predict(on: Collaborators, name: str, tried: Tried) -> dict[str, Any]:
     snapshot = await choose_snapshot(on, name, version=None, min_version=None)
+    shown = on.store.shown(snapshot.learner_id)
+    require_shown(snapshot, shown.hidden)
     decoded = await decode_all(on.decoder, snapshot.backbone, [EncodedFile(None, tried.data)])
     futures = on.engine.submit(snapshot, decoded.stack())
     scores = await asyncio.wrap_future(futures[0])
-    answer = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
+    found = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    (answer,) = named([found], shown)
     preview, is_tiny = await run_in_threadpool(_preview, on, tried.data)
     return answer | {
         "version": snapshot.version,
-        "truth": tried.truth,
+        "truth": None if tried.truth is None else shown.name(tried.truth),
         "image": preview,
         "is_tiny": is_tiny,
         "passes": answer["route"]["passes"],
@@ -127,7 +131,7 @@ def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _preview(on: Collaborators, data: bytes) -> tuple[str, bool]:
     """Return the image as the service sees it, as a data address, and whether it is very small."""
     picture = Image.fromarray(on.decoder.decode(data).pixels)
-    is_tiny = max(picture.size) <= views.TINY_SIDE
+    is_tiny = max(picture.size) <= TINY_SIDE
     picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     png = BytesIO()
     picture.save(png, format="PNG")

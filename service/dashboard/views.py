@@ -7,12 +7,16 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry import accuracy, learners, tasks, unlearning, versions, workers
+from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
 from registry.paging import Page
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
+from service.dashboard.routing import routing_of
 from service.dashboard.shown import (
     ACTIVE,
+    TINY_SIDE,
+    Finding,
     LearnerCard,
     LearnerPage,
     SampleView,
@@ -23,11 +27,12 @@ from service.dashboard.shown import (
 
 LEARNERS_SHOWN = 24
 TASKS_SHOWN = 50
+VERSIONS_SHOWN = 12
 SAMPLES_SHOWN = 24
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 36.0
 SPARK_ROOM = 0.1
-TINY_SIDE = 48
-"""Images up to this side are shown with hard pixels, not blurred."""
+CHIPS_SHOWN = 60
+"""Classes on a learner's page; the gallery has them all."""
 
 
 def learner_cards(session: Session, cursor: str | None) -> tuple[list[LearnerCard], str | None]:
@@ -36,27 +41,39 @@ def learner_cards(session: Session, cursor: str | None) -> tuple[list[LearnerCar
     return [_card(session, learner) for learner in page.items], page.next_cursor
 
 
-def learner_page(session: Session, name: str) -> LearnerPage:
+def learner_page(session: Session, name: str, versions_cursor: str | None = None) -> LearnerPage:
     """Return everything on a learner's page.
 
     Raises:
         LearnerNotFoundError: If there is none of this name.
+        InvalidCursorError: If the cursor is not one of ours.
     """
     learner = learners.get_learner(session, name)
-    classes = learners.class_table(session, learner)
+    table = learners.class_table(session, learner)
     found = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
-    newest = versions.list_versions(session, learner.id, limit=TASKS_SHOWN)
+    newest = versions.list_versions(
+        session, learner.id, limit=VERSIONS_SHOWN, cursor=versions_cursor
+    )
+    card = _card(session, learner)
+    served = (
+        versions.get_version(session, learner.id, card.live_version) if card.live_version else None
+    )
+    first_labels = [info.label for info in table[:CHIPS_SHOWN]]
     return LearnerPage(
-        card=_card(session, learner),
+        card=card,
         history=accuracy.history(session, learner.id),
         tasks=_task_views(session, found.items),
         class_groups=[
             (index, list(group))
             for index, group in groupby(
-                sorted(classes, key=lambda item: item.task_index), key=lambda item: item.task_index
+                sorted(table[:CHIPS_SHOWN], key=lambda item: item.task_index),
+                key=lambda item: item.task_index,
             )
         ],
         versions=[_version_view(version) for version in newest.items],
+        older_versions=newest.next_cursor,
+        routing=routing_of(session, served) if served else None,
+        pictures=pictures(session, learner.id, first_labels, each=1),
     )
 
 
@@ -91,6 +108,18 @@ def active_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
     return _task_views(session, page.items[::-1])
 
 
+def held_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
+    """Return the tasks that wait for a person's decision, oldest first; of one learner, or of all.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+    """
+    page = tasks.list_tasks(
+        session, learner_name=learner_name, statuses=("held",), limit=TASKS_SHOWN
+    )
+    return _task_views(session, page.items[::-1])
+
+
 def known_tasks(session: Session) -> dict[str, str]:
     """Return id and status of the tasks that wait or run: a page that follows them compares."""
     return {task.id: task.status for task in active_tasks(session, None)}
@@ -115,15 +144,17 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
             TaskRow.learner_id == learner.id,
             TaskRow.status == "succeeded",
             SampleRow.split == "eval",
+            SampleRow.quarantine.is_(None),
         )
         .order_by(rank, TaskRow.index, SampleRow.label)
         .limit(SAMPLES_SHOWN)
     )
+    shown = classes.shown(session, learner.id)
     rows = session.execute(query).all()
     n_classes = len({row.label for row in rows})
     each = max(1, len(rows) // n_classes) if rows else 0
     found = [
-        SampleView(row.id, row.label, max(row.width, row.height) <= TINY_SIDE)
+        SampleView(row.id, shown.name(row.label), max(row.width, row.height) <= TINY_SIDE)
         for row in rows
         if row.rank <= each
     ]
@@ -140,6 +171,7 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
         backbone=learner.backbone,
         created_at=learner.created_at,
         live_version=live,
+        head_version=learner.head_version,
         n_classes=len(served.classes) if served else 0,
         n_tasks=history.n_known,
         last=history.last,
@@ -185,7 +217,15 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         note=f"number {position} in the queue" if position else _note(row.progress),
         seconds=None if took is None else took.total_seconds(),
         ended_at=row.finished_at,
+        findings=[Finding(str(item["code"]), str(item["detail"])) for item in row.findings],
+        is_learned=row.pending_version is not None,
+        would_be=_would_be(row.pending_version),
     )
+
+
+def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, float]]:
+    accuracies = pending["accuracies"] if pending else []
+    return [(cell["task_index"], cell["n_correct"] / cell["n"]) for cell in accuracies if cell["n"]]
 
 
 def _note(progress: dict[str, Any]) -> str:

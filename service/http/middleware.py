@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.ids import new_id
 from service.dashboard.errors import page_for
 from service.http.problems import Problem, problem_response
-from service.http.security import SAFE_METHODS, KeyRing
+from service.http.quotas import Quotas
+from service.http.security import SAFE_METHODS, KeyRing, Principal, unauthorized
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 
@@ -51,12 +52,37 @@ SECURITY_HEADERS = {
 
 
 @dataclass
+class BodyBudget:
+    """A bound on the bodies that all requests together hold in memory. For one event loop."""
+
+    most_bytes: int
+    held_bytes: int = 0
+
+    def take(self, n_bytes: int) -> None:
+        """Count bytes in.
+
+        Raises:
+            Problem: `overloaded`, if there is no room for them; they are not counted then.
+        """
+        if self.held_bytes + n_bytes > self.most_bytes:
+            raise Problem("overloaded")
+        self.held_bytes += n_bytes
+
+    def give_back(self, n_bytes: int) -> None:
+        """Count bytes out again."""
+        self.held_bytes -= n_bytes
+
+
+@dataclass
 class BodyMeter:
     """Counts a request's body as it comes, stops it at its limit, and compares it with its Content-Digest."""
 
     limit: int
     expected_sha256: bytes | None = None
+    budget: BodyBudget | None = None
+    """Where it is counted as long as it is held; None for one that goes to the disk as it comes."""
     size: int = 0
+    held: int = 0
 
     def __post_init__(self) -> None:
         self._digest = sha256()
@@ -70,6 +96,9 @@ class BodyMeter:
         self.size += len(chunk)
         if self.size > self.limit:
             raise Problem("body-too-large")
+        if self.budget is not None:
+            self.budget.take(len(chunk))
+            self.held += len(chunk)
         if self.expected_sha256 is not None:
             self._digest.update(chunk)
 
@@ -82,17 +111,31 @@ class BodyMeter:
         if self.expected_sha256 not in (None, self._digest.digest()):
             raise Problem("digest-mismatch")
 
+    def release(self) -> None:
+        """Let the body go: its request has been answered."""
+        if self.budget is not None:
+            self.budget.give_back(self.held)
+        self.held = 0
+
 
 class Frontier:
     """The outermost layer of the app."""
 
     def __init__(
-        self, app: ASGIApp, *, settings: ServiceSettings, keys: KeyRing, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServiceSettings,
+        keys: KeyRing,
+        quotas: Quotas,
+        metrics: Metrics,
     ) -> None:
         self.app = app
         self.settings = settings
         self.keys = keys
+        self.quotas = quotas
         self.metrics = metrics
+        self.bodies = BodyBudget(settings.max_held_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -103,7 +146,7 @@ class Frontier:
         request_id = _request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        sender = _Sender(send, request_id, is_https=scope["scheme"] == "https")
+        sender = _Sender(send, scope, self.keys)
         started = time.perf_counter()
         try:
             await self._serve(scope, headers, receive, sender)
@@ -122,8 +165,14 @@ class Frontier:
         self, scope: Scope, headers: Headers, receive: Receive, send: "_Sender"
     ) -> None:
         self._check_shape(scope, headers)
-        scope["state"]["principal"] = await self.keys.admit(scope, headers)
-        meter = BodyMeter(self._body_limit(scope), _declared_sha256(headers))
+        principal = await self.keys.admit(scope, headers)
+        scope["state"]["principal"] = principal
+        self.quotas.admit(scope, principal)
+        meter = BodyMeter(
+            self._body_limit(scope),
+            _declared_sha256(headers),
+            None if _goes_to_disk(scope, headers) else self.bodies,
+        )
         scope["state"]["body_meter"] = meter
         _check_declared_length(headers, meter)
 
@@ -135,7 +184,10 @@ class Frontier:
                     meter.finish()
             return message
 
-        await self.app(scope, metered, send)
+        try:
+            await self.app(scope, metered, send)
+        finally:
+            meter.release()
 
     def _check_shape(self, scope: Scope, headers: Headers) -> None:
         raw = scope["headers"]
@@ -143,7 +195,8 @@ class Frontier:
             raise Problem("headers-too-large")
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URI_BYTES:
             raise Problem("uri-too-long")
-        host = headers.get("host", "")
+        hosts = headers.getlist("host")
+        host = hosts[0] if len(hosts) == 1 else ""  # of two, a proxy may have believed the other
         allowed = self.settings.allowed_hosts
         if not _HOST.match(host) or ("*" not in allowed and _host_name(host) not in allowed):
             raise Problem("bad-host")
@@ -163,24 +216,63 @@ class Frontier:
 
 
 class _Sender:
-    """Adds the headers every answer has, and remembers the status."""
+    """Adds the headers every answer has, and remembers the status.
 
-    def __init__(self, send: Send, request_id: str, *, is_https: bool) -> None:
+    Nothing more goes out to a key that was revoked or has expired since it was admitted: what a long poll was waiting
+    for becomes a 401, and a stream ends. The answer to a change that was made goes out all the same.
+    """
+
+    def __init__(self, send: Send, scope: Scope, keys: KeyRing) -> None:
         self._send = send
-        self._is_https = is_https
-        self._request_id = request_id
+        self._scope = scope
+        self._keys = keys
+        self._is_counted = False
+        self._is_over = False
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            if self._is_https:
-                headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        if self._is_over:
+            return
+        is_start = message["type"] == "http.response.start"
+        if (is_start or message.get("more_body", False)) and self._is_shut_out():
+            self._is_over = True
+            await self._shut_out()
+            return
+        if is_start:
+            self._complete(message)
         await self._send(message)
+
+    def _complete(self, message: Message) -> None:
+        state = self._scope["state"]
+        self.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        self._is_counted = "content-length" in headers
+        headers["X-Request-Id"] = state["request_id"]
+        for name, value in {**SECURITY_HEADERS, **state.get("rate_limit", {})}.items():
+            headers.setdefault(name, value)
+        if self._scope["scheme"] == "https":
+            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+
+    def _is_shut_out(self) -> bool:
+        principal: Principal | None = self._scope["state"].get("principal")
+        if principal is None or self._scope["method"] not in SAFE_METHODS:
+            return False
+        return not self._keys.is_valid(principal)
+
+    async def _shut_out(self) -> None:
+        if self.status is None:
+            answer = problem_response(unauthorized(), self._scope["state"]["request_id"])
+            start = {
+                "type": "http.response.start",
+                "status": answer.status_code,
+                "headers": list(answer.raw_headers),
+            }
+            self._complete(start)
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": answer.body})
+        elif not self._is_counted:
+            await self._send({"type": "http.response.body", "body": b""})
+        # One whose length was announced cannot end well: the connection is closed when the app returns.
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: _Sender) -> None:
@@ -205,6 +297,12 @@ def _log_change(scope: Scope, status: int | None, seconds: float) -> None:
         key=getattr(principal, "key_id", None),
         request_id=scope["state"]["request_id"],
     )
+
+
+def _goes_to_disk(scope: Scope, headers: Headers) -> bool:
+    """Return whether a route writes the body into a spool as it comes: all forms of an upload but JSON."""
+    is_upload = scope["path"] == IMPORT_PATH or _TASK_POST.match(scope["path"]) is not None
+    return is_upload and "json" not in headers.get("content-type", "").lower()
 
 
 def _request_id(headers: Headers) -> str:

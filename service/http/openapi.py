@@ -75,7 +75,6 @@ def _inline(schema: dict[str, Any]) -> dict[str, Any]:
 
 _TASK_FORM = {
     "type": "object",
-    "required": ["images"],
     "additionalProperties": False,
     "properties": {
         "images": {"type": "array", "items": {"type": "string", "format": "binary"}},

@@ -28,6 +28,7 @@ def _table() -> dict[str, ProblemType]:
     return {
         # The request itself
         "validation": p(422, "Invalid request", "A field is missing, unknown or out of range: see `errors`."),
+        "malformed-request": p(400, "Malformed request", "What came is no HTTP/1.1 request."),
         "malformed-json": p(400, "Malformed JSON", "The body is no JSON by RFC 8259, or holds NaN or broken Unicode."),
         "malformed-multipart": p(400, "Malformed multipart", "The multipart body is cut off or breaks RFC 7578."),
         "too-many-parts": p(413, "Too many parts", "The request has more files or fields than `/v1/info` allows."),
@@ -48,6 +49,8 @@ def _table() -> dict[str, ProblemType]:
         # Keys
         "unauthorized": p(401, "Key needed", "Send `Authorization: Bearer <key>` with a valid key."),
         "forbidden": p(403, "Not allowed", "The key's role is too low for this."),
+        "rate-limited": p(429, "Too many requests", "Wait as long as `Retry-After` says.", True),
+        "quota-exceeded": p(403, "Quota exceeded", "A total that `/v1/info` names would be passed."),
         "csrf": p(403, "Cross-site request", "A browser session accepts changes only from its own pages."),
         "key-not-found": p(404, "No such key", "There is no valid key of that id."),
         "last-admin-key": p(409, "Last admin key", "Create another admin key before revoking the last one."),
@@ -67,6 +70,8 @@ def _table() -> dict[str, ProblemType]:
         "version-damaged": p(503, "Version damaged", "A file of the version is missing or damaged: restore a backup."),
         "version-erased": p(409, "Version erased", "It held what was unlearned since: choose another one."),
         "nothing-learned": p(409, "Nothing learned", "The learner has no version yet: post a task and wait for it."),
+        "class-not-found": p(404, "No such class", "The live version knows no class of that label or name."),
+        "all-classes-hidden": p(409, "All classes hidden", "Show one of the classes again: nothing can be answered."),
         # Tasks
         "task-not-found": p(404, "No such task", "There is no task of that id."),
         "task-ended": p(409, "Task has ended", "Only a task that is queued or running can be cancelled."),
@@ -105,6 +110,12 @@ def _table() -> dict[str, ProblemType]:
         "image-blank": p(422, "Blank image", "Every pixel is fully transparent."),
         # Predictions
         "prediction-not-found": p(404, "No such prediction", "It was never stored, or its learner is gone."),
+        "prediction-image-not-found": p(404, "No such image", "No image of that index is kept of the prediction."),
+        "image-not-kept": p(409, "Image not kept", "Nothing could learn from this: upload the image with its label."),
+        "feedback-not-found": p(404, "No such feedback", "Nobody has said what is on that image, or took it back."),
+        "feedback-taken": p(409, "Feedback taken", "A task learns from it or has learned from it."),
+        "feedback-changed": p(409, "Feedback changed", "It was changed or taken while it was looked at.", True),
+        "no-feedback": p(409, "No feedback to learn", "None is pending that fits the mode and is enough for a class."),
         # The service
         "overloaded": p(503, "Overloaded", "More work is waiting than can be done in time.", True),
         "storage-unavailable": p(503, "Storage unavailable", "Rows or blobs out of reach. Predictions go on.", True),

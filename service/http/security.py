@@ -1,14 +1,16 @@
 """Who is asking: keys in memory, the dashboard's cookie, and the roles.
 
 Deny by default: every path but the few in `PUBLIC` needs a valid key before anything else is looked at. Keys are held
-in memory and refreshed by the watcher, so checking one touches no database.
+in memory and refreshed by the watcher, so checking one touches no database. A key that is limited to some learners
+carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
 """
 
 import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Lock
 from urllib.parse import urlsplit
 
@@ -21,7 +23,9 @@ from starlette.types import Scope
 from registry import keys
 from registry.errors import DatabaseUnavailableError
 from registry.keys import ActiveKey
+from registry.scopes import limited_to
 from registry.tables import ROLES
+from service.http.buckets import Guesses
 from service.http.problems import Problem
 
 PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info", "/admin/login"})
@@ -30,6 +34,15 @@ COOKIE = "filopodia_session"
 SESSION_S = 12 * 3600
 """How long a login to the dashboard lasts."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+WRONG_KEYS_PER_MINUTE = 1000
+"""From one address, before they are refused unseen. High: a program with an old key asks often, and guessing one of
+2^256 is hopeless anyway; it only bounds what guessers cost."""
+LOGINS_PER_MINUTE = 10
+"""Wrong keys that the login page takes from one address."""
+USED_EVERY_S = 60.0
+"""Seconds between two writings of when keys were last used."""
+SCOPES = 256
+"""Sets of learners whose sessions are kept ready."""
 _REFRESH_S = 1.0
 """Shortest time between two looks for a key that is not known: a guesser costs one query a second."""
 
@@ -41,6 +54,18 @@ class Principal:
     key_id: str
     name: str
     role: str
+    learners: Mapping[str, str] | None = field(default=None, hash=False)
+    """Ids, by name, of the only learners it may see and use; None is all of them."""
+    quotas: Mapping[str, int | None] = field(default_factory=dict, hash=False)
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether the key is not limited to some learners."""
+        return self.learners is None
+
+    def sees(self, learner: str) -> bool:
+        """Return whether there is a learner of this name for the key, if there is one at all."""
+        return self.learners is None or learner in self.learners
 
     def may(self, role: str) -> bool:
         """Return whether the key's role is at least `role`."""
@@ -54,25 +79,66 @@ class KeyRing:
         self._sessions = session_factory
         self._session_secret = session_secret
         self._active: Mapping[str, ActiveKey] = {}
+        self._good_until: Mapping[str, float] = {}
+        self._used: dict[str, float] = {}
+        self._used_written_at = float("-inf")
         self._has_read = False
         self._looked_at = float("-inf")
         self._lock = Lock()
+        self._limited = lru_cache(maxsize=SCOPES)(self._limit)
+        self.wrong_keys = Guesses(WRONG_KEYS_PER_MINUTE)
+        self.failed_logins = Guesses(LOGINS_PER_MINUTE)
 
     def refresh(self) -> None:
         """Read the valid keys from the database; a revoked one stops working here.
 
         Raises:
-            DatabaseUnavailableError: If it does not answer; the keys known before stay valid.
+            DatabaseUnavailableError: If it does not answer; the keys known before stay valid until they expire.
         """
+        asked_at = time.monotonic()
         with self._sessions() as session:
-            self._active = keys.active_keys(session)
+            active = keys.active_keys(session)
+        # By the database's clock and our stopwatch: what time this machine thinks it is does not matter.
+        self._good_until = {
+            key.id: asked_at + key.expires_in_s
+            for key in active.values()
+            if key.expires_in_s is not None
+        }
+        self._active = active
         self._has_read = True
         self._looked_at = time.monotonic()
 
     def verify(self, text: str) -> Principal | None:
         """Return who this key is, or None."""
         key = keys.verify_key(text, self._active)
-        return None if key is None else Principal(key.id, key.name, key.role)
+        return None if key is None else self._principal(key)
+
+    def is_valid(self, principal: Principal) -> bool:
+        """Return whether the key of a request that was admitted still is."""
+        return principal.key_id in self._active and self._is_in_time(principal.key_id)
+
+    def write_used(self, *, at_once: bool = False) -> None:
+        """Write down when keys were last used, if it was not done within a minute. Blocks.
+
+        Raises:
+            DatabaseUnavailableError: If the database does not answer; it is written another time.
+        """
+        now = time.monotonic()
+        if not self._used or (now - self._used_written_at < USED_EVERY_S and not at_once):
+            return
+        used = dict(self._used)
+        with self._sessions.begin() as session:
+            keys.note_used(session, {key_id: now - at for key_id, at in used.items()})
+        self._used_written_at = now
+        for key_id, at in used.items():
+            if self._used.get(key_id) == at:
+                self._used.pop(key_id, None)
+
+    def sessions_of(self, principal: Principal) -> sessionmaker[Session]:
+        """Return the sessions in which a key sees what it may see."""
+        if principal.learners is None:
+            return self._sessions
+        return self._limited(frozenset(principal.learners.values()))
 
     def find(self, text: str) -> Principal | None:
         """Like `verify`, but looks into the database for a key just created. Blocks.
@@ -103,29 +169,49 @@ class KeyRing:
         stamp, _, signature = value.rpartition(".")
         key_id, _, expires = stamp.partition(".")
         key = self._active.get(key_id)
-        if key is None or not (expires.isascii() and expires.isdigit() and len(expires) < 12):
+        if key is None or not self._is_in_time(key_id):
+            return None
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
             return None
         expected = self._sign(stamp, key).encode()
         if not hmac.compare_digest(signature.encode("utf-8", "replace"), expected):
             return None
-        return Principal(key.id, key.name, key.role) if int(expires) > time.time() else None
+        return self._principal(key) if int(expires) > time.time() else None
 
     async def admit(self, scope: Scope, headers: Headers) -> Principal | None:
         """Return who sends this request; None only on public paths.
 
         Raises:
-            Problem: `unauthorized`; `csrf` for a change that another site makes with a browser's session;
-                `storage-unavailable` as in `find`.
+            Problem: `unauthorized`; `rate-limited` after too many wrong keys from one address; `csrf` for a change that
+                another site makes with a browser's session; `storage-unavailable` as in `find`.
         """
         public = is_public(scope["path"])
-        principal = await self._by_bearer(headers, in_memory=public)
+        principal = await self._by_bearer(scope, headers, in_memory=public)
         if principal is None and (cookie := cookie_parser(headers.get("cookie", "")).get(COOKIE)):
             principal = self._by_cookie(scope, headers, cookie)
         if principal is None and not public:
-            raise Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="filopodia"'})
+            raise unauthorized()
+        if principal is not None:
+            self._used[principal.key_id] = time.monotonic()
         return principal
 
-    async def _by_bearer(self, headers: Headers, *, in_memory: bool) -> Principal | None:
+    def find_guess(self, text: str, address: str, guesses: Guesses) -> Principal | None:
+        """Like `find`, but bounds the wrong keys that come from an address. A key known to be right always passes.
+
+        Raises:
+            Problem: `rate-limited`; `storage-unavailable` as in `find`.
+        """
+        found = self.verify(text)
+        if found is None:
+            guesses.require_left(address)
+            found = self.find(text)
+        if found is None:
+            guesses.count(address)
+        return found
+
+    async def _by_bearer(
+        self, scope: Scope, headers: Headers, *, in_memory: bool
+    ) -> Principal | None:
         scheme, _, text = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text:
             return None
@@ -133,7 +219,9 @@ class KeyRing:
         found = self.verify(text)
         if found is not None or in_memory:
             return found
-        return await run_in_threadpool(self.find, text)
+        return await run_in_threadpool(
+            self.find_guess, text, client_address(scope), self.wrong_keys
+        )
 
     def _by_cookie(self, scope: Scope, headers: Headers, value: str) -> Principal | None:
         """Admit a browser session: for reading anywhere, for changes only under `/admin`."""
@@ -146,9 +234,31 @@ class KeyRing:
             raise Problem("csrf")
         return principal
 
+    def _principal(self, key: ActiveKey) -> Principal | None:
+        if not self._is_in_time(key.id):
+            return None
+        return Principal(key.id, key.name, key.role, key.learners, key.quotas)
+
+    def _is_in_time(self, key_id: str) -> bool:
+        return time.monotonic() < self._good_until.get(key_id, float("inf"))
+
+    def _limit(self, learner_ids: frozenset[str]) -> sessionmaker[Session]:
+        return limited_to(self._sessions, learner_ids)
+
     def _sign(self, stamp: str, key: ActiveKey) -> str:
         text = f"{stamp}.{key.secret_sha256}"
         return hmac.new(self._session_secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def unauthorized() -> Problem:
+    """Return the problem of a request without a valid key."""
+    return Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="filopodia"'})
+
+
+def client_address(scope: Scope) -> str:
+    """Return where a request comes from; through a trusted proxy, where that says it does."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def is_public(path: str) -> bool:

@@ -1,26 +1,37 @@
 """From the engine's numbers to what a client reads."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from registry.classes import Shown
+from service.http.problems import Problem
 from service.inference.engine import Scores
 from service.inference.snapshots import Snapshot
 from service.intake.prediction_requests import Outcome
 
 DIGITS = 6
 """Decimals of scores: more than they mean, few enough to read."""
+HIDDEN = -1.0
+"""In the place of the probability of a class that is not answered."""
 
 
 def image_answer(
-    snapshot: Snapshot, scores: Scores, row: int, *, top_k: int, trace: str
+    snapshot: Snapshot,
+    scores: Scores,
+    row: int,
+    *,
+    top_k: int,
+    trace: str,
 ) -> dict[str, Any]:
-    """Return label, score, novelty, top classes and route of one image.
+    """Return label, score, novelty, top classes and route of one image. Classes are called as they were learned.
 
     Args:
         snapshot: The version that scored it.
-        scores: What the engine answered for a batch.
+        scores: What the engine answered for a batch, or what `hide` has left of it.
         row: Which image of it.
         top_k: Number of classes in `top`.
         trace: `none`, `summary` or `full`.
@@ -28,6 +39,7 @@ def image_answer(
     strategy = snapshot.strategy
     probabilities = scores.probabilities[row]
     order = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
+    order = order[probabilities[order] != HIDDEN]
     top = [
         {
             "label": strategy.classes_[k],
@@ -56,8 +68,10 @@ def request_results(
     *,
     top_k: int,
     trace: str,
+    hidden: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return one entry for each image of a request, in the order they were sent."""
+    """Return one entry for each image of a request, in the order they were sent; see `image_answer` and `hide`."""
+    parts = [hide(scores, snapshot.strategy.classes_, hidden) for scores in parts]
     rows = [(scores, row) for scores in parts for row in range(len(scores.passes))]
     results = []
     for index, (name, outcome) in enumerate(zip(names, outcomes, strict=True)):
@@ -72,6 +86,52 @@ def request_results(
             entry["warnings"] = list(outcome.warnings)
         results.append(entry)
     return results
+
+
+def hide(scores: Scores, labels: Sequence[str], hidden: Collection[str]) -> Scores:
+    """Return the scores without some classes: those of the others sum to 1.
+
+    Args:
+        scores: What the engine answered for a batch.
+        labels: Of its classes.
+        hidden: Which are not answered; at least one other is left.
+    """
+    is_shown = np.array([label not in hidden for label in labels])
+    if is_shown.all():
+        return scores
+    kept = np.where(is_shown, scores.probabilities, 0.0).astype(np.float64)
+    mass = kept.sum(axis=1, keepdims=True)
+    # All of it can lie on what is hidden, to the last bit: then nothing tells the others apart.
+    kept = np.where(mass > 0, kept / np.where(mass > 0, mass, 1.0), is_shown / is_shown.sum())
+    left: NDArray[np.float32] = np.where(is_shown, kept, HIDDEN).astype(np.float32)
+    return replace(scores, probabilities=left)
+
+
+def require_shown(snapshot: Snapshot, hidden: Collection[str]) -> None:
+    """Check that there is a class to answer.
+
+    Raises:
+        Problem: `all-classes-hidden`.
+    """
+    if all(label in hidden for label in snapshot.strategy.classes_):
+        raise Problem("all-classes-hidden")
+
+
+def named(results: Sequence[dict[str, Any]], shown: Shown) -> list[dict[str, Any]]:
+    """Return the entries of a request with classes called as they are called now.
+
+    Example:
+        >>> named([{"index": 0, "label": "heron", "top": [{"label": "heron"}]}], Shown({"heron": "Great heron"}))
+        [{'index': 0, 'label': 'Great heron', 'top': [{'label': 'Great heron'}]}]
+    """
+    return [_named(entry, shown) for entry in results] if shown.names else list(results)
+
+
+def _named(entry: dict[str, Any], shown: Shown) -> dict[str, Any]:
+    if "label" not in entry:
+        return entry
+    top = [{**ranked, "label": shown.name(ranked["label"])} for ranked in entry.get("top", ())]
+    return {**entry, "label": shown.name(entry["label"]), "top": top}
 
 
 def _route(snapshot: Snapshot, scores: Scores, row: int, *, is_full: bool) -> dict[str, Any]:

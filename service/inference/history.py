@@ -1,37 +1,88 @@
 """Storing answered predictions behind the requests' backs: a bounded queue and one thread.
 
-An answer never waits for the database. When the queue is full, the newest answers are counted and dropped.
+An answer never waits for the database. When the queue is full, the newest answers are counted and dropped. Images are
+kept with their answers as far as there is room for their pixels, in memory and on the disk; where there is none, the
+answer is stored without.
 """
 
 import queue
 import time
-from threading import Condition, Thread
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Condition, Lock, Thread
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.errors import RegistryError
-from registry.predictions import NewPrediction, add_predictions
+from registry.blobs import BlobStore
+from registry.errors import DatabaseUnavailableError, RegistryError
+from registry.predictions import NewImage, NewPrediction, add_images, add_predictions
+from service.intake.images import DecodedImage
 from service.metrics import Metrics
+from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+BATCH_IMAGES = 64
+"""Images after which a batch is written: encoding them takes about a second, and the answers wait for it."""
 RETRY_S = 1.0
+
+
+class PixelBudget:
+    """A bound on the pixels that are held until they are encoded.
+
+    What was admitted counts until its array is freed, whatever became of the request that brought it.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+        self._lock = Lock()
+        # Appended to when an array is freed: in any thread, at any moment, also while this one holds the lock.
+        self._freed: deque[int] = deque()
+
+    def admit(self, image: DecodedImage) -> bool:
+        """Count an image in if there is room for it."""
+        size_bytes = image.pixels.nbytes
+        with self._lock:
+            while self._freed:
+                self._held_bytes -= self._freed.popleft()
+            if self._held_bytes + size_bytes > self._most_bytes:
+                return False
+            self._held_bytes += size_bytes
+        weakref.finalize(image.pixels, self._freed.append, size_bytes).atexit = False
+        return True
+
+
+@dataclass(frozen=True)
+class _Answered:
+    prediction: NewPrediction
+    images: dict[int, DecodedImage]
 
 
 class PredictionWriter:
     """Writes predictions in the order they were answered."""
 
     def __init__(
-        self, session_factory: sessionmaker[Session], metrics: Metrics, *, backlog: int
+        self,
+        session_factory: sessionmaker[Session],
+        blobs: BlobStore,
+        metrics: Metrics,
+        settings: ServiceSettings,
     ) -> None:
         self._sessions = session_factory
+        self._blobs = blobs
         self._metrics = metrics
-        self._queue: queue.Queue[NewPrediction | None] = queue.Queue(backlog)
+        self._floor_bytes = settings.min_free_bytes
+        self._keeps_images = settings.keep_prediction_images
+        self._budget = PixelBudget(settings.prediction_image_backlog_bytes)
+        self._queue: queue.Queue[_Answered | None] = queue.Queue(settings.prediction_backlog)
         self._written = Condition()
-        self._unwritten = 0
+        self._n_put = self._n_written = 0
         self._thread = Thread(target=self._run, name="prediction-writer", daemon=True)
         self._is_stopping = False
 
@@ -50,37 +101,60 @@ class PredictionWriter:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    def put(self, prediction: NewPrediction) -> None:
-        """Queue a prediction to be stored; never blocks."""
+    def keeps(self, image: DecodedImage) -> bool:
+        """Return whether an image that is about to be predicted can be kept; it is counted in then.
+
+        One that shows nothing is not kept: nothing could be learned from it.
+        """
+        if not self._keeps_images or image.shows_nothing:
+            return False
+        is_kept = self._budget.admit(image)
+        if not is_kept:
+            self._metrics.images_not_kept.inc()
+        return is_kept
+
+    def put(
+        self, prediction: NewPrediction, images: Mapping[int, DecodedImage] | None = None
+    ) -> None:
+        """Queue a prediction to be stored; never blocks.
+
+        Args:
+            prediction: The answer.
+            images: Images that `keeps` admitted, by the index of their result.
+        """
         try:
             with self._written:
-                self._queue.put_nowait(prediction)
-                self._unwritten += 1
+                self._queue.put_nowait(_Answered(prediction, dict(images or {})))
+                self._n_put += 1
         except queue.Full:
             self._metrics.dropped.inc()
 
     def wait_written(self, timeout_s: float) -> None:
         """Wait until everything put so far is stored, or the time is over: a reader sees its own writes."""
         with self._written:
-            self._written.wait_for(lambda: self._unwritten == 0, timeout_s)
+            n_put = self._n_put
+            self._written.wait_for(lambda: self._n_written >= n_put, timeout_s)
 
     def _run(self) -> None:
         while True:
             batch, is_end = self._take()
             if batch:
-                self._write(batch)
+                self._write(batch, self._keep_images(batch))
                 with self._written:
-                    self._unwritten -= len(batch)
+                    self._n_written += len(batch)
                     self._written.notify_all()
+                batch.clear()
             if is_end:
                 return
 
-    def _take(self) -> tuple[list[NewPrediction], bool]:
-        batch: list[NewPrediction] = []
+    def _take(self) -> tuple[list[_Answered], bool]:
+        batch: list[_Answered] = []
+        n_images = 0
         item = self._queue.get()
         while item is not None:
             batch.append(item)
-            if len(batch) == BATCH:
+            n_images += len(item.images)
+            if len(batch) == BATCH or n_images >= BATCH_IMAGES:
                 return batch, False
             try:
                 item = self._queue.get_nowait()
@@ -88,28 +162,65 @@ class PredictionWriter:
                 return batch, False
         return batch, True
 
-    def _write(self, batch: list[NewPrediction]) -> None:
+    def _keep_images(self, batch: list[_Answered]) -> list[NewImage]:
+        """Put the images of a batch into the blob store and let go of their pixels; return what to name them by."""
+        found = [
+            (answered.prediction.id, index, image)
+            for answered in batch
+            for index, image in answered.images.items()
+        ]
+        if not found:
+            return []
+        try:
+            size_bytes = sum(image.pixels.nbytes for _, _, image in found)
+            self._blobs.require_space(size_bytes, floor_bytes=self._floor_bytes)
+            hashes = self._blobs.put_many(image.to_png() for _, _, image in found)
+        except RegistryError as error:
+            self._drop_images(len(found), error)
+            return []
+        finally:
+            for answered in batch:
+                answered.images.clear()
+        return [
+            NewImage(prediction_id, index, sha256, image.pixels.shape[1], image.pixels.shape[0])
+            for (prediction_id, index, image), sha256 in zip(found, hashes, strict=True)
+        ]
+
+    def _drop_images(self, count: int, error: RegistryError) -> None:
+        self._metrics.images_not_kept.inc(count)
+        log.warning("prediction_images_not_kept", images=count, reason=str(error))
+
+    def _write(self, batch: list[_Answered], images: list[NewImage]) -> None:
+        predictions = [answered.prediction for answered in batch]
         while True:
             try:
-                with self._sessions.begin() as session:
-                    add_predictions(session, batch)
-            except RegistryError:
+                self._store(predictions, images)
+            except DatabaseUnavailableError:
                 if self._is_stopping:
                     self._metrics.dropped.inc(len(batch))
                     return
                 time.sleep(RETRY_S)
+            except RegistryError as error:
+                # The blob store cannot say whether it still has the images.
+                self._drop_images(len(images), error)
+                images = []
             except SQLAlchemyError:
-                self._write_singly(batch)
+                self._write_singly(predictions, images)
                 return
             else:
                 return
 
-    def _write_singly(self, batch: list[NewPrediction]) -> None:
+    def _write_singly(self, predictions: list[NewPrediction], images: list[NewImage]) -> None:
         """Store one by one: a learner deleted meanwhile must not take the others' answers with it."""
-        for prediction in batch:
+        for prediction in predictions:
             try:
-                with self._sessions.begin() as session:
-                    add_predictions(session, [prediction])
+                self._store([prediction], [i for i in images if i.prediction_id == prediction.id])
             except (SQLAlchemyError, RegistryError):
                 self._metrics.dropped.inc()
                 log.info("prediction_not_stored", prediction=prediction.id)
+
+    def _store(self, predictions: list[NewPrediction], images: list[NewImage]) -> None:
+        with self._sessions.begin() as session:
+            add_predictions(session, predictions)
+            n_lost = add_images(session, images, self._blobs)
+        self._metrics.images_not_kept.inc(n_lost)

@@ -5,6 +5,7 @@ from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
 
+from registry.errors import LearnerNotFoundError
 from service.dependencies import Collaborators
 from service.http.problems import Problem
 from service.inference.snapshots import Snapshot
@@ -44,6 +45,8 @@ async def choose_snapshot(
         raise Problem("nothing-learned")
     if min_version is not None and snapshot.version < min_version:
         snapshot = await _wait_for(on, learner, min_version)
+    if not on.shows(snapshot.learner_id):
+        raise LearnerNotFoundError(learner)
     return snapshot
 
 

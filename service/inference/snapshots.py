@@ -21,6 +21,7 @@ from models.backbone import Backbone, load_backbone
 from models.errors import LearnerError
 from models.strategies.base import Strategy
 from registry.blobs import BlobStore
+from registry.classes import PLAIN, Shown
 from registry.errors import RegistryError
 from service.http.problems import Problem
 from service.metrics import Metrics
@@ -132,11 +133,15 @@ class VersionLoader:
 
 
 class SnapshotStore:
-    """The snapshots that requests take. Reading is one dictionary access; writing replaces the dictionary."""
+    """The snapshots that requests take, and how their classes are shown.
+
+    Reading is one dictionary access; writing replaces the dictionary.
+    """
 
     def __init__(self, *, older_versions: int, metrics: Metrics) -> None:
         self._live: Mapping[str, Snapshot] = {}
         self._older: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()
+        self._shown: Mapping[str, Shown] = {}
         self._keep = older_versions
         self._lock = Lock()
         self._metrics = metrics
@@ -148,6 +153,14 @@ class SnapshotStore:
     def all_live(self) -> list[Snapshot]:
         """Return the live snapshots of all learners."""
         return list(self._live.values())
+
+    def shown(self, learner_id: str) -> Shown:
+        """Return what a learner's classes are called, and which are hidden."""
+        return self._shown.get(learner_id, PLAIN)
+
+    def show(self, shown: Mapping[str, Shown]) -> None:
+        """Show classes so from now on, by the id of their learner."""
+        self._shown = shown
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve this snapshot from now on, and keep the one before among the older ones."""

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import accuracy, versions, workers
+from registry import accuracy, classes, versions, workers
 from registry.errors import RegistryError
 from registry.failpoints import failpoint
 from registry.tables import TaskRow
@@ -19,6 +19,7 @@ from registry.versions import LiveVersion
 from service.http.problems import Problem
 from service.http.security import KeyRing
 from service.inference.snapshots import Snapshot, SnapshotStore, VersionAddress, VersionLoader
+from service.inference.task_metrics import TaskMetrics
 from service.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ SLOW_S = 5.0
 
 
 class Watcher:
-    """Keeps the snapshots and keys in memory equal to the database."""
+    """Keeps the snapshots, the names of classes and the keys in memory equal to the database."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Watcher:
         self._store = store
         self._loader = loader
         self._metrics = metrics
+        self._task_metrics = TaskMetrics(metrics)
         self._interval_s = interval_s
         self._wakeup = Event()
         self._is_stopping = False
@@ -106,13 +108,21 @@ class Watcher:
                     self._store.keep(loaded)
             return loaded
 
+    def show_classes(self) -> None:
+        """Show classes as they are set now, in this process; the others look within their interval. Blocks."""
+        with self._sessions() as session:
+            self._store.show(classes.all_shown(session))
+
     def look(self) -> None:
         """Bring memory up to date once."""
         self._asked_at = time.monotonic()
         self._keys.refresh()
+        self._keys.write_used()
         with self._sessions() as session:
             live = versions.live_versions(session)
+            self._store.show(classes.all_shown(session))
             self._note_queue(session)
+            self._task_metrics.look(session)
         self._asked_at = None
         self._store.retain({version.learner_id for version in live})
         failing: dict[str, int] = {}

@@ -30,6 +30,21 @@ def check_png(data: bytes, max_pixels: int) -> None:
         raise Problem("image-too-many-pixels")
 
 
+def without_profile(data: bytes) -> bytes:
+    """Return a PNG without its colour profile, which we do not use and Pillow would inflate whatever its size."""
+    if not data.startswith(SIGNATURE) or b"iCCP" not in data:
+        return data
+    kept = [SIGNATURE]
+    at = len(SIGNATURE)
+    for kind, start, end in _chunks(data):
+        if kind in (b"PLTE", b"IDAT"):
+            break
+        if kind != b"iCCP":
+            kept.append(data[start:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
 def png_is_complete(data: bytes) -> bool:
     """Return whether the image data inflate to as many bytes as the header promises.
 
@@ -58,12 +73,17 @@ def _inflated_size(data: bytes, enough: int) -> int:
 
 
 def _idat_chunks(data: bytes) -> Iterator[bytes]:
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        length = struct.unpack(">I", data[at : at + 4])[0]
-        kind = data[at + 4 : at + 8]
+    for kind, start, end in _chunks(data):
         if kind == b"IDAT":
-            yield data[at + 8 : at + 8 + length]
+            yield data[start + 8 : end - 4]
         elif kind == b"IEND":
             return
-        at += 12 + length
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's kind, where it starts, and where the next one does."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
+        yield data[at + 4 : at + 8], at, end
+        at = end

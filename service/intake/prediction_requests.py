@@ -1,7 +1,7 @@
 """Reading the images of a prediction request in all the forms a client may send them, and decoding them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from service.http.problems import FieldError, Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
 from service.intake.decoding import Decoder
+from service.intake.images import DecodedImage
 from service.intake.labels import clean_filename
 from service.intake.multipart import read_form
 from service.intake.spool import Spool
@@ -40,6 +41,8 @@ class Outcome:
     row: int = -1
     warnings: tuple[str, ...] = ()
     problem: Problem | None = None
+    image: DecodedImage | None = None
+    """The canonical image, if it is to be kept."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,27 @@ def _read_json(body: bytes, settings: ServiceSettings) -> list[EncodedFile]:
 
 
 async def decode_all(
-    decoder: Decoder, backbone: Backbone, files: Sequence[EncodedFile]
+    decoder: Decoder,
+    backbone: Backbone,
+    files: Sequence[EncodedFile],
+    keeps: Callable[[DecodedImage], bool] | None = None,
 ) -> DecodedFiles:
     """Decode and resize the images on the decoder's threads.
+
+    Args:
+        decoder: The threads.
+        backbone: Says what it takes.
+        files: The images as they came.
+        keeps: Says of each image whether its pixels are to be kept in its outcome; None keeps none.
 
     Raises:
         Problem: That of the image, if there is only one; of several, each keeps its own. `overloaded`, if they would
             wait too long.
     """
     decoder.require_capacity()
-    waiting = [decoder.submit(partial(_prepare, decoder, backbone, file.data)) for file in files]
+    waiting = [
+        decoder.submit(partial(_prepare, decoder, backbone, keeps, file.data)) for file in files
+    ]
     found = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
     outcomes: list[Outcome] = []
     images: list[Tensor] = []
@@ -119,18 +133,23 @@ async def decode_all(
         if isinstance(item, Problem):
             outcomes.append(Outcome(problem=item))
         else:
-            outcomes.append(Outcome(row=len(images), warnings=item[1]))
-            images.append(item[0])
+            tensor, warnings, image = item
+            outcomes.append(Outcome(row=len(images), warnings=warnings, image=image))
+            images.append(tensor)
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
     return DecodedFiles(outcomes, images)
 
 
 def _prepare(
-    decoder: Decoder, backbone: Backbone, data: bytes
-) -> tuple[Tensor, tuple[str, ...]] | Problem:
+    decoder: Decoder,
+    backbone: Backbone,
+    keeps: Callable[[DecodedImage], bool] | None,
+    data: bytes,
+) -> tuple[Tensor, tuple[str, ...], DecodedImage | None] | Problem:
     try:
         image = decoder.decode(data)
     except Problem as problem:
         return problem
-    return backbone.preprocess(image.pixels), image.warnings
+    kept = image if keeps is not None and keeps(image) else None
+    return backbone.preprocess(image.pixels), image.warnings, kept

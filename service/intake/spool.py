@@ -13,8 +13,8 @@ from typing import Self
 
 from service.http.problems import Problem
 
-_IN_MEMORY = 8 * 1024 * 1024
-"""Small uploads never touch the disk."""
+_IN_MEMORY = 1024 * 1024
+"""Small uploads never touch the disk; hundreds of large ones at once must not add up in memory."""
 
 
 class Spool:

@@ -5,9 +5,9 @@ Each form ends as the same thing: a spool with the encoded files, and a list tha
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -56,6 +56,10 @@ class Upload:
         self.digest = ""
         """Fingerprint of the request's content, for Idempotency-Key."""
 
+    def relabel(self, label_of: Callable[[str], str]) -> None:
+        """Put the labels that classes were learned with in the place of what they are called."""
+        self.images = [replace(image, label=label_of(image.label)) for image in self.images]
+
     def read(self, image: RawImage) -> bytes:
         """Return the encoded bytes of an image."""
         return self.spool.read(image.offset, image.size)
@@ -92,7 +96,7 @@ async def read_upload(
         await _read_archive(request, base, settings, upload)
     else:
         raise Problem("unsupported-media-type")
-    if not upload.images:
+    if not upload.images and not upload.options.from_feedback:
         raise Problem("missing-image")
     salted = f"{request.url.query}\n{upload.digest}".encode("utf-8", "replace")
     upload.digest = sha256(salted).hexdigest()

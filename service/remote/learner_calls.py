@@ -1,11 +1,14 @@
 """Learners, their classes, versions and accuracy, and what a learner can be created with."""
 
+from types import EllipsisType
 from typing import Any
 
 import httpx
 
 from service.remote import replies
 from service.remote.calls import Call, Pages, given, read_items, read_json, read_nothing, read_text
+
+CLASS = "/v1/learners/{name}/classes/{label}"
 
 
 def create_learner(
@@ -58,8 +61,41 @@ def delete_learner(name: str) -> Call[None]:
 
 
 def classes(name: str) -> Call[list[replies.LearnedClass]]:
-    """List the classes of the live version in the order they were learned."""
+    """List the classes of the live version in the order they were learned, also hidden ones."""
     return Call("GET", "/v1/learners/{name}/classes", {"name": name}, read=read_items)
+
+
+def learned_class(name: str, label: str) -> Call[replies.LearnedClass]:
+    """Read one class by its label or name; its `etag` stands for its name and whether it is hidden."""
+    return Call("GET", CLASS, {"name": name, "label": label}, read=_read_with_etag)
+
+
+def update_class(
+    name: str,
+    label: str,
+    *,
+    shown_name: str | EllipsisType | None = ...,
+    hidden: bool | None = None,
+    if_match: str | None = None,
+) -> Call[replies.LearnedClass]:
+    """Rename or hide a class; what was learned stays as it is.
+
+    Args:
+        name: The learner.
+        label: Label or name of the class.
+        shown_name: What to call it from now on; None is its label again, and `...` leaves it.
+        hidden: Whether predictions never answer it; None leaves it.
+        if_match: Only if the class is still as it was with this `etag`.
+    """
+    called = {} if shown_name is ... else {"name": shown_name}
+    return Call(
+        "PATCH",
+        CLASS,
+        {"name": name, "label": label},
+        headers=given(**{"If-Match": if_match}),
+        json={**called, **given(hidden=hidden)},
+        read=_read_with_etag,
+    )
 
 
 def accuracy(name: str) -> Call[replies.AccuracyHistory]:

@@ -1,15 +1,39 @@
 """Keys, workers, and the state of the service."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
 from service.remote import replies
-from service.remote.calls import Call, given, read_items, read_text
+from service.remote.calls import Call, Pages, given, read_items, read_text
 
 
-def create_key(name: str, role: str, *, idempotency_key: str | None = None) -> Call[replies.Key]:
-    """Create an API key; the answer's `key` is shown this once."""
+def create_key(
+    name: str,
+    role: str,
+    *,
+    learners: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+    quotas: Mapping[str, int | None] | None = None,
+    idempotency_key: str | None = None,
+) -> Call[replies.Key]:
+    """Create an API key; the answer's `key` is shown this once.
+
+    Args:
+        name: What it is for.
+        role: `reader`, `predictor`, `trainer` or `admin`.
+        learners: Names of the only learners it may see and use; all if left out.
+        expires_at: When it stops working; never if left out.
+        quotas: Where its limits differ from those of `info`, such as `{"tasks_per_day": 5}`; None is no limit.
+        idempotency_key: Sent again with the same body, it makes no second key.
+    """
     headers = given(**{"Idempotency-Key": idempotency_key})
-    return Call(
-        "POST", "/v1/keys", headers=headers, json={"name": name, "role": role}, creates=True
+    limits = given(
+        learners=None if learners is None else list(learners),
+        expires_at=None if expires_at is None else expires_at.astimezone(UTC).isoformat(),
+        quotas=None if quotas is None else dict(quotas),
     )
+    body = {"name": name, "role": role, **limits}
+    return Call("POST", "/v1/keys", headers=headers, json=body, creates=True)
 
 
 def keys() -> Call[list[replies.Key]]:
@@ -20,6 +44,20 @@ def keys() -> Call[list[replies.Key]]:
 def revoke_key(key_id: str) -> Call[replies.Key]:
     """Revoke a key: whoever has it is out at once."""
     return Call("DELETE", "/v1/keys/{key_id}", {"key_id": key_id})
+
+
+def audit(
+    *,
+    key: str | None = None,
+    learner: str | None = None,
+    action: str | None = None,
+    since: datetime | None = None,
+    limit: int | None = None,
+) -> Pages[replies.AuditEntry]:
+    """List what was changed and by whom, newest first. `key` is a key's id, `action` such as `learner.delete`."""
+    moment = None if since is None else since.isoformat()
+    params = given(key=key, learner=learner, action=action, since=moment)
+    return Pages("/v1/audit", params=params, limit=limit)
 
 
 def workers() -> Call[list[replies.Worker]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from service.remote import replies
-from service.remote.calls import Call, Pages, given
+from service.remote.calls import Call, Pages, given, read_bytes, read_nothing
 
 
 def predict(
@@ -45,6 +45,7 @@ def predictions(
     label: str | None = None,
     known: bool | None = None,
     since: datetime | None = None,
+    feedback: bool | None = None,
     limit: int | None = None,
 ) -> Pages[replies.StoredPrediction]:
     """List stored predictions of a learner, newest first.
@@ -54,13 +55,62 @@ def predictions(
         label: Only requests with an image of that label.
         known: False for those with an image that looked like no class.
         since: Only later ones; a time with its zone.
+        feedback: True for those with feedback on one of their images, False for those without.
         limit: Most to read; None for all.
     """
     after = None if since is None else since.isoformat()
-    params = given(label=label, known=known, since=after)
+    params = given(label=label, known=known, since=after, feedback=feedback)
     return Pages("/v1/learners/{name}/predictions", {"name": name}, params, limit)
 
 
 def prediction(prediction_id: str) -> Call[replies.StoredPrediction]:
     """Read one stored prediction."""
     return Call("GET", "/v1/predictions/{prediction_id}", {"prediction_id": prediction_id})
+
+
+def give_feedback(
+    prediction_id: str, label: str, *, index: int = 0
+) -> Call[replies.StoredPrediction]:
+    """Say what is really on an image of a stored prediction; a task with `from_feedback` learns from it.
+
+    Args:
+        prediction_id: The prediction.
+        label: What is on the image: a class the learner knows, or a new one.
+        index: Of the result.
+    """
+    return Call(
+        "POST",
+        "/v1/predictions/{prediction_id}/feedback",
+        {"prediction_id": prediction_id},
+        json={"index": index, "label": label},
+        is_harmless=True,  # said twice, it is the same word
+    )
+
+
+def withdraw_feedback(prediction_id: str, *, index: int = 0) -> Call[None]:
+    """Take feedback back that no task has taken yet."""
+    return Call(
+        "DELETE",
+        "/v1/predictions/{prediction_id}/feedback/{index}",
+        {"prediction_id": prediction_id, "index": index},
+        read=read_nothing,
+    )
+
+
+def feedback(
+    name: str, *, pending: bool | None = None, limit: int | None = None
+) -> Pages[replies.Feedback]:
+    """List the feedback on a learner's predictions, newest first.
+
+    Args:
+        name: The learner.
+        pending: True for what the next task may take, False for what a task has taken.
+        limit: Most to read; None for all.
+    """
+    return Pages("/v1/learners/{name}/feedback", {"name": name}, given(pending=pending), limit)
+
+
+def prediction_image(prediction_id: str, *, index: int = 0) -> Call[bytes]:
+    """Read the kept image of a result, as it would be learned from: a PNG."""
+    places = {"prediction_id": prediction_id, "index": index}
+    return Call("GET", "/v1/predictions/{prediction_id}/images/{index}", places, read=read_bytes)

@@ -56,10 +56,14 @@ class LearnedClass(TypedDict):
     """A class that a learner knows."""
 
     label: str
+    name: NotRequired[str]
+    hidden: NotRequired[bool]
     task: int
     samples: dict[str, int]
     accuracy_learned: float | None
     accuracy_now: float | None
+    etag: NotRequired[str]
+    """Of its name and whether it is hidden, where one class was read or changed."""
 
 
 class Alias(TypedDict):
@@ -95,6 +99,24 @@ class Rejected(TypedDict):
     problem: str
 
 
+class Quarantined(TypedDict):
+    """An image that is kept but not used."""
+
+    index: int
+    filename: str | None
+    reason: str
+
+
+class Finding(TypedDict):
+    """Something that looked wrong with a task's images, or with what learning them did."""
+
+    code: str
+    detail: str
+    holds: bool
+    classes: list[str]
+    numbers: dict[str, float]
+
+
 class TaskError(TypedDict):
     """Why a task failed."""
 
@@ -114,7 +136,11 @@ class Task(TypedDict):
     position: int | None
     classes: list[str]
     samples: TaskSamples
+    from_feedback: NotRequired[int]
     rejected: list[Rejected]
+    quarantined: NotRequired[list[Quarantined]]
+    duplicates: NotRequired[int]
+    findings: NotRequired[list[Finding]]
     progress: TaskProgress
     attempt: int
     version: int | None
@@ -142,6 +168,7 @@ class Sample(TypedDict):
     label: str
     split: str
     filename: str | None
+    quarantine: NotRequired[str | None]
     width: int
     height: int
     created_at: str
@@ -204,6 +231,29 @@ class Prediction(TypedDict):
     timing_ms: dict[str, float]
 
 
+class GivenFeedback(TypedDict):
+    """What a user said is really on an image of a prediction; `task` is what took it to learn from."""
+
+    index: int
+    label: str
+    task: str | None
+    created_at: str
+
+
+class Feedback(TypedDict):
+    """The same beside what was answered."""
+
+    prediction: str
+    index: int
+    label: str
+    answered: str
+    score: float
+    version: int
+    filename: str | None
+    task: str | None
+    created_at: str
+
+
 class StoredPrediction(TypedDict):
     """A prediction from the history."""
 
@@ -211,6 +261,8 @@ class StoredPrediction(TypedDict):
     learner: str
     version: int
     results: list[dict[str, Any]]
+    images: NotRequired[list[int]]
+    feedback: NotRequired[list[GivenFeedback]]
     created_at: str
 
 
@@ -270,9 +322,27 @@ class Key(TypedDict):
     id: str
     name: str
     role: str
+    learners: NotRequired[list[str] | None]
+    quotas: NotRequired[dict[str, int | None]]
+    expires_at: NotRequired[str | None]
+    last_used_at: NotRequired[str | None]
     created_at: str
     revoked_at: NotRequired[str | None]
     key: NotRequired[str]
+
+
+class AuditEntry(TypedDict):
+    """Something that somebody has changed."""
+
+    seq: int
+    created_at: str
+    key_id: str | None
+    key_name: str
+    action: str
+    learner: str | None
+    subject: str
+    details: dict[str, Any]
+    request_id: str | None
 
 
 class HeldTask(TypedDict):

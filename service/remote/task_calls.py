@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,12 @@ class TaskOptions:
     """Refuse the task if the learner has moved on from this version."""
     max_forgetting: float | None = None
     """Hold the version back if accuracy on earlier tasks drops by more than this."""
+    screening: str | None = None
+    """`hold` a batch that looks poisoned until a person decides, only `warn` of it, or `off`."""
     seed: int | None = None
     """Everything random derives from it."""
+    from_feedback: bool | None = None
+    """Learn from pending feedback too."""
     config: dict[str, Any] | None = None
     """Hyperparameters for this task only."""
 
@@ -118,6 +122,17 @@ def learn_archive(
     if media_type is None:
         raise ValueError(f"{archive.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
     return _post_archive(name, lambda: archive.open("rb"), media_type, options, idempotency_key)
+
+
+def learn_feedback(
+    name: str,
+    options: TaskOptions | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Learn from pending feedback alone: of unknown classes, or of all with the mode `extend`."""
+    options = replace(options or TaskOptions(), from_feedback=True)
+    return learn_images(name, [], options, idempotency_key=idempotency_key)
 
 
 def task(task_id: str, *, wait_s: int | None = None) -> Call[replies.Task]:

@@ -4,11 +4,12 @@ import csv
 from io import StringIO
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from registry import accuracy, learners
 from registry.accuracy import AccuracyHistory
 from service.dependencies import CollaboratorsDep, requires
+from service.http.accept import choose, require
 from service.http.strict_json import StrictRoute
 from service.schemas.base import LearnerName
 from service.schemas.operations import AccuracyRead
@@ -16,6 +17,8 @@ from service.schemas.operations import AccuracyRead
 router = APIRouter(
     prefix="/v1", tags=["Accuracy"], route_class=StrictRoute, dependencies=[requires("reader")]
 )
+
+FORMATS = {"json": "application/json", "csv": "text/csv"}
 
 
 @router.get(
@@ -25,25 +28,30 @@ router = APIRouter(
 )
 def get_accuracy(
     name: LearnerName,
+    request: Request,
     on: CollaboratorsDep,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",
+    format: Annotated[Literal["json", "csv"] | None, Query()] = None,
 ) -> AccuracyRead | Response:
     """Read the accuracy matrix of a learner and what follows from it.
 
     Row v, column t of `matrix`: accuracy on held-out images of task t with version v, over all classes known then.
-    `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`: one line a
-    cell.
+    `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`, or
+    `Accept: text/csv`: one line a cell.
 
     Rows are the versions that lead to the head, so tasks superseded by a rollback are none of the columns. The column
-    of an unlearned task ends where it was, and counts neither as forgotten nor in what follows.
+    of an unlearned task ends where it was, and counts neither as forgotten nor in what follows. Hidden classes are
+    measured like all others: what is hidden changes with an operator's mind, what was learned does not.
     """
+    accept = request.headers.get("accept", "")
+    media_type = FORMATS[format] if format else choose(accept, list(FORMATS.values()))
+    require(accept, [media_type or FORMATS["json"]])
     with on.session_factory() as session:
         row = learners.get_learner(session, name)
         history = accuracy.history(session, row.id)
         superseded = accuracy.superseded_tasks(session, row.id)
-    if format == "csv":
+    if media_type == FORMATS["csv"]:
         disposition = {"Content-Disposition": f'attachment; filename="{name}-accuracy.csv"'}
-        return Response(_csv(history), media_type="text/csv", headers=disposition)
+        return Response(_csv(history), media_type=media_type, headers=disposition)
     return AccuracyRead(
         learner=name,
         tasks=history.tasks,

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from registry import bundles, learners, versions
+from registry import audit, bundles, learners, versions
+from registry.audit import AuditBy
 from registry.errors import BlobMissingError, LearnerExistsError, LearnerNotFoundError
 from service.bundle_files import MEDIA_TYPE, compose
-from service.dependencies import Collaborators, CollaboratorsDep, requires
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, requires
 from service.http.idempotency import Once, body_digest
 from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
 from service.http.problems import Problem
@@ -64,11 +65,13 @@ def get_bundle(
     "/import",
     status_code=status.HTTP_201_CREATED,
     response_model=LearnerRead,
+    dependencies=[requires("trainer", everywhere=True)],
     openapi_extra=BUNDLE_BODY,
 )
 async def import_learner(
     request: Request,
     on: CollaboratorsDep,
+    by: AuditDep,
     name: Annotated[LearnerName | None, Query(description="Instead of the one it had")] = None,
 ) -> Response:
     """Create a learner from a bundle, the body. Its version 1 answers as the exported one; learning goes on from it.
@@ -89,13 +92,15 @@ async def import_learner(
     with Spool() as spool:
         await receive(request, spool)
         answer = await to_thread.run_sync(
-            _import, on, name, request, spool, limiter=on.decoder.uploads
+            _import, on, by, name, request, spool, limiter=on.decoder.uploads
         )
     on.watcher.wake()
     return answer
 
 
-def _import(on: Collaborators, name: str | None, request: Request, spool: Spool) -> Response:
+def _import(
+    on: Collaborators, by: AuditBy, name: str | None, request: Request, spool: Spool
+) -> Response:
     with Once.of(
         request, on.session_factory, body_digest(request, spool.digest().encode())
     ) as once:
@@ -106,7 +111,7 @@ def _import(on: Collaborators, name: str | None, request: Request, spool: Spool)
         _require_free(on, name)
         prove(checked, on)
         on.blobs.require_space(spool.size, floor_bytes=on.settings.min_free_bytes)
-        return _keep(on, name, checked, once)
+        return _keep(on, by, name, checked, once)
 
 
 def _require_free(on: Collaborators, name: str) -> None:
@@ -118,7 +123,9 @@ def _require_free(on: Collaborators, name: str) -> None:
     raise LearnerExistsError(name)
 
 
-def _keep(on: Collaborators, name: str, checked: CheckedBundle, once: Once) -> Response:
+def _keep(
+    on: Collaborators, by: AuditBy, name: str, checked: CheckedBundle, once: Once
+) -> Response:
     """Store the blobs, then everything else in one transaction. What a failure leaves is collected later."""
     bundle = checked.bundle
 
@@ -135,6 +142,12 @@ def _keep(on: Collaborators, name: str, checked: CheckedBundle, once: Once) -> R
         except BlobMissingError as error:
             detail = "A file of this bundle was collected meanwhile: repeat the request."
             raise Problem("storage-unavailable", detail) from error
+        details = {
+            "strategy": row.strategy,
+            "backbone": row.backbone,
+            "manifest_sha256": manifest_sha256,
+        }
+        audit.record(session, by, "learner.import", learner=name, subject=name, details=details)
         body = read_learner(session, row).model_dump(mode="json")
         headers = {"Location": f"/v1/learners/{name}"}
         return once.answer(session, status.HTTP_201_CREATED, body, headers)

@@ -1,17 +1,21 @@
 """API keys: created, listed, revoked."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Request, Response, status
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
 
-from registry import keys
-from service.dependencies import BodyDep, CollaboratorsDep, requires
+from registry import audit, keys
+from registry.errors import InvalidKeyError
+from registry.tables import KeyRow
+from service.dependencies import AuditDep, BodyDep, CollaboratorsDep, requires
 from service.http.idempotency import Once, body_digest
-from service.http.problems import Problem
+from service.http.problems import FieldError, Problem
 from service.http.strict_json import StrictRoute
 from service.schemas.base import Page
-from service.schemas.operations import KeyCreate, KeyCreated, KeyRead
+from service.schemas.operations import KeyCreate, KeyCreated, KeyRead, Role
 
 router = APIRouter(
     prefix="/v1/keys",
@@ -22,18 +26,31 @@ router = APIRouter(
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, response_model=KeyCreated)
-def create_key(body: KeyCreate, raw: BodyDep, request: Request, on: CollaboratorsDep) -> Response:
+def create_key(
+    body: KeyCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
+) -> Response:
     """Create a key. `key` in the answer is the only time it can be read.
 
-    Roles: `reader` reads, `predictor` also predicts, `trainer` also creates learners and tasks, `admin` does all.
+    Roles: `reader` reads, `predictor` also predicts, `trainer` also creates learners and tasks, `admin` does all. For a
+    key with `learners`, others do not exist: it creates and imports none, and reads neither workers nor metrics. It
+    stays with these learners: one created later under the name of a deleted one is another learner.
+
     Repeated with the same `Idempotency-Key`, the answer has `key: null`: secrets are not kept. Revoke that key then.
     """
     with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
         if once.replay is not None:
             return once.replay
         with on.session_factory.begin() as session:
-            row, key = keys.create_key(session, body.name, body.role)
-            shown = KeyRead.model_validate(row).model_dump(mode="json")
+            row, key = _create(session, body)
+            details = {
+                "name": row.name,
+                "role": row.role,
+                "learners": body.learners,
+                "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
+                "quotas": row.quotas,
+            }
+            audit.record(session, by, "key.create", subject=row.id, details=details)
+            shown = _read(row, keys.learner_names(session, [row])).model_dump(mode="json")
             headers = {"Location": f"/v1/keys/{row.id}"}
             once.answer(session, status.HTTP_201_CREATED, {**shown, "key": None}, headers)
     on.keys.refresh()
@@ -44,21 +61,55 @@ def create_key(body: KeyCreate, raw: BodyDep, request: Request, on: Collaborator
 def list_keys(on: CollaboratorsDep) -> Page[KeyRead]:
     """List all keys, also revoked ones, oldest first. Secrets are not stored."""
     with on.session_factory() as session:
-        return Page[KeyRead](items=[KeyRead.model_validate(row) for row in keys.list_keys(session)])
+        rows = keys.list_keys(session)
+        names = keys.learner_names(session, rows)
+        return Page[KeyRead](items=[_read(row, names) for row in rows])
 
 
 @router.delete("/{key_id}", response_model=KeyRead)
 def revoke_key(
-    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], on: CollaboratorsDep
+    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], on: CollaboratorsDep, by: AuditDep
 ) -> KeyRead:
-    """Revoke a key: from now on it is refused.
+    """Revoke a key: from now on it is refused, and what it follows ends.
 
-    - **409** `last-admin-key`: there would be no admin key left
+    - **409** `last-admin-key`: no admin key would be left, or only ones that expire
     """
     with on.session_factory.begin() as session:
         row = keys.revoke_key(session, key_id)
-        if not any(key.role == "admin" for key in keys.active_keys(session).values()):
+        if not keys.has_lasting_admin(session):
             raise Problem("last-admin-key")
-        read = KeyRead.model_validate(row)
+        details = {"name": row.name, "role": row.role}
+        audit.record(session, by, "key.revoke", subject=row.id, details=details)
+        read = _read(row, keys.learner_names(session, [row]))
     on.keys.refresh()
     return read
+
+
+def _create(session: Session, body: KeyCreate) -> tuple[KeyRow, str]:
+    try:
+        return keys.create_key(
+            session,
+            body.name,
+            body.role,
+            learners=body.learners,
+            expires_at=body.expires_at,
+            quotas=body.quotas.model_dump(exclude_unset=True),
+        )
+    except InvalidKeyError as error:
+        entry = FieldError(f"/body/{error.field}", str(error))
+        raise Problem("validation", errors=(entry,)) from error
+
+
+def _read(row: KeyRow, names: Mapping[str, str]) -> KeyRead:
+    ids = row.learner_ids
+    return KeyRead(
+        id=row.id,
+        name=row.name,
+        role=cast("Role", row.role),
+        learners=None if ids is None else sorted(names[id_] for id_ in ids if id_ in names),
+        quotas=row.quotas,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,4 +1,4 @@
-"""Learners: create, read, describe, delete; their classes and the alias that is served."""
+"""Learners: create, read, describe, delete; and the alias that is served."""
 
 import json
 from hashlib import sha256
@@ -8,12 +8,20 @@ from fastapi import APIRouter, Header, Request, Response, status
 from sqlalchemy.orm import Session
 
 from models.backbone import is_known_backbone
-from registry import accuracy, learners, versions
-from registry.accuracy import AccuracyHistory
+from registry import accuracy, audit, learners, versions
 from registry.errors import VersionNotFoundError
 from registry.tables import LearnerRow
+from service import live_alias
 from service.configs import complete_config
-from service.dependencies import BodyDep, CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.dependencies import (
+    AuditDep,
+    BodyDep,
+    CollaboratorsDep,
+    Cursor,
+    Limit,
+    link_next,
+    requires,
+)
 from service.http.idempotency import Once, body_digest
 from service.http.problems import Problem
 from service.http.strict_json import StrictRoute
@@ -21,7 +29,6 @@ from service.schemas.base import LearnerName, Page
 from service.schemas.learners import (
     AliasRead,
     AliasWrite,
-    ClassRead,
     LearnerAccuracy,
     LearnerCreate,
     LearnerRead,
@@ -42,10 +49,10 @@ IfMatch = Annotated[str | None, Header(max_length=200)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=LearnerRead,
-    dependencies=[requires("trainer")],
+    dependencies=[requires("trainer", everywhere=True)],
 )
 def create_learner(
-    body: LearnerCreate, raw: BodyDep, request: Request, on: CollaboratorsDep
+    body: LearnerCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
 ) -> Response:
     """Create a learner that knows nothing yet; post tasks to teach it.
 
@@ -68,6 +75,10 @@ def create_learner(
                 backbone=body.backbone,
                 config=config,
                 metadata=body.metadata,
+            )
+            details = {"strategy": body.strategy, "backbone": body.backbone}
+            audit.record(
+                session, by, "learner.create", learner=body.name, subject=body.name, details=details
             )
             read = read_learner(session, row).model_dump(mode="json")
             headers = {"Location": f"/v1/learners/{body.name}"}
@@ -105,6 +116,7 @@ def update_learner(
     body: LearnerUpdate,
     response: Response,
     on: CollaboratorsDep,
+    by: AuditDep,
     if_match: IfMatch = None,
 ) -> LearnerRead:
     """Replace the learner's metadata.
@@ -113,46 +125,33 @@ def update_learner(
     """
     with on.session_factory.begin() as session:
         before = learners.get_learner(session, name, lock=True)
-        if if_match not in (None, "*", _metadata_etag(before)):
+        etag = _metadata_etag(before)
+        if if_match not in (None, "*", etag):
             raise Problem("precondition-failed")
         row = learners.update_metadata(session, name, body.metadata)
         response.headers["ETag"] = _metadata_etag(row)
+        # What users wrote is not for the log: a fingerprint tells the states apart.
+        details = {"metadata": {"before": etag, "after": _metadata_etag(row)}}
+        audit.record(session, by, "learner.update", learner=name, subject=name, details=details)
         return read_learner(session, row)
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[requires("admin")])
-def delete_learner(name: LearnerName, on: CollaboratorsDep) -> None:
+def delete_learner(name: LearnerName, on: CollaboratorsDep, by: AuditDep) -> None:
     """Delete a learner with its tasks, versions and predictions. Stored files are collected later.
 
     - **409** `learner-busy`: a task is running; cancel it first
     """
     with on.session_factory.begin() as session:
-        learners.delete_learner(session, name)
-    on.watcher.wake()
-
-
-@router.get("/{name}/classes", response_model=Page[ClassRead])
-def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
-    """List the classes of the live version in the order they were learned.
-
-    Accuracies are those of the class's task: when it was learned, and with the latest version.
-    """
-    with on.session_factory() as session:
         row = learners.get_learner(session, name)
-        table = learners.class_table(session, row)
-        history = accuracy.history(session, row.id)
-    column = {task: j for j, task in enumerate(history.tasks)}
-    classes = [
-        ClassRead(
-            label=entry.label,
-            task=entry.task_index,
-            samples={"train": entry.n_train, "eval": entry.n_eval},
-            accuracy_learned=_when_learned(history, column.get(entry.task_index)),
-            accuracy_now=_now(history, column.get(entry.task_index)),
-        )
-        for entry in table
-    ]
-    return Page[ClassRead](items=classes)
+        details = {
+            "strategy": row.strategy,
+            "tasks": row.last_task_index,
+            "head_version": row.head_version,
+        }
+        learners.delete_learner(session, name)
+        audit.record(session, by, "learner.delete", learner=name, subject=name, details=details)
+    on.watcher.wake()
 
 
 @router.get("/{name}/aliases/live", response_model=AliasRead)
@@ -176,6 +175,7 @@ def move_live_alias(
     body: AliasWrite,
     response: Response,
     on: CollaboratorsDep,
+    by: AuditDep,
     if_match: IfMatch = None,
 ) -> AliasRead:
     """Serve another version: roll back or forward. Effective within seconds, without a gap; nothing is deleted.
@@ -189,15 +189,12 @@ def move_live_alias(
     """
     expected = _version_of(if_match)
     with on.session_factory.begin() as session:
-        row = learners.get_learner(session, name)
-        alias = learners.set_alias(session, row.id, body.version, expected=expected)
-        version = alias.version
-        if body.move_head:
-            versions.move_head(session, row.id, version)
-        head_version = row.head_version
+        head_version = live_alias.move(
+            session, by, name, body.version, expected=expected, move_head=body.move_head
+        )
     on.watcher.wake()
-    response.headers["ETag"] = f'"{version}"'
-    return AliasRead(name=learners.LIVE, version=version, head_version=head_version)
+    response.headers["ETag"] = f'"{body.version}"'
+    return AliasRead(name=learners.LIVE, version=body.version, head_version=head_version)
 
 
 def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
@@ -226,14 +223,6 @@ def _class_count(session: Session, row: LearnerRow, live: int) -> int:
         return len(versions.get_version(session, row.id, live).classes) if live else 0
     except VersionNotFoundError:
         return 0
-
-
-def _when_learned(history: AccuracyHistory, column: int | None) -> float | None:
-    return None if column is None else history.matrix[history.learned_at[column]][column]
-
-
-def _now(history: AccuracyHistory, column: int | None) -> float | None:
-    return None if column is None else history.matrix[-1][column]
 
 
 def _metadata_etag(row: LearnerRow) -> str:

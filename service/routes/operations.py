@@ -7,9 +7,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from registry.keys import QUOTAS
 from service.dependencies import CollaboratorsDep, requires
 from service.http.pages import problem_page
 from service.http.problems import PROBLEMS, Problem
+from service.http.security import Principal
 from service.http.strict_json import StrictRoute
 from service.intake.images import FORMATS
 from service.schemas.operations import DoorbellState, Info, Limits, LoadedVersion, Readiness
@@ -32,15 +34,16 @@ async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> 
     """Say whether predictions are answered. A database that is down is reported and does not make this 503."""
     is_ready = on.engine.is_alive and on.watcher.has_looked
     response.status_code = 200 if is_ready else 503
-    known = request.state.principal is not None  # names of learners are not for strangers
+    # Names of learners are not for strangers, nor for a key that is limited to others.
+    principal: Principal | None = request.state.principal
     loaded = [LoadedVersion(learner=s.learner, version=s.version) for s in on.store.all_live()]
     failing = [LoadedVersion(learner=n, version=v) for n, v in on.watcher.failing().items()]
     return Readiness(
         status="ready" if is_ready else "starting",
         database="up" if on.watcher.is_database_up else "down",
         doorbell=DOORBELL[on.doorbell.is_up],
-        loaded=loaded if known else [],
-        failing=failing if known else [],
+        loaded=[found for found in loaded if principal and principal.sees(found.learner)],
+        failing=[found for found in failing if principal and principal.sees(found.learner)],
     )
 
 
@@ -59,7 +62,11 @@ async def info(on: CollaboratorsDep) -> Info:
         json_bytes=settings.max_json_bytes,
         bundle_bytes=settings.max_bundle_bytes,
         min_images=settings.min_images,
+        classes=settings.max_classes or None,
+        **{name: on.quotas.default(name) for name in QUOTAS},
         image_formats=list(FORMATS),
+        keep_prediction_images=settings.keep_prediction_images,
+        keep_predictions_days=settings.keep_predictions_days,
     )
     return Info(name="filopodia", version=VERSION, api="v1", device=on.device, limits=limits)
 
@@ -67,7 +74,7 @@ async def info(on: CollaboratorsDep) -> Info:
 @router.get(
     "/metrics",
     response_class=Response,
-    dependencies=[requires("reader")],
+    dependencies=[requires("reader", everywhere=True)],
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(on: CollaboratorsDep) -> Response:

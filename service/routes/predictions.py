@@ -10,22 +10,20 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime
 
-from registry import learners, predictions
+from registry import classes, learners, predictions
 from registry.ids import new_id
 from registry.predictions import NewPrediction
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
 from service.http.openapi import PREDICTION_BODY
 from service.http.strict_json import StrictRoute
-from service.inference.answers import request_results
+from service.inference.answers import named, request_results, require_shown
 from service.inference.engine import Scores
 from service.inference.serving import choose_snapshot
 from service.inference.snapshots import Snapshot
 from service.intake.prediction_requests import decode_all, read_images
+from service.prediction_views import READ_OWN_WRITES_S, read_predictions
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
-
-READ_OWN_WRITES_S = 1.0
-"""How long the history waits for answers just given to be stored."""
 
 router = APIRouter(
     prefix="/v1",
@@ -62,16 +60,21 @@ async def predict(
 
     - **207** when some of several images are unusable: those entries carry `problem`
     - **409** `nothing-learned`: no version yet; `version-not-served`: `min_version` was not reached in time;
-      `version-erased`: the one asked for held what was unlearned since
+      `version-erased`: the one asked for held what was unlearned since; `all-classes-hidden`
+    - **429** `rate-limited`: more images than the key may send in a minute
     - **503** `overloaded`: the estimated wait is too long; repeat after `Retry-After`
     """
     started = perf_counter()
     snapshot = await choose_snapshot(on, name, version=version, min_version=min_version)
+    shown = on.store.shown(snapshot.learner_id)
+    require_shown(snapshot, shown.hidden)
     files = await read_images(request, on.settings)
+    on.quotas.draw_images(request.scope, len(files))
     on.engine.require_capacity(len(files))
     with on.engine.arriving():
         decoding = perf_counter()
-        decoded = await decode_all(on.decoder, snapshot.backbone, files)
+        keeps = on.writer.keeps if store else None
+        decoded = await decode_all(on.decoder, snapshot.backbone, files, keeps)
         decode_s = perf_counter() - decoding
         futures = on.engine.submit(snapshot, decoded.stack()) if decoded.images else []
     parts = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
@@ -79,15 +82,24 @@ async def predict(
         tasks = snapshot.strategy.synapse_tasks_
         on.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
     names = [file.filename for file in files]
-    results = request_results(snapshot, names, decoded.outcomes, parts, top_k=top_k, trace=trace)
+    results = request_results(
+        snapshot,
+        names,
+        decoded.outcomes,
+        parts,
+        top_k=top_k,
+        trace=trace,
+        hidden=shown.hidden,
+    )
     prediction_id = new_id("prd")
     if store:
-        on.writer.put(_to_store(prediction_id, snapshot, results))
+        images = {i: found.image for i, found in enumerate(decoded.outcomes) if found.image}
+        on.writer.put(_to_store(prediction_id, snapshot, results), images)
     body = {
         "id": prediction_id,
         "learner": name,
         "version": snapshot.version,
-        "results": results,
+        "results": named(results, shown),
         "timing_ms": _timing(parts, decode_s=decode_s, total_s=perf_counter() - started),
     }
     is_partial = any(outcome.problem for outcome in decoded.outcomes)
@@ -103,21 +115,31 @@ def list_predictions(
     label: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     known: bool | None = None,
     since: AwareDatetime | None = None,
+    feedback: bool | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[StoredPrediction]:
     """List stored predictions of a learner, newest first.
 
-    `label` keeps requests with an image of that label, `known=false` those with an image that looked like no class.
+    `label` keeps requests with an image of that label, `known=false` those with an image that looked like no class,
+    `feedback=true` those with feedback. They are deleted after `keep_predictions_days` of `/v1/info`, except for those
+    with feedback that is still to be learned.
     """
     on.writer.wait_written(READ_OWN_WRITES_S)
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
         page = predictions.list_predictions(
-            session, learner.id, label=label, known=known, since=since, limit=limit, cursor=cursor
+            session,
+            learner.id,
+            label=None if label is None else classes.resolve(session, learner.id, label),
+            known=known,
+            since=since,
+            feedback=feedback,
+            limit=limit,
+            cursor=cursor,
         )
+        items = read_predictions(session, name, page.items)
     link_next(request, response, page.next_cursor)
-    items = [_stored(name, row) for row in page.items]
     return Page[StoredPrediction](items=items, next_cursor=page.next_cursor)
 
 
@@ -131,17 +153,7 @@ def get_prediction(prediction_id: PublicId, on: CollaboratorsDep) -> StoredPredi
     with on.session_factory() as session:
         row = predictions.get_prediction(session, prediction_id)
         learner = learners.get_learner_by_id(session, row.learner_id)
-    return _stored(learner.name, row)
-
-
-def _stored(learner: str, row: Any) -> StoredPrediction:
-    return StoredPrediction(
-        id=row.id,
-        learner=learner,
-        version=row.version,
-        results=row.results,
-        created_at=row.created_at,
-    )
+        return read_predictions(session, learner.name, [row])[0]
 
 
 def _to_store(

@@ -11,7 +11,7 @@ router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 reader = [requires("reader")]
 
 
-@router.get("/")
+@router.get("/", response_class=RedirectResponse)
 def start() -> RedirectResponse:
     """Lead whoever typed only the address to the dashboard."""
     return RedirectResponse("/admin", status_code=303)
@@ -23,7 +23,7 @@ def openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
-@router.get("/docs", dependencies=reader)
+@router.get("/docs", response_class=HTMLResponse, dependencies=reader)
 def docs(request: Request) -> HTMLResponse:
     """Return the API reference."""
     page = reference_page(request.app.openapi())

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from registry import samples, tasks
+from registry import audit, classes, learners, samples, tasks
 from registry.errors import BlobMissingError, SampleNotFoundError
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next, requires
 from service.http.strict_json import StrictRoute
 from service.schemas.base import Page, PublicId
 from service.schemas.tasks import SampleRead, SamplesDropped
@@ -29,7 +29,9 @@ def list_samples(
 ) -> Page[SampleRead]:
     """List a task's stored images in the order they were sent."""
     with on.session_factory() as session:
-        tasks.get_task(session, task_id)
+        task = tasks.get_task(session, task_id)
+        if label is not None:
+            label = classes.resolve(session, task.learner_id, label)
         page = samples.list_samples(
             session, task_id, split=split, label=label, limit=limit, cursor=cursor
         )
@@ -43,13 +45,19 @@ def list_samples(
     response_model=SamplesDropped,
     dependencies=[requires("trainer")],
 )
-def drop_samples(task_id: PublicId, on: CollaboratorsDep) -> SamplesDropped:
+def drop_samples(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> SamplesDropped:
     """Delete a task's images. Learning and predicting go on unharmed; the task can no longer be retried or evaluated.
 
     - **409** `learner-busy`: the task waits or runs, so its images are needed
     """
     with on.session_factory.begin() as session:
         blobs = samples.drop_samples(session, task_id)
+        learner_id = tasks.get_task(session, task_id).learner_id
+        learner = learners.get_learner_by_id(session, learner_id).name
+        details = {"images": len(blobs)}
+        audit.record(
+            session, by, "samples.delete", learner=learner, subject=task_id, details=details
+        )
     with on.session_factory.begin() as session:
         deleted = samples.delete_unreferenced(session, on.blobs, blobs)
     return SamplesDropped(deleted=deleted)
@@ -65,13 +73,17 @@ def get_sample_image(sample_id: PublicId, on: CollaboratorsDep) -> Response:
     with on.session_factory() as session:
         sha256 = samples.get_sample(session, sample_id).blob_sha256
     try:
-        data = on.blobs.get(sha256)
+        return image_response(on.blobs.get(sha256), sha256)
     except BlobMissingError as error:
         raise SampleNotFoundError(sample_id) from error
+
+
+def image_response(png: bytes, sha256: str) -> Response:
+    """Return a stored image such that a browser shows it, keeps it, and runs nothing of it."""
     headers = {
         "Cache-Control": "private, max-age=86400, immutable",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Content-Disposition": "inline",
         "ETag": f'"{sha256}"',
     }
-    return Response(data, media_type="image/png", headers=headers)
+    return Response(png, media_type="image/png", headers=headers)

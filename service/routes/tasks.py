@@ -6,23 +6,38 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from fastapi.sse import EventSourceResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from registry import learners, tasks, versions
+from registry import audit, classes, feedback, learners, tasks, versions
+from registry.audit import AuditBy
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
-from registry.samples import add_samples
+from registry.feedback import FeedbackImage
+from registry.samples import add_samples, labels_elsewhere
+from registry.tables import LearnerRow
 from service.configs import complete_config
-from service.dependencies import Collaborators, CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.dependencies import (
+    AuditDep,
+    Collaborators,
+    CollaboratorsDep,
+    Cursor,
+    Limit,
+    link_next,
+    requires,
+)
+from service.http.accept import choose
 from service.http.event_stream import read_events, stream_events
 from service.http.idempotency import Once
 from service.http.openapi import TASK_BODY
 from service.http.problems import Problem
+from service.http.security import Principal
 from service.http.strict_json import StrictRoute
-from service.intake.samples import Intake, take_in
+from service.intake.samples import Intake, settle_conflicts, take_in
 from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
-from service.schemas.tasks import EventRead, Status, TaskQuery, TaskRead
+from service.schemas.tasks import EventRead, Status, TaskOptions, TaskQuery, TaskRead
+from service.task_changes import change_task
 from service.task_views import find_task, read_task, wait_for_task
 
 MAX_SEQ = 2**63 - 1
@@ -41,7 +56,11 @@ trainer = [requires("trainer")]
     openapi_extra=TASK_BODY,
 )
 async def create_task(
-    name: LearnerName, request: Request, on: CollaboratorsDep, query: Annotated[TaskQuery, Query()]
+    name: LearnerName,
+    request: Request,
+    on: CollaboratorsDep,
+    by: AuditDep,
+    query: Annotated[TaskQuery, Query()],
 ) -> Response:
     """Teach a learner new classes from labelled images.
 
@@ -50,51 +69,100 @@ async def create_task(
     options as a JSON part `options`. An archive (`application/zip`, `application/x-tar`, `application/gzip`) of folders
     `label/file`, or `train/label/file` and `eval/label/file`; the options as query parameters. JSON with base64 images.
 
-    Every image is decoded and checked before the answer. The task is queued then: poll `GET /v1/tasks/{id}?wait=30`, or
-    follow its events. What is served does not change until the task has succeeded.
+    With the option `from_feedback` the task learns from pending feedback too, or from that alone: send no image then.
+    Feedback that does not fit stays pending; `from_feedback` of the answer says how many pieces were taken.
 
+    Every image is decoded and checked before the answer. Images of one colour are kept but not used (`quarantined`);
+    one that the learner has under another label already is refused. A batch that looks poisoned is held before it is
+    learned, with the reasons in `findings`; the option `screening` can turn that into a mere mention.
+
+    The task is queued then: poll `GET /v1/tasks/{id}?wait=30`, or follow its events. What is served does not change
+    until the task has succeeded.
+
+    - **403** `quota-exceeded`: the learner would have too many classes
     - **404** `learner-not-found`
-    - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`
+    - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`; with `from_feedback` also
+      `no-feedback`, `feedback-changed`
     - **422** `images-rejected`: some images are unusable; `errors` names each. `too-few-images`, `missing-image`,
       `archive-rejected`, `label-invalid`, `invalid-config`
+    - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
     on.decoder.require_upload_slot()
-    await run_in_threadpool(_check_before, on, name)
+    await run_in_threadpool(_check_before, on, name, request.state.principal)
     with Upload() as upload:
         await read_upload(request, query, on.settings, upload)
         answer = await to_thread.run_sync(
-            _create, on, name, request, upload, limiter=on.decoder.uploads
+            _create, on, by, name, request, upload, limiter=on.decoder.uploads
         )
     on.doorbell.wake()
     return answer
 
 
-def _check_before(on: Collaborators, name: str) -> None:
+def _check_before(on: Collaborators, name: str, principal: Principal) -> None:
     """Refuse what would be refused anyway before gigabytes are read."""
     on.blobs.require_space(0, floor_bytes=on.settings.min_free_bytes)
     with on.session_factory() as session:
         learners.get_learner(session, name)
+        on.quotas.require_day(session, principal, 0)
 
 
-def _create(on: Collaborators, name: str, request: Request, upload: Upload) -> Response:
+def _create(
+    on: Collaborators, by: AuditBy, name: str, request: Request, upload: Upload
+) -> Response:
     with Once.of(request, on.session_factory, upload.digest) as once:
         if once.replay is not None:
             return once.replay
         with on.session_factory() as session:
             learner = learners.get_learner(session, name)
+            upload.relabel(classes.shown(session, learner.id).label)
+            given = _feedback(session, on, learner, upload)
+            n_images = len(upload.images) + len(given)
+            on.quotas.require_day(session, request.state.principal, n_images)
         config = complete_config(learner.strategy, {**learner.config, **upload.options.config})
         on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
         failpoint("upload.before_blobs")
         intake = take_in(
-            upload, decoder=on.decoder, blobs=on.blobs, min_images=on.settings.min_images
+            upload,
+            decoder=on.decoder,
+            blobs=on.blobs,
+            min_images=on.settings.min_images,
+            feedback=given,
         )
         failpoint("upload.after_blobs")
-        return _queue(on, name, once, upload, config, intake)
+        return _queue(on, by, name, once, upload, config, intake)
+
+
+def _feedback(
+    session: Session, on: Collaborators, learner: LearnerRow, upload: Upload
+) -> list[FeedbackImage]:
+    """Return the feedback that the task is to take.
+
+    Raises:
+        Problem: `no-feedback`, if there is neither any nor an image.
+    """
+    if not upload.options.from_feedback:
+        return []
+    given = feedback.fitting(
+        session,
+        learner,
+        mode=upload.options.mode,
+        min_images=on.settings.min_images,
+        uploaded={image.label for image in upload.images},
+        limit=max(0, on.settings.max_task_images - len(upload.images)),
+    )
+    if not given and not upload.images:
+        detail = (
+            "No pending feedback can be learned so: `new_classes` takes labels that are not known, `extend` all, and "
+            f"each class needs {on.settings.min_images} different images."
+        )
+        raise Problem("no-feedback", detail)
+    return given
 
 
 def _queue(
     on: Collaborators,
+    by: AuditBy,
     name: str,
     once: Once,
     upload: Upload,
@@ -104,6 +172,7 @@ def _queue(
     """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
     options = upload.options
     with on.session_factory.begin() as session:
+        intake = _settle(session, on, name, options, intake)
         task = tasks.add_task(
             session,
             name,
@@ -116,19 +185,46 @@ def _queue(
             n_train=intake.count("train"),
             n_eval=intake.count("eval"),
             rejected=intake.rejected,
+            quarantined=intake.quarantined,
+            n_duplicates=intake.n_duplicates,
             expected_head_version=options.expected_head_version,
+            key_id=by.key_id,
+            max_classes=on.settings.max_classes or None,
         )
         try:
             add_samples(session, task.id, intake.samples, on.blobs)
         except BlobMissingError as error:
             detail = "An image of this upload was deleted elsewhere meanwhile: repeat the request."
             raise Problem("storage-unavailable", detail) from error
+        feedback.take(session, task, intake.feedback)
+        details = {
+            "index": task.index,
+            "mode": task.mode,
+            "classes": len(task.classes),
+            "images": task.n_train + task.n_eval,
+            "feedback": task.n_feedback,
+        }
+        audit.record(session, by, "task.create", learner=name, subject=task.id, details=details)
         body = read_task(session, task, name).model_dump(mode="json")
         headers = {"Location": f"/v1/tasks/{task.id}"}
         answer = once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
         failpoint("upload.before_commit")
     failpoint("upload.after_commit")
     return answer
+
+
+def _settle(
+    session: Session, on: Collaborators, name: str, options: TaskOptions, intake: Intake
+) -> Intake:
+    """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
+    learner = learners.get_learner(session, name, lock=True)
+    used = [sample for sample in intake.samples if sample.quarantine is None]
+    shown = classes.shown(session, learner.id)
+    elsewhere = {
+        blob: shown.name(label)
+        for blob, label in labels_elsewhere(session, learner.id, used).items()
+    }
+    return settle_conflicts(intake, elsewhere, options, min_images=on.settings.min_images)
 
 
 @router.get("/learners/{name}/tasks", response_model=Page[TaskRead])
@@ -193,13 +289,14 @@ async def get_task(
     response_model=TaskRead,
     dependencies=trainer,
 )
-def cancel_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
+def cancel_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
     """Cancel a task: at once while it waits, within seconds while it runs. What is served does not change.
 
     - **409** `task-ended`
     """
     with on.session_factory.begin() as session:
-        task = read_task(session, tasks.request_cancel(session, task_id))
+        row = change_task(session, by, "task.cancel", task_id, tasks.request_cancel)
+        task = read_task(session, row)
     on.doorbell.wake()
     return task
 
@@ -210,26 +307,31 @@ def cancel_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
     response_model=TaskRead,
     dependencies=trainer,
 )
-def retry_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
+def retry_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
     """Queue a failed or cancelled task again, with its images and options.
 
     - **409** `task-not-retryable`: it is in another status, or its images were deleted
     - **422** `unknown-content`, `nothing-would-remain`: what it was to unlearn is not there to unlearn any more
     """
     with on.session_factory.begin() as session:
-        task = read_task(session, tasks.retry_task(session, task_id))
+        row = change_task(session, by, "task.retry", task_id, tasks.retry_task)
+        task = read_task(session, row)
     on.doorbell.wake()
     return task
 
 
 @router.post("/tasks/{task_id}/publish", response_model=TaskRead, dependencies=trainer)
-def publish_task(task_id: PublicId, on: CollaboratorsDep) -> TaskRead:
-    """Publish a held task after all, though it forgets more than `max_forgetting` allowed.
+def publish_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
+    """Publish a held task after all, though it forgets too much or its images look wrong.
 
-    - **409** `task-not-held`; `stale-head`: another version was published meanwhile
+    One that was held before it was learned has no version yet: it is `queued` then, learned on top of what the learner
+    knows by that time, and not held for its findings again. To discard a held task, cancel it.
+
+    - **409** `task-not-held`; `stale-head`: another version was published meanwhile; `task-not-retryable`: it was not
+      learned yet, and its images were deleted
     """
     with on.session_factory.begin() as session:
-        versions.publish_held(session, task_id)
+        change_task(session, by, "task.publish", task_id, versions.publish_held)
     on.watcher.wake()
     on.doorbell.wake()
     return find_task(on.session_factory, task_id)
@@ -242,7 +344,7 @@ async def _event_stream(
     last_event_id: Annotated[int, Header(ge=0, le=MAX_SEQ)] = 0,
 ) -> AsyncIterator[bytes] | None:
     """Return the stream, or None when the client wants JSON."""
-    if "application/json" in accept and "text/event-stream" not in accept:
+    if choose(accept, ("text/event-stream", "application/json")) == "application/json":
         return None
     await run_in_threadpool(read_events, on.session_factory, task_id, last_event_id, 1)
     return stream_events(on, task_id, last_event_id)
@@ -264,7 +366,9 @@ def list_events(
     ] = 0,
     limit: Limit = 50,
 ) -> Any:
-    """Follow a task as server-sent events: `queued started phase progress evaluated published failed cancelled end`.
+    """Follow a task as server-sent events.
+
+    They are `queued started phase progress findings evaluated published failed cancelled end`.
 
     A stream ends when the task has ended, and resumes after `Last-Event-ID`. With `Accept: application/json` the same
     as a page; there `cursor` is the sequence number of the last event of the page before.

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request, Response, status
 
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG
-from registry import learners, tasks
+from registry import audit, classes, learners, tasks
+from registry.audit import AuditBy
 from registry.errors import UnknownContentError
 from service.configs import require_strategy
-from service.dependencies import BodyDep, Collaborators, CollaboratorsDep, requires
+from service.dependencies import AuditDep, BodyDep, Collaborators, CollaboratorsDep, requires
 from service.http.idempotency import Once, body_digest
 from service.http.problems import FieldError, Problem
 from service.http.strict_json import StrictRoute
@@ -22,6 +23,8 @@ router = APIRouter(
 )
 
 NOT_KNOWN = "The learner's head does not know it."
+MOST_TOLD = 100
+"""Tasks and classes that the audit log names; the task's own row has them all. Chosen, untested."""
 
 
 @router.post(
@@ -31,7 +34,12 @@ NOT_KNOWN = "The learner's head does not know it."
     dependencies=[requires("trainer")],
 )
 def unlearn(
-    name: LearnerName, body: UnlearnCreate, raw: BodyDep, request: Request, on: CollaboratorsDep
+    name: LearnerName,
+    body: UnlearnCreate,
+    raw: BodyDep,
+    request: Request,
+    on: CollaboratorsDep,
+    by: AuditDep,
 ) -> Response:
     """Take tasks and classes out of what a learner knows.
 
@@ -52,28 +60,35 @@ def unlearn(
     with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
         if once.replay is not None:
             return once.replay
-        answer = _queue(on, name, body, once)
+        with on.session_factory() as session:
+            on.quotas.require_day(session, request.state.principal, 0)
+        answer = _queue(on, by, name, body, once)
     on.doorbell.wake()
     return answer
 
 
-def _queue(on: Collaborators, name: str, body: UnlearnCreate, once: Once) -> Response:
+def _queue(on: Collaborators, by: AuditBy, name: str, body: UnlearnCreate, once: Once) -> Response:
     with on.session_factory.begin() as session:
         learner = learners.get_learner(session, name)
         strategy = _require_able(learner.strategy)
+        shown = classes.shown(session, learner.id)
+        labels = [shown.label(name) for name in body.classes]
         try:
             task = tasks.add_unlearning(
                 session,
                 name,
                 name=body.name,
                 tasks=body.tasks,
-                classes=body.classes,
+                classes=labels,
                 options=body.model_dump(mode="json", exclude={"name", "tasks", "classes"}),
                 needs_images=strategy.unlearning == "needs_images",
                 expected_head_version=body.expected_head_version,
+                key_id=by.key_id,
             )
         except UnknownContentError as error:
             raise Problem("unknown-content", str(error), errors=_named(error)) from error
+        details = {"tasks": body.tasks[:MOST_TOLD], "classes": labels[:MOST_TOLD]}
+        audit.record(session, by, "task.unlearn", learner=name, subject=task.id, details=details)
         read = read_task(session, task, name).model_dump(mode="json")
         headers = {"Location": f"/v1/tasks/{task.id}"}
         return once.answer(session, status.HTTP_202_ACCEPTED, read, headers)

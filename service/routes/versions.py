@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from registry import learners, versions
+from registry import classes, learners, versions
 from registry.tables import VersionRow
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
 from service.http.strict_json import StrictRoute
@@ -57,12 +57,23 @@ def get_confusion(
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
     on: CollaboratorsDep,
 ) -> ConfusionRead:
-    """Read which held-out images were taken for what: counts by task, true label and answered label, zeros left out."""
+    """Read which held-out images were taken for what: counts by task, true class and answered class, zeros left out.
+
+    Classes are called as they are called now. Hidden ones are counted like all others: it was measured with them.
+    """
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
         row = versions.get_version(session, learner.id, number)
-    confusion = {int(task): counts for task, counts in row.metrics.get("confusion", {}).items()}
-    return ConfusionRead(learner=name, version=number, classes=row.classes, confusion=confusion)
+        shown = classes.shown(session, learner.id)
+    confusion = {
+        int(task): {
+            shown.name(true): {shown.name(answered): n for answered, n in counts.items()}
+            for true, counts in by_label.items()
+        }
+        for task, by_label in row.metrics.get("confusion", {}).items()
+    }
+    names = [shown.name(label) for label in row.classes]
+    return ConfusionRead(learner=name, version=number, classes=names, confusion=confusion)
 
 
 def _read(row: VersionRow, live: int) -> VersionRead:

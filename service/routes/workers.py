@@ -15,7 +15,7 @@ router = APIRouter(
     prefix="/v1/workers",
     tags=["Operating"],
     route_class=StrictRoute,
-    dependencies=[requires("reader")],
+    dependencies=[requires("reader", everywhere=True)],
 )
 
 

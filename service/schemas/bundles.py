@@ -20,6 +20,11 @@ Confusion = dict[
     dict[Annotated[str, StringConstraints(max_length=200)], dict[str, Count]],
 ]
 """By task index, true label and answered label."""
+Routing = dict[
+    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")],
+    dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")], Count],
+]
+"""By task index of the images, and that of the synapse that was functional."""
 
 
 class BundledLearner(RequestSchema):
@@ -92,3 +97,5 @@ class KeptMetrics(ReadSchema):
         default_factory=dict
     )
     confusion: Confusion = Field(default_factory=dict)
+    routing: Routing | None = None
+    """None where it was not measured."""

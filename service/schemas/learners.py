@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from models.strategies.base import Unlearning
-from service.intake.labels import ShortText
+from service.intake.labels import Label, ShortText
 from service.schemas.base import (
     LearnerName,
     Metadata,
@@ -122,6 +122,11 @@ class ClassRead(ReadSchema):
     """A class the learner knows."""
 
     label: str
+    """As it was learned; versions, samples and tasks call it so."""
+    name: str
+    """What answers call it: the label, unless it was renamed."""
+    hidden: bool
+    """Whether predictions never answer it."""
     task: int
     """Index of the task that introduced it."""
     samples: dict[str, int]
@@ -130,3 +135,12 @@ class ClassRead(ReadSchema):
     """Accuracy on its task's held-out images when it was learned."""
     accuracy_now: float | None = Field(default=None)
     """The same with the live version."""
+
+
+class ClassUpdate(RequestSchema):
+    """What to change about a class; what is absent stays as it is."""
+
+    name: Label | None = None
+    """What to call it from now on; null is the label again."""
+    hidden: bool = False
+    """Whether predictions never answer it. It does not unlearn: `POST .../unlearn` does."""

@@ -1,12 +1,15 @@
 """Schemas of accuracy, versions, keys and the state of the service."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
 
 from service.intake.labels import ShortText
-from service.schemas.base import ReadSchema, RequestSchema, Time
+from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema, Time
 
 Role = Literal["reader", "predictor", "trainer", "admin"]
 WorkerKind = Literal["local", "celery"]
+Quota = Annotated[int | None, Field(ge=0, le=MAX_INT)]
 DoorbellState = Literal["up", "down", "none"]
 
 
@@ -69,11 +72,25 @@ class ConfusionRead(ReadSchema):
     """By task index, true label and answered label."""
 
 
+class KeyQuotas(RequestSchema):
+    """Where a key's limits differ from those in `/v1/info`. Null is no limit; what is left out stays as it is there."""
+
+    predict_images_per_minute: Quota = None
+    changes_per_minute: Quota = None
+    tasks_per_day: Quota = None
+    images_per_day: Quota = None
+
+
 class KeyCreate(RequestSchema):
     """A key to create."""
 
     name: ShortText
     role: Role
+    learners: Annotated[list[LearnerName], Field(min_length=1, max_length=1000)] | None = None
+    """Names of the only learners it may see and use; null is all of them. Not for the role `admin`."""
+    expires_at: AwareDatetime | None = None
+    """When it stops working by itself; null is never."""
+    quotas: KeyQuotas = KeyQuotas()
 
 
 class KeyRead(ReadSchema):
@@ -82,6 +99,13 @@ class KeyRead(ReadSchema):
     id: str
     name: str
     role: Role
+    learners: list[str] | None
+    """The only learners it may see and use, without those deleted since; null is all of them."""
+    quotas: dict[str, int | None]
+    """Where its limits differ from those in `/v1/info`; null is no limit."""
+    expires_at: Time | None
+    last_used_at: Time | None
+    """To a minute or two."""
     created_at: Time
     revoked_at: Time | None
 
@@ -90,6 +114,28 @@ class KeyCreated(KeyRead):
     """A new key; `key` is shown this once, and null in a replayed answer."""
 
     key: str | None
+
+
+class AuditRead(ReadSchema):
+    """Something that somebody has changed."""
+
+    seq: int
+    """Entries are numbered in the order they were written, with gaps."""
+    created_at: Time
+    key_id: str | None
+    """Null for what the command line did on the machine itself."""
+    key_name: str
+    """As it was then; `local` for the command line."""
+    action: str
+    """What was done, such as `learner.delete`."""
+    learner: str | None
+    """The learner it was done to, which may be gone."""
+    subject: str
+    """What it was done to: a name or an id."""
+    details: dict[str, Any]
+    """What changed; `before` and `after` where there was something before."""
+    request_id: str | None
+    """`X-Request-Id` of the answer."""
 
 
 class Limits(ReadSchema):
@@ -105,7 +151,18 @@ class Limits(ReadSchema):
     json_bytes: int
     bundle_bytes: int
     min_images: int
+    classes: int | None
+    """Of one learner; null is any number."""
+    predict_images_per_minute: int | None
+    """With one key; null is any number, and a key may have a limit of its own. So are the next three."""
+    changes_per_minute: int | None
+    tasks_per_day: int | None
+    images_per_day: int | None
     image_formats: list[str]
+    keep_prediction_images: bool
+    """Whether the images of stored predictions are kept, for feedback."""
+    keep_predictions_days: int
+    """Days until a stored prediction is deleted, unless feedback on it is still to be learned; 0 is never."""
 
 
 class Info(ReadSchema):

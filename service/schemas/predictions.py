@@ -4,7 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from service.schemas.base import EncodedImage, Problematic, ReadSchema, RequestSchema, Time
+from service.intake.labels import Label
+from service.schemas.base import (
+    MAX_INT,
+    EncodedImage,
+    Problematic,
+    ReadSchema,
+    RequestSchema,
+    Time,
+)
 
 Trace = Literal["none", "summary", "full"]
 
@@ -82,6 +90,17 @@ class PredictionRead(ReadSchema):
     timing_ms: Timing
 
 
+class GivenFeedback(ReadSchema):
+    """What a user said is really on an image of the prediction."""
+
+    index: int
+    """Of the result."""
+    label: str
+    task: str | None
+    """Id of the task that took it to learn from; null while it is pending."""
+    created_at: Time
+
+
 class StoredPrediction(ReadSchema):
     """A prediction from the history."""
 
@@ -89,4 +108,36 @@ class StoredPrediction(ReadSchema):
     learner: str
     version: int
     results: list[dict[str, Any]]
+    images: list[int]
+    """Indexes of the results whose image is kept: those that feedback can be given on."""
+    feedback: list[GivenFeedback]
+    """What users said is really on the images."""
+    created_at: Time
+
+
+class FeedbackCreate(RequestSchema):
+    """What is really on an image."""
+
+    index: Annotated[int, Field(ge=0, le=MAX_INT)] = 0
+    """Of the result."""
+    label: Label
+    """As learned, or the name a class is shown by; or a new class."""
+
+
+class FeedbackRead(ReadSchema):
+    """What a user said about an image, beside what was answered."""
+
+    prediction: str
+    """Id of the prediction."""
+    index: int
+    """Of the result."""
+    label: str
+    answered: str
+    """The label that was answered."""
+    score: float
+    version: int
+    """Which answered."""
+    filename: str | None
+    task: str | None
+    """Id of the task that took it to learn from; null while it is pending."""
     created_at: Time

@@ -36,10 +36,16 @@ class TaskChoices(RequestSchema):
     """Refuse the task with 409 if the learner has moved on."""
     max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
     """Hold the version back if accuracy on earlier tasks drops by more than this on average."""
+    screening: Literal["hold", "warn", "off"] = "hold"
+    """What to do with a batch whose images and labels do not fit together, or that harms what is known: hold the task
+    until a person publishes or cancels it, or only say so in `findings`, or do not look."""
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     """`skip` learns from the usable images; by default one unusable image refuses the task."""
     seed: Annotated[int, Field(ge=0, le=MAX_INT)] = 0
     """Everything random derives from it: same images, configuration and seed, same version."""
+    from_feedback: bool = False
+    """Learn from pending feedback too; then the request may come without images. `new_classes` takes what is labelled
+    with unknown classes, `extend` all; a class with too few images stays pending."""
 
 
 class TaskOptions(TaskChoices):
@@ -67,7 +73,7 @@ class SampleCreate(RequestSchema):
 class TaskCreate(RequestSchema):
     """A task whose images come inside JSON."""
 
-    samples: list[SampleCreate]
+    samples: list[SampleCreate] = Field(default_factory=list)
     options: TaskOptions = TaskOptions()
 
 
@@ -120,6 +126,30 @@ class RejectedImage(ReadSchema):
     """Code of the problem, for example `image-truncated`."""
 
 
+class QuarantinedImage(ReadSchema):
+    """An image that is kept, but neither learned nor used to measure accuracy."""
+
+    index: int
+    filename: str | None
+    reason: str
+    """`blank`: all of one colour."""
+
+
+class FindingRead(ReadSchema):
+    """Something that looked wrong with a task's images, or with what learning them did."""
+
+    code: str
+    """`labels-disagree`, `classes-alike`, `resembles-known`, `copies`, `harms-known`, `flooded`."""
+    detail: str
+    """One sentence for the person who decides."""
+    holds: bool
+    """Whether it is reason enough to hold the task."""
+    classes: list[str]
+    """The classes it is about; empty where it is about all."""
+    numbers: dict[str, float]
+    """What was measured."""
+
+
 class SampleCounts(ReadSchema):
     """Images of a task."""
 
@@ -147,7 +177,14 @@ class TaskRead(ReadSchema):
     """1 is next; null when it no longer waits."""
     classes: list[str]
     samples: SampleCounts
+    from_feedback: int
+    """How many pieces of feedback it took; their images count among `samples`."""
     rejected: list[RejectedImage]
+    quarantined: list[QuarantinedImage]
+    duplicates: int
+    """Images that came more than once in the request, counted without the first. Each copy is learned."""
+    findings: list[FindingRead]
+    """What looked wrong with the images; empty until they were looked at."""
     progress: TaskProgress
     attempt: int
     version: VersionNumber | None
@@ -166,6 +203,8 @@ class SampleRead(ReadSchema):
     label: str
     split: str
     filename: str | None
+    quarantine: str | None
+    """Why it is not used, for example `blank`; null for one that is."""
     width: int
     height: int
     created_at: Time

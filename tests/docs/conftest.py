@@ -30,6 +30,8 @@ def service(session_factory, blobs, database_url, tmp_path, monkeypatch) -> Iter
             for i in range(8):
                 (home / folder / label / f"{i}.png").write_bytes(make_image(label, i))
     (home / "new.png").write_bytes(make_image("heron", 99))
+    for i in (1, 2):
+        (home / f"owl-{i}.png").write_bytes(make_image("owl", i))
     monkeypatch.chdir(home)
     settings = ServiceSettings(data_dir=data_dir, device="cpu", watch_s=0.05, min_free_bytes=0)
     worker = WorkerSettings(data_dir=data_dir, database_url=database_url, device="cpu")

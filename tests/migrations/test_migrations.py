@@ -66,7 +66,12 @@ def test_several_processes_may_migrate_at_once(empty_database, connection):
 
 def test_a_second_run_changes_nothing(empty_database, connection):
     migrate(empty_database)
-    connection.execute(text("INSERT INTO keys VALUES ('k', 'n', 'admin', 'x', now(), null)"))
+    connection.execute(
+        text(
+            "INSERT INTO keys (id, name, role, secret_sha256, quotas) "
+            "VALUES ('k', 'n', 'admin', 'x', '{}')"
+        )
+    )
     connection.commit()
     migrate(empty_database)
     assert connection.scalar(text("SELECT count(*) FROM keys")) == 1

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from registry import keys, queue, tasks
+from registry import audit, keys, queue, tasks
 from registry.blobs import LocalBlobStore
 from registry.database import driver_url
 from tests.factories import make_learner, make_task, publish_task, put_artifact
@@ -36,7 +36,8 @@ def filled(session_factory, blobs):
     with session_factory.begin() as session:
         make_learner(session, "birds")
         make_learner(session, "fish")
-        keys.create_key(session, 'a "name"\twith\\n odd characters\n', "admin")
+        key, _ = keys.create_key(session, 'a "name"\twith\\n odd characters\n', "admin")
+        audit.record(session, None, "key.create", subject=key.id)
         first = make_task(session, blobs, "birds", n_train=2, n_eval=1)
         publish_task(session, first, manifest_sha256=put_artifact(blobs, b"one", b"two"))
         running = make_task(session, blobs, "birds", classes=("crane", "ibis"), n_eval=0)

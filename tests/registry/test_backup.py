@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect, select, text
 
-from registry import learners, queue
+from registry import audit, learners, queue
 from registry.backup import TABLES, back_up
 from registry.blobs import LocalBlobStore
 from registry.database import alembic_config, driver_url, make_engine, make_session_factory
@@ -58,7 +58,7 @@ def test_restores_every_row_and_blob_elsewhere(
     assert restored.rows["tasks"] == 4
     assert restored.n_requeued == 1
     before, after = rows_of(database_url), rows_of(fresh)
-    for name in before.keys() - {"tasks", "events"}:
+    for name in before.keys() - {"tasks", "events", "audit"}:
         assert after[name] == before[name]
     assert {info.sha256 for info in fresh_blobs.listing()} == {
         info.sha256 for info in blobs.listing()
@@ -74,6 +74,12 @@ def test_restores_every_row_and_blob_elsewhere(
         assert queue.claim(session, running, "w", 30).token == 3
         numbers = list(session.scalars(select(EventRow.seq)))
         assert len(numbers) == len(set(numbers))
+        audit.record(session, None, "key.revoke", subject="after")
+        log = audit.list_audit(session).items
+        actions = ["key.revoke", "installation.restore", "key.create"]
+        assert [row.action for row in log] == actions
+        assert log[1].subject == restored.created_at
+        assert [row for row in after["audit"] if row in before["audit"]] == before["audit"] != []
     factory.kw["bind"].dispose()
 
 
@@ -88,7 +94,7 @@ def test_a_backup_of_a_restored_installation_is_the_same(
     restore(fresh, fresh_blobs, check_backup(tmp_path / "again.tar"), replace_all=True)
     after = rows_of(fresh)
     assert before.keys() == after.keys()
-    for name in before.keys() - {"tasks"}:
+    for name in before.keys() - {"tasks", "audit"}:
         assert after[name] == before[name]
 
 
@@ -250,7 +256,7 @@ def old_backup(fresh, fresh_blobs, file, tmp_path):
     with engine.connect() as connection:
         there = set(inspect(connection).get_table_names())
         for name in (table.name for table in TABLES if table.name in there):
-            rows = connection.execute(text(f"SELECT * FROM {name}"))
+            rows = connection.execute(text(f"SELECT * FROM {name}"))  # noqa: S608
             columns[name] = list(rows.keys())
             with (
                 connection.connection.driver_connection.cursor() as cursor,

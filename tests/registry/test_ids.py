@@ -21,3 +21,15 @@ def test_sorts_by_time():
 
 def test_does_not_repeat():
     assert len({new_id("smp") for _ in range(10_000)}) == 10_000
+
+
+def test_ids_sort_as_they_were_made_also_within_a_millisecond():
+    made = [new_id("tsk") for _ in range(2000)]
+    assert made == sorted(made)
+    assert len(set(made)) == 2000
+
+
+def test_a_clock_that_goes_back_changes_no_order(monkeypatch):
+    before = new_id("tsk")
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000)
+    assert new_id("tsk") > before

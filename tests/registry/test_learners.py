@@ -114,12 +114,12 @@ def test_class_table_follows_the_live_version(session, blobs):
     more = make_task(session, blobs, classes=("crane", "heron"), mode="extend", n_train=2, n_eval=1)
     publish_task(session, more)
     assert learners.class_table(session, learner) == [
-        ClassInfo("heron", 1, 8, 4),
-        ClassInfo("egret", 1, 6, 3),
-        ClassInfo("crane", 2, 2, 1),
+        ClassInfo("heron", 1, 8, 4, "heron", False),
+        ClassInfo("egret", 1, 6, 3, "egret", False),
+        ClassInfo("crane", 2, 2, 1, "crane", False),
     ]
     learners.set_alias(session, learner.id, 1)
     assert learners.class_table(session, learner) == [
-        ClassInfo("heron", 1, 6, 3),
-        ClassInfo("egret", 1, 6, 3),
+        ClassInfo("heron", 1, 6, 3, "heron", False),
+        ClassInfo("egret", 1, 6, 3, "egret", False),
     ]

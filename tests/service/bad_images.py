@@ -54,10 +54,21 @@ def _flipped_jpeg() -> bytes:
     return bytes(data)
 
 
-def _text_bomb() -> bytes:
-    bomb = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
+def png_with(kind: bytes, data: bytes) -> bytes:
+    """Return a good PNG with one more chunk behind its header."""
     plain = make_image()
-    return plain[:33] + _chunk(b"zTXt", bomb) + plain[33:]
+    return plain[:33] + _chunk(kind, data) + plain[33:]
+
+
+def _text_bomb() -> bytes:
+    return png_with(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
+
+
+def _jpeg_of_many_scans() -> bytes:
+    """A progressive JPEG whose last scan, of a few bytes, comes a thousand times: each would cost a whole pass."""
+    whole = encoded(noise(), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + 1000 * last + whole[-2:]
 
 
 JPEG = encoded(noise(256), "JPEG")
@@ -78,6 +89,7 @@ REFUSED = {
     "jpeg without its end": (JPEG[:-2], "image-truncated"),
     "jpeg header only": (JPEG[:20], "image-undecodable"),
     "jpeg with flipped bits": (_flipped_jpeg(), "image-corrupt"),
+    "jpeg of 1,000 scans": (_jpeg_of_many_scans(), "image-corrupt"),
     "png with a bad checksum": (_bad_crc(), "image-corrupt"),
     "png with damaged data": (_damaged_data(), "image-corrupt"),
     "png with missing rows": (png_of(256, 256, rows=100), "image-truncated"),
@@ -89,6 +101,10 @@ REFUSED = {
     "png 1 x 100,000": (png_of(1, 100_000), "image-bad-dimensions"),
     "png 1 x 1": (png_of(1, 1), "image-too-small"),
     "png text bomb": (_text_bomb(), "image-corrupt"),
+    "png text bomb in UTF-8": (
+        png_with(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(200_000_000), 9)),
+        "image-corrupt",
+    ),
     "12 MiB and a bit": (JPEG + bytes(12 * 1024 * 1024), "image-too-large"),
 }
 
@@ -100,8 +116,8 @@ def _polyglot() -> bytes:
     return JPEG + archive.getvalue()
 
 
-def _frames(format: str) -> bytes:
-    frames = [Image.fromarray(make_pixels(index=i)) for i in range(20)]
+def animated(format: str, n: int = 20) -> bytes:
+    frames = [Image.fromarray(make_pixels(index=i)) for i in range(n)]
     return encoded(frames[0], format, save_all=True, append_images=frames[1:])
 
 
@@ -113,13 +129,14 @@ ACCEPTED = {
     "jpeg": JPEG,
     "webp": encoded(noise(), "WEBP"),
     "bmp": encoded(noise(), "BMP"),
-    "animated gif": _frames("GIF"),
-    "animated webp": _frames("WEBP"),
-    "animated png": _frames("PNG"),
+    "animated gif": animated("GIF"),
+    "animated webp": animated("WEBP"),
+    "animated png": animated("PNG"),
     "cmyk jpeg": encoded(noise().convert("CMYK"), "JPEG"),
     "grey": encoded(noise().convert("L"), "PNG"),
     "16-bit grey": encoded(Image.fromarray(np.full((32, 32), 40_000, np.uint16)), "PNG"),
     "palette with transparency": _palette(),
+    "colour profile bomb": png_with(b"iCCP", b"x\0\0" + zlib.compress(bytes(200_000_000), 9)),
     "bogus colour profile": encoded(noise(), "JPEG", icc_profile=b"x" * 5000),
     "corrupt exif": encoded(noise(), "JPEG", exif=b"Exif\0\0" + b"\xff" * 50),
     "jpeg with a zip behind it": _polyglot(),

@@ -2,8 +2,12 @@
 
 import random
 import re
+import warnings
 
 import httpx2
+
+from benchmarks.contract_fuzz import fuzz, served
+from service.app import create_app
 
 JUNK_TEXT = [
     "", "x", "birds", "0", "-1", "1e999", "nan", "NaN", "null", "true", "[]", "{}", "2147483648", "9" * 40, "\u202e",
@@ -78,3 +82,20 @@ def test_junk_is_never_our_fault(client, taught, app):
             if answer.status_code >= 400:
                 assert answer.headers["content-type"] == "application/problem+json"
     assert {200, 400, 404, 415, 422} <= statuses
+
+
+def test_generated_requests_find_no_violation_of_the_schema(
+    settings, session_factory, blobs, role_keys, taught
+):
+    """A few hundred; `python -m benchmarks.contract_fuzz` sends thousands."""
+    settings = settings.model_copy(update={"port": 0})
+    app = create_app(
+        settings, session_factory, blobs
+    )  # on a socket, beside the one that was taught
+    with served(app, settings) as url, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tally = fuzz(app, url, role_keys, taught, cases=200, seed=7)
+    assert tally.failures == []
+    assert tally.n >= 200
+    assert not [status for status in tally.statuses if status >= "500"]
+    assert set(tally.roles) == {*role_keys, "none"}

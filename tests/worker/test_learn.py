@@ -68,8 +68,9 @@ def test_learns_task_after_task_and_still_knows_the_first(
     assert (version.number, version.parent, version.task_index) == (3, 2, 3)
     assert version.backbone_fingerprint == tiny_backbone.fingerprint
     assert {"python", "torch", "timm", "filopodia"} <= set(version.code_versions)
-    assert set(version.metrics) == {"learning", "seconds", "confusion"}
+    assert set(version.metrics) == {"learning", "seconds", "confusion", "routing"}
     assert set(version.metrics["confusion"]) == {"1", "2", "3"}
+    assert version.metrics["routing"] == {"1": {}, "2": {}, "3": {}}
     assert history.n == [[6, 0, 0], [6, 6, 0], [6, 6, 3]]
     assert history.last > 0.8
     assert [info.task_index for info in known] == [1, 1, 2, 2, 3]

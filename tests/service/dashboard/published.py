@@ -1,5 +1,7 @@
 """Learners that have learned, for the pages' tests: the rows a worker would write, without any learning."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from registry import queue, versions
@@ -10,10 +12,17 @@ from tests.factories import make_task
 
 
 def publish_task(
-    session: Session, blobs: BlobStore, learner: str, labels: tuple[str, ...], accuracy: list[float]
+    session: Session,
+    blobs: BlobStore,
+    learner: str,
+    labels: tuple[str, ...],
+    accuracy: list[float],
+    *,
+    metrics: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> TaskRow:
     """Add a task and publish it with these accuracies, one for each task so far, of 10 images each."""
-    task = make_task(session, blobs, learner, classes=labels)
+    task = make_task(session, blobs, learner, classes=labels, **fields)
     claimed = queue.claim(session, task.id, "tests", 30)
     assert claimed is not None
     parent = task.index - 1
@@ -27,7 +36,7 @@ def publish_task(
         manifest_sha256="0" * 64,
         size_bytes=1234,
         classes=[*known, *labels],
-        metrics={},
+        metrics=metrics or {},
         code_versions={},
         accuracies=[
             NewAccuracy(index, 10, round(10 * share), 0, 0, 1.0)

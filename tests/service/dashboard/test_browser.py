@@ -1,47 +1,32 @@
 """The pages in a real browser: nothing is blocked by our policy, the figures are drawn, forms work."""
 
-import shutil
-import threading
 import time
 
 import pytest
-import uvicorn
 
 from service.dashboard.assets import plotly_style_id
 from service.http.security import COOKIE
 from tests.factories import make_learner, make_task
-from tests.service.dashboard.chromium import Chromium
+from tests.service.dashboard.conftest import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 
-EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
 PAYLOAD = "<img src=x onerror=\"document.title='hacked'\">"
+
+PAGES = (
+    "/admin",
+    "/admin/learners/birds",
+    "/admin/learners/birds/classes",
+    "/admin/learners/birds/versions/1",
+    "/admin/learners/birds/try",
+    "/admin/tasks",
+    "/admin/keys",
+    "/admin/audit",
+)
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine"),
 ]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with Chromium(EXECUTABLE) as browser:
-        yield browser
-
-
-@pytest.fixture
-def site(app, role_keys):
-    """The app on a port of its own."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture
@@ -76,7 +61,7 @@ def test_both_figures_are_drawn(page):
 
 
 def test_the_policy_blocks_nothing_the_pages_do(page, site):
-    for path in ("/admin/learners/birds", "/admin", "/admin/tasks", "/admin/learners/birds/try"):
+    for path in PAGES:
         page.open(f"{site}{path}")
         page.wait_until("document.readyState === 'complete'")
         time.sleep(0.3)
@@ -95,7 +80,7 @@ def test_the_map_library_of_plotly_is_kept_from_inline_styles(page):
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_its_window(page, site, width):
     page.look(width=width)
-    for path in ("/admin", "/admin/learners/birds", "/admin/tasks", "/admin/learners/birds/try"):
+    for path in PAGES:
         page.open(f"{site}{path}")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path

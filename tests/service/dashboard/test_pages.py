@@ -3,33 +3,14 @@
 import re
 
 import pytest
-from fastapi.testclient import TestClient
 
 from registry import queue, tasks, workers
 from service.http.security import COOKIE
 from tests.factories import make_image, make_learner, make_task
 from tests.service.dashboard.published import publish_task
 
-HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin"}
 PAYLOAD = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def visitor(app, client):
-    """A browser without a session. The app runs as long as `client` does."""
-    return TestClient(app, headers=HTML, follow_redirects=False)
-
-
-@pytest.fixture
-def browser(visitor, role_keys):
-    """A browser that has logged in as admin."""
-    log_in(visitor, role_keys["admin"])
-    return visitor
-
-
-def log_in(browser, key, **form):
-    return browser.post("/admin/login", data={"key": key, **form}, headers=OWN)
 
 
 @pytest.fixture
@@ -52,8 +33,8 @@ class TestSession:
         assert answer.status_code == 401
         assert answer.json()["code"] == "unauthorized"
 
-    def test_a_key_opens_a_session(self, visitor, role_keys):
-        answer = log_in(visitor, role_keys["reader"], next="/admin/tasks")
+    def test_a_key_opens_a_session(self, visitor, log_in, role_keys):
+        answer = log_in(role_keys["reader"], next="/admin/tasks")
         assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/tasks")
         cookie = answer.headers["Set-Cookie"].lower()
         assert "httponly" in cookie
@@ -62,8 +43,8 @@ class TestSession:
         assert visitor.get("/admin").status_code == 200
 
     @pytest.mark.parametrize("key", ["nonsense", "fil_abc_def", ""])
-    def test_a_wrong_key_does_not(self, visitor, key):
-        answer = log_in(visitor, key)
+    def test_a_wrong_key_does_not(self, visitor, log_in, key):
+        answer = log_in(key)
         assert answer.status_code == 401
         assert COOKIE not in visitor.cookies
         assert "not a valid key" in answer.text
@@ -75,8 +56,8 @@ class TestSession:
     @pytest.mark.parametrize(
         "target", ["//evil.example", "https://evil.example/admin", "/v1/keys", "/admin/..//x"]
     )
-    def test_a_login_never_leads_to_another_site(self, visitor, role_keys, target):
-        answer = log_in(visitor, role_keys["admin"], next=target)
+    def test_a_login_never_leads_to_another_site(self, visitor, log_in, role_keys, target):
+        answer = log_in(role_keys["admin"], next=target)
         assert answer.headers["Location"] == "/admin"
 
     def test_another_site_cannot_log_a_browser_in(self, visitor, role_keys):
@@ -143,12 +124,12 @@ class TestPages:
         assert "http" not in policy
 
     def test_a_readers_page_has_no_buttons_that_change_something(
-        self, visitor, role_keys, session, blobs
+        self, visitor, log_in, role_keys, session, blobs
     ):
         make_learner(session)
         make_task(session, blobs)
         session.commit()
-        log_in(visitor, role_keys["reader"])
+        log_in(role_keys["reader"])
         html = visitor.get("/admin/tasks").text
         assert "heron" in html
         assert "/cancel" not in html
@@ -223,8 +204,8 @@ class TestTasks:
         assert answer.status_code == 403
         assert tasks.get_task(session, task).status == "queued"
 
-    def test_a_reader_can_change_nothing(self, visitor, role_keys, session, task):
-        log_in(visitor, role_keys["reader"])
+    def test_a_reader_can_change_nothing(self, visitor, log_in, role_keys, session, task):
+        log_in(role_keys["reader"])
         assert visitor.post(f"/admin/tasks/{task}/cancel", headers=OWN).status_code == 403
         assert tasks.get_task(session, task).status == "queued"
 

@@ -1,21 +1,8 @@
 """What pages show of what was unlearned or superseded."""
 
-import pytest
-
 from registry import tasks, versions
 from service.dashboard import plots, views
-from tests.factories import make_learner
 from tests.factories import publish_task as publish
-from tests.service.dashboard.published import publish_task
-
-
-@pytest.fixture
-def three(session, blobs):
-    make_learner(session, "birds")
-    publish_task(session, blobs, "birds", ("heron", "egret"), [0.9])
-    publish_task(session, blobs, "birds", ("stork",), [0.8, 1.0])
-    publish_task(session, blobs, "birds", ("crane",), [0.8, 0.9, 1.0])
-    return "birds"
 
 
 def test_an_unlearning_is_told_from_a_task_that_teaches(session, three, client, role_keys):

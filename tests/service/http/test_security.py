@@ -1,10 +1,19 @@
+import re
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import pytest
+from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
 from registry import keys
 from service.http.security import COOKIE, KeyRing, is_public
 from service.settings import ServiceSettings
-from tests.service.conftest import wait_until
+from tests.served import served
+from tests.service.conftest import image_files, wait_until
 
 SITE = "http://testserver"
 
@@ -14,30 +23,139 @@ def stranger(client, app):
     return TestClient(app, raise_server_exceptions=False)
 
 
+PUBLIC_ROUTES = {
+    "/", "/livez", "/readyz", "/v1/info", "/problems/{code}", "/admin/login", "/admin/static/{name}"
+}  # fmt: skip
+PLACES = {
+    "name": "birds",
+    "code": "validation",
+    "number": "1",
+    "index": "0",
+    "key_id": "000000000000",
+    "label": "heron",
+    "path": "anything",
+}
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW")
+
+
 def every_route(app):
-    schema = app.openapi()
-    return [
-        (method.upper(), path)
-        for path, operations in schema["paths"].items()
-        for method in operations
-    ]
+    """Return the pattern of every route, those of the dashboard and those left out of the schema included."""
+    return sorted({context.path for context in iter_route_contexts(app.routes)})
+
+
+def fill(pattern):
+    return re.sub(r"{(\w+)(?::\w+)?}", lambda found: PLACES.get(found[1], "xxx_00000000"), pattern)
 
 
 def test_every_route_needs_a_key_but_the_named_few(app, stranger, subtests):
+    """With every method, whether the route has it or not: nobody learns without a key what there is."""
     public = set()
-    for method, path in every_route(app):
-        filled = path.replace("{name}", "birds").replace("{code}", "validation")
-        filled = filled.replace("{task_id}", "tsk_00000000").replace("{number}", "1")
-        with subtests.test(method=method, path=path):
-            answer = stranger.request(method, filled)
-            if is_public(filled):
-                public.add(path)
-                assert answer.status_code == 200
-            else:
+    for pattern in every_route(app):
+        path = fill(pattern)
+        if is_public(path):
+            public.add(pattern)
+            continue
+        for method in METHODS:
+            with subtests.test(method=method, path=pattern):
+                answer = stranger.request(method, path)
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"].startswith("Bearer")
-                assert answer.json()["code"] == "unauthorized"
-    assert public == {"/livez", "/readyz", "/v1/info", "/problems/{code}"}
+                assert method == "HEAD" or answer.json()["code"] == "unauthorized"
+    assert public == PUBLIC_ROUTES
+
+
+def test_public_routes_take_no_other_method(app, stranger, subtests):
+    for pattern in PUBLIC_ROUTES:
+        for method in set(METHODS) - {"GET"}:
+            if (method, pattern) != ("POST", "/admin/login"):
+                with subtests.test(method=method, path=pattern):
+                    answer = stranger.request(method, fill(pattern))
+                    assert answer.status_code == 405
+                    assert "GET" in answer.headers["allow"]
+
+
+HIDDEN_BEHIND = (
+    "//v1/learners",
+    "/v1//learners",
+    "/v1/learners/",
+    "/v1/../v1/learners",
+    "/livez/../v1/learners",
+    "/livez/%2e%2e/v1/learners",
+    "/problems/../v1/learners",
+    "/problems/%2e%2e/v1/learners",
+    "/problems/%2e%2e%2fv1%2flearners",
+    "/problems/..%2f..%2fv1/learners",
+    "/problems/.%2e/v1/learners",
+    "/problems/x/../../v1/learners",
+    "/admin/static/../learners/birds",
+    "/admin/static/%2e%2e/learners/birds",
+    "/admin/static/..%2flearners%2fbirds",
+    "/admin/login/../tasks",
+    "/admin/login/",
+    "/admin/login;/tasks",
+    "/admin/login%00",
+    "/admin/login%2f",
+    "/v1/info/",
+    "/v1/info.",
+    "/v1/info%20",
+    "/v1/info;x=1",
+    "/V1/info",
+    "/v1/learners.",
+    "/v1/learners%00",
+    "/v1/learners;/livez",
+    "/v1/learners#/livez",
+    "/v1/learners?/livez",
+    "/v1%2flearners",
+    "/%76%31/learners",
+    "/metrics/",
+    "/metrics?x=/livez",
+    "/./v1/learners",
+    "/.well-known/x",
+    "\\v1\\learners",
+)
+
+
+def test_no_spelling_of_a_path_gets_around_the_key(client, stranger, subtests, role_keys):
+    for path in HIDDEN_BEHIND:
+        with subtests.test(path=path):
+            answer = stranger.get(path, follow_redirects=False)
+            assert answer.status_code in (401, 404)
+            assert "birds" not in answer.text
+            assert "items" not in answer.text
+
+
+def test_a_public_prefix_opens_nothing_below_it(client, stranger):
+    """What is under `/problems/` and `/admin/static/` is looked up in a table, never on a disk, and is there or not."""
+    for path in ("/problems/x/y", "/problems/", "/problems/_", "/admin/static/x", "/admin/static/"):
+        assert stranger.get(path).status_code in (401, 404)
+
+
+OVERRIDES = (
+    "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
+    "X-Forwarded-Prefix", "X-Original-Method", "X-Forwarded-Path", "X-Forwarded-Uri",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("header", OVERRIDES)
+def test_no_header_turns_a_request_into_another_one(client, stranger, birds, role_keys, header):
+    reader = {"Authorization": f"Bearer {role_keys['reader']}"}
+    url = f"/v1/learners/{birds}"
+    for value in ("DELETE", f"/v1/learners/{birds}", "/livez"):
+        assert stranger.get("/v1/learners", headers={header: value}).status_code == 401
+        assert stranger.get(url, headers={**reader, header: value}).json()["name"] == birds
+        assert stranger.post(url, headers={**reader, header: value}).status_code == 405
+        forbidden = stranger.post("/v1/learners", json={}, headers={**reader, header: value})
+        assert forbidden.status_code == 403
+    assert stranger.get(f"{url}?_method=DELETE", headers=reader).status_code == 200
+    assert client.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "livez", "127.0.0.1:1/livez", "x/livez?", "a@b"])
+def test_the_host_decides_nothing(stranger, role_keys, host):
+    """Starlette once made the path of a request out of its Host header (CVE-2026-48710)."""
+    answer = stranger.get("/v1/learners", headers={"Host": host})
+    assert answer.status_code in (400, 401)
+    assert "location" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -192,3 +310,182 @@ def test_answers_carry_the_security_headers(stranger):
     assert "strict-transport-security" not in answer.headers
     forged = stranger.get("/v1/info", headers={"X-Request-Id": "a b\u00e9".encode("latin-1")})
     assert forged.headers["x-request-id"].startswith("req_")
+
+
+@pytest.fixture
+def caller(app, client, session_factory, stranger):
+    """Makes a key, and returns its row and what to send with it."""
+
+    def make(role="reader", **options):
+        with session_factory.begin() as session:
+            row, key = keys.create_key(session, "tests", role, **options)
+        app.state.collaborators.keys.refresh()
+        return row, {"Authorization": f"Bearer {key}"}
+
+    return make
+
+
+def test_a_key_expires(caller, stranger, session_factory, app):
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    _, headers = caller(expires_at=soon)
+    assert stranger.get("/v1/learners", headers=headers).status_code == 200
+    wait_until(lambda: stranger.get("/v1/learners", headers=headers).status_code == 401, 5)
+    # Early by as long as the database took to answer, at most: the time counts from when it was asked.
+    assert datetime.now(UTC) >= soon - timedelta(seconds=0.5)
+
+
+def test_a_key_expires_while_the_database_is_away(caller, stranger, app, monkeypatch):
+    _, headers = caller(expires_at=datetime.now(UTC) + timedelta(seconds=30))
+    ring: KeyRing = app.state.collaborators.keys
+    key = headers["Authorization"].removeprefix("Bearer ")
+    cookie = {"Cookie": f"{COOKIE}={ring.session_cookie(ring.verify(key))}"}
+    monkeypatch.setattr(ring, "refresh", lambda: None)
+    assert stranger.get("/v1/strategies", headers=headers).status_code == 200
+    assert stranger.get("/v1/strategies", headers=cookie).status_code == 200
+    # The module's own view of the time only: the event loop's must go on.
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 31, time=time.time)
+    monkeypatch.setattr("service.http.security.time", later)
+    assert stranger.get("/v1/strategies", headers=headers).status_code == 401
+    assert stranger.get("/v1/strategies", headers=cookie).status_code == 401
+
+
+def test_the_api_makes_limited_keys_and_shows_what_limits_them(client, birds):
+    body = {
+        "name": "camera",
+        "role": "predictor",
+        "learners": [birds],
+        "expires_at": "2100-01-01T00:00:00Z",
+        "quotas": {"tasks_per_day": 5, "images_per_day": None},
+    }
+    made = client.post("/v1/keys", json=body)
+    assert made.status_code == 201
+    expected = {**body, "revoked_at": None, "last_used_at": None}
+    for shown in (made.json(), client.get("/v1/keys").json()["items"][-1]):
+        assert {key: shown[key] for key in expected} == expected
+    assert client.delete(f"/v1/keys/{made.json()['id']}").json()["learners"] == [birds]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ({"role": "admin", "learners": ["birds"]}, "/body/learners"),
+        ({"learners": ["birds", "nobody"]}, "/body/learners/1"),
+        ({"learners": []}, "/body/learners"),
+        ({"learners": ["No Name"]}, "/body/learners/0"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "/body/expires_at"),
+        ({"expires_at": "2100-01-01T00:00:00"}, "/body/expires_at"),
+        ({"quotas": {"tasks_per_day": -1}}, "/body/quotas/tasks_per_day"),
+        ({"quotas": {"tasks_per_year": 1}}, "/body/quotas/tasks_per_year"),
+    ],
+)
+def test_keys_that_make_no_sense_are_refused(client, birds, wrong, pointer):
+    answer = client.post("/v1/keys", json={"name": "camera", "role": "reader", **wrong})
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert all(key["name"] != "camera" for key in client.get("/v1/keys").json()["items"])
+
+
+def test_the_last_use_of_a_key_is_written_now_and_then(caller, stranger, client, app):
+    row, headers = caller()
+    ring: KeyRing = app.state.collaborators.keys
+
+    def last_used():
+        [found] = [key for key in client.get("/v1/keys").json()["items"] if key["id"] == row.id]
+        return found["last_used_at"]
+
+    assert last_used() is None
+    assert stranger.get("/v1/learners", headers=headers).status_code == 200
+    ring.write_used(at_once=True)
+    first = last_used()
+    assert first is not None
+    assert stranger.get("/v1/learners", headers=headers).status_code == 200
+    ring.write_used()  # as the watcher does every second
+    assert last_used() == first
+    ring.write_used(at_once=True)
+    assert last_used() > first
+
+
+def test_an_admin_key_that_expires_does_not_replace_the_last_one(client, caller):
+    caller("admin", expires_at=datetime.now(UTC) + timedelta(days=1))
+    [lasting] = [
+        key
+        for key in client.get("/v1/keys").json()["items"]
+        if key["role"] == "admin" and key["expires_at"] is None
+    ]
+    answer = client.delete(f"/v1/keys/{lasting['id']}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "last-admin-key")
+
+
+def test_a_long_poll_of_a_revoked_key_says_so(client, caller, stranger, birds, session_factory):
+    """What it waited for is not for it any more."""
+    row, headers = caller()
+    answers = []
+    files = image_files(("heron",), 2)
+    task = client.post(f"/v1/learners/{birds}/tasks", files=files).json()["id"]
+
+    def wait():
+        answers.append(stranger.get(f"/v1/tasks/{task}?wait=2", headers=headers))
+
+    poll = threading.Thread(target=wait)
+    poll.start()
+    time.sleep(0.3)
+    assert client.delete(f"/v1/keys/{row.id}").status_code == 200
+    poll.join()
+    assert answers[0].status_code == 401
+    assert answers[0].headers["content-type"] == "application/problem+json"
+    assert answers[0].headers["x-request-id"] == answers[0].json()["request_id"]
+    assert task not in answers[0].text
+
+
+def test_a_stream_of_a_revoked_key_ends(client, caller, stranger, birds):
+    row, headers = caller()
+    files = image_files(("heron",), 2)
+    task = client.post(f"/v1/learners/{birds}/tasks", files=files).json()["id"]
+    answers = []
+
+    def follow():
+        answers.append(stranger.get(f"/v1/tasks/{task}/events", headers=headers))
+
+    stream = threading.Thread(target=follow)
+    stream.start()
+    time.sleep(0.5)
+    assert client.delete(f"/v1/keys/{row.id}").status_code == 200
+    # It is cut with the first event that it would have shown.
+    assert client.post(f"/v1/tasks/{task}/cancel").status_code == 202
+    stream.join(10)
+    assert not stream.is_alive()
+    assert "event: queued" in answers[0].text
+    assert "cancelled" not in answers[0].text
+
+
+def test_a_key_may_revoke_itself_and_is_told_so(client, caller, stranger):
+    row, headers = caller("admin")
+    assert stranger.delete(f"/v1/keys/{row.id}", headers=headers).status_code == 200
+    assert stranger.get("/v1/keys", headers=headers).status_code == 401
+
+
+def test_an_absolute_address_is_no_way_around(app, session_factory, role_keys):
+    """The form that proxies are asked in; its host and scheme decide nothing, and its path is the path."""
+    with served(app) as url:
+
+        def ask(target, *lines, method="GET"):
+            port = int(url.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                head = [f"{method} {target} HTTP/1.1", "Host: here", "Connection: close", *lines]
+                connection.sendall("\r\n".join([*head, "", ""]).encode())
+                return int(connection.makefile("rb").readline().split()[1])
+
+        assert ask("http://evil.example/livez") == 200
+        for target in (
+            "http://evil.example/v1/learners",
+            "http://livez/v1/learners",
+            "http://evil.example/livez/../v1/learners",
+            "https://evil.example:443/v1/learners",
+            "//livez/v1/learners",
+            "/livez\\..\\v1\\learners",
+        ):
+            assert ask(target) == 401, target
+        key = f"Authorization: Bearer {role_keys['reader']}"
+        assert ask("http://evil.example/v1/learners", key) == 200
+        assert ask("evil.example:443", method="CONNECT") in (400, 401, 404, 405)
+        assert ask("*", method="OPTIONS") in (400, 401)

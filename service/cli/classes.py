@@ -1,0 +1,83 @@
+"""`filopodia classes`, `rename-class` and `hide-class`: what a learner knows, and what answers call it."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.output import make_console, percent, print_json, print_table
+
+ClassArgument = Annotated[
+    str, typer.Argument(metavar="CLASS", help="The class, by its label or its name.")
+]
+
+
+def list_classes(
+    name: LearnerArgument,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the classes a learner knows, in the order they were learned."""
+    with connect(url, key) as client:
+        found = client.classes(name)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("class", "label", "task", "train", "eval", "learned", "now", ""),
+        (
+            (
+                item.get("name", item["label"]),
+                item["label"],
+                item["task"],
+                item["samples"]["train"],
+                item["samples"]["eval"],
+                percent(item["accuracy_learned"]),
+                percent(item["accuracy_now"]),
+                "hidden" if item.get("hidden") else "",
+            )
+            for item in found
+        ),
+        empty="Nothing learned yet.",
+    )
+
+
+def rename_class(
+    name: LearnerArgument,
+    label: ClassArgument,
+    to: Annotated[
+        str | None,
+        typer.Argument(metavar="[NEW]", help="Its new name; without, its label again."),
+    ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Call a class by another name from now on. Nothing is learned anew."""
+    with connect(url, key) as client:
+        changed = client.update_class(name, label, shown_name=to)
+    if as_json:
+        print_json(changed)
+    else:
+        make_console().print(f"{changed['label']} is called {changed.get('name')}")
+
+
+def hide_class(
+    name: LearnerArgument,
+    label: ClassArgument,
+    hidden: Annotated[
+        bool, typer.Option("--hide/--show", help="Or show it again.", show_default=False)
+    ] = True,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let predictions never answer a class. It stays learned: `filopodia unlearn` takes it out for good."""
+    with connect(url, key) as client:
+        changed = client.update_class(name, label, hidden=hidden)
+    if as_json:
+        print_json(changed)
+    else:
+        state = "hidden" if changed.get("hidden") else "answered"
+        make_console().print(f"{changed.get('name')} is {state}")

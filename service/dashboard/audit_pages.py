@@ -1,0 +1,112 @@
+"""The audit log in the browser: who changed what. For admins."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Response
+
+from registry import audit
+from registry.tables import AuditRow
+from service.dashboard.pages import PageRoute, page
+from service.dashboard.rendering import NONE
+from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep, requires
+
+ENTRIES_SHOWN = 50
+
+router = APIRouter(prefix="/audit", route_class=PageRoute, dependencies=[requires("admin")])
+
+Filter = Annotated[str, Query(max_length=100, pattern=r"^[^\x00]*$")]
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """An entry as a row of a table."""
+
+    created_at: datetime
+    key_id: str | None
+    key_name: str
+    action: str
+    learner: str | None
+    subject: str
+    changes: list[str]
+    request_id: str | None
+
+
+@router.get("")
+def show_audit(
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    key: Filter = "",
+    learner: Filter = "",
+    action: Filter = "",
+    cursor: Cursor = None,
+) -> Response:
+    """Show what was changed, newest first; of one key, learner or kind of change, or all."""
+    with on.session_factory() as session:
+        found = audit.list_audit(
+            session,
+            key_id=key.strip() or None,
+            learner=learner.strip() or None,
+            action=action.strip() or None,
+            limit=ENTRIES_SHOWN,
+            cursor=cursor,
+        )
+        entries = [_view(row) for row in found.items]
+    filters = {"key": key, "learner": learner, "action": action}
+    older = None
+    if found.next_cursor:
+        given = {name: value for name, value in filters.items() if value}
+        older = f"/admin/audit?{urlencode(given | {'cursor': found.next_cursor})}"
+    return page(
+        "audit.html", viewer, section="audit", entries=entries, filters=filters, older=older
+    )
+
+
+def changes(details: dict[str, Any]) -> list[str]:
+    """Say what changed, a line each.
+
+    Example:
+        >>> changes({"before": {"version": 4, "head": 4}, "after": {"version": 3, "head": 4}})
+        ['version 4 → 3', 'head 4']
+        >>> changes({"name": {"before": "upupa", "after": "hoopoe"}, "role": "reader"})
+        ['name upupa → hoopoe', 'role reader']
+    """
+    before, after = details.get("before"), details.get("after")
+    if isinstance(before, dict) and isinstance(after, dict):
+        pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+        rest = {name: value for name, value in details.items() if name not in ("before", "after")}
+        return [_change(name, *pair) for name, pair in pairs.items()] + changes(rest)
+    told = []
+    for name, value in details.items():
+        if isinstance(value, dict) and set(value) == {"before", "after"}:
+            told.append(_change(name, value["before"], value["after"]))
+        else:
+            told.append(f"{name} {_said(value)}")
+    return told
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    said = _said(after) if before == after else f"{_said(before)} → {_said(after)}"
+    return f"{name} {said}"
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return NONE
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _view(row: AuditRow) -> AuditView:
+    return AuditView(
+        created_at=row.created_at,
+        key_id=row.key_id,
+        key_name=row.key_name,
+        action=row.action,
+        learner=row.learner,
+        subject=row.subject,
+        changes=changes(row.details),
+        request_id=row.request_id,
+    )

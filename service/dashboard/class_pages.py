@@ -1,0 +1,94 @@
+"""The gallery of a learner's classes, and the form that renames and hides them."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Query, Response
+from sqlalchemy.orm import Session
+from starlette.responses import RedirectResponse
+
+from registry import audit, classes, learners
+from registry.audit import AuditBy
+from registry.errors import ClassNotFoundError, ConflictError
+from service.dashboard.gallery import gallery
+from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dependencies import AuditDep, CollaboratorsDep, PrincipalDep, requires
+from service.http.problems import Problem
+from service.intake.labels import MAX_LABEL, clean_label
+from service.schemas.base import MAX_INT, LearnerName
+
+MOST_SEARCH = 200
+MOST_TEXT = 8 * MAX_LABEL
+
+router = APIRouter(prefix="/learners/{name}/classes", route_class=PageRoute)
+
+
+@router.get("")
+def show_classes(
+    name: LearnerName,
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    search: Annotated[str, Query(max_length=MOST_SEARCH)] = "",
+    number: Annotated[int, Query(alias="page", ge=1, le=MAX_INT)] = 1,
+    problem: Annotated[str | None, Query(max_length=50)] = None,
+    done: Annotated[str | None, Query(max_length=50)] = None,
+) -> Response:
+    """Show the classes of a learner as pictures."""
+    with on.session_factory() as session:
+        found = gallery(session, name, search=search, page=number)
+    return page(
+        "classes.html",
+        viewer,
+        section="learners",
+        notice=sentence(problem),
+        done=DONE.get(done or ""),
+        name=name,
+        gallery=found,
+        search=search,
+    )
+
+
+@router.post("", dependencies=[requires("trainer")])
+def change_class(
+    name: LearnerName,
+    on: CollaboratorsDep,
+    by: AuditDep,
+    label: Annotated[str, Form(max_length=MOST_TEXT)],
+    new_name: Annotated[str, Form(alias="name", max_length=MOST_TEXT)] = "",
+    is_hidden: Annotated[bool, Form()] = False,
+    search: Annotated[str, Form(max_length=MOST_SEARCH)] = "",
+    number: Annotated[int, Form(alias="page", ge=1, le=MAX_INT)] = 1,
+) -> Response:
+    """Give a class another name in answers, and hide it or show it again; an empty name is its label."""
+    outcome = {"done": "class-changed"}
+    try:
+        wanted = clean_label(new_name) if new_name.strip() else None
+        with on.session_factory.begin() as session:
+            _change(session, by, name, label, wanted, is_hidden=is_hidden)
+    except (ConflictError, Problem) as refusal:
+        outcome = {"problem": refusal.code}
+    else:
+        on.watcher.show_classes()
+    query = {"page": number, **({"search": search} if search else {}), **outcome}
+    return RedirectResponse(f"/admin/learners/{name}/classes?{urlencode(query)}", status_code=303)
+
+
+def _change(
+    session: Session, by: AuditBy, name: str, label: str, new_name: str | None, *, is_hidden: bool
+) -> None:
+    learner = learners.get_learner(session, name, lock=True)
+    known = {info.label: info for info in learners.class_table(session, learner)}
+    if label not in known:
+        raise ClassNotFoundError
+    before = known[label]
+    classes.rename(session, learner, label, new_name)
+    classes.hide(session, learner, label, is_hidden=is_hidden)
+    values = {
+        "name": (before.name, new_name or label),
+        "hidden": (before.is_hidden, is_hidden),
+    }
+    details = {
+        key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new
+    }
+    if details:
+        audit.record(session, by, "class.update", learner=name, subject=label, details=details)

@@ -1,0 +1,192 @@
+"""Keys in the browser: who has which, what each may do, and making and revoking them. For admins."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Query, Response
+from sqlalchemy.orm import Session
+from starlette.responses import RedirectResponse
+
+from registry import audit, keys, learners
+from registry.audit import AuditBy
+from registry.errors import InvalidKeyError
+from registry.tables import ROLES, KeyRow
+from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, PrincipalDep, requires
+from service.http.problems import Problem
+from service.http.security import Principal
+
+LIVES = {
+    0: "never",
+    1: "in a day",
+    7: "in a week",
+    30: "in 30 days",
+    90: "in 90 days",
+    365: "in a year",
+}
+"""When a new key can be made to expire, by days; 0 for never."""
+MOST_NAME = 200
+MOST_LEARNERS = 200
+"""Learners offered to limit a key to."""
+
+router = APIRouter(prefix="/keys", route_class=PageRoute, dependencies=[requires("admin")])
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """A key as a row of a table."""
+
+    id: str
+    name: str
+    role: str
+    state: str
+    """`valid`, `expired` or `revoked`."""
+    scope: list[str] | None
+    """Names of the only learners it may see and use; None for all."""
+    quotas: dict[str, Any]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """What a person wants a key to be."""
+
+    name: str = ""
+    role: str = "predictor"
+    days: int = 90
+    scope: tuple[str, ...] = ()
+    """Names of learners; none for all."""
+
+
+@router.get("")
+def show_keys(
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    problem: Annotated[str | None, Query(max_length=50)] = None,
+    done: Annotated[str | None, Query(max_length=50)] = None,
+) -> Response:
+    """Show all keys, newest first, also those that no longer work."""
+    return _page(on, viewer, notice=sentence(problem), done=DONE.get(done or ""))
+
+
+@router.post("")
+def create_key(
+    on: CollaboratorsDep,
+    viewer: PrincipalDep,
+    by: AuditDep,
+    name: Annotated[str, Form(max_length=MOST_NAME)] = "",
+    role: Annotated[str, Form(max_length=20)] = "",
+    days: Annotated[int, Form(ge=0, le=max(LIVES))] = 0,
+    scope: Annotated[list[str] | None, Form(max_length=MOST_LEARNERS)] = None,
+) -> Response:
+    """Make a key, and show it: the only time it can be read."""
+    wanted = NewKey(name.strip(), role, days, tuple(scope or ()))
+    try:
+        made = _create(on, by, wanted)
+    except InvalidKeyError as error:
+        return _page(on, viewer, status=422, notice=str(error), form=wanted)
+    on.keys.refresh()
+    return _page(on, viewer, status=201, made=made, made_for=wanted.name)
+
+
+@router.post("/{key_id}/revoke")
+def revoke_key(
+    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], on: CollaboratorsDep, by: AuditDep
+) -> Response:
+    """Revoke a key: from now on it is refused, and so are the browser sessions it has opened."""
+    try:
+        with on.session_factory.begin() as session:
+            row = keys.revoke_key(session, key_id)
+            if not keys.has_lasting_admin(session):
+                raise Problem("last-admin-key")
+            details = {"name": row.name, "role": row.role}
+            audit.record(session, by, "key.revoke", subject=row.id, details=details)
+    except Problem as problem:
+        return RedirectResponse(f"/admin/keys?problem={problem.code}", status_code=303)
+    on.keys.refresh()
+    return RedirectResponse("/admin/keys?done=key-revoked", status_code=303)
+
+
+def key_views(session: Session) -> list[KeyView]:
+    """Return all keys, those that work first, then the newest first."""
+    rows = keys.list_keys(session)
+    names = keys.learner_names(session, rows)
+    now = datetime.now(UTC)
+    found = [_view(row, names, now) for row in reversed(rows)]
+    return sorted(found, key=lambda key: key.state != "valid")
+
+
+def _view(row: KeyRow, names: dict[str, str], now: datetime) -> KeyView:
+    state = "valid"
+    if row.revoked_at is not None:
+        state = "revoked"
+    elif row.expires_at is not None and row.expires_at <= now:
+        state = "expired"
+    ids = row.learner_ids
+    return KeyView(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        state=state,
+        scope=None if ids is None else sorted(names[id_] for id_ in ids if id_ in names),
+        quotas=row.quotas,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+def _create(on: Collaborators, by: AuditBy, wanted: NewKey) -> str:
+    if not wanted.name or not wanted.name.isprintable():
+        raise InvalidKeyError("name", "Say what the key is for, in letters that can be seen.")
+    if wanted.role not in ROLES:
+        raise InvalidKeyError("role", "Choose one of the roles.")
+    expires_at = datetime.now(UTC) + timedelta(days=wanted.days) if wanted.days else None
+    with on.session_factory.begin() as session:
+        row, key = keys.create_key(
+            session,
+            wanted.name,
+            wanted.role,
+            learners=wanted.scope or None,
+            expires_at=expires_at,
+        )
+        details = {
+            "name": row.name,
+            "role": row.role,
+            "learners": list(wanted.scope) or None,
+            "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
+            "quotas": row.quotas,
+        }
+        audit.record(session, by, "key.create", subject=row.id, details=details)
+    return key
+
+
+def _page(
+    on: Collaborators,
+    viewer: Principal,
+    *,
+    status: int = 200,
+    form: NewKey | None = None,
+    made: str | None = None,
+    made_for: str = "",
+    notice: str | None = None,
+    done: str | None = None,
+) -> Response:
+    with on.session_factory() as session:
+        found = key_views(session)
+        names = [row.name for row in learners.list_learners(session, limit=MOST_LEARNERS).items]
+    shown: dict[str, Any] = {
+        "keys": found,
+        "learners": names,
+        "roles": ROLES,
+        "lives": LIVES,
+        "form": form or NewKey(),
+        "made": made,
+        "made_for": made_for,
+        "notice": notice,
+        "done": done,
+    }
+    return page("keys.html", viewer, section="keys", status=status, **shown)

@@ -1,0 +1,132 @@
+"""One version, and what would change if it were served: read before anybody moves anything."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry import ancestry, classes, learners, versions
+from registry.tables import LearnerRow, TaskRow, VersionRow
+from service.dashboard.routing import Routing, routing_of
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What serving another version does."""
+
+    lost: list[str]
+    """Classes that are no longer answered."""
+    regained: list[str]
+    """Classes that are answered again."""
+    superseded: list[int]
+    """Tasks that end up beside the line if the head moves too."""
+    restored: list[int]
+    """Tasks that count again if the head moves too."""
+    is_busy: bool
+    """Whether a task waits or runs, so that the head cannot move now."""
+
+
+@dataclass(frozen=True)
+class VersionPage:
+    """Everything on a version's page."""
+
+    learner: str
+    number: int
+    live: int
+    head: int
+    parent: int | None
+    task_index: int
+    tasks: list[int]
+    n_classes: int
+    size_bytes: int
+    created_at: datetime
+    is_erased: bool
+    strategy: str
+    config: dict[str, Any]
+    seed: int
+    manifest_sha256: str | None
+    backbone: str
+    seconds: float | None
+    """Time spent learning it; None where that is not known."""
+    effect: Effect
+    routing: Routing | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is served."""
+        return self.number == self.live
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the next task builds on it."""
+        return self.number == self.head
+
+    @property
+    def can_move(self) -> bool:
+        """Whether there is anything to move to it."""
+        return not self.is_erased and not (self.is_live and self.is_head)
+
+
+def version_page(session: Session, learner_name: str, number: int) -> VersionPage:
+    """Return everything on a version's page.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+        VersionNotFoundError: If it has no version of this number.
+    """
+    learner = learners.get_learner(session, learner_name)
+    row = versions.get_version(session, learner.id, number)
+    live = learners.live_version(session, learner.id)
+    return VersionPage(
+        learner=learner.name,
+        number=number,
+        live=live,
+        head=learner.head_version,
+        parent=row.parent,
+        task_index=row.task_index,
+        tasks=row.tasks,
+        n_classes=len(row.classes),
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+        is_erased=row.erased_at is not None,
+        strategy=learner.strategy,
+        config=row.config,
+        seed=row.seed,
+        manifest_sha256=row.manifest_sha256,
+        backbone=learner.backbone,
+        seconds=_learning_seconds(row),
+        effect=_effect(session, learner, row, live),
+        routing=routing_of(session, row),
+    )
+
+
+def _effect(session: Session, learner: LearnerRow, row: VersionRow, live: int) -> Effect:
+    served = versions.get_version(session, learner.id, live).classes if live else []
+    shown = classes.shown(session, learner.id)
+    leading = {step.number for step in ancestry.line(session, learner.id, row.number)}
+    query = select(TaskRow.index, TaskRow.version, TaskRow.status).where(
+        TaskRow.learner_id == learner.id
+    )
+    tasks = session.execute(query.order_by(TaskRow.index)).all()
+    return Effect(
+        lost=[shown.name(label) for label in served if label not in set(row.classes)],
+        regained=[shown.name(label) for label in row.classes if label not in set(served)],
+        superseded=[
+            index
+            for index, version, status in tasks
+            if status == "succeeded" and version not in leading
+        ],
+        restored=[
+            index
+            for index, version, status in tasks
+            if status == "superseded" and version in leading
+        ],
+        is_busy=any(status in ("queued", "running", "cancelling") for _, _, status in tasks),
+    )
+
+
+def _learning_seconds(row: VersionRow) -> float | None:
+    seconds = row.metrics.get("seconds")
+    return sum(seconds.values()) if isinstance(seconds, dict) and seconds else None

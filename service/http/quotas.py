@@ -1,0 +1,105 @@
+"""How much a key may do.
+
+What comes by the minute is counted in this process, in token buckets; of several service processes each counts by
+itself. What comes by the day is counted in the database, in the tasks that stand there with the key's id, and so holds
+over all processes; uploads that are checked at the same moment may pass it together.
+"""
+
+import math
+import re
+
+from sqlalchemy.orm import Session
+from starlette.types import Scope
+
+from registry import keys
+from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn
+from service.http.problems import Problem
+from service.http.security import SAFE_METHODS, Principal
+from service.settings import ServiceSettings
+
+PREDICT_IMAGES, CHANGES = "predict_images_per_minute", "changes_per_minute"
+TASKS, IMAGES = "tasks_per_day", "images_per_day"
+POLICIES = {PREDICT_IMAGES: "predict-images", CHANGES: "changes"}
+"""What the quotas by the minute are called in the `RateLimit` fields."""
+_PREDICTS = re.compile(r"^/v1/learners/[^/]+/predictions$|^/admin/learners/[^/]+/try$")
+
+
+class Quotas:
+    """What each key may do. Admin keys may do anything, unless they have quotas of their own."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._buckets = Buckets()
+
+    def limit(self, principal: Principal, name: str) -> int | None:
+        """Return a limit of a key; None for no limit."""
+        if name in principal.quotas:
+            return principal.quotas[name]
+        return None if principal.role == "admin" else self.default(name)
+
+    def default(self, name: str) -> int | None:
+        """Return the installation's limit; None for no limit."""
+        value: int = getattr(self._settings, name)
+        return value or None
+
+    def admit(self, scope: Scope, principal: Principal | None) -> None:
+        """Draw what every request of its kind costs, before its body is read: a change, or the first image.
+
+        Raises:
+            Problem: `rate-limited`.
+        """
+        if principal is not None and scope["method"] not in SAFE_METHODS:
+            name = PREDICT_IMAGES if _PREDICTS.match(scope["path"]) else CHANGES
+            self._draw(scope, principal, name, 1)
+
+    def draw_images(self, scope: Scope, n_images: int) -> None:
+        """Draw the other images of a prediction, once their number is known.
+
+        Raises:
+            Problem: `rate-limited`.
+        """
+        if n_images > 1:
+            principal: Principal = scope["state"]["principal"]
+            self._draw(scope, principal, PREDICT_IMAGES, n_images - 1, already=1)
+
+    def require_day(self, session: Session, principal: Principal, n_images: int) -> None:
+        """Refuse a task that is more than the key may post in 24 hours.
+
+        Raises:
+            Problem: `rate-limited`.
+        """
+        tasks, images = self.limit(principal, TASKS), self.limit(principal, IMAGES)
+        if tasks is None and images is None:
+            return
+        use = keys.day_use(session, principal.key_id)
+        is_past_tasks = tasks is not None and use.n_tasks + 1 > tasks
+        is_past_images = images is not None and use.n_images + n_images > images
+        if is_past_tasks or is_past_images:
+            what = f"{tasks} tasks" if is_past_tasks else f"{images} images to learn from"
+            raise _too_many(f"This key may post {what} in 24 hours", math.ceil(use.frees_in_s))
+
+    def _draw(
+        self, scope: Scope, principal: Principal, name: str, tokens: int, *, already: int = 0
+    ) -> None:
+        limit = self.limit(principal, name)
+        if limit is None:
+            return
+        drawn = self._buckets.draw((name, principal.key_id), limit, tokens, already=already)
+        scope["state"]["rate_limit"] = _fields(POLICIES[name], drawn)
+        if drawn.retry_after_s is not None:
+            what = "images to predict" if name == PREDICT_IMAGES else "changes"
+            raise _too_many(f"This key may send {limit} {what} a minute", drawn.retry_after_s)
+
+
+def _fields(policy: str, drawn: Drawn) -> dict[str, str]:
+    """Return the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is when the bucket is full again."""
+    left = max(0, math.floor(drawn.tokens + ROUNDING))
+    return {
+        "RateLimit-Policy": f'"{policy}";q={drawn.per_minute};w={WINDOW_S}',
+        "RateLimit": f'"{policy}";r={left};t={drawn.full_in_s}',
+    }
+
+
+def _too_many(reason: str, wait_s: int) -> Problem:
+    detail = f"{reason}: wait as long as Retry-After says."
+    return Problem("rate-limited", detail, headers={"Retry-After": str(max(1, wait_s))})

@@ -1,0 +1,153 @@
+"""The classes of a learner: listed, renamed, hidden."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Response
+from sqlalchemy.orm import Session
+
+from registry import accuracy, audit, classes, learners
+from registry.accuracy import AccuracyHistory
+from registry.errors import ClassNotFoundError
+from registry.learners import ClassInfo
+from registry.tables import LearnerRow
+from service.dependencies import AuditDep, CollaboratorsDep, requires
+from service.http.problems import Problem
+from service.http.strict_json import StrictRoute
+from service.intake.labels import Label
+from service.schemas.base import LearnerName, Page
+from service.schemas.learners import ClassRead, ClassUpdate
+
+router = APIRouter(
+    prefix="/v1/learners/{name}/classes",
+    tags=["Learners"],
+    route_class=StrictRoute,
+    dependencies=[requires("reader")],
+)
+
+ClassLabel = Annotated[Label, Path(description="Label or name of the class")]
+
+
+@router.get("", response_model=Page[ClassRead])
+def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
+    """List the classes of the live version in the order they were learned, also hidden ones.
+
+    Accuracies are those of the class's task: when it was learned, and with the latest version.
+    """
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        table = learners.class_table(session, learner)
+        history = accuracy.history(session, learner.id)
+    return Page[ClassRead](items=[_read(entry, history) for entry in table])
+
+
+@router.get("/{label:path}", response_model=ClassRead)
+def get_class(
+    name: LearnerName, label: ClassLabel, response: Response, on: CollaboratorsDep
+) -> ClassRead:
+    """Read one class. The `ETag` stands for its name and whether it is hidden; send it as `If-Match` to change them.
+
+    - **404** `learner-not-found`, `class-not-found`
+    """
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        entry = _find(session, learner, label)
+        history = accuracy.history(session, learner.id)
+    response.headers["ETag"] = _etag(entry)
+    return _read(entry, history)
+
+
+@router.patch("/{label:path}", response_model=ClassRead, dependencies=[requires("trainer")])
+def update_class(
+    name: LearnerName,
+    label: ClassLabel,
+    body: ClassUpdate,
+    response: Response,
+    on: CollaboratorsDep,
+    by: AuditDep,
+    if_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> ClassRead:
+    """Rename or hide a class of the live version. Nothing is learned anew; it is effective within a second.
+
+    `name` is what answers, the history, confusions and feedback call it from then on, also what was answered before;
+    uploads may use it as well as the label. Versions, samples, tasks and bundles keep the label it was learned with.
+
+    A `hidden` class is never answered, and the probabilities of the others sum to 1 without it. It does not unlearn:
+    the class stays in every version, and `accuracy` is measured with it; `POST .../unlearn` takes it out for good.
+
+    - **404** `learner-not-found`, `class-not-found`
+    - **409** `label-known`, `label-confusable`: the name is, or looks like, the label or name of another class
+    - **412** `precondition-failed`: `If-Match` names an older state
+    """
+    asked = body.model_fields_set
+    with on.session_factory.begin() as session:
+        learner = learners.get_learner(session, name, lock=True)
+        before = _find(session, learner, label)
+        if if_match not in (None, "*", _etag(before)):
+            raise Problem("precondition-failed")
+        if "name" in asked:
+            classes.rename(session, learner, before.label, body.name)
+        if "hidden" in asked:
+            classes.hide(session, learner, before.label, is_hidden=body.hidden)
+        shown = classes.shown(session, learner.id)
+        after = replace(
+            before, name=shown.name(before.label), is_hidden=before.label in shown.hidden
+        )
+        audit.record(
+            session,
+            by,
+            "class.update",
+            learner=name,
+            subject=before.label,
+            details=_changes(before, after),
+        )
+        history = accuracy.history(session, learner.id)
+    on.watcher.show_classes()
+    on.watcher.wake()  # it may just have read what was before
+    response.headers["ETag"] = _etag(after)
+    return _read(after, history)
+
+
+def _find(session: Session, learner: LearnerRow, name: str) -> ClassInfo:
+    label = classes.resolve(session, learner.id, name)
+    for entry in learners.class_table(session, learner):
+        if entry.label == label:
+            return entry
+    raise ClassNotFoundError
+
+
+def _changes(before: ClassInfo, after: ClassInfo) -> dict[str, Any]:
+    values = {
+        "name": (before.name, after.name),
+        "hidden": (before.is_hidden, after.is_hidden),
+    }
+    return {key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new}
+
+
+def _read(entry: ClassInfo, history: AccuracyHistory) -> ClassRead:
+    has_column = entry.task_index in history.tasks
+    column = history.tasks.index(entry.task_index) if has_column else None
+    return ClassRead(
+        label=entry.label,
+        name=entry.name,
+        hidden=entry.is_hidden,
+        task=entry.task_index,
+        samples={"train": entry.n_train, "eval": entry.n_eval},
+        accuracy_learned=_when_learned(history, column),
+        accuracy_now=_now(history, column),
+    )
+
+
+def _when_learned(history: AccuracyHistory, column: int | None) -> float | None:
+    return None if column is None else history.matrix[history.learned_at[column]][column]
+
+
+def _now(history: AccuracyHistory, column: int | None) -> float | None:
+    return None if column is None else history.matrix[-1][column]
+
+
+def _etag(entry: ClassInfo) -> str:
+    content = json.dumps([entry.label, entry.name, entry.is_hidden])
+    return f'"{sha256(content.encode()).hexdigest()[:24]}"'

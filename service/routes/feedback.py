@@ -1,0 +1,156 @@
+"""Feedback: users say what is really on the images of stored predictions, and a later task learns from it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response, status
+
+from registry import audit, classes, feedback, learners, predictions
+from registry.classes import Shown
+from registry.errors import BlobMissingError, PredictionImageNotFoundError, UnknownResultError
+from registry.feedback import Feedback
+from service.dependencies import (
+    AuditDep,
+    CollaboratorsDep,
+    Cursor,
+    Limit,
+    PrincipalDep,
+    link_next,
+    requires,
+)
+from service.http.problems import FieldError, Problem
+from service.http.strict_json import StrictRoute
+from service.prediction_views import READ_OWN_WRITES_S, read_predictions
+from service.routes.samples import image_response
+from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
+from service.schemas.predictions import FeedbackCreate, FeedbackRead, StoredPrediction
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["Predictions"],
+    route_class=StrictRoute,
+    dependencies=[requires("reader")],
+)
+predictor = [requires("predictor")]
+
+Index = Annotated[int, Path(ge=0, le=MAX_INT, description="Of the result")]
+
+
+@router.post(
+    "/predictions/{prediction_id}/feedback", response_model=StoredPrediction, dependencies=predictor
+)
+def give_feedback(
+    prediction_id: PublicId,
+    body: FeedbackCreate,
+    on: CollaboratorsDep,
+    principal: PrincipalDep,
+    by: AuditDep,
+) -> StoredPrediction:
+    """Say what is really on an image of a stored prediction.
+
+    Nothing is learned yet: a task with the option `from_feedback` takes what is pending. Saying it again replaces the
+    label, until a task has taken it; the feedback of a task that fails or is cancelled is pending again.
+
+    - **404** `prediction-not-found`: it was asked for with `store=false`, or is gone
+    - **409** `image-not-kept`; `feedback-taken`: a task has taken another label; `label-confusable`: the label differs
+      from a class only in case, width or form
+    - **422** `validation`: there is no usable result of this index, or the label is none
+    """
+    on.writer.wait_written(READ_OWN_WRITES_S)
+    with on.session_factory.begin() as session:
+        try:
+            row = feedback.give(
+                session, prediction_id, body.index, body.label, key_id=principal.key_id
+            )
+        except UnknownResultError as error:
+            raise Problem("validation", errors=(FieldError("/body/index", str(error)),)) from error
+        learner = learners.get_learner_by_id(session, row.learner_id)
+        details = {"index": body.index}
+        audit.record(
+            session, by, "feedback.give", learner=learner.name, subject=row.id, details=details
+        )
+        return read_predictions(session, learner.name, [row])[0]
+
+
+@router.delete(
+    "/predictions/{prediction_id}/feedback/{index}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=predictor,
+)
+def withdraw_feedback(
+    prediction_id: PublicId, index: Index, on: CollaboratorsDep, by: AuditDep
+) -> None:
+    """Take pending feedback back.
+
+    - **404** `prediction-not-found`, `feedback-not-found`
+    - **409** `feedback-taken`: a task learns, or has learned, from it
+    """
+    with on.session_factory.begin() as session:
+        row = feedback.withdraw(session, prediction_id, index)
+        learner = learners.get_learner_by_id(session, row.learner_id)
+        audit.record(
+            session,
+            by,
+            "feedback.withdraw",
+            learner=learner.name,
+            subject=row.id,
+            details={"index": index},
+        )
+
+
+@router.get("/learners/{name}/feedback", response_model=Page[FeedbackRead])
+def list_feedback(
+    name: LearnerName,
+    request: Request,
+    response: Response,
+    on: CollaboratorsDep,
+    pending: bool | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[FeedbackRead]:
+    """List the feedback on a learner's predictions, newest first.
+
+    `pending=true` keeps what the next task may take, `pending=false` what a task has taken.
+    """
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        page = feedback.list_feedback(
+            session, learner.id, pending=pending, limit=limit, cursor=cursor
+        )
+        shown = classes.shown(session, learner.id)
+    link_next(request, response, page.next_cursor)
+    return Page[FeedbackRead](
+        items=[_read(item, shown) for item in page.items], next_cursor=page.next_cursor
+    )
+
+
+@router.get(
+    "/predictions/{prediction_id}/images/{index}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def get_prediction_image(prediction_id: PublicId, index: Index, on: CollaboratorsDep) -> Response:
+    """Read the kept image of a result as it would be learned from: upright, RGB, without metadata, as PNG.
+
+    - **404** `prediction-not-found`, `prediction-image-not-found`
+    """
+    on.writer.wait_written(READ_OWN_WRITES_S)
+    with on.session_factory() as session:
+        sha256 = predictions.get_image(session, prediction_id, index).blob_sha256
+    try:
+        return image_response(on.blobs.get(sha256), sha256)
+    except BlobMissingError as error:
+        raise PredictionImageNotFoundError from error
+
+
+def _read(item: Feedback, shown: Shown) -> FeedbackRead:
+    return FeedbackRead(
+        prediction=item.prediction_id,
+        index=item.index,
+        label=shown.name(item.label),
+        answered=shown.name(item.result["label"]),
+        score=item.result["score"],
+        version=item.version,
+        filename=item.result.get("filename"),
+        task=item.task_id,
+        created_at=item.created_at,
+    )
