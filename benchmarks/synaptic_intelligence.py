@@ -328,7 +328,7 @@ def show(name: str, result: dict[str, Any], console: Console) -> None:
         table.add_row(f"task {t + 1}", *(percent(last[c][:, t]) for c in strengths))
     table.add_section()
     table.add_row("mean", *(percent(last[c].mean(axis=1)) for c in strengths))
-    table.add_row("mean in the paper", *experiment.paper_means)
+    table.add_row("mean in the paper", *(experiment.paper_means[c > 0] for c in strengths))
     console.print(table)
 
 
@@ -346,6 +346,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few images, three tasks, one epoch")
     parser.add_argument("--tasks", type=int, help="instead of the paper's number")
     parser.add_argument("--epochs", type=int, help="a task, instead of the paper's number")
+    parser.add_argument(
+        "--strengths", type=float, nargs="+", help="instead of 0 and the paper's; 0 is none"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", type=Path, help="write the values here as JSON")
@@ -364,7 +367,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = []
     for seed in arguments.seeds:
         increments = experiment.increments(train, test, experiment.tasks, seed)
-        for strength in (0.0, experiment.strength):
+        for strength in arguments.strengths or (0.0, experiment.strength):
             started = time.perf_counter()
             accuracies = run(experiment, increments, strength=strength, seed=seed, device=device)
             seconds = time.perf_counter() - started

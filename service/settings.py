@@ -51,6 +51,9 @@ class ServiceSettings(RegistrySettings):
     max_held_body_bytes: int = Field(default=128 * MIB, ge=1)
     """Bytes of bodies held in memory by all requests together; more get 503. At least those of one prediction or task
     as JSON."""
+    large_body_bytes_per_s: int = Field(default=32 * MIB, ge=0)
+    """How fast bodies beyond their first MiB are read, all requests together, so that predictions keep the processor; 0
+    is as fast as they come. `python -m benchmarks.bad_input`."""
     max_bundle_bytes: int = Field(default=1024 * MIB, ge=1)
     """Bytes of an imported version: while it is proved it is held in memory about twice."""
     min_images: int = Field(default=2, ge=1)

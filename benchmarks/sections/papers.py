@@ -31,16 +31,15 @@ def intelligence(stem: str, content: JSON) -> Section:
         c: np.asarray([run["accuracies"] for run in content["runs"] if run["strength"] == c])
         for c in sorted({run["strength"] for run in content["runs"]})
     }
-    papers = (content["paper_means"][0], *[content["paper_means"][1]] * (len(by_strength) - 1))
     lines = [
         (
             f"{c:g}",
             str(len(found)),
             *(spread_text(found[:, -1, t]) for t in range(found.shape[2])),
             spread_text(found[:, -1].mean(axis=1)),
-            paper,
+            content["paper_means"][c > 0],
         )
-        for (c, found), paper in zip(by_strength.items(), papers, strict=True)
+        for c, found in by_strength.items()
     ]
     tasks = [f"task {t}" for t in range(1, len(content["runs"][0]["accuracies"]) + 1)]
     section = Section(
@@ -78,11 +77,13 @@ def intelligence_command(stem: str, name: str, content: JSON) -> str:
     is_quick = content["shortened"] and content["train_images"] == quick.train_images
     usual = quick if is_quick else paper
     seeds = " ".join(map(str, content["seeds"]))
+    strengths = " ".join(f"{c:g}" for c in sorted({run["strength"] for run in content["runs"]}))
     return command(
         f"{content['command']} --data DIR --seeds {seeds}",
         *(["--quick"] if is_quick else []),
         *([f"--tasks {content['tasks']}"] if content["tasks"] != usual.tasks else []),
         *([f"--epochs {content['epochs']}"] if content["epochs"] != usual.epochs else []),
+        *([f"--strengths {strengths}"] if strengths != f"0 {usual.strength:g}" else []),
         f"--out benchmarks/results/{stem}.json",
     )
 

@@ -15,6 +15,9 @@ def export(
     version: Annotated[
         int | None, typer.Option(min=1, help="Which version; the one that is served unless set.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if there is one.")
+    ] = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -22,6 +25,8 @@ def export(
     """Write a version of a learner to one file: everything it has learned, without images and keys."""
     if not file.parent.is_dir():
         raise typer.BadParameter(f"There is no folder {file.parent}.")
+    if file.exists() and not force:
+        raise typer.BadParameter(f"{file} exists already: name another file, or add --force.")
     console = make_console(stderr=True)
     with connect(url, key) as client:
         number = version or client.learner(name)["live_version"]

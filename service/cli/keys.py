@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from registry.keys import QUOTAS
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
 from service.remote.replies import Key
@@ -72,14 +73,26 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
     if as_json:
         print_json(found)
         return
+    has_quotas = any(item.get("quotas") for item in found)
     print_table(
-        ("id", "name", "role", "learners", "created", "last used", "expires", "revoked"),
+        (
+            "id",
+            "name",
+            "role",
+            "learners",
+            *(("quotas",) if has_quotas else ()),
+            "created",
+            "last used",
+            "expires",
+            "revoked",
+        ),
         (
             (
                 item["id"],
                 item["name"],
                 item["role"],
                 _learners(item),
+                *((_quotas(item),) if has_quotas else ()),
                 _time(item["created_at"]),
                 _time(item.get("last_used_at")),
                 _time(item.get("expires_at")),
@@ -125,16 +138,18 @@ def span(text: str) -> timedelta:
 
 
 def limit(text: str) -> tuple[str, int | None]:
-    """Return a limit's name and value; None is no limit. The service knows which names there are.
+    """Return a limit's name and value; None is no limit.
 
     Raises:
-        typer.BadParameter: If it is not written as `LIMIT=N`.
+        typer.BadParameter: If it is not written as `LIMIT=N`, or there is no such limit.
 
     Example:
         >>> limit("tasks_per_day=5"), limit("images_per_day=none")
         (('tasks_per_day', 5), ('images_per_day', None))
     """
     name, _, value = text.partition("=")
+    if value and name not in QUOTAS:
+        raise typer.BadParameter(f"There is no limit {name}, only {', '.join(QUOTAS)}.")
     if value == NO_LIMIT:
         return name, None
     if not (name and value.isascii() and value.isdigit()):
@@ -145,6 +160,11 @@ def limit(text: str) -> tuple[str, int | None]:
 def _learners(key: Key) -> str:
     names = key.get("learners")
     return "all" if names is None else ", ".join(names)
+
+
+def _quotas(key: Key) -> str:
+    limits = key.get("quotas", {}).items()
+    return ", ".join(f"{name}={NO_LIMIT if most is None else most}" for name, most in limits)
 
 
 def _time(moment: str | None) -> str:

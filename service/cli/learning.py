@@ -1,6 +1,7 @@
 """`filopodia learn`: post a folder of labelled images and watch until it is learned."""
 
 import json
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +12,10 @@ from rich.console import Console
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
-from service.client import Filopodia, ProblemError, Task, TaskOptions
+from service.cli.tasks import ways_on
+from service.client import EmptyFolderError, Filopodia, ProblemError, Task, TaskOptions
 from service.remote import replies
+from service.remote.folders import labelled_files, sent_file
 
 
 class Screening(StrEnum):
@@ -54,6 +57,12 @@ def learn(
         Screening | None,
         typer.Option(help="A batch that looks poisoned: hold it, warn of it, or do not look."),
     ] = None,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Hold it back if earlier tasks are forgotten more than this."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Watch until it is learned.")] = True,
     url: UrlOption = None,
     key: KeyOption = None,
@@ -70,6 +79,7 @@ def learn(
         mode="extend" if extend else None,
         eval_fraction=eval_fraction,
         on_bad_image="skip" if skip_bad else None,
+        max_forgetting=max_forgetting,
         from_feedback=from_feedback or None,
         screening=None if screening is None else screening.value,
     )
@@ -85,8 +95,8 @@ def learn(
             f"from, {samples['eval']} kept out"
         )
         if from_feedback:
-            console.print(f"{posted.get('from_feedback', 0)} pieces of feedback taken")
-        _show_unused(posted, console)
+            _show_feedback(client, posted, console)
+        _show_unused(posted, folder, console)
         if wait:
             follow(task, console, f"task {posted['index']}")
             _show_findings(task, console)
@@ -99,11 +109,35 @@ def learn(
     _fail_unless_learned(task, wait=wait)
 
 
-def _show_unused(posted: replies.Task, console: Console) -> None:
+def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) -> None:
+    left = len(client.feedback(posted["learner"], pending=True))
+    console.print(f"{posted.get('from_feedback', 0)} pieces of feedback taken, {left} stay pending")
+    if left and posted.get("mode") != "extend":
+        console.print("--from-feedback --extend takes those on known classes too.", style="dim")
+
+
+def _show_unused(posted: replies.Task, folder: Path | None, console: Console) -> None:
+    quarantined = posted.get("quarantined", [])
+    files = _files(folder) if posted["rejected"] or quarantined else []
     for rejected in posted["rejected"]:
-        console.print(f"left out {rejected['filename']}: {rejected['problem']}", style="yellow")
-    for blank in posted.get("quarantined", []):
-        console.print(f"not used {blank['filename']}: {blank['reason']}", style="yellow")
+        place = _named(rejected, files)
+        console.print(f"left out {place}: {rejected['problem']}", style="yellow", soft_wrap=True)
+    for blank in quarantined:
+        place = _named(blank, files)
+        console.print(f"not used {place}: {blank['reason']}", style="yellow", soft_wrap=True)
+
+
+def _files(folder: Path | None) -> list[Path]:
+    """Return the files of a folder as they were sent; none if they are gone by now."""
+    try:
+        return [] if folder is None else labelled_files(folder)
+    except (EmptyFolderError, OSError):
+        return []
+
+
+def _named(entry: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """Return the path of an image as its sender knows it, or what the service calls it."""
+    return str(sent_file(files, entry) or entry["filename"] or f"image {entry['index']}")
 
 
 def _show_findings(task: Task, console: Console) -> None:
@@ -119,6 +153,10 @@ def _post(client: Filopodia, name: str, folder: Path | None, options: TaskOption
     except ProblemError as problem:
         if problem.code == "learner-not-found":
             problem.detail = f"There is no learner {name} yet: add --create to make it."
+        files = _files(folder) if problem.errors else []
+        for error in problem.errors:
+            if path := sent_file(files, error):
+                error["filename"] = str(path)
         raise
 
 
@@ -128,6 +166,35 @@ def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> None:
     except ProblemError as problem:
         if problem.code != "learner-exists":
             raise
+        _check_chosen(client.learner(name), **chosen)
+
+
+def _check_chosen(
+    found: replies.Learner,
+    *,
+    strategy: str | None,
+    backbone: str | None,
+    config: dict[str, Any] | None,
+) -> None:
+    """Refuse what was chosen for a new learner and is not what this one has."""
+    differing = [
+        f"the {what} {has}"
+        for what, has, wanted in (
+            ("strategy", found["strategy"], strategy),
+            ("backbone", found["backbone"], backbone),
+        )
+        if wanted not in (None, has)
+    ]
+    differing += [
+        f"{option} = {json.dumps(found['config'].get(option))}"
+        for option, wanted in (config or {}).items()
+        if option not in found["config"] or found["config"][option] != wanted
+    ]
+    if differing:
+        raise typer.BadParameter(
+            f"The learner {found['name']} exists already and has {', '.join(differing)}: leave these options out, or "
+            "choose another name."
+        )
 
 
 def _fail_unless_learned(task: Task, *, wait: bool) -> None:
@@ -135,7 +202,10 @@ def _fail_unless_learned(task: Task, *, wait: bool) -> None:
         return
     error = task.error
     reason = f"{error['code']}: {error['detail']}" if error else task.status
-    make_console(stderr=True).print(f"not learned, {reason}", style="red")
+    console = make_console(stderr=True)
+    console.print(f"not learned, {reason}", style="red")
+    if way := ways_on(task.reply):
+        console.print(way)
     raise typer.Exit(1)
 
 

@@ -1,5 +1,6 @@
 """Commands that list what the service has: learners, tasks, versions, accuracy, the audit log, strategies."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,10 @@ from service.cli.output import (
     print_json,
     print_table,
 )
+from service.cli.tasks import ways_on
+from service.remote import replies
+
+USUAL_MODE = "new_classes"
 
 
 def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
@@ -22,6 +27,7 @@ def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
     if as_json:
         print_json(found)
         return
+    has_moved = any(learner["head_version"] != learner["live_version"] for learner in found)
     print_table(
         (
             "name",
@@ -30,6 +36,7 @@ def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
             "classes",
             "tasks",
             "live",
+            *(("head",) if has_moved else ()),
             "last",
             "average",
             "forgetting",
@@ -42,6 +49,7 @@ def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
                 learner["classes"],
                 learner["tasks"],
                 learner["live_version"],
+                *((learner["head_version"],) if has_moved else ()),
                 *(percent(learner["accuracy"][k]) for k in ("last", "average", "forgetting")),
             )
             for learner in found
@@ -56,9 +64,10 @@ def history(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how well every task was known after every task."""
+    """Show how well every task was known after every task, and which version is live."""
     with connect(url, key) as client:
         found = client.accuracy(name)
+        live = client.learner(name)["live_version"]
     if as_json:
         print_json(found)
         return
@@ -66,7 +75,7 @@ def history(
     if not found["versions"]:
         console.print("Nothing learned yet.", style="dim")
         return
-    console.print(matrix_table(found))
+    console.print(matrix_table(found, live=live))
     console.print(headline(found))
 
 
@@ -85,13 +94,28 @@ def tasks(
     if as_json:
         print_json(found)
         return
+    has_names = any(task["name"] for task in found)
+    has_modes = any(task.get("mode", USUAL_MODE) != USUAL_MODE for task in found)
     print_table(
-        ("id", "learner", "task", "status", "classes", "images", "version", "error"),
+        (
+            "id",
+            "learner",
+            "task",
+            *(("name",) if has_names else ()),
+            *(("mode",) if has_modes else ()),
+            "status",
+            "classes",
+            "images",
+            "version",
+            "error",
+        ),
         (
             (
                 task["id"],
                 task["learner"],
                 task["index"],
+                *((task["name"] or "",) if has_names else ()),
+                *((task.get("mode", ""),) if has_modes else ()),
                 task["status"],
                 len(task["classes"]),
                 sum((task["samples"]["train"], task["samples"]["eval"])),
@@ -102,6 +126,7 @@ def tasks(
         ),
         empty="No task yet.",
     )
+    _print_reasons(found)
 
 
 def versions(
@@ -151,6 +176,7 @@ def audit(
     """List what was changed and by whom, newest first."""
     with connect(url, key) as client:
         found = client.audit(key=key_id, learner=learner, action=action, limit=limit)
+    is_narrow = any(chosen is not None for chosen in (learner, key_id, action))
     if as_json:
         print_json(found)
         return
@@ -167,7 +193,7 @@ def audit(
             )
             for entry in found
         ),
-        empty="Nothing was changed yet.",
+        empty="Nothing was changed that fits." if is_narrow else "Nothing was changed yet.",
     )
 
 
@@ -183,6 +209,16 @@ def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption
         ((strategy["name"], strategy["summary"]) for strategy in found),
         empty="No strategy.",
     )
+
+
+def _print_reasons(found: Sequence[replies.Task]) -> None:
+    """Say of each task that needs a person why, and what can be done."""
+    console = make_console()
+    for task in found:
+        way = ways_on(task)
+        if way is not None and task["error"] is not None:
+            console.print(f"\n{task['id']} {task['status']}: {task['error']['detail']}")
+            console.print(way, style="dim", soft_wrap=True)
 
 
 def _told(value: Any) -> str:

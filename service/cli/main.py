@@ -17,9 +17,11 @@ from service.cli import (
     operating,
     predicting,
     serving,
+    tasks,
     unlearning,
 )
 from service.cli.output import make_console
+from service.cli.problems import explain
 from service.client import ClientError, EmptyFolderError, ProblemError
 
 app = typer.Typer(
@@ -33,11 +35,16 @@ app.command()(serving.worker)
 app.command()(learning.learn)
 app.command()(unlearning.unlearn)
 app.command()(unlearning.rollback)
+app.command()(unlearning.delete)
 app.command()(predicting.predict)
 app.command()(predicting.feedback)
 app.command()(listing.history)
 app.command()(listing.learners)
 app.command()(listing.tasks)
+app.command("task")(tasks.show_task)
+app.command()(tasks.publish)
+app.command()(tasks.cancel)
+app.command()(tasks.retry)
 app.command()(listing.versions)
 app.command("classes")(classes.list_classes)
 app.command()(classes.rename_class)
@@ -61,9 +68,10 @@ def main() -> None:
         app()
     except ProblemError as problem:
         console = make_console(stderr=True)
-        console.print(f"{problem.detail} ({problem.code})", style="red")
-        for error in problem.errors[:20]:
-            console.print(f"  {error.get('pointer', '')}: {error.get('detail', '')}")
+        sentence, *lines = explain(problem)
+        console.print(sentence, style="red")
+        for line in lines:
+            console.print(line, soft_wrap=True)
         sys.exit(1)
     except ClientError as error:
         make_console(stderr=True).print(str(error), style="red")

@@ -52,9 +52,12 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
     """Complete `url` and `key` from the data directory of a service on this machine.
 
     Raises:
-        typer.BadParameter: If no key is given and none can be found, or it would leave this machine.
+        typer.BadParameter: If no key is given and none can be found, or it would leave this machine; or if the
+            address has no scheme.
     """
     found_url = url or _url_in(data_dir / "service.json") or DEFAULT_URL
+    if "://" not in found_url:
+        raise typer.BadParameter(f"{found_url} lacks a scheme: write http://{found_url}")
     if key:
         return Address(found_url, key)
     if not is_loopback(found_url):

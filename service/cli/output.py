@@ -63,12 +63,14 @@ def score_style(value: float) -> str:
     return next(style for bound, style in SCORE_STYLES if value >= bound)
 
 
-def matrix_table(history: replies.AccuracyHistory) -> Table:
-    """Return the accuracy matrix: one row a version, one column a task."""
+def matrix_table(history: replies.AccuracyHistory, *, live: int | None = None) -> Table:
+    """Return the accuracy matrix: one row a version, one column a task; with `live`, that version is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0, 0, 2))
     table.add_column("")
     for task in history["tasks"]:
         table.add_column(f"task {task}", justify="right")
+    if live is not None:
+        table.add_column("")
     for version, row in zip(history["versions"], history["matrix"], strict=True):
         cells = [
             Text("·", style="dim")
@@ -76,7 +78,8 @@ def matrix_table(history: replies.AccuracyHistory) -> Table:
             else Text(percent(value), style=score_style(value))
             for value in row
         ]
-        table.add_row(f"version {version}", *cells)
+        mark = [] if live is None else [Text("live" if version == live else "", style="green")]
+        table.add_row(f"version {version}", *cells, *mark)
     return table
 
 

@@ -38,11 +38,12 @@ def predict(
     if as_json:
         print_json(answered[0] if len(answered) == 1 else answered)
     else:
-        for prediction in answered:
+        for start, prediction in zip(range(0, len(files), BATCH), answered, strict=True):
             for result in prediction["results"]:
+                file = files[start + result["index"]]
                 place = f" --index {result['index']}" if result["index"] else ""
                 by = f"(version {prediction['version']})"
-                console.print(f"{result['filename']} {by}  {prediction['id']}{place}")
+                console.print(f"{file} {by}  {prediction['id']}{place}", soft_wrap=True)
                 for line in result_lines(result):
                     console.print(line)
     if any(result.get("problem") for prediction in answered for result in prediction["results"]):
@@ -59,7 +60,11 @@ def feedback(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is really on an image that was predicted; learn --from-feedback takes it."""
+    """Say what is really on an image that was predicted, so that it can be learned.
+
+    `filopodia learn NAME --from-feedback` takes what is said of new classes; with --extend, also
+    what is said of known ones.
+    """
     with connect(url, key) as client:
         stored = client.give_feedback(prediction, label, index=index)
     if as_json:

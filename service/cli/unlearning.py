@@ -1,4 +1,4 @@
-"""`filopodia unlearn` and `filopodia rollback`: take back what was learned, for good or for now."""
+"""`filopodia unlearn`, `rollback` and `delete`: take back what was learned, for good or for now."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ import typer
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
+from service.cli.tasks import ways_on
 from service.client import Filopodia, Task
 
 
@@ -54,7 +55,10 @@ def unlearn(
             _tell(client, task)
     if wait and task.status != "succeeded":
         reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
-        make_console(stderr=True).print(f"not unlearned, {reason}", style="red")
+        console = make_console(stderr=True)
+        console.print(f"not unlearned, {reason}", style="red")
+        if way := ways_on(task.reply):
+            console.print(way)
         raise typer.Exit(1)
 
 
@@ -79,6 +83,29 @@ def rollback(
         f"{name} answers with version {alias['version']}; the next task builds on version "
         f"{alias.get('head_version')}."
     )
+
+
+def delete(
+    name: LearnerArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a learner with its tasks, images, versions and predictions. There is no way back."""
+    with connect(url, key) as client:
+        found = client.learner(name)
+        if not yes:
+            typer.confirm(
+                f"Delete {name}, its {found['classes']} classes, its images and its predictions for good?",
+                abort=True,
+                err=True,
+            )
+        client.delete_learner(name)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        make_console().print(f"deleted {name}")
 
 
 def _tell(client: Filopodia, task: Task) -> None:

@@ -51,7 +51,8 @@ class Buckets:
     def draw(self, owner: Hashable, per_minute: int, tokens: int, *, already: int = 0) -> Drawn:
         """Take tokens out, or say how long to wait.
 
-        A request that is larger than the bucket passes if the bucket is full, and owes the rest.
+        A request that is larger than the bucket passes if the bucket is full, and owes the rest. One that is refused
+        costs nothing.
 
         Args:
             owner: Whose bucket.
@@ -65,7 +66,8 @@ class Buckets:
             if per_minute > 0 and level.tokens >= needed - ROUNDING:
                 level.tokens -= tokens
                 return Drawn(per_minute, level.tokens)
-            # The next try draws again what this one has drawn before.
+            # The next try draws again what this one has drawn before, which a refusal must not cost.
+            level.tokens = min(float(per_minute), level.tokens + already)
             wait_s = max(1, _seconds(needed + already - level.tokens, per_minute))
             return Drawn(per_minute, level.tokens, wait_s)
 

@@ -3,6 +3,7 @@
 One pure ASGI middleware, so that nothing is buffered and a refusal costs no body.
 """
 
+import asyncio
 import base64
 import re
 import time
@@ -30,6 +31,8 @@ MAX_URI_BYTES = 8 * 1024
 BODY_OVERHEAD = 1024 * 1024
 """Room for the multipart framing around files that together reach a limit."""
 
+SMALL_BODY_BYTES = 1024 * 1024
+"""What of a body is read as it comes, before `Pace` counts."""
 IMPORT_PATH = "/v1/learners/import"
 _HOST = re.compile(r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$")
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -71,6 +74,26 @@ class BodyBudget:
     def give_back(self, n_bytes: int) -> None:
         """Count bytes out again."""
         self.held_bytes -= n_bytes
+
+
+@dataclass
+class Pace:
+    """How fast the large bodies of all requests together are read. For one event loop.
+
+    Reading as fast as a sender sends takes the processor from those who want a prediction.
+    """
+
+    bytes_per_s: int
+    """0 is as fast as they come."""
+    free_at: float = 0.0
+    """When the bytes read so far are paid for, on the monotonic clock."""
+
+    async def take(self, n_bytes: int) -> None:
+        """Wait until the next bytes may be read."""
+        if self.bytes_per_s:
+            now = time.monotonic()
+            self.free_at = max(now, self.free_at) + n_bytes / self.bytes_per_s
+            await asyncio.sleep(self.free_at - now)
 
 
 @dataclass
@@ -136,6 +159,7 @@ class Frontier:
         self.quotas = quotas
         self.metrics = metrics
         self.bodies = BodyBudget(settings.max_held_body_bytes)
+        self.pace = Pace(settings.large_body_bytes_per_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -180,6 +204,8 @@ class Frontier:
             message = await receive()
             if message["type"] == "http.request":
                 meter.take(message.get("body", b""))
+                if meter.size > SMALL_BODY_BYTES:
+                    await self.pace.take(len(message.get("body", b"")))
                 if not message.get("more_body", False):
                     meter.finish()
             return message

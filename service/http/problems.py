@@ -100,7 +100,7 @@ def _table() -> dict[str, ProblemType]:
         # Images
         "image-empty": p(422, "Empty image", "The file has no bytes."),
         "image-format-unsupported": p(415, "Unsupported image format", "Send JPEG, PNG, WebP, BMP or GIF."),
-        "image-undecodable": p(422, "Undecodable image", "The file starts like an image but cannot be read."),
+        "image-undecodable": p(422, "Undecodable image", "It is no image, or one that cannot be read."),
         "image-truncated": p(422, "Truncated image", "The file ends before the image does."),
         "image-corrupt": p(422, "Corrupt image", "The image data are damaged."),
         "image-too-large": p(413, "Image too large", "The file has more bytes than `/v1/info` allows an image."),

@@ -5,6 +5,7 @@ from typing import Any
 
 from service.http.problems import FieldError
 from service.http.strict_json import safe_token
+from service.schemas.base import LEARNER_NAME, PUBLIC_ID
 
 MAX_ERRORS = 50
 _OWN_SENTENCES = frozenset({"label", "text", "metadata_too_large"})
@@ -40,6 +41,15 @@ _SENTENCES = {
     "datetime_from_date_parsing": "This must be a time, for example 2026-01-31T12:00:00Z.",
 }
 
+_FORMS = {
+    LEARNER_NAME: (
+        "A learner's name has 1 to 63 characters, each a lower-case letter, a digit or a hyphen, and begins with no "
+        "hyphen: [a-z0-9][a-z0-9-]{0,62}."
+    ),
+    PUBLIC_ID: "An id is three letters, _ and 8 to 40 digits and lower-case letters, such as tsk_06gzprw7k1wn602j.",
+}
+"""What the text should be, by the pattern that it does not match."""
+
 
 def field_errors(found: Iterable[Mapping[str, Any]], prefix: str) -> tuple[FieldError, ...]:
     """Return one entry for each finding, at most `MAX_ERRORS`.
@@ -61,4 +71,7 @@ def _sentence(finding: Mapping[str, Any]) -> str:
     kind = str(finding["type"])
     if kind in _OWN_SENTENCES:
         return str(finding["msg"])
+    if kind == "string_pattern_mismatch":
+        pattern = finding.get("ctx", {}).get("pattern")
+        return _FORMS.get(pattern, _SENTENCES[kind])
     return _SENTENCES.get(kind, "This value is not valid.")

@@ -15,7 +15,13 @@ CONNECT_S = 5.0
 
 
 def client_options(url: str, key: str, *, timeout_s: float) -> dict[str, Any]:
-    """Return what `httpx.Client` and `httpx.AsyncClient` are made with."""
+    """Return what `httpx.Client` and `httpx.AsyncClient` are made with.
+
+    Raises:
+        ValueError: If the address has no scheme.
+    """
+    if "://" not in url:
+        raise ValueError(f"The address {url} lacks a scheme: write http://{url}")
     return {
         "base_url": url,
         "headers": {"Authorization": f"Bearer {key}", "Accept": "application/json"},

@@ -27,7 +27,12 @@ def predict(
         version: An older version instead of the live one.
         min_version: Wait until the live version is at least this one, such as a task's `version`.
         store: Keep the answer in the history.
+
+    Raises:
+        TypeError: If an image is something else than such a pair.
+        ValueError: If there is no image.
     """
+    _check_images(images)
     chosen = given(version=version, min_version=min_version)
     return Call(
         "POST",
@@ -37,6 +42,20 @@ def predict(
         files=[("images", (filename, data, "image/*")) for filename, data in images],
         is_harmless=True,  # asked twice, answered twice, and at most stored twice
     )
+
+
+def _check_images(images: Sequence[tuple[str, bytes]]) -> None:
+    for image in images:
+        match image:
+            case (str(), bytes() | bytearray() | memoryview()):
+                pass
+            case _:
+                raise TypeError(
+                    "An image to predict is a pair of file name and bytes, such as (path.name, path.read_bytes()), "
+                    f"and no {type(image).__name__}."
+                )
+    if not images:
+        raise ValueError("There is no image to predict.")
 
 
 def predictions(

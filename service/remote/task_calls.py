@@ -90,7 +90,7 @@ def learn_images(
 
 def learn_folder(
     name: str,
-    folder: Path,
+    folder: Path | str,
     options: TaskOptions | None = None,
     *,
     idempotency_key: str | None = None,
@@ -100,15 +100,15 @@ def learn_folder(
     Sent as one tar archive, so its size is bounded by disk, not by memory.
 
     Raises:
-        EmptyFolderError: If it holds no labelled file.
+        EmptyFolderError: If it holds no labelled file, or is not there.
     """
-    pack = partial(tar_of_folder, folder)
+    pack = partial(tar_of_folder, Path(folder))
     return _post_archive(name, pack, ARCHIVES[".tar"], options, idempotency_key)
 
 
 def learn_archive(
     name: str,
-    archive: Path,
+    archive: Path | str,
     options: TaskOptions | None = None,
     *,
     idempotency_key: str | None = None,
@@ -118,10 +118,11 @@ def learn_archive(
     Raises:
         ValueError: If its name ends otherwise.
     """
-    media_type = ARCHIVES.get(archive.suffix.lower())
+    file = Path(archive)
+    media_type = ARCHIVES.get(file.suffix.lower())
     if media_type is None:
-        raise ValueError(f"{archive.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
-    return _post_archive(name, lambda: archive.open("rb"), media_type, options, idempotency_key)
+        raise ValueError(f"{file.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
+    return _post_archive(name, lambda: file.open("rb"), media_type, options, idempotency_key)
 
 
 def learn_feedback(

@@ -10,9 +10,11 @@ ItemT = TypeVar("ItemT")
 MAX_INT = 2**31 - 1
 """Largest value of PostgreSQL's `integer`."""
 
-LearnerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", max_length=63)]
+LEARNER_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+PUBLIC_ID = r"^[a-z]{3}_[0-9a-z]{8,40}$"
+LearnerName = Annotated[str, StringConstraints(pattern=LEARNER_NAME, max_length=63)]
 VersionNumber = Annotated[int, Field(ge=1, le=MAX_INT)]
-PublicId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}_[0-9a-z]{8,40}$", max_length=44)]
+PublicId = Annotated[str, StringConstraints(pattern=PUBLIC_ID, max_length=44)]
 
 
 class RequestSchema(BaseModel):

@@ -118,6 +118,7 @@ def test_what_is_not_there_exits_with_1(filopodia):
 def test_known_labels_are_refused_in_words(filopodia, learned, photos):
     result = filopodia("learn", learned, str(photos / "labelled"), code=1)
     assert "label-known" in result.stderr
+    assert "  heron: The label is known already." in result.stderr
 
 
 def test_what_was_learned_is_rolled_back_and_unlearned(filopodia, photos, tmp_path):
@@ -128,6 +129,11 @@ def test_what_was_learned_is_rolled_back_and_unlearned(filopodia, photos, tmp_pa
         (tmp_path / "crane" / f"{i}.png").write_bytes(make_image("crane", i))
     filopodia("learn", "cli-undo", str(tmp_path))
     assert "builds on version 2" in filopodia("rollback", "cli-undo", "1").stdout
+    lines = filopodia("history", "cli-undo").stdout.splitlines()
+    assert [line.endswith("live") for line in lines[1:3]] == [True, False]
+    heading, *rows = (line.split() for line in filopodia("learners").stdout.splitlines())
+    assert heading[4:7] == ["tasks", "live", "head"]
+    assert next(row for row in rows if row[0] == "cli-undo")[4:7] == ["2", "1", "2"]
     moved = filopodia("rollback", "cli-undo", "1", "--move-head", "--json").stdout
     assert json.loads(moved) == {"name": "live", "version": 1, "head_version": 1}
     assert "superseded" in filopodia("tasks", "cli-undo").stdout

@@ -90,6 +90,25 @@ def test_what_contradicts_the_learner_is_refused(client, taught, labels, options
     assert (answer.status_code, answer.json()["code"]) == (409, code)
 
 
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (("owl", "heron"), [("heron", "The label is known already.")]),
+        (("owl", "HERON"), [("HERON", "The label looks like heron.")]),
+    ],
+)
+def test_labels_that_are_refused_are_named(client, taught, labels, named):
+    answer = client.post(f"/v1/learners/{taught}/tasks", files=image_files(labels)).json()
+    assert [(error["label"], error["detail"]) for error in answer["errors"]] == named
+    assert {error["pointer"] for error in answer["errors"]} == {"/classes"}
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/seven", "/v1/learners/My Birds"])
+def test_a_name_or_id_of_another_form_says_which_form_it_has(client, path):
+    [error] = client.get(path).json()["errors"]
+    assert ("such as tsk_" in error["detail"]) or ("[a-z0-9][a-z0-9-]{0,62}" in error["detail"])
+
+
 def test_known_classes_can_be_extended(client, taught, learn):
     options = ("options", (None, json.dumps({"mode": "extend", "expected_head_version": 1})))
     answer = client.post(

@@ -362,10 +362,12 @@ class ConsolidatedForm(Form):
         )
         currents = (evidence * (1 - probabilities.amax(dim=1, keepdim=True))).clamp(min=0)
         thresholds = torch.tensor([subnetwork.threshold for subnetwork in self.subnetworks])
+        reached = currents >= thresholds
         allowed = min(self.config.max_routed, len(self.subnetworks))
-        strongest = torch.zeros_like(currents, dtype=torch.bool)
-        strongest.scatter_(1, currents.topk(allowed, dim=1).indices, True)
-        return currents, strongest & (currents >= thresholds)
+        # Only among those that reach their threshold: one that cannot must not take another's place.
+        ranks = currents.masked_fill(~reached, -1).topk(allowed, dim=1).indices
+        strongest = torch.zeros_like(reached).scatter_(1, ranks, True)
+        return currents, strongest & reached
 
     def _load_adapter(self, state: Mapping[str, Tensor], prefix: str) -> Adapter:
         adapter = load_adapter(

@@ -54,6 +54,10 @@ def test_what_cannot_be_done_is_said(run, birds, tmp_path):
     assert (nothing.exit_code, file.exists()) == (1, False)
     assert "has learned nothing yet" in nothing.stderr
     assert run("export", birds, tmp_path / "nowhere" / "x.tar").exit_code == 2
+    file.write_bytes(b"of another day")
+    assert run("export", birds, file).exit_code == 2
+    assert run("export", birds, file, "--force").exit_code == 1
+    assert file.read_bytes() == b"of another day"
     assert run("import", tmp_path / "missing.tar").exit_code == 2
     file.write_bytes(b"PK\x03\x04" + bytes(1000))
     refused = run("import", file)

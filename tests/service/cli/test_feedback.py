@@ -39,16 +39,20 @@ def test_what_was_wrong_is_said_and_learned(run, tmp_path):
     answer = json.loads(run("predict", "birds", *files, "--json").output)
     said = [run("feedback", answer["id"], "owl", "--index", i) for i in (0, 1)]
     again = run("feedback", answer["id"], "owl", "--json")
+    (tmp_path / "heron.png").write_bytes(make_image("heron", 9))
+    known = json.loads(run("predict", "birds", tmp_path / "heron.png", "--json").output)
+    run("feedback", known["id"], "heron")
     learned = run("learn", "birds", "--from-feedback")
     right = json.loads(run("predict", "birds", files[0], "--json").output)
 
-    assert "owl-1.png (version 1)  prd_" in shown
+    assert f"{files[1]} (version 1)  prd_" in shown
     assert " --index 1" in shown
     assert answer["results"][1]["label"] in said[1].output
     assert "owl-1.png" in said[1].output
     assert [item["label"] for item in json.loads(again.output)["feedback"]] == ["owl", "owl"]
     assert learned.exit_code == 0, learned.output
-    assert "2 pieces of feedback taken" in learned.output
+    assert "2 pieces of feedback taken, 1 stay pending" in learned.output
+    assert "--from-feedback --extend" in learned.output
     assert right["results"][0]["label"] == "owl"
 
 

@@ -24,7 +24,7 @@ def run(*arguments, cwd, **environment):
 def test_help_names_every_command(tmp_path):
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("serve", "learn", "predict", "history", "learners", "tasks", "demo"):
+    for command in ("serve", "learn", "predict", "history", "tasks", "publish", "delete", "demo"):
         assert command in result.stdout
 
 

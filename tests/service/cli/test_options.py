@@ -27,6 +27,11 @@ def test_the_admin_key_never_leaves_this_machine(data_dir):
         find_address("https://example.org", None, data_dir)
 
 
+def test_an_address_without_a_scheme_says_so(data_dir):
+    with pytest.raises(typer.BadParameter, match="lacks a scheme"):
+        find_address("127.0.0.1:8123", None, data_dir)
+
+
 def test_without_any_service_the_default_address_is_tried(tmp_path):
     assert find_address(None, "fil_mine", tmp_path).url == DEFAULT_URL
 

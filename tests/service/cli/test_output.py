@@ -59,6 +59,12 @@ def test_the_matrix_has_a_row_a_version_and_a_dot_for_the_future():
     assert lines[2].split() == ["version", "2", "90.0%", "50.0%"]
 
 
+def test_the_live_version_is_marked():
+    lines = printed(output.matrix_table(HISTORY, live=1)).splitlines()
+    assert lines[1].split() == ["version", "1", "99.0%", "·", "live"]
+    assert "live" not in lines[2]
+
+
 def test_the_headline_shows_the_last_passes():
     words = printed(output.headline(HISTORY)).split()
     assert words == [

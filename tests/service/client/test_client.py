@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -278,6 +279,27 @@ def test_a_mistake_in_the_address_is_not_tried_again(connect, monkeypatch):
     client = connect("ftp://127.0.0.1")
     with pytest.raises(UnreachableError):
         client.learners()
+
+
+def test_an_address_without_a_scheme_says_so(connect):
+    with pytest.raises(ValueError, match="lacks a scheme"):
+        connect("127.0.0.1:8123")
+
+
+@pytest.mark.parametrize("image", ["new.png", Path("new.png"), b"png", ("new.png", "png")])
+def test_what_is_no_image_to_predict_is_refused_in_words(client, script, image):
+    with pytest.raises(TypeError, match="pair of file name and bytes"):
+        client.predict("birds", [image])
+    with pytest.raises(ValueError, match="no image"):
+        client.predict("birds", [])
+    assert script.requests == []
+
+
+def test_a_folder_may_be_named_by_a_string(client, script, tmp_path):
+    (tmp_path / "heron").mkdir()
+    (tmp_path / "heron" / "a.png").write_bytes(b"png")
+    script.add(TASK, status=202)
+    assert client.learn_folder("birds", str(tmp_path)).id == "tsk_1"
 
 
 def test_methods_say_what_they_do():

@@ -2,7 +2,7 @@ import tarfile
 
 import pytest
 
-from service.remote.folders import EmptyFolderError, labelled_files, tar_of_folder
+from service.remote.folders import EmptyFolderError, labelled_files, sent_file, tar_of_folder
 
 
 def put(folder, *names):
@@ -32,7 +32,7 @@ def test_train_beside_other_folders_is_a_label(tmp_path):
 
 
 def test_hidden_files_are_left_out(tmp_path):
-    put(tmp_path, "heron/a.jpg", "heron/.DS_Store", ".git/config")
+    put(tmp_path, "heron/a.jpg", "heron/.DS_Store", ".git/config", "heron/Thumbs.db")
     assert names(tmp_path) == ["heron/a.jpg"]
 
 
@@ -40,6 +40,28 @@ def test_a_folder_without_labels_is_refused(tmp_path):
     put(tmp_path, "a.jpg")
     with pytest.raises(EmptyFolderError, match="one folder a label"):
         labelled_files(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(EmptyFolderError, match="nowhere"):
+        labelled_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"),
+    [
+        ({"index": 1, "filename": "a.jpg"}, "heron/a.jpg"),
+        ({"pointer": "/images/0"}, "egret/c.jpg"),
+        ({"pointer": "/images/7"}, None),
+        ({"pointer": "/classes", "label": "heron"}, None),
+        ({"index": 1, "filename": "moved.jpg"}, None),
+        ({"index": 1, "prediction": "prd_1"}, None),
+    ],
+)
+def test_what_the_service_speaks_of_is_found_again(tmp_path, entry, sent):
+    put(tmp_path, "heron/a.jpg", "egret/c.jpg")
+    found = sent_file(labelled_files(tmp_path), entry)
+    assert found == (None if sent is None else tmp_path / sent)
 
 
 def test_the_archive_has_the_same_bytes_for_the_same_images(tmp_path):

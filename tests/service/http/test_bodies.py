@@ -1,9 +1,19 @@
-"""Bodies that are held in memory are bounded over all requests together."""
+"""Bodies that are held in memory are bounded over all requests together, and large ones are read at a pace."""
+
+import asyncio
+import time
 
 import pytest
 
-from service.http.middleware import BodyBudget, BodyMeter
+from service.http.middleware import BodyBudget, BodyMeter, Pace
 from service.http.problems import Problem
+
+
+def frontier_of(app):
+    layer = app.middleware_stack
+    while not hasattr(layer, "pace"):
+        layer = layer.app
+    return layer
 
 
 def test_what_is_held_is_bounded_and_comes_back():
@@ -18,6 +28,27 @@ def test_what_is_held_is_bounded_and_comes_back():
     first.release()
     second.release()
     assert budget.held_bytes == 0
+
+
+def test_large_bodies_share_a_pace():
+    pace = Pace(1_000_000)
+
+    async def read():
+        await asyncio.gather(*(pace.take(50_000) for _ in range(4)))
+
+    started = time.monotonic()
+    asyncio.run(read())
+    assert 0.2 <= time.monotonic() - started < 2
+    asyncio.run(Pace(0).take(10**12))
+
+
+def test_only_what_is_beyond_the_first_mebibyte_is_paced(app, client, taught):
+    pace = frontier_of(app).pace
+    path = f"/v1/learners/{taught}/predictions"
+    client.post(path, content=bytes(900_000), headers={"Content-Type": "image/png"})
+    assert pace.free_at == 0
+    client.post(path, content=bytes(3_000_000), headers={"Content-Type": "image/png"})
+    assert pace.free_at > 0
 
 
 def test_a_body_on_the_disk_is_not_counted():
@@ -40,10 +71,7 @@ def test_a_body_on_the_disk_is_not_counted():
 )
 def test_requests_share_the_room_and_leave_it(app, client, taught, path, kind, is_held):
     """Where there is no room left, a body is refused if it would be held; nothing stays counted."""
-    frontier = app.middleware_stack
-    while not hasattr(frontier, "bodies"):
-        frontier = frontier.app
-    budget = frontier.bodies
+    budget = frontier_of(app).bodies
     budget.held_bytes = budget.most_bytes - 10
     answer = client.post(path.format(taught), content=bytes(5000), headers={"Content-Type": kind})
     assert (answer.status_code == 503) == is_held

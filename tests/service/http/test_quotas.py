@@ -73,6 +73,19 @@ def test_a_request_larger_than_the_bucket_passes_when_it_is_full_and_owes(clock)
     assert found.draw("a", 10, 63, already=1).retry_after_s is None
 
 
+def test_what_is_refused_costs_nothing(clock):
+    found = Buckets()
+    for _ in range(3):
+        assert found.draw("a", 3, 1).tokens == 2
+        assert found.draw("a", 3, 1, already=1).tokens == 1
+        assert found.draw("a", 3, 1).tokens == 0
+        clock.now += 20
+        assert found.draw("a", 3, 1).tokens == 0
+        refused = found.draw("a", 3, 1, already=1)
+        assert (refused.tokens, refused.retry_after_s) == (1, 20)
+        clock.now += 40
+
+
 def test_no_tokens_is_never(clock):
     assert Buckets().draw("a", 0, 1).retry_after_s == 3600
 

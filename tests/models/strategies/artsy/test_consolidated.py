@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from models.strategies.artsy.config import ArtsyConfig
@@ -55,6 +57,25 @@ def test_at_most_max_routed_sub_networks_turn_functional(backbone, make_task):
     assert (found.functional.sum(dim=1) <= 1).all()
     assert (found.passes == 1 + found.functional.sum(dim=1)).all()
     assert found.functional.any() == earned
+
+
+def test_a_synapse_below_its_threshold_takes_no_place_from_another(backbone, make_task):
+    strategy = learned(backbone, make_task, max_routed=1)
+    images = make_task(1, ("a", "b")).images
+    currents = strategy.predict(images).currents
+    ranks = currents.argsort(dim=1, descending=True)
+    # Whichever is strongest for the first image can never fire, all others always do.
+    strongest = int(ranks[0, 0])
+    form = form_of(strategy)
+    form.subnetworks = [
+        replace(subnetwork, threshold=NEVER if t == strongest else 0.0)
+        for t, subnetwork in enumerate(form.subnetworks)
+    ]
+
+    found = strategy.predict(images)
+
+    assert found.functional[0].nonzero().flatten().tolist() == [int(ranks[0, 1])]
+    assert (found.functional.sum(dim=1) == 1).all()
 
 
 def test_currents_stay_below_the_threshold_that_never_fires(backbone, make_task):

@@ -1,0 +1,121 @@
+"""`filopodia task`, `publish`, `cancel` and `retry`: all about one task, and what can be done with it."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.options import JsonOption, KeyOption, UrlOption, connect
+from service.cli.output import make_console, percent, print_json
+from service.cli.progress import note_of, phase_of
+from service.client import Task
+from service.remote import replies
+
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="Id of the task, tsk_..., as tasks shows it.")
+]
+
+
+def show_task(
+    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Show all about one task: how far it is, what looked wrong, what was left out, why it failed."""
+    with connect(url, key) as client:
+        task = client.task(task_id).reply
+    if as_json:
+        print_json(task)
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in _facts(task):
+        table.add_row(name, Text(value))
+    console = make_console()
+    console.print(table)
+    if way := ways_on(task):
+        console.print(way)
+
+
+def publish(
+    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Have a held task all the same: serve its version, or learn it if it was held before that."""
+    with connect(url, key) as client:
+        _show_change(client.publish_task(task_id), as_json=as_json)
+
+
+def cancel(
+    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Stop a task that waits or runs, or discard one that is held. What is served does not change."""
+    with connect(url, key) as client:
+        _show_change(client.cancel_task(task_id), as_json=as_json)
+
+
+def retry(
+    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Queue a failed or cancelled task again, with its images and options."""
+    with connect(url, key) as client:
+        _show_change(client.retry_task(task_id), as_json=as_json)
+
+
+def ways_on(task: replies.Task) -> str | None:
+    """Return the commands that end the waiting of a task that needs a person; None where none does."""
+    if task["status"] == "held":
+        return (
+            f"`filopodia publish {task['id']}` has it all the same,\n"
+            f"`filopodia cancel {task['id']}` discards it."
+        )
+    if task["status"] == "failed":
+        return f"`filopodia retry {task['id']}` tries again."
+    return None
+
+
+def _show_change(task: Task, *, as_json: bool) -> None:
+    if as_json:
+        print_json(task.reply)
+        return
+    version = f" as version {task.version}" if task.status == "succeeded" else ""
+    make_console().print(f"{task.id} of {task.reply['learner']} is {task.status}{version}")
+
+
+def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
+    yield "task", task["id"]
+    name = f", {task['name']}" if task["name"] else ""
+    yield "of", f"{task['learner']}, task {task['index']}{name}"
+    yield "status", _status(task)
+    yield "mode", task.get("mode", "")
+    yield "classes", ", ".join(task["classes"])
+    samples = task["samples"]
+    yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
+    if task.get("from_feedback"):
+        yield "feedback", f"{task['from_feedback']} pieces taken"
+    if task["version"] is not None:
+        yield "version", str(task["version"])
+    for what in ("created", "started", "finished"):
+        moment = {**task}[f"{what}_at"]
+        if moment:
+            yield what, str(moment)[:19].replace("T", " ")
+    yield from _faults(task)
+
+
+def _faults(task: replies.Task) -> Iterator[tuple[str, str]]:
+    if task["error"]:
+        yield "error", f"{task['error']['code']}: {task['error']['detail']}"
+    for finding in task.get("findings", []):
+        yield "finding", f"{finding['code']}: {finding['detail']}"
+    for rejected in task["rejected"]:
+        yield "left out", f"{rejected['filename'] or rejected['index']}: {rejected['problem']}"
+    for unused in task.get("quarantined", []):
+        yield "not used", f"{unused['filename'] or unused['index']}: {unused['reason']}"
+
+
+def _status(task: replies.Task) -> str:
+    if task["status"] != "running":
+        return phase_of(task)
+    notes = [f"{phase_of(task)} {percent(task['progress']['fraction'])}", note_of(task)]
+    attempt = f"attempt {task['attempt']}" if task["attempt"] > 1 else ""
+    return f"running: {', '.join(note for note in (*notes, attempt) if note)}"

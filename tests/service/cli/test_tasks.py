@@ -1,0 +1,156 @@
+"""`filopodia learn` and what can be done with a task, against a service that listens on a port."""
+
+import contextlib
+import io
+import json
+import random
+import sys
+
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from service.cli.main import main
+from tests.factories import make_image
+from tests.served import learning, served
+from worker.settings import WorkerSettings
+
+LABELS = ("crane", "egret", "heron", "stork")
+TINY = ("--create", "--strategy", "simplecil", "--backbone", "tiny")
+
+
+@pytest.fixture
+def run(app, role_keys, session_factory, blobs, database_url, tmp_path, monkeypatch, capsys):
+    """Returns a function that runs a command as an admin, and returns its exit code and what it prints."""
+    worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FILOPODIA_KEY", role_keys["admin"])
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["filopodia", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out + captured.err
+
+    # The service's log is not what the commands print.
+    with capture_logs(), served(app) as url, contextlib.ExitStack() as stack:
+        monkeypatch.setenv("FILOPODIA_URL", url)
+        run.start_learning = lambda: stack.enter_context(learning(session_factory, blobs, worker))
+        yield run
+
+
+def flat(text):
+    """Return what is printed in a box, without the box."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def put(folder, labels, n=4):
+    for label in labels:
+        (folder / label).mkdir(parents=True)
+        for i in range(n):
+            (folder / label / f"{i}.png").write_bytes(make_image(label, i))
+    return folder
+
+
+def test_images_that_cannot_be_used_are_named_as_their_sender_knows_them(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    (tmp_path / "photos/egret/Thumbs.db").write_bytes(b"left behind")
+    (tmp_path / "photos/heron/0.png").write_bytes(b"text")
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(tmp_path / "photos/heron/blank.png")
+    code, refused = run("learn", "birds", "photos", *TINY, "--no-wait")
+    assert code == 1
+    assert "  photos/heron/0.png: " in refused
+    assert "/images/" not in refused
+    assert "--skip-bad" in refused
+    code, taken = run("learn", "birds", "photos", "--skip-bad", "--no-wait")
+    assert code == 0, taken
+    assert "left out photos/heron/0.png: image-" in taken
+    assert "not used photos/heron/blank.png: blank" in taken
+
+
+def test_classes_that_are_known_are_named(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    run("learn", "birds", "photos", *TINY, "--no-wait")
+    code, refused = run("learn", "birds", "photos", "--no-wait")
+    assert code == 1
+    assert "  heron: The label is known already." in refused
+    assert "--extend" in refused
+    put(tmp_path / "loud", ("HERON",))
+    assert "  HERON: The label looks like heron." in run("learn", "birds", "loud")[1]
+
+
+def test_a_learner_with_other_choices_is_not_taught(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    run("learn", "birds", "photos", *TINY, "--no-wait")
+    put(tmp_path / "more", ("owl", "crane"))
+    code, refused = run(
+        "learn", "birds", "more", "--create", "--strategy", "artsy", "--config", '{"epochs": 3}'
+    )
+    assert code == 2
+    assert "has the strategy simplecil, epochs = null: leave these options out" in flat(refused)
+    assert run("learn", "birds", "more", *TINY, "--no-wait")[0] == 0
+
+
+def test_a_name_that_cannot_be_says_what_could(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    code, refused = run("learn", "My Birds", "photos", "--create")
+    assert code == 1
+    assert "[a-z0-9][a-z0-9-]{0,62}" in refused
+    assert "tsk_" in run("task", "seven")[1]
+
+
+def test_a_held_task_is_shown_and_decided_on(run, tmp_path):
+    shown = [label for label in LABELS for _ in range(20)]
+    labels = random.Random(0).sample(shown, len(shown))
+    for i, (label, real) in enumerate(zip(labels, shown, strict=True)):
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / label / f"{i}.png").write_bytes(make_image(real, 100 + i))
+    run.start_learning()
+    code, held = run("learn", "birds", "photos", *TINY, "--name", "by lot")
+    assert code == 1
+    [task] = json.loads(run("tasks", "birds", "--json")[1])
+    assert f"filopodia publish {task['id']}" in held
+    assert f"filopodia cancel {task['id']}" in held
+
+    listed = run("tasks")[1]
+    assert "by lot" in listed
+    assert f"{task['id']} held: " in listed
+    assert f"filopodia publish {task['id']}" in listed
+    about = run("task", task["id"])[1]
+    for fact in ("birds, task 1, by lot", "new_classes", "labels-disagree: ", "72 to learn from"):
+        assert fact in about
+    assert json.loads(run("task", task["id"], "--json")[1]) == task
+
+    assert f"{task['id']} of birds is cancelled" in run("cancel", task["id"])[1]
+    code, refused = run("publish", task["id"])
+    assert (code, "task-not-held" in refused) == (1, True)
+    assert "filopodia task TASK" in refused
+    assert json.loads(run("retry", task["id"], "--json")[1])["status"] == "queued"
+
+
+def test_a_learner_is_deleted_once_that_is_confirmed(run, tmp_path, monkeypatch):
+    put(tmp_path / "photos", ("egret", "heron"))
+    run("learn", "birds", "photos", *TINY, "--no-wait")
+    task = json.loads(run("tasks", "--json")[1])[0]
+    run("cancel", task["id"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert run("delete", "birds")[0] == 1
+    assert "birds" in run("learners")[1]
+    assert run("delete", "birds", "--yes") == (0, "deleted birds\n")
+    code, gone = run("delete", "birds", "--yes")
+    assert (code, "learner-not-found" in gone) == (1, True)
+    assert "--create" in gone
+
+
+def test_the_audit_log_says_when_it_is_only_the_filter(run):
+    assert run("audit")[1].strip() == "Nothing was changed yet."
+    assert run("audit", "--action", "learner.delete")[1].strip() == "Nothing was changed that fits."
+
+
+def test_limits_that_there_are_not_are_named(run):
+    code, refused = run("keys", "create", "camera", "--quota", "foo=1")
+    assert code == 2
+    assert "tasks_per_day" in flat(refused)
+    run("keys", "create", "camera", "--quota", "tasks_per_day=5", "--quota", "images_per_day=none")
+    assert "tasks_per_day=5" in run("keys", "list")[1]
