@@ -5,13 +5,15 @@ kept with their answers as far as there is room for their pixels, in memory and 
 answer is stored without.
 """
 
+import os
 import queue
 import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock, Thread, get_native_id
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,6 +32,7 @@ BATCH = 200
 BATCH_IMAGES = 64
 """Images after which a batch is written: encoding them takes about a second, and the answers wait for it."""
 RETRY_S = 1.0
+NICENESS = 10
 
 
 class PixelBudget:
@@ -136,6 +139,7 @@ class PredictionWriter:
             self._written.wait_for(lambda: self._n_written >= n_put, timeout_s)
 
     def _run(self) -> None:
+        _step_back()
         while True:
             batch, is_end = self._take()
             if batch:
@@ -224,3 +228,9 @@ class PredictionWriter:
             add_predictions(session, predictions)
             n_lost = add_images(session, images, self._blobs)
         self._metrics.images_not_kept.inc(n_lost)
+
+
+def _step_back() -> None:
+    """Let this thread have what processor others leave: encoding images must not slow predictions down."""
+    with suppress(OSError, AttributeError):  # only Linux has a priority a thread
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
