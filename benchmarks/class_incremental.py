@@ -410,8 +410,8 @@ def percent(rows: Sequence[dict[str, Any]], key: str) -> str:
 
 
 def plain(rows: Sequence[dict[str, Any]], key: str, digits: int) -> str:
-    """Write the mean of a value."""
-    return f"{np.mean([row[key] for row in rows]):.{digits}f}"
+    """Write the mean of a value, over the rows that have it: times of a run that was paused are none."""
+    return f"{np.mean([row[key] for row in rows if row[key] is not None]):.{digits}f}"
 
 
 def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
