@@ -178,8 +178,7 @@ def _decode(upload: Upload, decoder: Decoder, raw: RawImage) -> _Decoded | _Refu
     except Problem as problem:
         return _Refused(raw, problem)
     height, width = image.pixels.shape[:2]
-    shows_nothing = bool((image.pixels == image.pixels[0, 0]).all())
-    quarantine = BLANK if shows_nothing else None
+    quarantine = BLANK if image.shows_nothing else None
     return _Decoded(raw, image.to_png(), width, height, quarantine=quarantine)
 
 

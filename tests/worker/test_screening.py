@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from registry import events, learners, queue, samples, tasks, versions
+from registry import events, learners, samples, tasks, versions
 from registry.errors import TaskNotRetryableError
 from registry.samples import NewSample
 from tests.factories import make_image, make_learner, make_task
-from worker.learn import EXIT_SETTLED, run_attempt
 from worker.settings import WorkerSettings
 
 LABELS = ("heron", "egret", "crane", "ibis")
@@ -13,25 +12,8 @@ HOLD = {"screening": "hold"}
 
 
 @pytest.fixture
-def attempt(session_factory, blobs, database_url, tmp_path):
-    """A function that claims a task and learns it here, and returns its row."""
-    settings = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
-
-    def run(task_id):
-        with session_factory.begin() as session:
-            claimed = queue.claim(session, task_id, "w", 30)
-        code = run_attempt(
-            task_id,
-            claimed.token,
-            session_factory=session_factory,
-            blobs=blobs,
-            settings=settings,
-        )
-        assert code == EXIT_SETTLED
-        with session_factory() as session:
-            return tasks.get_task(session, task_id)
-
-    return run
+def settings(database_url, tmp_path):
+    return WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
 
 
 @pytest.fixture

@@ -2,39 +2,17 @@ import pytest
 
 from models import artifact
 from models.errors import MissingImagesError, UnknownContentError
-from registry import learners, queue, samples, tasks, versions
+from registry import learners, samples, tasks, versions
 from registry.tables import TaskRow
 from tests.factories import make_learner, make_task
 from worker.errors import PermanentTaskError
 from worker.failures import sort_error
-from worker.learn import EXIT_SETTLED, run_attempt
 from worker.settings import WorkerSettings
 
 
 @pytest.fixture
 def settings(database_url, tmp_path):
     return WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu", progress_s=0)
-
-
-@pytest.fixture
-def attempt(session_factory, blobs, settings):
-    """A function that claims a task and does it here, and returns its row."""
-
-    def run(task_id):
-        with session_factory.begin() as session:
-            claimed = queue.claim(session, task_id, "w", 30)
-        code = run_attempt(
-            task_id,
-            claimed.token,
-            session_factory=session_factory,
-            blobs=blobs,
-            settings=settings,
-        )
-        assert code == EXIT_SETTLED
-        with session_factory() as session:
-            return tasks.get_task(session, task_id)
-
-    return run
 
 
 @pytest.fixture
