@@ -7,9 +7,10 @@ from fastapi import APIRouter, Form, Query, Response
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
-from registry import audit, classes, learners
+from registry import audit, learners
 from registry.audit import AuditBy
-from registry.errors import ClassNotFoundError, ConflictError
+from registry.errors import ConflictError
+from service.class_changes import apply_change, find_class
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page, sentence
 from service.dependencies import AuditDep, CollaboratorsDep, PrincipalDep, requires
@@ -77,18 +78,10 @@ def _change(
     session: Session, by: AuditBy, name: str, label: str, new_name: str | None, *, is_hidden: bool
 ) -> None:
     learner = learners.get_learner(session, name, lock=True)
-    known = {info.label: info for info in learners.class_table(session, learner)}
-    if label not in known:
-        raise ClassNotFoundError
-    before = known[label]
-    classes.rename(session, learner, label, new_name)
-    classes.hide(session, learner, label, is_hidden=is_hidden)
-    values = {
-        "name": (before.name, new_name or label),
-        "hidden": (before.is_hidden, is_hidden),
-    }
-    details = {
-        key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new
-    }
-    if details:
-        audit.record(session, by, "class.update", learner=name, subject=label, details=details)
+    before = find_class(session, learner, label)
+    asked = {"name": new_name, "hidden": is_hidden}
+    _, changed = apply_change(session, learner, before, asked)
+    if changed:
+        audit.record(
+            session, by, "class.update", learner=name, subject=before.label, details=changed
+        )

@@ -1,18 +1,15 @@
 """The classes of a learner: listed, renamed, hidden."""
 
 import json
-from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
-from sqlalchemy.orm import Session
 
-from registry import accuracy, audit, classes, learners
+from registry import accuracy, audit, learners
 from registry.accuracy import AccuracyHistory
-from registry.errors import ClassNotFoundError
 from registry.learners import ClassInfo
-from registry.tables import LearnerRow
+from service.class_changes import apply_change, find_class
 from service.dependencies import AuditDep, CollaboratorsDep, requires
 from service.http.problems import Problem
 from service.http.strict_json import StrictRoute
@@ -53,7 +50,7 @@ def get_class(
     """
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
-        entry = _find(session, learner, label)
+        entry = find_class(session, learner, label)
         history = accuracy.history(session, learner.id)
     response.headers["ETag"] = _etag(entry)
     return _read(entry, history)
@@ -81,49 +78,25 @@ def update_class(
     - **409** `label-known`, `label-confusable`: the name is, or looks like, the label or name of another class
     - **412** `precondition-failed`: `If-Match` names an older state
     """
-    asked = body.model_fields_set
     with on.session_factory.begin() as session:
         learner = learners.get_learner(session, name, lock=True)
-        before = _find(session, learner, label)
+        before = find_class(session, learner, label)
         if if_match not in (None, "*", _etag(before)):
             raise Problem("precondition-failed")
-        if "name" in asked:
-            classes.rename(session, learner, before.label, body.name)
-        if "hidden" in asked:
-            classes.hide(session, learner, before.label, is_hidden=body.hidden)
-        shown = classes.shown(session, learner.id)
-        after = replace(
-            before, name=shown.name(before.label), is_hidden=before.label in shown.hidden
-        )
+        after, changed = apply_change(session, learner, before, body.model_dump(exclude_unset=True))
         audit.record(
             session,
             by,
             "class.update",
             learner=name,
             subject=before.label,
-            details=_changes(before, after),
+            details=changed,
         )
         history = accuracy.history(session, learner.id)
     on.watcher.show_classes()
     on.watcher.wake()  # it may just have read what was before
     response.headers["ETag"] = _etag(after)
     return _read(after, history)
-
-
-def _find(session: Session, learner: LearnerRow, name: str) -> ClassInfo:
-    label = classes.resolve(session, learner.id, name)
-    for entry in learners.class_table(session, learner):
-        if entry.label == label:
-            return entry
-    raise ClassNotFoundError
-
-
-def _changes(before: ClassInfo, after: ClassInfo) -> dict[str, Any]:
-    values = {
-        "name": (before.name, after.name),
-        "hidden": (before.is_hidden, after.is_hidden),
-    }
-    return {key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new}
 
 
 def _read(entry: ClassInfo, history: AccuracyHistory) -> ClassRead:

@@ -1,0 +1,48 @@
+"""Renaming and hiding a class: the same for the API and the dashboard."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from registry import classes, learners
+from registry.errors import ClassNotFoundError
+from registry.learners import ClassInfo
+from registry.tables import LearnerRow
+
+
+def find_class(session: Session, learner: LearnerRow, name: str) -> ClassInfo:
+    """Return a class of the live version by its name or label.
+
+    Raises:
+        ClassNotFoundError: If there is none.
+    """
+    label = classes.resolve(session, learner.id, name)
+    for entry in learners.class_table(session, learner):
+        if entry.label == label:
+            return entry
+    raise ClassNotFoundError
+
+
+def apply_change(
+    session: Session, learner: LearnerRow, before: ClassInfo, asked: dict[str, Any]
+) -> tuple[ClassInfo, dict[str, Any]]:
+    """Change what is asked of a class: `name` (None is its label), `hidden`.
+
+    Returns:
+        The class as it is now, and what changed, for the audit log.
+
+    Raises:
+        ClassNameTakenError, LabelConfusableError: As `registry.classes.rename`.
+    """
+    if "name" in asked:
+        classes.rename(session, learner, before.label, asked["name"])
+    if "hidden" in asked:
+        classes.hide(session, learner, before.label, is_hidden=asked["hidden"])
+    shown = classes.shown(session, learner.id)
+    after = replace(before, name=shown.name(before.label), is_hidden=before.label in shown.hidden)
+    values = {"name": (before.name, after.name), "hidden": (before.is_hidden, after.is_hidden)}
+    changed = {
+        key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new
+    }
+    return after, changed
