@@ -138,6 +138,8 @@ class TaskRow(Row):
     """What looked wrong with its images: `{code, detail, ...}` each. Some of them hold it before it is learned."""
     quarantined: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """Images kept but left out of learning and evaluating: `{index, filename, reason}` each."""
+    layout: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """How its folders were read: `{splits, tables, notes, left_out, left_out_files}`; None if labels came otherwise."""
     n_duplicates: Mapped[int] = mapped_column(Integer, default=0)
     """Images that came more than once in its request, counted without the first."""
     n_feedback: Mapped[int] = mapped_column(Integer, default=0)

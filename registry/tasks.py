@@ -67,6 +67,7 @@ def add_task(
     rejected: Sequence[dict[str, Any]] = (),
     quarantined: Sequence[dict[str, Any]] = (),
     n_duplicates: int = 0,
+    layout: dict[str, Any] | None = None,
     expected_head_version: int | None = None,
     key_id: str | None = None,
     max_classes: int | None = None,
@@ -89,6 +90,7 @@ def add_task(
         rejected: Images left out: `{index, filename, problem}` each.
         quarantined: Images kept but not used: `{index, filename, reason}` each.
         n_duplicates: Images that came more than once.
+        layout: How the folders of the upload were read, as `TaskRow.layout` has it.
         expected_head_version: Refuse if the learner's head is another version.
         key_id: The key it is posted with; it counts for the quotas of that key.
         max_classes: Most classes that the learner may have; None is any number.
@@ -122,6 +124,7 @@ def add_task(
         rejected=list(rejected),
         quarantined=list(quarantined),
         n_duplicates=n_duplicates,
+        layout=layout,
         progress=INITIAL_PROGRESS,
         key_id=key_id,
     )

@@ -22,7 +22,8 @@ from service.cli import (
 )
 from service.cli.output import make_console
 from service.cli.problems import explain
-from service.client import ClientError, EmptyFolderError, ProblemError
+from service.client import ClientError, ProblemError
+from service.layout.errors import LayoutError, StraySplitError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,8 +77,11 @@ def main() -> None:
     except ClientError as error:
         make_console(stderr=True).print(str(error), style="red")
         sys.exit(1)
-    except EmptyFolderError as error:
-        make_console(stderr=True).print(str(error), style="red")
+    except LayoutError as error:
+        console = make_console(stderr=True)
+        console.print(error.sentence, style="red", soft_wrap=True)
+        if isinstance(error, StraySplitError):
+            console.print("--no-splits learns such folders as classes.")
         sys.exit(2)
 
 

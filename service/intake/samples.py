@@ -10,8 +10,9 @@ from registry.feedback import FeedbackImage
 from registry.samples import NewSample
 from service.http.problems import FieldError, Problem
 from service.intake.decoding import Decoder
+from service.intake.placing import RawImage
 from service.intake.splitting import AUTO, TRAIN, SplitRequest, assign_splits
-from service.intake.uploads import RawImage, Upload
+from service.intake.uploads import Upload
 from service.schemas.tasks import TaskOptions
 
 MAX_NAMED = 100

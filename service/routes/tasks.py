@@ -33,6 +33,7 @@ from service.http.openapi import TASK_BODY
 from service.http.problems import Problem
 from service.http.security import Principal
 from service.http.strict_json import StrictRoute
+from service.intake.placing import as_json
 from service.intake.samples import Intake, settle_conflicts, take_in
 from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
@@ -66,8 +67,12 @@ async def create_task(
 
     Three forms. `multipart/form-data`: files `images`, with `labels` (one an image in the same order, or one for all),
     a JSON part `manifest` (`{"a.jpg": {"label": "heron", "split": "train"}}`), or filenames `label/file.jpg`; the
-    options as a JSON part `options`. An archive (`application/zip`, `application/x-tar`, `application/gzip`) of folders
-    `label/file`, or `train/label/file` and `eval/label/file`; the options as query parameters. JSON with base64 images.
+    options as a JSON part `options`. An archive, zip or tar (plain, gzip, xz or bzip2), as the body or as the one file
+    of a form: folders `label/file`, or `train/label/file` and `test/label/file`, wrapped in others or not, or a table
+    `labels.csv` beside the images; the options as query parameters. JSON with base64 images.
+
+    `layout` of the answer says how folders were read and what was left out. Where they allow more than one reading
+    nothing is learned: `layout-unclear` says what was found.
 
     With the option `from_feedback` the task learns from pending feedback too, or from that alone: send no image then.
     Feedback that does not fit stays pending; `from_feedback` of the answer says how many pieces were taken.
@@ -84,7 +89,7 @@ async def create_task(
     - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`; with `from_feedback` also
       `no-feedback`, `feedback-changed`
     - **422** `images-rejected`: some images are unusable; `errors` names each. `too-few-images`, `missing-image`,
-      `archive-rejected`, `label-invalid`, `invalid-config`
+      `layout-unclear`, `archive-rejected`, `label-invalid`, `invalid-config`
     - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
@@ -187,6 +192,7 @@ def _queue(
             rejected=intake.rejected,
             quarantined=intake.quarantined,
             n_duplicates=intake.n_duplicates,
+            layout=None if upload.layout is None else as_json(upload.layout),
             expected_head_version=options.expected_head_version,
             key_id=by.key_id,
             max_classes=on.settings.max_classes or None,

@@ -63,7 +63,7 @@ def test_images_that_cannot_be_used_are_named_as_their_sender_knows_them(run, tm
     assert "  photos/heron/0.png: " in refused
     assert "/images/" not in refused
     assert "--skip-bad" in refused
-    code, taken = run("learn", "birds", "photos", "--skip-bad", "--no-wait")
+    code, taken = run("learn", "birds", "photos", *TINY, "--skip-bad", "--no-wait")
     assert code == 0, taken
     assert "left out photos/heron/0.png: image-" in taken
     assert "not used photos/heron/blank.png: blank" in taken
