@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from service.cli.growing import nothing_new_is_no_fault, show_left_out
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
@@ -43,7 +44,9 @@ def learn(
         str | None, typer.Option(help="Of a new learner: the strategy's options, as JSON.")
     ] = None,
     title: Annotated[str | None, typer.Option("--name", help="What to call the task.")] = None,
-    extend: Annotated[bool, typer.Option("--extend", help="More images of known classes.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Known classes too: learns what is new.")
+    ] = False,
     from_feedback: Annotated[
         bool, typer.Option("--from-feedback", help="Learn from pending feedback, too or alone.")
     ] = False,
@@ -88,7 +91,8 @@ def learn(
     with connect(url, key) as client:
         if create or strategy or backbone or settings is not None:
             _create_if_new(client, name, strategy=strategy, backbone=backbone, config=settings)
-        task = _post(client, name, folder, options)
+        with nothing_new_is_no_fault(folder, console, as_json=as_json):
+            task = _post(client, name, folder, options)
         posted, samples = task.reply, task.reply["samples"]
         console.print(
             f"{task.id}: {len(posted['classes'])} classes, {samples['train']} images to learn "
@@ -117,6 +121,7 @@ def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) ->
 
 
 def _show_unused(posted: replies.Task, folder: Path | None, console: Console) -> None:
+    show_left_out(posted, console)
     quarantined = posted.get("quarantined", [])
     files = _files(folder) if posted["rejected"] or quarantined else []
     for rejected in posted["rejected"]:

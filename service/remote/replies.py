@@ -140,6 +140,8 @@ class Task(TypedDict):
     rejected: list[Rejected]
     quarantined: NotRequired[list[Quarantined]]
     duplicates: NotRequired[int]
+    known: NotRequired[int]
+    splits_kept: NotRequired[int]
     findings: NotRequired[list[Finding]]
     progress: TaskProgress
     attempt: int
