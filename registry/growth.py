@@ -108,7 +108,7 @@ def _find(
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner_id,
-            TaskRow.status.in_((*COUNTING, *unlearning.LEARNED)),
+            TaskRow.status.in_({*COUNTING, *unlearning.LEARNED}),
             # Arrays: as single parameters the thousands that a batch may bring would be too many for a statement.
             or_(
                 SampleRow.blob_sha256 == any_(cast(list(blobs), ARRAY(Text))),

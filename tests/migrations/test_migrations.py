@@ -124,8 +124,9 @@ def test_images_from_before_growth_stay_as_they_are(empty_database, connection):
     connection.execute(
         text(
             "INSERT INTO tasks (id, learner_id, index, mode, options, config, seed, classes, n_train, n_eval, "
-            "rejected, status, progress, attempt, token, findings, quarantined, n_duplicates, n_feedback) VALUES ('t', 'l', 1, "
-            "'new_classes', '{}', '{}', 0, '{heron}', 1, 0, '[]', 'succeeded', '{}', 1, 1, '[]', '[]', 2, 0)"
+            "rejected, status, progress, attempt, token, findings, quarantined, n_duplicates, n_feedback) VALUES "
+            "('t', 'l', 1, 'new_classes', '{}', '{}', 0, '{heron}', 1, 0, '[]', 'succeeded', '{}', 1, 1, '[]', '[]', "
+            "2, 0)"
         )
     )
     connection.execute(
