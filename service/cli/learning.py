@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from service.cli.growing import nothing_new_is_no_fault, show_left_out
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
@@ -74,7 +75,9 @@ def learn(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     title: Annotated[str | None, typer.Option("--name", help="What to call the task.")] = None,
-    extend: Annotated[bool, typer.Option("--extend", help="More images of known classes.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Known classes too: learns what is new.")
+    ] = False,
     from_feedback: Annotated[
         bool, typer.Option("--from-feedback", help="Learn from pending feedback, too or alone.")
     ] = False,
@@ -127,7 +130,8 @@ def learn(
             is_new = _create_if_new(
                 client, name, strategy=strategy, backbone=backbone, config=settings
             )
-        task = _post(client, name, sent, options, is_new=is_new)
+        with nothing_new_is_no_fault(folder, console, as_json=as_json):
+            task = _post(client, name, sent, options, is_new=is_new)
         _show_posted(client, task, sent, console)
         if wait:
             _watch(task, console)
@@ -214,6 +218,7 @@ def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) ->
 
 
 def _show_unused(posted: replies.Task, files: Sequence[Path], console: Console) -> None:
+    show_left_out(posted, console)
     for rejected in posted["rejected"]:
         place = _named(rejected, files)
         console.print(f"left out {place}: {rejected['problem']}", style="yellow", soft_wrap=True)

@@ -158,6 +158,8 @@ class Task(TypedDict):
     quarantined: NotRequired[list[Quarantined]]
     layout: NotRequired[UploadLayout | None]
     duplicates: NotRequired[int]
+    known: NotRequired[int]
+    splits_kept: NotRequired[int]
     findings: NotRequired[list[Finding]]
     progress: TaskProgress
     attempt: int

@@ -48,11 +48,11 @@ class TaskOptions:
     name: str | None = None
     """What to call the task."""
     mode: str | None = None
-    """`new_classes`, or `extend` to allow more images of known classes."""
+    """`new_classes`, or `extend` to learn what is new of known classes too."""
     eval_fraction: float | None = None
     """Share of each class kept out to measure accuracy."""
     on_bad_image: str | None = None
-    """`refuse` the whole task, or `skip` the image."""
+    """`refuse` the whole task, or `skip` the image; one under two labels is skipped under both."""
     expected_head_version: int | None = None
     """Refuse the task if the learner has moved on from this version."""
     max_forgetting: float | None = None

@@ -30,9 +30,10 @@ class TaskChoices(RequestSchema):
     name: ShortText | None = None
     """For your own orientation."""
     mode: Literal["new_classes", "extend"] = "new_classes"
-    """`extend` allows classes that are known already."""
+    """`extend` allows classes that are known already, and learns only images that are new."""
     eval_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
-    """Share of each class that is held out to measure accuracy; for images whose split is `auto`."""
+    """Share of each class that is held out to measure accuracy, counted with what the learner has of it; for images
+    whose split is `auto`."""
     expected_head_version: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
     """Refuse the task with 409 if the learner has moved on."""
     max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -41,7 +42,8 @@ class TaskChoices(RequestSchema):
     """What to do with a batch whose images and labels do not fit together, or that harms what is known: hold the task
     until a person publishes or cancels it, or only say so in `findings`, or do not look."""
     on_bad_image: Literal["refuse", "skip"] = "refuse"
-    """`skip` learns from the usable images; by default one unusable image refuses the task."""
+    """`skip` learns from the usable images; by default one unusable image refuses the task. An image that comes
+    under two labels is left out under both."""
     seed: Annotated[int, Field(ge=0, le=MAX_INT)] = 0
     """Everything random derives from it: same images, configuration and seed, same version."""
     splits: bool = True
@@ -51,7 +53,7 @@ class TaskChoices(RequestSchema):
     """How names in an archive are written that are neither marked as Unicode nor UTF-8: `cp437`, `cp932`, `gbk` ..."""
     from_feedback: bool = False
     """Learn from pending feedback too; then the request may come without images. `new_classes` takes what is labelled
-    with unknown classes, `extend` all; a class with too few images stays pending."""
+    with unknown classes, `extend` all; a new class with too few images stays pending."""
 
     @field_validator("encoding")
     @classmethod
@@ -220,7 +222,11 @@ class TaskRead(ReadSchema):
     layout: LayoutRead | None
     """How the folders of an archive, or in the names of a form's files, were read; null where labels came otherwise."""
     duplicates: int
-    """Images that came more than once in the request, counted without the first. Each copy is learned."""
+    """Images that came more than once in the request, counted without the first. Each is learned once."""
+    known: int
+    """Images of the request that were left out because the learner has learned them, or is about to."""
+    splits_kept: int
+    """Images of the request that stay on the side they had before, although it named the other one."""
     findings: list[FindingRead]
     """What looked wrong with the images; empty until they were looked at."""
     progress: TaskProgress
