@@ -58,6 +58,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
+def share_of(value: float | None, n: int | None) -> str:
+    """Format a share of so many images; of few it says little.
+
+    Example:
+        >>> share_of(0.75, 4), share_of(None, 0)
+        ('75.0% of 4', '-')
+    """
+    return percent(value) if value is None or not n else f"{percent(value)} of {n}"
+
+
 def score_style(value: float) -> str:
     """Return the colour of an accuracy."""
     return next(style for bound, style in SCORE_STYLES if value >= bound)

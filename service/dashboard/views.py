@@ -126,12 +126,16 @@ def known_tasks(session: Session) -> dict[str, str]:
 
 
 def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
-    """Return some held-out images of what the learner knows, evenly over its classes.
+    """Return some held-out images of what the live version knows, evenly over its classes.
 
     Raises:
         LearnerNotFoundError: If there is none of this name.
     """
     learner = learners.get_learner(session, learner_name)
+    live = learners.live_version(session, learner.id)
+    known = select(func.unnest(VersionRow.tasks)).where(
+        VersionRow.learner_id == learner.id, VersionRow.number == live
+    )
     rank = (
         func.row_number()
         .over(partition_by=SampleRow.label, order_by=(TaskRow.index, SampleRow.position))
@@ -142,7 +146,7 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner.id,
-            TaskRow.status == "succeeded",
+            TaskRow.index.in_(known),
             SampleRow.split == "eval",
             SampleRow.quarantine.is_(None),
         )
@@ -162,8 +166,8 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
 
 
 def _card(session: Session, learner: LearnerRow) -> LearnerCard:
-    history = accuracy.history(session, learner.id)
     live = learners.live_version(session, learner.id)
+    history = accuracy.history(session, learner.id, live)
     served = versions.get_version(session, learner.id, live) if live else None
     return LearnerCard(
         name=learner.name,

@@ -22,7 +22,7 @@ from service.http.problems import FieldError, Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
 from service.intake.archives import ArchiveLimits, unpack
-from service.intake.labels import clean_filename, clean_label
+from service.intake.labels import clean_filename, label_at
 from service.intake.multipart import FilePart, Form, read_form
 from service.intake.splitting import AUTO, EVAL, TRAIN
 from service.intake.spool import Spool
@@ -176,26 +176,19 @@ def _label_of(
     part: FilePart, index: int, given: str | None, manifest: dict[str, ManifestEntry]
 ) -> tuple[str, str]:
     entry = manifest.get(part.filename)
+    name = clean_filename(part.filename)
     if entry is not None:
         return entry.label, entry.split
     if given is not None:
-        return _checked(given, f"/labels/{index}"), AUTO
+        return label_at(given, f"/labels/{index}", name), AUTO
     folders = PurePosixPath(part.filename.replace("\\", "/")).parts[:-1]
     pointer = f"/images/{index}"
     if len(folders) >= 2 and folders[-2] in (TRAIN, EVAL):
-        return _checked(folders[-1], pointer), folders[-2]
+        return label_at(folders[-1], pointer, name), folders[-2]
     if not folders or folders[-1] in ("/", "..") or manifest:
         detail = "The image has no label: send `labels`, a `manifest`, or filenames `label/file`."
         raise Problem("validation", errors=(FieldError(pointer, detail),))
-    return _checked(folders[-1], pointer), AUTO
-
-
-def _checked(label: str, pointer: str) -> str:
-    try:
-        return clean_label(label)
-    except Problem as problem:
-        error = FieldError(pointer, problem.detail)
-        raise Problem(problem.code, errors=(error,)) from problem
+    return label_at(folders[-1], pointer, name), AUTO
 
 
 async def _read_archive(
@@ -222,7 +215,7 @@ def _take_archive(archive: Spool, limits: ArchiveLimits, upload: Upload) -> None
         RawImage(
             i,
             clean_filename(entry.filename),
-            _checked(entry.label, f"/images/{i}"),
+            label_at(entry.label, f"/images/{i}", clean_filename(entry.filename)),
             entry.split,
             entry.offset,
             entry.size,

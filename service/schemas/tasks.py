@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.intake.labels import Label, ShortText
+from service.intake.labels import KnownLabel, Label, ShortText
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,
@@ -84,7 +84,7 @@ class UnlearnCreate(RequestSchema):
         default_factory=list, max_length=MOST_NAMED
     )
     """Indexes of tasks, all of whose images go."""
-    classes: list[Label] = Field(default_factory=list, max_length=MOST_NAMED)
+    classes: list[KnownLabel] = Field(default_factory=list, max_length=MOST_NAMED)
     """Labels, whatever task brought them."""
     name: ShortText | None = None
     """For your own orientation."""
