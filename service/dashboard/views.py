@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
+from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
@@ -224,7 +225,19 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         findings=[Finding(str(item["code"]), str(item["detail"])) for item in row.findings],
         is_learned=row.pending_version is not None,
         would_be=_would_be(row.pending_version),
+        erases=_erases(session, row),
     )
+
+
+def _erases(session: Session, row: TaskRow) -> list[int]:
+    if row.mode != unlearning.MODE or row.status != "held":
+        return []
+    learner = learners.get_learner_by_id(session, row.learner_id)
+    asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}
+    try:
+        return unlearning.loss(session, learner, **asked).versions
+    except (ConflictError, UnknownContentError, NothingWouldRemainError):
+        return []  # the learner has moved on: it cannot be published
 
 
 def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, float]]:

@@ -68,6 +68,17 @@ class LearnedClass(TypedDict):
     """Of its name and whether it is hidden, where one class was read or changed."""
 
 
+class UnlearnPreview(TypedDict):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    classes: list[str]
+    versions: list[int]
+    images: int
+    live_version: int
+
+
 class Alias(TypedDict):
     """A movable name of a version: `live` is the one that answers."""
 

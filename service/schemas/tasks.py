@@ -100,6 +100,22 @@ class UnlearnCreate(RequestSchema):
         return self
 
 
+class UnlearnPreview(ReadSchema):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    """As they were asked for."""
+    classes: list[str]
+    """Labels of the classes that the learner would no longer know."""
+    versions: list[int]
+    """Numbers of the versions that would be erased; those that waiting tasks publish before it come on top."""
+    images: int
+    """Stored images that would be deleted."""
+    live_version: int
+    """Version that answers predictions now."""
+
+
 class ManifestEntry(RequestSchema):
     """What `manifest` says about one file."""
 
