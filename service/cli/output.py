@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.problems import sentence
 from service.remote import replies
 
 PLAIN_WIDTH = 120
@@ -111,7 +112,8 @@ def headline(history: replies.AccuracyHistory) -> Text:
 def result_lines(result: replies.PredictionResult) -> list[Text]:
     """Return the answer for one image as lines: label, best labels, route."""
     if problem := result.get("problem"):
-        return [Text(str(problem.get("detail", "This image cannot be used.")), "red")]
+        detail = str(problem.get("detail", "This image cannot be used."))
+        return [Text(sentence(str(problem.get("code", "")), detail), "red")]
     known = "" if result["known"] else "  looks like nothing learned so far"
     lines = [
         Text.assemble(
