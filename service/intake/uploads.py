@@ -23,13 +23,15 @@ from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
 from service.intake.archives import ArchiveLimits, unpack
 from service.intake.labels import clean_filename, label_at
-from service.intake.multipart import FilePart, Form, read_form
+from service.intake.multipart import FilePart, Form, read_form, refused_part
 from service.intake.splitting import AUTO, EVAL, TRAIN
 from service.intake.spool import Spool
 from service.schemas.tasks import ManifestEntry, TaskCreate, TaskOptions, TaskQuery
 from service.settings import ServiceSettings
 
 ARCHIVE_TYPES = ("application/zip", "application/x-tar", "application/gzip")
+_FIELDS = frozenset({"labels", "manifest", "options"})
+"""Fields of the form beside the files."""
 _MANIFEST = TypeAdapter(dict[str, ManifestEntry])
 
 
@@ -122,19 +124,20 @@ async def _read_multipart(
     request: Request, base: dict[str, Any], settings: ServiceSettings, upload: Upload
 ) -> None:
     count = settings.max_task_images
-    form = await read_form(request, upload.spool, max_files=count, max_fields=count + 8)
+    form = await read_form(
+        request, upload.spool, max_files=count, max_fields=count + 8, known_fields=_FIELDS
+    )
     await run_in_threadpool(_take_form, form, base, upload)
 
 
 def _take_form(form: Form, base: dict[str, Any], upload: Upload) -> None:
     """Read options and labels off a form. Off the event loop: there may be 20,000 of them."""
-    fields: dict[str, list[str]] = {"labels": [], "manifest": [], "options": []}
+    fields: dict[str, list[str]] = {name: [] for name in _FIELDS}
     for name, value in form.fields:
-        if name not in fields:
-            raise Problem("validation", errors=(FieldError("", "A form field is not known."),))
         fields[name].append(value)
-    if any(part.name != "images" for part in form.files):
-        raise Problem("validation", errors=(FieldError("", "Send files as parts `images`."),))
+    for part in form.files:
+        if part.name != "images":
+            raise refused_part(part.name, "Send files as parts `images`.")
     upload.options = _options(base, _json_field(fields["options"], "options"))
     manifest = _manifest(fields["manifest"])
     upload.images = _labelled(form, fields["labels"], manifest)
