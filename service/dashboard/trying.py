@@ -19,6 +19,7 @@ from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
+from service.dashboard.sentences import for_person
 from service.dashboard.shown import TINY_SIDE, SampleView
 from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
 from service.http.problems import Problem
@@ -68,7 +69,7 @@ async def try_image(
         answer = await _predict(on, name, tried)
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
-        answer, notice, status = None, problem.detail, problem.status_code
+        answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
     found = await run_in_threadpool(_samples, on, name)
     shown = {"name": name, "samples": found, "chosen": sample, "answer": answer, "notice": notice}
     return page("try.html", viewer, section="learners", status=status, **shown)

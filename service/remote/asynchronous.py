@@ -192,6 +192,7 @@ class AsyncFilopodia:
     retry_task = awaits_task(task_calls.retry_task)
     publish_task = awaits_task(task_calls.publish_task)
     unlearn = awaits_task(task_calls.unlearn)
+    preview_unlearning = awaits(task_calls.preview_unlearning)
     follow_task = awaits_task(task_calls.follow_task)
     past_events = awaits(task_calls.past_events)
     samples = awaits(task_calls.samples)

@@ -186,6 +186,7 @@ class Filopodia:
     retry_task = asks_task(task_calls.retry_task)
     publish_task = asks_task(task_calls.publish_task)
     unlearn = asks_task(task_calls.unlearn)
+    preview_unlearning = asks(task_calls.preview_unlearning)
     follow_task = asks_task(task_calls.follow_task)
     past_events = asks(task_calls.past_events)
     samples = asks(task_calls.samples)

@@ -17,6 +17,10 @@ class AccuracyRead(ReadSchema):
     """How well every task is known with every version."""
 
     learner: str
+    version: int
+    """The last of `versions`, to which it all leads; 0 before the first."""
+    live_version: int
+    """Version that answers predictions, which after a rollback may be another one; 0 before the first."""
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
@@ -24,6 +28,7 @@ class AccuracyRead(ReadSchema):
     n: list[list[int | None]]
     """Images evaluated, in the same places."""
     last: float | None
+    """Accuracy on all images of what `version` knows, with it."""
     average: float | None
     forgetting: float | None
     backward_transfer: float | None
@@ -32,9 +37,9 @@ class AccuracyRead(ReadSchema):
     routing: list[float | None]
     passes: list[float | None]
     unlearned: list[int]
-    """Those of `tasks` that the head no longer knows."""
+    """Those of `tasks` that `version` no longer knows."""
     superseded: list[int]
-    """Tasks that a rollback left beside the line of versions that leads to the head; none of the columns."""
+    """Tasks that a rollback left beside the line of versions that leads to the head."""
 
 
 class VersionRead(ReadSchema):
