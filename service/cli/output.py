@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.image_warnings import image_warning
 from service.remote import replies
 
 PLAIN_WIDTH = 120
@@ -111,6 +112,7 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
             (known, "yellow"),
         )
     ]
+    lines += [Text(f"  {image_warning(code)}", "yellow") for code in result.get("warnings", [])]
     lines += [
         Text.assemble(
             "  ",

@@ -173,7 +173,7 @@ def _add_feedback(
 def _decode(upload: Upload, decoder: Decoder, raw: RawImage) -> _Decoded | _Refused:
     try:
         image = decoder.decode(upload.read(raw))
-        if "blank" in image.warnings:
+        if image.is_transparent:
             raise Problem("image-blank")
     except Problem as problem:
         return _Refused(raw, problem)
