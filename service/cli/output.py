@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.problems import sentence
+from service.image_warnings import image_warning
 from service.remote import replies
 
 PLAIN_WIDTH = 120
@@ -128,6 +129,7 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
             (known, "yellow"),
         )
     ]
+    lines += [Text(f"  {image_warning(code)}", "yellow") for code in result.get("warnings", [])]
     lines += [
         Text.assemble(
             "  ",
