@@ -14,6 +14,7 @@ from service.cli import (
     keys,
     learning,
     listing,
+    login,
     operating,
     predicting,
     serving,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(serving.serve)
 app.command()(serving.worker)
+app.command()(login.login)
 app.command()(learning.learn)
 app.command()(unlearning.unlearn)
 app.command()(unlearning.rollback)
