@@ -17,6 +17,7 @@ from service.cli import (
     login,
     operating,
     predicting,
+    samples,
     serving,
     tasks,
     unlearning,
@@ -54,6 +55,7 @@ app.command()(classes.hide_class)
 app.add_typer(keys.app, name="keys")
 app.command()(listing.audit)
 app.command()(listing.strategies)
+app.command()(samples.samples)
 app.command()(demo.demo)
 app.command("demo-compare")(demo.demo_compare)
 app.command()(bundles.export)
