@@ -14,8 +14,10 @@ from service.cli import (
     keys,
     learning,
     listing,
+    login,
     operating,
     predicting,
+    samples,
     serving,
     tasks,
     unlearning,
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(serving.serve)
 app.command()(serving.worker)
+app.command()(login.login)
 app.command()(learning.learn)
 app.command()(unlearning.unlearn)
 app.command()(unlearning.rollback)
@@ -53,6 +56,7 @@ app.command()(classes.hide_class)
 app.add_typer(keys.app, name="keys")
 app.command()(listing.audit)
 app.command()(listing.strategies)
+app.command()(samples.samples)
 app.command()(demo.demo)
 app.command("demo-compare")(demo.demo_compare)
 app.command()(bundles.export)

@@ -213,6 +213,7 @@ class AsyncFilopodia:
     create_key = awaits(operating_calls.create_key)
     keys = awaits(operating_calls.keys)
     revoke_key = awaits(operating_calls.revoke_key)
+    create_login_link = awaits(operating_calls.create_login_link)
     audit = awaits(operating_calls.audit)
     workers = awaits(operating_calls.workers)
     info = awaits(operating_calls.info)

@@ -367,6 +367,13 @@ class Key(TypedDict):
     key: NotRequired[str]
 
 
+class LoginLink(TypedDict):
+    """A link that logs a browser in, once."""
+
+    path: str
+    expires_at: str
+
+
 class AuditEntry(TypedDict):
     """Something that somebody has changed."""
 

@@ -207,6 +207,7 @@ class Filopodia:
     create_key = asks(operating_calls.create_key)
     keys = asks(operating_calls.keys)
     revoke_key = asks(operating_calls.revoke_key)
+    create_login_link = asks(operating_calls.create_login_link)
     audit = asks(operating_calls.audit)
     workers = asks(operating_calls.workers)
     info = asks(operating_calls.info)

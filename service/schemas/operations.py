@@ -121,6 +121,14 @@ class KeyCreated(KeyRead):
     key: str | None
 
 
+class LoginLinkRead(ReadSchema):
+    """A link that logs a browser in, once."""
+
+    path: str
+    """To be opened at the address of the service; its token is a secret until it is used."""
+    expires_at: Time
+
+
 class AuditRead(ReadSchema):
     """Something that somebody has changed."""
 

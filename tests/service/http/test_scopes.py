@@ -97,6 +97,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/keys"): REFUSED,
     ("POST", "/v1/keys"): REFUSED,
     ("DELETE", "/v1/keys/{key_id}"): REFUSED,
+    ("POST", "/v1/login-links"): OPEN,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
     ("GET", "/metrics"): REFUSED,
@@ -126,10 +127,11 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/admin/keys/{key_id}/revoke"): REFUSED,
     ("GET", "/admin/audit"): REFUSED,
     ("GET", "/admin/login"): OPEN,
+    ("GET", "/admin/enter"): OPEN,
     ("GET", "/admin/static/{name}"): OPEN,
     ("GET", "/admin/{path}"): OPEN,
 }
-APART = {("POST", "/admin/login"), ("POST", "/admin/logout")}
+APART = {("POST", "/admin/login"), ("POST", "/admin/enter"), ("POST", "/admin/logout")}
 """Routes that are about the session itself; tests/service/http/test_security.py has them."""
 
 
