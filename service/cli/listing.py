@@ -80,9 +80,7 @@ def history(
 
 
 def tasks(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Of one learner only.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of one learner only.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
     url: UrlOption = None,
     key: KeyOption = None,

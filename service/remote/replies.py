@@ -218,6 +218,7 @@ class PredictionResult(TypedDict):
     known: bool
     top: list[RankedLabel]
     route: NotRequired[Route | None]
+    warnings: NotRequired[list[str]]
     problem: NotRequired[dict[str, Any] | None]
 
 
