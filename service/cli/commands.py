@@ -4,7 +4,9 @@ A command brings what it works with: the client, a database, pictures. All of th
 """
 
 import importlib
+import inspect
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,13 @@ class LazyCommand(TyperCommand):
         found = self._listed.load()
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False)
-            found.command(self._listed.name)(function)
+            found.command(self._listed.name, help=unwrapped(inspect.getdoc(function)))(function)
         return typer.main.get_command(found)
+
+
+def unwrapped(text: str | None) -> str:
+    """Return a docstring with each paragraph in one line: a terminal breaks it where its own edge is."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", text or "")
 
 
 class CommandTable(TyperGroup):

@@ -30,7 +30,7 @@ class Role(StrEnum):
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.predictor,
     learner: Annotated[
         list[str] | None,

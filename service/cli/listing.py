@@ -5,7 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    UrlOption,
+    connect,
+    learner_names,
+)
 from service.cli.output import (
     headline,
     make_console,
@@ -80,7 +87,10 @@ def history(
 
 
 def tasks(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of one learner only.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Of one learner only.", autocompletion=learner_names),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
     url: UrlOption = None,
     key: KeyOption = None,

@@ -39,11 +39,18 @@ def learner_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="FILOPODIA_URL", help="Address of the service.")
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="FILOPODIA_URL",
+        help="Address of the service; of the one on this machine unless set.",
+    ),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", envvar="FILOPODIA_KEY", help="API key.", show_envvar=True),
+    typer.Option(
+        "--key", envvar="FILOPODIA_KEY", help="API key; the first one of this machine unless set."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 LearnerArgument = Annotated[

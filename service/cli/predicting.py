@@ -41,7 +41,9 @@ def predict(
 ) -> None:
     """Say what images show: of a few in full, with the synapses the answer went through; of many, one line each.
 
-    Exits with 1 if an image could not be used: it is named, and the others are answered.
+    For example `filopodia predict birds new.jpg`, `filopodia predict birds photos --csv answers.csv`, or
+    `curl URL | filopodia predict birds -`. Exits with 1 if an image could not be used: it is named, and the others are
+    answered.
     """
     if csv and as_json:
         raise typer.BadParameter("Choose one of --csv and --json.")

@@ -38,7 +38,7 @@ def predictions(
 ) -> None:
     """List what was answered before, newest first, with the ids that `feedback` takes. Times are UTC.
 
-    What was asked with --no-store is not kept.
+    For example `filopodia predictions birds --unknown --since 2h`. What was asked with --no-store is not kept.
     """
     after = None if since is None else moment(since)
     with connect(url, key) as client:

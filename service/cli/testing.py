@@ -58,6 +58,8 @@ def measure(
 
     Shows the accuracy with its 95 % interval, each class, what is taken for what, and the images with the most
     confident wrong answers. Classes that it does not know are reported apart. Nothing is stored, and nothing learned.
+
+    For example `filopodia test birds kept-out`, or in a script `filopodia test birds kept-out --min-accuracy 0.9`.
     """
     if csv and as_json:
         raise typer.BadParameter("Choose one of --csv and --json.")
