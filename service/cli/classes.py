@@ -52,7 +52,7 @@ def rename_class(
     label: ClassArgument,
     to: Annotated[
         str | None,
-        typer.Argument(metavar="[NEW]", help="Its new name; without, its label again."),
+        typer.Argument(metavar="NEW", help="Its new name; without, its label again."),
     ] = None,
     url: UrlOption = None,
     key: KeyOption = None,

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    UrlOption,
+    connect,
+    learner_names,
+)
 from service.cli.output import (
     headline,
     make_console,
@@ -88,7 +95,8 @@ def history(
 
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Of one learner only.")
+        str | None,
+        typer.Argument(metavar="NAME", help="Of one learner only.", autocompletion=learner_names),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
     url: UrlOption = None,

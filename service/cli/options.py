@@ -6,6 +6,8 @@ The address is `--url`, else `FILOPODIA_URL`, else what a service on this machin
 """
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,20 +16,47 @@ from urllib.parse import urlsplit
 
 import typer
 
-from registry.settings import RegistrySettings
-from service.client import Filopodia
+from service.client import Filopodia, Retries
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = "filopodia-data"
+COMPLETION_S = 0.5
+"""Longest wait for the service while Tab is pressed."""
+COMPLETED = 200
+"""Most names offered at Tab."""
+
+
+def learner_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the learners whose names begin so, to complete one: none if the service does not answer at once."""
+    names: list[str] = []
+    # Whatever is wrong, somebody is in the middle of a line: there is no place to say it.
+    with suppress(Exception):
+        address = find_address(ctx.params.get("url"), ctx.params.get("key"), data_dir())
+        quick = Retries(most=0)
+        with Filopodia(address.url, address.key, timeout_s=COMPLETION_S, retries=quick) as client:
+            names = [learner["name"] for learner in client.learners(limit=COMPLETED)]
+    return [name for name in names if name.startswith(incomplete)]
+
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="FILOPODIA_URL", help="Address of the service.")
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="FILOPODIA_URL",
+        help="Address of the service; of the one on this machine unless set.",
+    ),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", envvar="FILOPODIA_KEY", help="API key.", show_envvar=True),
+    typer.Option(
+        "--key", envvar="FILOPODIA_KEY", help="API key; the first one of this machine unless set."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-LearnerArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the learner.")]
+LearnerArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the learner.", autocompletion=learner_names),
+]
 
 
 @dataclass(frozen=True)
@@ -44,8 +73,14 @@ def connect(url: str | None, key: str | None) -> Filopodia:
     Raises:
         typer.BadParameter: If no key can be found.
     """
-    address = find_address(url, key, RegistrySettings().data_dir)
+    address = find_address(url, key, data_dir())
     return Filopodia(address.url, address.key)
+
+
+def data_dir() -> Path:
+    """Return the data directory that the settings of the service name, without loading what reads all of them."""
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return Path(given.get("FILOPODIA_DATA_DIR") or DEFAULT_DATA_DIR)
 
 
 def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +19,11 @@ BAR_WIDTH = 24
 ROOM = 1.5
 """Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
+
+WARNINGS = {
+    "blank": "it shows nothing",
+    "first_frame_used": "only its first frame was looked at",
+}
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -46,13 +51,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     if not rows:
         console.print(Text(empty, style="dim"))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(columns):
-        is_number = all(isinstance(row[i], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    numbers = {
+        i
+        for i in range(len(columns))
+        if all(isinstance(row[i], int | float | None) for row in rows)
+    }
+    table = make_table(columns, numbers=numbers)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def make_table(columns: Sequence[str], *, numbers: Collection[int] = ()) -> Table:
+    """Return an empty table without lines; the columns with these indexes, of numbers, stand to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i in numbers else "left", overflow="fold")
+    return table
 
 
 def percent(value: float | None) -> str:
@@ -121,13 +136,15 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
         detail = str(problem.get("detail", "This image cannot be used."))
         return [Text(sentence(str(problem.get("code", "")), detail), "red")]
     known = "" if result["known"] else "  looks like nothing learned so far"
+    lines = [Text(f"  {warning}", "yellow") for warning in warnings_of(result)]
     lines = [
         Text.assemble(
             (result["label"], "bold"),
             f"  {percent(result['score'])}",
             (f"  task {result['task']}, novelty {result['novelty']:.2f}", "dim"),
             (known, "yellow"),
-        )
+        ),
+        *lines,
     ]
     lines += [Text(f"  {image_warning(code)}", "yellow") for code in result.get("warnings", [])]
     lines += [
@@ -140,6 +157,16 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
         for item in result["top"]
     ]
     return lines + route_lines(result)
+
+
+def warnings_of(result: Mapping[str, Any]) -> list[str]:
+    """Return what the sender of an image may not expect of its answer, in words.
+
+    Example:
+        >>> warnings_of({"warnings": ["first_frame_used"]}), warnings_of({})
+        (['only its first frame was looked at'], [])
+    """
+    return [WARNINGS.get(code, code.replace("_", " ")) for code in result.get("warnings", ())]
 
 
 def route_lines(result: replies.PredictionResult) -> list[Text]:

@@ -59,6 +59,7 @@ SENTENCES = {
 UNKNOWN = "The service refused this."
 HINTS = {
     "class-not-found": "`filopodia classes NAME` lists what it knows.",
+    "feedback-not-found": "`filopodia feedback --pending` lists what waits.",
     "images-rejected": "--skip-bad leaves them out and learns from the others.",
     "key-not-found": "`filopodia keys list` shows the ids.",
     "label-conflict": "--skip-bad leaves these images out and learns from the others.",
@@ -68,6 +69,7 @@ HINTS = {
     ),
     "no-feedback": "--extend takes feedback on known classes too.",
     "nothing-learned": "`filopodia learn NAME FOLDER` teaches it.",
+    "prediction-not-found": "`filopodia predictions NAME` lists what is kept.",
     "task-ended": "`filopodia task TASK` says how it ended.",
     "task-not-found": "`filopodia tasks` shows the ids.",
     "task-not-held": "`filopodia task TASK` says what became of it.",

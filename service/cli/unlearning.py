@@ -70,7 +70,9 @@ def unlearn(
 
 def rollback(
     name: LearnerArgument,
-    version: Annotated[int, typer.Argument(min=1, help="Number of the version to serve.")],
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", min=1, help="Number of the version to serve.")
+    ],
     move_head: Annotated[
         bool,
         typer.Option("--move-head", help="Also learn on from there; later tasks are superseded."),

@@ -25,7 +25,7 @@ def client_options(url: str, key: str, *, timeout_s: float) -> dict[str, Any]:
     return {
         "base_url": url,
         "headers": {"Authorization": f"Bearer {key}", "Accept": "application/json"},
-        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_S),
+        "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
     }
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from registry.keys import QUOTAS
+from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep, requires
 from service.http.pages import problem_page
 from service.http.problems import PROBLEMS, Problem

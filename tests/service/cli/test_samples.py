@@ -9,7 +9,11 @@ from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.cli.sample_pictures import FRUIT, draw
-from service.remote.folders import labelled_files
+from service.layout.folders import read_folder
+
+
+def labelled_files(folder):
+    return [folder / image.path for image in read_folder(folder).images]
 
 
 def run(*arguments):
