@@ -1,9 +1,10 @@
 """Logs of service and workers: one JSON object a line on standard error, those of its libraries included."""
 
 import logging
-import sys
 
 import structlog
+
+from registry.streams import STANDARD_ERROR, ready_streams
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -17,7 +18,11 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 
 
 def configure_logging() -> None:
-    """Let structlog and `logging` write JSON lines to standard error. Call once, in `main`."""
+    """Let structlog and `logging` write JSON lines to standard error. Call once, in `main`.
+
+    From then on a standard error that is closed or full costs the log, and nothing else.
+    """
+    ready_streams()
     structlog.configure(
         processors=[
             *_SHARED,
@@ -25,10 +30,10 @@ def configure_logging() -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(STANDARD_ERROR),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(STANDARD_ERROR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,

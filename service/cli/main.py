@@ -3,10 +3,14 @@
 Exit codes: 0 ok, 1 the service said no (or did not answer), 2 wrong use.
 """
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
+from registry.errors import SettingsError
+from registry.streams import ready_streams, settle
 from service.cli import (
     bundles,
     classes,
@@ -63,7 +67,34 @@ app.command()(operating.doctor)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. An output that cannot be written ends it with exit code 1, a closed pipe without a word."""
+    ready_streams()
+    try:
+        _run()
+    except SystemExit:
+        failure = settle()
+        if failure is None:
+            raise
+    except OSError as error:
+        failure = settle() or error
+    else:
+        failure = settle()
+    if failure is not None:
+        if not isinstance(failure, BrokenPipeError):
+            with suppress(OSError):
+                make_console(stderr=True).print(_sentence(failure), style="red", soft_wrap=True)
+        sys.exit(1)
+
+
+def _sentence(error: OSError) -> str:
+    """Return what a person is told of a file, or of the standard output, which has no name."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"The output cannot be written: {reason}."
+    return f"{os.fsdecode(error.filename)}: {reason}."
+
+
+def _run() -> None:
     try:
         app()
     except ProblemError as problem:
@@ -75,6 +106,9 @@ def main() -> None:
         sys.exit(1)
     except ClientError as error:
         make_console(stderr=True).print(str(error), style="red")
+        sys.exit(1)
+    except SettingsError as error:
+        make_console(stderr=True).print(str(error), style="red", soft_wrap=True)
         sys.exit(1)
     except EmptyFolderError as error:
         make_console(stderr=True).print(str(error), style="red")
