@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import structlog
 
+from registry.streams import STANDARD_ERROR, ready_streams
+
 LogFormat = Literal["auto", "json", "text"]
 
 _SHARED: list[structlog.typing.Processor] = [
@@ -36,16 +38,20 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def configure_logging() -> None:
-    """Let structlog and `logging` write to standard error. Call once, in `main`."""
+    """Let structlog and `logging` write to standard error. Call once, in `main`.
+
+    From then on a standard error that is closed or full costs the log, and nothing else.
+    """
+    ready_streams()
     is_text = _is_text(os.environ.get("FILOPODIA_LOG_FORMAT", "auto"))
     rendering = _rendering(is_text=is_text)
     structlog.configure(
         processors=[*_SHARED, *((_drop_quiet,) if is_text else ()), *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(STANDARD_ERROR),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(STANDARD_ERROR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,

@@ -17,10 +17,12 @@ from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
 from service.doorbell import make_doorbell
 from service.http import exception_handlers
+from service.http.cors import Cors
 from service.http.login_links import LoginLinks
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
 from service.http.quotas import Quotas
+from service.http.root_path import UnderRoot
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
@@ -116,6 +118,11 @@ def create_app(
     app.add_middleware(
         Frontier, settings=settings, keys=on.keys, quotas=on.quotas, metrics=on.metrics
     )
+    # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
+    if settings.root_path:
+        app.add_middleware(UnderRoot, root=settings.root_path)
     return app
 
 

@@ -15,13 +15,14 @@ from typing import Any, NoReturn
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, keys, schema
 from registry.blobs import open_blob_store
+from registry.data_dir import prepare_data_dir
 from registry.database import make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
+from registry.environment import unknown_settings
 from registry.errors import RegistryError
 from registry.logs import configure_logging
 from service.app import create_app
@@ -51,12 +52,10 @@ def main(startup: Startup | None = None) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     startup = startup or on_terminal()
     try:
-        serve(ServiceSettings(), startup)
-    except ValidationError as error:
-        for wrong in error.errors(include_input=False, include_url=False):
-            setting = ".".join(str(part) for part in wrong["loc"])
-            log.error("not_started", reason=f"The setting {setting} is wrong: {wrong['msg']}.")
-        sys.exit(1)
+        settings = ServiceSettings.read()
+        for sentence in unknown_settings(os.environ):
+            log.warning("unknown_setting", reason=sentence)
+        serve(settings, startup)
     except (RegistryError, OSError) as error:
         log.error("not_started", reason=str(error))
         sys.exit(1)
@@ -73,12 +72,13 @@ def serve(settings: ServiceSettings, startup: Startup) -> None:
 
     Raises:
         DataDirBusyError: If another service uses the data directory.
+        DataDirUnusableError: If nothing can be written to it.
         DatabaseUnavailableError: If the database does not answer.
         SchemaTooNewError: If a later release has migrated it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    prepare_data_dir(settings.data_dir)
     with ExitStack() as stack:
         # The address first: a port in use must not cost a database start.
         listener = stack.enter_context(_listen(settings))
@@ -160,7 +160,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=True,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
         limit_concurrency=settings.max_connections,
         backlog=512,
         timeout_keep_alive=30,
@@ -185,9 +185,10 @@ def _listen(settings: ServiceSettings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listener.bind((settings.host, settings.port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such address"
             raise OSError(
-                f"Nothing can listen on {settings.host}:{settings.port} ({error.strerror}): "
+                f"Nothing can listen on {settings.host}:{settings.port} ({reason}): "
                 "stop what uses it, or set FILOPODIA_PORT."
             ) from error
         yield listener

@@ -82,7 +82,7 @@ def main() -> int:
     os.nice(NICENESS)
     configure_logging()
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
-    settings = WorkerSettings()
+    settings = WorkerSettings.read()
     engine = make_engine(
         settings.require_database_url(),
         application_name="filopodia-learn",

@@ -1,5 +1,6 @@
 """What the command line says when the service, or what was asked of it, fails."""
 
+from registry.errors import SettingsError
 from service.cli.output import make_console
 from service.cli.problems import explain
 from service.client import ClientError, ProblemError
@@ -18,6 +19,9 @@ def report(error: Exception) -> int | None:
             return 1
         case ClientError():
             console.print(str(error), style="red")
+            return 1
+        case SettingsError():
+            console.print(str(error), style="red", soft_wrap=True)
             return 1
         case LayoutError():
             console.print(error.sentence, style="red", soft_wrap=True)

@@ -4,7 +4,9 @@ Exit codes: 0 ok, 1 the service said no (or did not answer), 2 wrong use.
 """
 
 import importlib
+import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated
@@ -12,6 +14,7 @@ from typing import Annotated
 import typer
 from typer.completion import install_callback, show_callback
 
+from registry.streams import ready_streams, settle
 from service.cli.commands import CommandTable, Listed
 
 COMMANDS = {
@@ -128,7 +131,34 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. An output that cannot be written ends it with exit code 1, a closed pipe without a word."""
+    ready_streams()
+    try:
+        _run()
+    except SystemExit:
+        failure = settle()
+        if failure is None:
+            raise
+    except OSError as error:
+        failure = settle() or error
+    else:
+        failure = settle()
+    if failure is not None:
+        if not isinstance(failure, BrokenPipeError):
+            with suppress(OSError):
+                typer.echo(_sentence(failure), err=True)
+        sys.exit(1)
+
+
+def _sentence(error: OSError) -> str:
+    """Return what a person is told of a file, or of the standard output, which has no name."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"The output cannot be written: {reason}."
+    return f"{os.fsdecode(error.filename)}: {reason}."
+
+
+def _run() -> None:
     try:
         app()
     except Exception as error:

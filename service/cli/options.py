@@ -5,18 +5,18 @@ The address is `--url`, else `FILOPODIA_URL`, else what a service on this machin
 `<data>/admin.key`, which is only ever sent to this machine.
 """
 
+import codecs
 import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from service.client import Filopodia, Retries
+from service.remote.connection import AROUND_KEYS, clean_key, is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "filopodia-data"
@@ -90,17 +90,17 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
         typer.BadParameter: If no key is given and none can be found, or it would leave this machine; or if the
             address has no scheme.
     """
-    found_url = url or _url_in(data_dir / "service.json") or DEFAULT_URL
+    found_url = (url or "").strip(AROUND_KEYS) or _url_in(data_dir / "service.json") or DEFAULT_URL
     if "://" not in found_url:
         raise typer.BadParameter(f"{found_url} lacks a scheme: write http://{found_url}")
-    if key:
-        return Address(found_url, key)
+    if key and (cleaned := _cleaned(key)):
+        return Address(found_url, cleaned)
     if not is_loopback(found_url):
         raise typer.BadParameter(
             f"{found_url} is another machine: name its key with --key or FILOPODIA_KEY."
         )
     try:
-        return Address(found_url, (data_dir / "admin.key").read_text("utf-8").strip())
+        return Address(found_url, _cleaned(_text_of(data_dir / "admin.key")))
     except OSError:
         raise typer.BadParameter(
             "No key: give one with --key or FILOPODIA_KEY, or name the data directory of a service "
@@ -108,20 +108,18 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
         ) from None
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether `url` is on this machine.
-
-    Example:
-        >>> is_loopback("http://127.0.0.1:8000"), is_loopback("https://example.org")
-        (True, False)
-    """
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
+def _cleaned(key: str) -> str:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return clean_key(key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _text_of(file: Path) -> str:
+    """Return what a file says, also one that a Windows editor or shell has saved anew."""
+    data = file.read_bytes()
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf_16 else "utf-8", "replace")
 
 
 def _url_in(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """What the commands print: JSON, tables, the accuracy matrix, predictions with their routes."""
 
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from service.remote import replies
 
 PLAIN_WIDTH = 120
 """Columns when the output is no terminal: tables in logs should not wrap at 80."""
+NARROWEST = 20
+"""Columns that a table gets at least."""
 BAR_WIDTH = 24
 ROOM = 1.5
 """Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
@@ -29,9 +32,12 @@ WARNINGS = {
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console for stdout, or stderr."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH
-    )
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit():
+        width: int | None = max(NARROWEST, int(given[:4]))
+    else:
+        width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(stderr=stderr, markup=False, highlight=False, width=width)
 
 
 def is_watched(console: Console) -> bool:
@@ -41,7 +47,13 @@ def is_watched(console: Console) -> bool:
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Still the same JSON; a letter replaced would make it another one.
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:

@@ -17,7 +17,7 @@ from service.remote import (
     task_calls,
 )
 from service.remote.calls import CHUNK_BYTES, Exchange, Pause, Request, Steps
-from service.remote.connection import arriving, client_options, request_options
+from service.remote.connection import arriving, open_client, request_options
 from service.remote.events import EventFeed
 from service.remote.retries import Retries
 from service.remote.task_handle import TaskHandle
@@ -143,10 +143,10 @@ class Filopodia:
     def __init__(
         self, url: str, key: str, *, timeout_s: float = 120.0, retries: Retries | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = url.strip().rstrip("/")
         self._retries = retries or Retries()
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**client_options(self.url, key, timeout_s=timeout_s))
+        self._http = open_client(httpx.Client, self.url, key, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,9 @@ import pytest
 import typer
 
 from registry.settings import RegistrySettings
-from service.cli.options import DEFAULT_URL, Address, data_dir, find_address, is_loopback
+from service.cli.options import DEFAULT_URL, Address, data_dir, find_address
+from service.client import Filopodia
+from service.remote.connection import is_loopback
 
 
 @pytest.fixture
@@ -31,6 +33,42 @@ def test_the_admin_key_never_leaves_this_machine(data):
 def test_an_address_without_a_scheme_says_so(data):
     with pytest.raises(typer.BadParameter, match="lacks a scheme"):
         find_address("127.0.0.1:8123", None, data)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "fil_mine\n",
+        "fil_mine\r\n",
+        "\ufefffil_mine",
+        ' "fil_mine" ',
+        "'fil_mine'\n",
+        '\ufeff"fil_mine"\r\n',
+        "Bearer fil_mine",
+        "\xa0fil_mine\t",
+    ],
+)
+def test_what_stands_around_a_key_is_taken_away(data, key):
+    assert find_address("http://10.0.0.1", key, data).key == "fil_mine"
+    for encoding in ("utf-8", "utf-16"):
+        (data / "admin.key").write_bytes(key.encode(encoding))
+        assert find_address(None, None, data).key == "fil_mine"
+    with Filopodia("http://127.0.0.1:1", key) as client:
+        assert client._http.headers["Authorization"] == "Bearer fil_mine"
+
+
+@pytest.mark.parametrize("key", ["fil_mine fil_other", "fil_m\nine", "fil_mïne", "fil_\udcff"])
+def test_what_cannot_be_a_key_is_said_without_showing_it(data, key):
+    with pytest.raises(typer.BadParameter, match="copy it again") as caught:
+        find_address("http://10.0.0.1", key, data)
+    assert key not in str(caught.value)
+    with pytest.raises(ValueError, match="copy it again"):
+        Filopodia("http://127.0.0.1:1", key)
+
+
+@pytest.mark.parametrize("key", ["", " ", "\r\n", '""'])
+def test_a_key_of_nothing_is_none(data, key):
+    assert find_address(None, key, data).key == "fil_here"
 
 
 def test_without_any_service_the_default_address_is_tried(tmp_path):
