@@ -8,10 +8,10 @@ _KNOWN = {b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free", b"skip", b"wide"
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Return whether a box of the image ends behind the end of the file.
+    r"""Return whether a box of the image ends behind the end of the file.
 
     Example:
-        >>> is_cut_off(b"\\0\\0\\0\\x0cmdat1234"), is_cut_off(b"\\0\\0\\0\\x0cmdat123")
+        >>> is_cut_off(b"\0\0\0\x0cmdat1234"), is_cut_off(b"\0\0\0\x0cmdat123")
         (False, True)
     """
     at = 0
