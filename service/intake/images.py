@@ -123,9 +123,9 @@ def decode_image(
         raise _damaged(name, error) from error
 
 
-def pixel_limit(kind: Picture, limits: ImageLimits) -> int:
+def pixel_limit(picture: Picture, limits: ImageLimits) -> int:
     """Return how many pixels such an image may have."""
-    return min(limits.max_pixels, int(limits.max_decode_bytes / kind.bytes_per_pixel))
+    return min(limits.max_pixels, int(limits.max_decode_bytes / picture.bytes_per_pixel))
 
 
 def _decode(data: bytes, format: str, limits: ImageLimits, reserve: Reserve) -> DecodedImage:

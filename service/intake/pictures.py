@@ -20,7 +20,9 @@ _DRAFT_SCALES = (8, 4, 2, 1)
 _OPENERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 """The openers that may run. Everything else Pillow knows (EPS, PSD, FITS ...) has had its holes."""
 _DECODER_BYTES = {"WEBP": 12.0, "AVIF": 5.6}
-"""What a decoder holds a pixel beside Pillow's own pixels; measured: `benchmarks.public_images --memory`."""
+"""What a decoder holds a pixel beside Pillow's own pixels; measured (decision 0017)."""
+_ALPHA_BYTES = 2.0
+"""What it holds besides if there is transparency."""
 _STORED_BYTES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0}
 """Bytes a pixel takes in memory by its mode, where these are not four."""
 _ORIENTATION = 0x0112
@@ -81,6 +83,8 @@ class PillowPicture(Picture):
         self.has_more = bool(getattr(self._image, "is_animated", False))
         stored = _STORED_BYTES.get(self._image.mode, 4.0)
         self.bytes_per_pixel = stored + _DECODER_BYTES.get(format, 0.0)
+        if format in _DECODER_BYTES and self._image.mode == "RGBA":
+            self.bytes_per_pixel += _ALPHA_BYTES
         if structure is not None:
             self._plan_jpeg(structure, stored)
         elif self._is_deep:

@@ -5,6 +5,7 @@ import io
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -56,6 +57,12 @@ def photo(index: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(load_sample_images().images[index]).resize((width, height))
 
 
+def refusal(data: bytes, limits: ImageLimits = LIMITS) -> Problem:
+    with pytest.raises(Problem) as caught:
+        decode_image(data, limits)
+    return caught.value
+
+
 def difference(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     assert found.shape == expected.shape
     return np.abs(found.astype(int) - expected)
@@ -94,8 +101,7 @@ def test_heic_is_what_was_photographed(mode):
 
 
 def test_heic_of_ten_bits_and_turned():
-    values = np.repeat((np.arange(64 * 48 * 3).reshape(64, 48, 3) * 7).astype(np.uint16), 1)
-    values = (np.asarray(photo(0, 48, 64)).astype(np.uint16) * 257).reshape(64, 48, 3)
+    values = np.asarray(photo(0, 48, 64)).astype(np.uint16) * 257
     buffer = io.BytesIO()
     pillow_heif.from_bytes("RGB;16", (48, 64), values.tobytes()).save(buffer, quality=90)
     found = decode_image(buffer.getvalue(), LIMITS).pixels
@@ -108,7 +114,7 @@ def test_heic_of_ten_bits_and_turned():
 
 @pytest.mark.parametrize("path", ["grace_hopper.jpg", "logo2.png", "Minduka_Present_Blue_Pack.png"])
 def test_the_images_of_matplotlib_are_pillows(path):
-    data = get_sample_data(path, asfileobj=True).read()
+    data = Path(get_sample_data(path, asfileobj=False)).read_bytes()
     found = decode_image(data, LIMITS).pixels
     expected = as_pillow(data)
     if found.shape != expected.shape:
@@ -170,9 +176,7 @@ def test_a_jpeg_of_a_hundred_megapixels_and_a_panorama_are_read(size):
     ],
 )
 def test_a_refusal_names_format_limit_and_what_was_found(data, sentence):
-    with pytest.raises(Problem) as caught:
-        decode_image(data, LIMITS)
-    assert re.match(sentence, caught.value.detail)
+    assert re.match(sentence, refusal(data).detail)
 
 
 def test_a_progressive_jpeg_may_have_what_its_buffers_allow():
@@ -181,9 +185,9 @@ def test_a_progressive_jpeg_may_have_what_its_buffers_allow():
     assert structure.is_buffered
     assert structure.buffer_bytes_per_pixel == 6
     tight = ImageLimits(LIMITS.max_bytes, LIMITS.max_pixels, 1_000_000)
-    with pytest.raises(Problem, match="image-too-many") as caught:
-        decode_image(data, tight)
-    assert "progressive JPEG" in caught.value.detail
+    problem = refusal(data, tight)
+    assert problem.code == "image-too-many-pixels"
+    assert "progressive JPEG" in problem.detail
     decode_image(encoded(noise(256), "JPEG", progressive=True, subsampling=0), tight)
 
 
@@ -225,8 +229,7 @@ def test_bytes_between_segments_cost_no_time():
     for junk in (b"\xff\x01", b"\xff\xfe\0\2", b"\xff\xfe\0\2\0", b"\0"):
         data = b"\xff\xd8" + junk * (8_000_000 // len(junk)) + JPEG[2:]
         assert not read_structure(data).is_plausible
-        with pytest.raises(Problem, match="image-corrupt"):
-            decode_image(data, LIMITS)
+        assert refusal(data).code == "image-corrupt"
 
 
 @pytest.mark.parametrize(
@@ -367,8 +370,7 @@ def test_a_cut_file_is_never_decoded(kind):
     image = photo(0, 96, 64)
     whole = heic(image) if kind == "HEIF" else encoded(image, "AVIF", speed=10)
     for end in range(12, len(whole), 97):
-        with pytest.raises(Problem, match="image-"):
-            decode_image(whole[:end], LIMITS)
+        assert refusal(whole[:end]).code in ("image-truncated", "image-undecodable")
 
 
 def test_a_profile_of_a_png_is_left_alone():
