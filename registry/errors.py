@@ -238,7 +238,7 @@ class LabelKnownError(ConflictError):
     def __init__(self, labels: list[str]) -> None:
         super().__init__(
             f"{len(labels)} of the labels are known to this learner already, or a waiting task learns "
-            'them; leave them out, or send them with the mode "extend".'
+            'them; leave them out, or send them with the mode "extend", which learns only the images that are new.'
         )
         self.labels = labels
 

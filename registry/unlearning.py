@@ -4,7 +4,6 @@ Whatever a version, a sample or a held result holds of it goes with the publicat
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Select, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -61,8 +60,8 @@ def labels_that_go(
     if not learner.head_version:
         raise NothingLearnedError
     known = ancestry.brought(session, learner.id, learner.head_version)
-    for waiting in _waiting(session, learner.id):
-        known = _without(known, waiting["tasks"], waiting["classes"])
+    for task in waiting(session, learner.id):
+        known = _without(known, task.options["tasks"], task.options["classes"])
     before = list(dict.fromkeys(label for labels in known.values() for label in labels))
     strange_tasks = [i for i, index in enumerate(tasks) if index not in known]
     strange_classes = [i for i, label in enumerate(classes) if label not in before]
@@ -126,6 +125,16 @@ def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
     )
 
 
+def waiting(session: Session, learner_id: str) -> list[TaskRow]:
+    """Return the tasks that wait to unlearn something, or are at it; their options say what."""
+    query = select(TaskRow).where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.mode == MODE,
+        TaskRow.status.in_(("queued", "running", "cancelling")),
+    )
+    return list(session.scalars(query))
+
+
 def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -> None:
     """Delete kept images of predictions that show what goes, by feedback or as copies of samples; and that feedback."""
     copies = select(SampleRow.blob_sha256).where(SampleRow.id.in_(gone))
@@ -151,16 +160,6 @@ def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -
     for row in (FeedbackRow, PredictionImageRow):
         statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(found))
         session.execute(statement.execution_options(synchronize_session=False))
-
-
-def _waiting(session: Session, learner_id: str) -> list[dict[str, Any]]:
-    """Return the options of the tasks that wait to unlearn something, or are at it."""
-    query = select(TaskRow.options).where(
-        TaskRow.learner_id == learner_id,
-        TaskRow.mode == MODE,
-        TaskRow.status.in_(("queued", "running", "cancelling")),
-    )
-    return list(session.scalars(query))
 
 
 def _without(

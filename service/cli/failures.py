@@ -2,8 +2,8 @@
 
 from service.cli.output import make_console
 from service.cli.problems import explain
-from service.client import ClientError, EmptyFolderError, ProblemError
-from service.layout.errors import LayoutError
+from service.client import ClientError, ProblemError
+from service.layout.errors import LayoutError, StraySplitError
 
 
 def report(error: Exception) -> int | None:
@@ -20,11 +20,8 @@ def report(error: Exception) -> int | None:
             console.print(str(error), style="red")
             return 1
         case LayoutError():
-            console.print(error.sentence, style="red")
-            for path in error.paths:
-                console.print(f"  {path}", soft_wrap=True)
-            return 2
-        case EmptyFolderError():
-            console.print(str(error), style="red")
+            console.print(error.sentence, style="red", soft_wrap=True)
+            if isinstance(error, StraySplitError):
+                console.print("--no-splits takes such folders for classes.")
             return 2
     return None

@@ -32,6 +32,11 @@ def make_console(*, stderr: bool = False) -> Console:
     )
 
 
+def is_watched(console: Console) -> bool:
+    """Return whether a person is there who reads what is printed and can answer."""
+    return console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+
+
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -12,7 +12,8 @@ from service.cli.csv_files import CsvOption, open_csv
 from service.cli.image_files import STDIN, find_images, shown
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.progress import counted
-from service.client import ClientError, EmptyFolderError, Filopodia
+from service.client import ClientError, Filopodia
+from service.layout.errors import NoImagesError
 
 VersionOption = Annotated[
     int | None,
@@ -51,7 +52,7 @@ def predict(
         raise typer.BadParameter(f"There is no file or folder {', '.join(gone)}.")
     found = find_images(files)
     if not found.images:
-        raise EmptyFolderError(f"{' '.join(map(shown, files))} holds no image.")
+        raise NoImagesError(f"{' '.join(map(shown, files))} holds no image.")
     with open_csv(csv, CSV_COLUMNS) as table, connect(url, key) as client:
         report = Report(found, as_json=as_json, table=table)
         question = Question(

@@ -11,8 +11,8 @@ HINTS = {
     "feedback-not-found": "`filopodia feedback --pending` lists what waits.",
     "images-rejected": "--skip-bad leaves them out and learns from the others.",
     "key-not-found": "`filopodia keys list` shows the ids.",
-    "label-conflict": "--skip-bad leaves out what the learner has under another label.",
-    "label-known": "--extend learns more images of known classes.",
+    "label-conflict": "--skip-bad leaves these images out and learns from the others.",
+    "label-known": "--extend learns what is new of known classes.",
     "learner-not-found": (
         "`filopodia learners` lists what there is; `filopodia learn NAME FOLDER --create` makes one."
     ),
@@ -54,7 +54,8 @@ def fault(error: dict[str, Any]) -> str:
     if "prediction" in error:
         file = f"{error['prediction']} --index {error.get('index', 0)}"
     if file and label:
-        return f"{file}: {detail.removesuffix('.')}: {label}."
+        other = f" ({error['other_filename']})" if error.get("other_filename") else ""
+        return f"{file}: {detail.removesuffix('.')}: {label}{other}."
     place = file or label or error.get("pointer")
     return f"{place}: {detail}" if place else detail
 

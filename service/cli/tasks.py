@@ -93,6 +93,12 @@ def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
     yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
     if task.get("from_feedback"):
         yield "feedback", f"{task['from_feedback']} pieces taken"
+    if known := task.get("known"):
+        yield "left out", f"{known} images: known already"
+    if copies := task.get("duplicates"):
+        yield "left out", f"{copies} images: copies of others in the same class"
+    if kept := task.get("splits_kept"):
+        yield "kept", f"{kept} images on the side of the split they were on before"
     if task["version"] is not None:
         yield "version", str(task["version"])
     for what in ("created", "started", "finished"):

@@ -49,6 +49,10 @@ class TaskView:
     classes: list[str]
     n_train: int
     n_eval: int
+    n_known: int
+    """Images left out because the learner has them."""
+    n_duplicates: int
+    """Images left out as copies."""
     version: int | None
     error: dict[str, Any] | None
     phase: str

@@ -210,6 +210,8 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         classes=row.classes,
         n_train=row.n_train,
         n_eval=row.n_eval,
+        n_known=row.n_known,
+        n_duplicates=row.n_duplicates,
         version=row.version,
         error=row.error,
         phase=phase,

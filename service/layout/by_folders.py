@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from service.layout.errors import WAYS, LayoutError
+from service.layout.errors import WAYS, LayoutError, StraySplitError
 from service.layout.layouts import FoundImage, Layout, LeftOut, PlacedImage, quoted
 from service.layout.names import AUTO, EVAL, TRAIN, fold, is_container, split_of, splits_of
 
@@ -108,7 +108,7 @@ def _require_no_stray_split(above: Sequence[Folders], paths: Sequence[PurePosixP
     outside = next(
         (path for folders, path in others if not any(map(split_of, folders))), others[0][1]
     )
-    raise LayoutError(
+    raise StraySplitError(
         f"{'/'.join(stray)!r} is named like a split, but not everything lies in split folders ({outside} does not). "
         "Put all images into split folders, or none. If it is the name of a class, say that there are no splits.",
         (str(inside), str(outside)),

@@ -32,5 +32,9 @@ class NoImagesError(LayoutError):
     """There is no image at all."""
 
 
+class StraySplitError(LayoutError):
+    """A folder is named like a split and lies beside others that are not. It may be meant as a class."""
+
+
 class TableError(LayoutError):
     """A table of labels cannot be read, or contradicts itself or the folders."""

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from service.layout.errors import LayoutError
 from service.layout.layouts import Entry, Layout
-from service.layout.names import HEAD_BYTES, is_passed_over
+from service.layout.names import HEAD_BYTES, is_passed_over, needs_look
 from service.layout.reading import read_layout
 from service.layout.tables import MAX_TABLE_BYTES, Table, is_table_name
 
@@ -66,7 +66,12 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file; of a table, all of it. A name that says what it is saves the look."""
-    size = MAX_TABLE_BYTES + 1 if is_table_name(path.name) else HEAD_BYTES
+    if is_table_name(path.name):
+        size = MAX_TABLE_BYTES + 1
+    elif needs_look(PurePosixPath(path.name)):
+        size = HEAD_BYTES
+    else:
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(size)

@@ -126,6 +126,11 @@ def is_passed_over(path: PurePosixPath) -> bool:
     ) or bool(_EDITOR.search(path.name.casefold()))
 
 
+def needs_look(path: PurePosixPath) -> bool:
+    """Return whether a file's name leaves open whether it is an image."""
+    return path.suffix[1:].casefold() not in _IMAGE_SUFFIXES | _OTHER_SUFFIXES
+
+
 def may_be_image(path: PurePosixPath, head: bytes) -> bool:
     """Return whether a file is to be taken for an image: by its suffix; by its first bytes where that tells nothing.
 
@@ -137,10 +142,9 @@ def may_be_image(path: PurePosixPath, head: bytes) -> bool:
         >>> may_be_image(PurePosixPath("a.JPG"), b""), may_be_image(PurePosixPath("README"), b"# Birds")
         (True, False)
     """
-    suffix = path.suffix[1:].casefold()
-    if suffix in _IMAGE_SUFFIXES:
-        return True
-    return suffix not in _OTHER_SUFFIXES and looks_like_image(head)
+    if needs_look(path):
+        return looks_like_image(head)
+    return path.suffix[1:].casefold() in _IMAGE_SUFFIXES
 
 
 def looks_like_image(head: bytes) -> bool:

@@ -130,6 +130,7 @@ class _Finder:
 
     def __init__(self, paths: Sequence[PurePosixPath], beside: PurePosixPath) -> None:
         self._beside = beside
+        self._exact = {str(path): index for index, path in enumerate(paths)}
         self._whole = {fold(str(path)): index for index, path in enumerate(paths)}
         self._paths = paths
         self._by_name: dict[str, list[int]] = defaultdict(list)
@@ -140,6 +141,8 @@ class _Finder:
 
     def find(self, file: str) -> int | None:
         """Return the index of the image that a row means; None if it is not there."""
+        if file in self._exact:  # beside a.JPG there may be a.jpg
+            return self._exact[file]
         wanted = PurePosixPath(fold(file.replace("\\", "/")))
         for whole in (PurePosixPath(fold(str(self._beside))) / wanted, wanted):
             if str(whole) in self._whole:

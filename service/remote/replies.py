@@ -124,6 +124,23 @@ class TaskError(TypedDict):
     detail: str
 
 
+class LeftOutFile(TypedDict):
+    """A file of an upload that is no part of the data."""
+
+    path: str
+    reason: str
+
+
+class UploadLayout(TypedDict):
+    """How the folders of an upload were read."""
+
+    splits: dict[str, str]
+    tables: list[str]
+    notes: list[str]
+    left_out: int
+    left_out_files: list[LeftOutFile]
+
+
 class Task(TypedDict):
     """One increment of labelled classes."""
 
@@ -139,7 +156,10 @@ class Task(TypedDict):
     from_feedback: NotRequired[int]
     rejected: list[Rejected]
     quarantined: NotRequired[list[Quarantined]]
+    layout: NotRequired[UploadLayout | None]
     duplicates: NotRequired[int]
+    known: NotRequired[int]
+    splits_kept: NotRequired[int]
     findings: NotRequired[list[Finding]]
     progress: TaskProgress
     attempt: int

@@ -52,7 +52,7 @@ def test_a_folder_without_labels_exits_with_2(tmp_path):
     (tmp_path / "photos").mkdir()
     result = run("learn", "birds", "photos", "--key", "fil_a_b", cwd=tmp_path)
     assert result.returncode == 2
-    assert "one folder a label" in result.stderr
+    assert "There is no image" in result.stderr
 
 
 def test_config_must_be_a_json_object(tmp_path):

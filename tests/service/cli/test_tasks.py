@@ -63,7 +63,7 @@ def test_images_that_cannot_be_used_are_named_as_their_sender_knows_them(run, tm
     assert "  photos/heron/0.png: " in refused
     assert "/images/" not in refused
     assert "--skip-bad" in refused
-    code, taken = run("learn", "birds", "photos", "--skip-bad", "--no-wait")
+    code, taken = run("learn", "birds", "photos", *TINY, "--skip-bad", "--no-wait")
     assert code == 0, taken
     assert "left out photos/heron/0.png: image-" in taken
     assert "not used photos/heron/blank.png: blank" in taken
@@ -78,6 +78,43 @@ def test_classes_that_are_known_are_named(run, tmp_path):
     assert "--extend" in refused
     put(tmp_path / "loud", ("HERON",))
     assert "  HERON: The label looks like heron." in run("learn", "birds", "loud")[1]
+
+
+def test_a_folder_is_sent_again_and_again(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    run("learn", "birds", "photos", *TINY, "--no-wait")
+    code, nothing = run("learn", "birds", "photos", "--extend", "--no-wait")
+    assert (code, nothing.strip()) == (0, "Nothing new in photos: all 8 images are known.")
+    code, nothing = run("learn", "birds", "photos", "--extend", "--no-wait", "--json")
+    assert code == 0
+    assert json.loads(nothing[nothing.index("{") : nothing.index("}") + 1])["known"] == 8
+    (tmp_path / "photos/egret/new.png").write_bytes(make_image("egret", 9))
+    for copy in ("copy.png", "again.png"):
+        (tmp_path / "photos/heron" / copy).write_bytes(make_image("heron", 1))
+    code, grown = run("learn", "birds", "photos", "--extend", "--no-wait")
+    assert code == 0, grown
+    assert "1 classes, 1 images to learn from, 0 kept out" in grown
+    assert "8 images left out: known already" in grown
+    assert "2 images left out: copies of others in the same class" in grown
+    task = grown[: grown.index(":")]
+    assert "8 images: known already" in run("task", task)[1]
+
+
+def test_an_image_in_two_classes_is_named_and_can_be_left_out(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    (tmp_path / "photos/egret/wrong.png").write_bytes(make_image("heron", 1))
+    code, refused = run("learn", "birds", "photos", *TINY, "--no-wait")
+    assert code == 1
+    assert (
+        "photos/egret/wrong.png: The same image came under another label too: heron (1.png)."
+        in (refused)
+    )
+    assert "photos/heron/1.png: " in refused
+    assert "--skip-bad" in refused
+    code, taken = run("learn", "birds", "photos", "--skip-bad", "--no-wait")
+    assert code == 0, taken
+    assert "left out photos/egret/wrong.png: label-conflict" in taken
+    assert "left out photos/heron/1.png: label-conflict" in taken
 
 
 def test_a_learner_with_other_choices_is_not_taught(run, tmp_path):

@@ -3,12 +3,13 @@
 import inspect
 import re
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from service.client import AsyncFilopodia, Filopodia, LabelledImage, TaskOptions
 from service.contract import schema
+from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.prediction_calls import predict
 
@@ -27,8 +28,11 @@ EXAMPLES = {
         seed=1,
         from_feedback=True,
         screening="warn",
+        splits=False,
+        encoding="cp850",
         config={"a": 1},
     ),
+    "layout": Layout((PlacedImage(0, PurePosixPath("heron/a.jpg"), "heron", "auto"),)),
     "archive": Path("photos.zip"),
     "file": Path("bundle.tar"),
     "learners": ["birds"],
