@@ -6,6 +6,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from registry.logs import LogFormat
+
 
 class RegistrySettings(BaseSettings):
     """Settings that service and worker share. Built once at the edge and passed down."""
@@ -16,6 +18,10 @@ class RegistrySettings(BaseSettings):
 
     data_dir: Path = Path("filopodia-data")
     """Folder of everything kept: embedded database, blobs, first key. Relative to the working directory."""
+
+    log_format: LogFormat = "auto"
+    """Logs on standard error: `json` for programs, every event an object; `text` for a person, only what went wrong and
+    what learners answer with. `auto` is `text` on a terminal and `json` elsewhere."""
 
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("database_url", "DATABASE_URL")

@@ -403,5 +403,6 @@ def check_labels(known: set[str], classes: Sequence[str], mode: str, shown: Show
     spelling = {look(spelled): label for spelled, label in owners.items()}
     for label in classes:
         twin = spelling.setdefault(look(label), label)
-        if twin != label:
+        # Twins that are both known are from before they were told apart: each may get more images.
+        if twin != label and label not in known:
             raise LabelConfusableError(label, twin)

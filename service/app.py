@@ -17,6 +17,7 @@ from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
 from service.doorbell import make_doorbell
 from service.http import exception_handlers
+from service.http.login_links import LoginLinks
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
 from service.http.quotas import Quotas
@@ -37,6 +38,7 @@ from service.routes import (
     feedback,
     keys,
     learners,
+    login_links,
     operations,
     predictions,
     reference,
@@ -103,6 +105,7 @@ def create_app(
         versions,
         bundles,
         keys,
+        login_links,
         audit,
         reference,
         operations,
@@ -139,6 +142,7 @@ def build_collaborators(
         blobs=blobs,
         metrics=metrics,
         keys=keys,
+        login_links=LoginLinks(),
         quotas=Quotas(settings),
         decoder=Decoder(settings, metrics),
         engine=InferenceEngine(settings, metrics),

@@ -36,10 +36,13 @@ class ServiceSettings(RegistrySettings):
     """Images in one task."""
     max_task_bytes: int = Field(default=2048 * MIB, ge=1)
     """Bytes of one task's upload, and of what its archive unpacks to."""
-    max_image_bytes: int = Field(default=12 * MIB, ge=1)
-    """Bytes of one encoded image."""
-    max_image_pixels: int = Field(default=25_000_000, ge=1)
-    """Pixels of one image before decoding: 25 MP take about 190 MB while they are decoded."""
+    max_image_bytes: int = Field(default=48 * MIB, ge=1)
+    """Bytes of one encoded image: JPEGs of 100 megapixels have up to 45 MB."""
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    """Pixels of one image before decoding; what `max_decode_bytes` does not allow is refused below that."""
+    max_decode_bytes: int = Field(default=480_000_000, ge=1_000_000)
+    """Memory one image may take while it is decoded, and half of what all together may: `docs/photos.md` says how many
+    megapixels of each format that is."""
     max_predict_images: int = Field(default=64, ge=1)
     """Images in one prediction request."""
     max_predict_bytes: int = Field(default=64 * MIB, ge=1)

@@ -22,6 +22,6 @@ def report(error: Exception) -> int | None:
         case LayoutError():
             console.print(error.sentence, style="red", soft_wrap=True)
             if isinstance(error, StraySplitError):
-                console.print("--no-splits takes such folders for classes.")
+                console.print("--no-splits reads such folders as classes.")
             return 2
     return None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from registry.quotas import QUOTAS
+from service.cli.asking import YesOption, confirm
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
 from service.cli.times import second, span
@@ -108,12 +109,17 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
 @app.command("revoke")
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `keys list`.")],
+    yes: YesOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a key: whoever has it is out at once."""
+    """Revoke a key for good: whoever has it is out at once."""
     with connect(url, key) as client:
+        known = {item["id"]: item for item in client.keys()}  # noqa: SIM118 - these are API keys
+        if key_id in known:
+            found = known[key_id]
+            confirm(f"Revoke the {found['role']} key {found['name']} for good?", yes=yes)
         client.revoke_key(key_id)
     if as_json:
         print_json({"id": key_id, "revoked": True})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from service.cli.options import (
     JsonOption,
@@ -75,6 +76,8 @@ def history(
     with connect(url, key) as client:
         found = client.accuracy(name)
         live = client.learner(name)["live_version"]
+        head = found["versions"][-1] if found["versions"] else 0
+        served = client.accuracy(name, version=live) if live not in (0, head) else None
     if as_json:
         print_json(found)
         return
@@ -83,7 +86,11 @@ def history(
         console.print("Nothing learned yet.", style="dim")
         return
     console.print(matrix_table(found, live=live))
-    console.print(headline(found))
+    if served is None:
+        console.print(headline(found))
+        return
+    console.print(Text(f"version {live}, live:  "), headline(served), sep="")
+    console.print(Text(f"version {head}, head:  "), headline(found), sep="")
 
 
 def tasks(

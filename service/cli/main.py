@@ -19,6 +19,8 @@ COMMANDS = {
         ("demo", "service.cli.demo:demo", "Watch it learn handwritten digits, two by two."),
         ("demo-compare", "service.cli.demo:demo_compare", "Learn them in three ways."),
         ("serve", "service.cli.serving:serve", "Run the service: database, worker and HTTP."),
+        ("samples", "service.cli.samples:samples", "Write pictures to try the service with."),
+        ("login", "service.cli.login:login", "Print a link that logs a browser in, once."),
     ),
     "Learn": (
         ("learn", "service.cli.learning:learn", "Learn a folder of photos, sorted by class."),

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.problems import sentence
+from service.image_warnings import image_warning
 from service.remote import replies
 
 PLAIN_WIDTH = 120
@@ -78,6 +80,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
+def share_of(value: float | None, n: int | None) -> str:
+    """Format a share of so many images; of few it says little.
+
+    Example:
+        >>> share_of(0.75, 4), share_of(None, 0)
+        ('75.0% of 4', '-')
+    """
+    return percent(value) if value is None or not n else f"{percent(value)} of {n}"
+
+
 def score_style(value: float) -> str:
     """Return the colour of an accuracy."""
     return next(style for bound, style in SCORE_STYLES if value >= bound)
@@ -121,7 +133,8 @@ def headline(history: replies.AccuracyHistory) -> Text:
 def result_lines(result: replies.PredictionResult) -> list[Text]:
     """Return the answer for one image as lines: label, best labels, route."""
     if problem := result.get("problem"):
-        return [Text(str(problem.get("detail", "This image cannot be used.")), "red")]
+        detail = str(problem.get("detail", "This image cannot be used."))
+        return [Text(sentence(str(problem.get("code", "")), detail), "red")]
     known = "" if result["known"] else "  looks like nothing learned so far"
     lines = [Text(f"  {warning}", "yellow") for warning in warnings_of(result)]
     lines = [
@@ -133,6 +146,7 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
         ),
         *lines,
     ]
+    lines += [Text(f"  {image_warning(code)}", "yellow") for code in result.get("warnings", [])]
     lines += [
         Text.assemble(
             "  ",

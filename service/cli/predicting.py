@@ -13,7 +13,7 @@ from service.cli.image_files import STDIN, find_images, shown
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.progress import counted
 from service.client import ClientError, Filopodia
-from service.layout.errors import NoImagesError
+from service.layout.errors import LayoutError
 
 VersionOption = Annotated[
     int | None,
@@ -52,7 +52,7 @@ def predict(
         raise typer.BadParameter(f"There is no file or folder {', '.join(gone)}.")
     found = find_images(files)
     if not found.images:
-        raise NoImagesError(f"{' '.join(map(shown, files))} holds no image.")
+        raise LayoutError(f"{' '.join(map(shown, files))} holds no image.")
     with open_csv(csv, CSV_COLUMNS) as table, connect(url, key) as client:
         report = Report(found, as_json=as_json, table=table)
         question = Question(

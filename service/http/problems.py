@@ -101,13 +101,13 @@ def _table() -> dict[str, ProblemType]:
         "backbone-differs": p(422, "Other backbone weights", "Set the weights that the version was learned on."),
         # Images
         "image-empty": p(422, "Empty image", "The file has no bytes."),
-        "image-format-unsupported": p(415, "Unsupported image format", "Send JPEG, PNG, WebP, BMP or GIF."),
+        "image-format-unsupported": p(415, "Unsupported image format", "Send JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP."),
         "image-undecodable": p(422, "Undecodable image", "It is no image, or one that cannot be read."),
         "image-truncated": p(422, "Truncated image", "The file ends before the image does."),
         "image-corrupt": p(422, "Corrupt image", "The image data are damaged."),
         "image-too-large": p(413, "Image too large", "The file has more bytes than `/v1/info` allows an image."),
         "image-too-many-pixels": p(413, "Too many pixels", "The image has more pixels than `/v1/info` allows."),
-        "image-bad-dimensions": p(422, "Bad dimensions", "Sides may have 12,000 pixels and a ratio of 50 to 1."),
+        "image-bad-dimensions": p(422, "Bad dimensions", "Sides may have 20,000 pixels and a ratio of 50 to 1."),
         "image-too-small": p(422, "Image too small", "Each side needs at least 8 pixels."),
         "image-blank": p(422, "Blank image", "Every pixel is fully transparent."),
         # Predictions

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from service.http.problems import FieldError, Problem
-from service.intake.labels import clean_filename, clean_label, is_printable
+from service.intake.characters import unfit
+from service.intake.labels import clean_filename, label_at
 from service.layout.errors import LayoutError, NoImagesError, StraySplitError
 from service.layout.layouts import Entry, Layout
 from service.layout.reading import read_layout
@@ -71,7 +71,7 @@ def place(
     for number, placed in enumerate(layout.images):
         index = placed.position if is_form else number
         file = files[placed.position]
-        label = checked_label(placed.label, f"/images/{index}", placed.path)
+        label = label_at(placed.label, f"/images/{index}", shown(str(placed.path)))
         name = clean_filename(placed.path.name)
         images.append(RawImage(index, name, label, placed.split, file.offset, file.size))
     return images, layout
@@ -92,23 +92,10 @@ def as_json(layout: Layout) -> dict[str, Any]:
     }
 
 
-def checked_label(label: str, pointer: str, path: PurePosixPath | None = None) -> str:
-    """Return a label that is fit to be one.
-
-    Raises:
-        Problem: `label-invalid` or `label-too-long`, with where it stands.
-    """
-    try:
-        return clean_label(label)
-    except Problem as problem:
-        extra = {} if path is None else {"filename": shown(str(path))}
-        error = FieldError(pointer, problem.detail, extra=extra)
-        raise Problem(problem.code, problem.detail, errors=(error,)) from problem
-
-
 def shown(text: str) -> str:
     """Return text with names from outside in it as it may be shown: printable and not too long."""
-    kept = text if is_printable(text) else "".join(c for c in text if is_printable(c))
+    refused = set(unfit(text))
+    kept = "".join(c for i, c in enumerate(text) if i not in refused)
     return kept if len(kept) <= MAX_SHOWN else kept[: MAX_SHOWN - 1] + "\u2026"
 
 

@@ -131,7 +131,7 @@ def _decode(upload: Upload, decoder: Decoder, raw: RawImage) -> _Decoded | _Refu
     data = upload.read(raw)
     try:
         image = decoder.decode(data)
-        if "blank" in image.warnings:
+        if image.is_transparent:
             raise Problem("image-blank")
     except Problem as problem:
         return _Refused(raw, problem)

@@ -23,9 +23,9 @@ from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
 from service.intake.archive_kinds import HEAD_BYTES, MEDIA_TYPES, UNSPECIFIC_TYPES, kind_of
 from service.intake.archives import ArchiveLimits, unpack
-from service.intake.labels import clean_filename
-from service.intake.multipart import FilePart, Form, read_form
-from service.intake.placing import RawFile, RawImage, checked_label, place
+from service.intake.labels import clean_filename, label_at
+from service.intake.multipart import FilePart, Form, read_form, refused_part
+from service.intake.placing import RawFile, RawImage, place
 from service.intake.splitting import AUTO
 from service.intake.spool import Spool
 from service.layout.layouts import Entry, Layout
@@ -38,6 +38,8 @@ from service.settings import ServiceSettings
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".7z", ".rar")
 """Ends of names for which a file among others is looked at."""
 _PIECE_BYTES = 1 << 20
+_FIELDS = frozenset({"labels", "manifest", "options"})
+"""Fields of the form beside the files."""
 _MANIFEST = TypeAdapter(dict[str, ManifestEntry])
 
 
@@ -120,16 +122,16 @@ async def _read_multipart(
     request: Request, base: dict[str, Any], settings: ServiceSettings, upload: Upload
 ) -> None:
     count = settings.max_task_images
-    form = await read_form(request, upload.spool, max_files=count, max_fields=count + 8)
+    form = await read_form(
+        request, upload.spool, max_files=count, max_fields=count + 8, known_fields=_FIELDS
+    )
     await run_in_threadpool(_take_form, form, base, settings, upload)
 
 
 def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, upload: Upload) -> None:
     """Read options and labels off a form. Off the event loop: there may be 20,000 of them."""
-    fields: dict[str, list[str]] = {"labels": [], "manifest": [], "options": []}
+    fields: dict[str, list[str]] = {name: [] for name in _FIELDS}
     for name, value in form.fields:
-        if name not in fields:
-            raise Problem("validation", errors=(FieldError("", "A form field is not known."),))
         fields[name].append(value)
     upload.options = _options(base, _json_field(fields["options"], "options"))
     manifest = _manifest(fields["manifest"])
@@ -138,8 +140,9 @@ def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, uplo
     if packed:
         _take_packed(packed[0], form, fields["labels"], manifest, settings, upload)
         return
-    if any(part.name != "images" for part in form.files):
-        raise Problem("validation", errors=(FieldError("", "Send files as parts `images`."),))
+    for part in form.files:
+        if part.name != "images":
+            raise refused_part(part.name, "Send files as parts `images`.")
     if fields["labels"] or manifest or not form.files:
         upload.images = _labelled(form, fields["labels"], manifest)
     else:
@@ -243,10 +246,11 @@ def _label_of(
     part: FilePart, index: int, given: str | None, manifest: dict[str, ManifestEntry]
 ) -> tuple[str, str]:
     entry = manifest.get(part.filename)
+    name = clean_filename(part.filename)
     if entry is not None:
         return entry.label, entry.split
     if given is not None:
-        return checked_label(given, f"/labels/{index}"), AUTO
+        return label_at(given, f"/labels/{index}", name), AUTO
     detail = "The `manifest` does not name this image."
     raise Problem("validation", errors=(FieldError(f"/images/{index}", detail),))
 

@@ -61,9 +61,22 @@ class LearnedClass(TypedDict):
     task: int
     samples: dict[str, int]
     accuracy_learned: float | None
+    n_learned: NotRequired[int]
     accuracy_now: float | None
+    n_now: NotRequired[int]
     etag: NotRequired[str]
     """Of its name and whether it is hidden, where one class was read or changed."""
+
+
+class UnlearnPreview(TypedDict):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    classes: list[str]
+    versions: list[int]
+    images: int
+    live_version: int
 
 
 class Alias(TypedDict):
@@ -291,6 +304,8 @@ class AccuracyHistory(TypedDict):
     """How well every task was known after every task; row i of `matrix` is version i."""
 
     learner: str
+    version: NotRequired[int]
+    live_version: NotRequired[int]
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
@@ -350,6 +365,13 @@ class Key(TypedDict):
     created_at: str
     revoked_at: NotRequired[str | None]
     key: NotRequired[str]
+
+
+class LoginLink(TypedDict):
+    """A link that logs a browser in, once."""
+
+    path: str
+    expires_at: str
 
 
 class AuditEntry(TypedDict):

@@ -232,6 +232,28 @@ def unlearn(
     )
 
 
+def preview_unlearning(
+    name: str,
+    *,
+    tasks: Sequence[int] = (),
+    classes: Sequence[str] = (),
+    title: str | None = None,
+    expected_head_version: int | None = None,
+    max_forgetting: float | None = None,
+) -> Call[replies.UnlearnPreview]:
+    """Read what `unlearn` with these arguments would take away for good. Nothing is done."""
+    options = given(
+        name=title, expected_head_version=expected_head_version, max_forgetting=max_forgetting
+    )
+    return Call(
+        "POST",
+        "/v1/learners/{name}/unlearn/preview",
+        {"name": name},
+        json={"tasks": list(tasks), "classes": list(classes), **options},
+        is_harmless=True,
+    )
+
+
 def past_events(task_id: str, *, limit: int | None = None) -> Pages[replies.TaskEvent]:
     """List what has happened to a task so far, oldest first."""
     return Pages("/v1/tasks/{task_id}/events", {"task_id": task_id}, limit=limit)

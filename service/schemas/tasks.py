@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.intake.archive_names import is_encoding
-from service.intake.labels import Label, ShortText
+from service.intake.labels import KnownLabel, Label, ShortText
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,
@@ -99,7 +99,7 @@ class UnlearnCreate(RequestSchema):
         default_factory=list, max_length=MOST_NAMED
     )
     """Indexes of tasks, all of whose images go."""
-    classes: list[Label] = Field(default_factory=list, max_length=MOST_NAMED)
+    classes: list[KnownLabel] = Field(default_factory=list, max_length=MOST_NAMED)
     """Labels, whatever task brought them."""
     name: ShortText | None = None
     """For your own orientation."""
@@ -113,6 +113,22 @@ class UnlearnCreate(RequestSchema):
         if not self.tasks and not self.classes:
             raise PydanticCustomError("nothing_named", "Name at least one task or class.")
         return self
+
+
+class UnlearnPreview(ReadSchema):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    """As they were asked for."""
+    classes: list[str]
+    """Labels of the classes that the learner would no longer know."""
+    versions: list[int]
+    """Numbers of the versions that would be erased; those that waiting tasks publish before it come on top."""
+    images: int
+    """Stored images that would be deleted."""
+    live_version: int
+    """Version that answers predictions now."""
 
 
 class ManifestEntry(RequestSchema):

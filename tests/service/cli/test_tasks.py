@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import random
 import sys
 
@@ -10,8 +11,15 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+from registry import learners, versions
 from service.cli.main import main
-from tests.factories import make_image
+from tests.factories import (
+    hold_unlearning,
+    make_image,
+    make_learner,
+    make_task,
+    publish_task,
+)
 from tests.served import learning, served
 from worker.settings import WorkerSettings
 
@@ -178,6 +186,92 @@ def test_a_learner_is_deleted_once_that_is_confirmed(run, tmp_path, monkeypatch)
     code, gone = run("delete", "birds", "--yes")
     assert (code, "learner-not-found" in gone) == (1, True)
     assert "--create" in gone
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Returns a function that answers the next question: on a terminal, through a pipe, or nobody does."""
+    opened = []
+
+    def give(text, *, is_terminal=True):
+        if not is_terminal:
+            monkeypatch.setattr(sys, "stdin", None if text is None else io.StringIO(text))
+            return
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, text.encode())
+        opened.extend([os.fdopen(terminal), os.fdopen(keyboard, "wb")])
+        monkeypatch.setattr(sys, "stdin", opened[-2])
+
+    yield give
+    for file in opened:
+        file.close()
+
+
+def teach_twice(run, tmp_path):
+    """Let birds learn herons and egrets, then cranes and storks."""
+    run.start_learning()
+    for name, labels in (("first", ("egret", "heron")), ("second", ("crane", "stork"))):
+        assert run("learn", "birds", put(tmp_path / name, labels, n=8), *TINY)[0] == 0
+
+
+def test_unlearning_says_what_it_erases_and_asks(run, answer, tmp_path):
+    teach_twice(run, tmp_path)
+    tasks = run("tasks", "birds")[1]
+    asked = "birds unlearns crane. Version 2 is erased and 8 images deleted, for good."
+    unlearn = ("unlearn", "birds", "--class", "crane")
+    answer("n\n")
+    code, said = run(*unlearn)
+    assert (code, asked in flat(said), "Nothing was done." in said) == (1, True, True)
+    for nothing in ("", None, "what\n"):
+        answer(nothing, is_terminal=False)
+        code, said = run(*unlearn)
+        assert (code, asked in flat(said), "--yes" in said) == (2, True, True)
+    assert run("tasks", "birds")[1] == tasks
+    answer("y\n")
+    code, said = run(*unlearn)
+    assert (code, asked in flat(said)) == (0, True)
+    assert "Version 3 is without it." in said
+    assert [
+        v["erased_at"] is not None for v in json.loads(run("versions", "birds", "--json")[1])
+    ] == [
+        False,
+        True,
+        False,
+    ]
+    answer("", is_terminal=False)
+    code, said = run("unlearn", "birds", "--task", "2", "--yes")
+    assert (code, "birds unlearns stork. Version 3 is erased" in flat(said)) == (0, True)
+    code, said = run("unlearn", "birds", "--class", "crane")
+    assert (code, "unknown-content" in said) == (1, True)
+
+
+def test_what_was_unlearned_and_held_is_published_once_that_is_confirmed(
+    run, answer, session, blobs
+):
+    make_learner(session, "birds")
+    for labels in (("egret", "heron"), ("crane",)):
+        publish_task(session, make_task(session, blobs, classes=labels))
+    learner_id = learners.get_learner(session, "birds").id
+    task = hold_unlearning(session, "birds", classes=["crane"])
+    session.commit()
+    for given, expected in (("n\n", 1), ("y\n", 0)):
+        answer(given)
+        code, said = run("publish", task.id)
+        assert (code, "birds unlearns crane. Version 2 is erased" in flat(said)) == (expected, True)
+        session.rollback()
+        erased = versions.get_version(session, learner_id, 2).erased_at
+        assert (erased is not None) == (expected == 0)
+
+
+def test_a_key_is_revoked_once_that_is_confirmed(run, answer):
+    made = json.loads(run("keys", "create", "camera", "--json")[1])
+    answer("", is_terminal=False)
+    code, said = run("keys", "revoke", made["id"])
+    assert (code, "Revoke the predictor key camera for good?" in said) == (2, True)
+    answer("y\n")
+    assert f"revoked {made['id']}" in run("keys", "revoke", made["id"])[1]
+    unknown = made["id"][:-4] + "0000"
+    assert "key-not-found" in run("keys", "revoke", unknown, "--yes")[1]
 
 
 def test_the_audit_log_says_when_it_is_only_the_filter(run):

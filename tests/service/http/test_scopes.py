@@ -66,6 +66,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", f"{LEARNER}/classes"): same(),
     ("GET", f"{LEARNER}/classes/{{label}}"): same(),
     ("PATCH", f"{LEARNER}/classes/{{label}}"): same(json={"hidden": False}),
+    ("PATCH", f"{LEARNER}/classes"): same(params={"label": "{label}"}, json={"hidden": False}),
     ("GET", f"{LEARNER}/accuracy"): same(),
     ("GET", f"{LEARNER}/versions"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}"): same(),
@@ -75,6 +76,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/backbones"): OPEN,
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),
     ("POST", f"{LEARNER}/unlearn"): same(json={"classes": ["{label}"]}),
+    ("POST", f"{LEARNER}/unlearn/preview"): same(json={"classes": ["{label}"]}),
     ("GET", f"{LEARNER}/tasks"): same(),
     ("GET", "/v1/tasks"): OWN_ONLY,
     ("GET", TASK): same(),
@@ -95,6 +97,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/keys"): REFUSED,
     ("POST", "/v1/keys"): REFUSED,
     ("DELETE", "/v1/keys/{key_id}"): REFUSED,
+    ("POST", "/v1/login-links"): OPEN,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
     ("GET", "/metrics"): REFUSED,
@@ -124,10 +127,11 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/admin/keys/{key_id}/revoke"): REFUSED,
     ("GET", "/admin/audit"): REFUSED,
     ("GET", "/admin/login"): OPEN,
+    ("GET", "/admin/enter"): OPEN,
     ("GET", "/admin/static/{name}"): OPEN,
     ("GET", "/admin/{path}"): OPEN,
 }
-APART = {("POST", "/admin/login"), ("POST", "/admin/logout")}
+APART = {("POST", "/admin/login"), ("POST", "/admin/enter"), ("POST", "/admin/logout")}
 """Routes that are about the session itself; tests/service/http/test_security.py has them."""
 
 

@@ -161,6 +161,94 @@ def test_archives_are_learned_from(client, birds, kind, data):
     assert task["classes"] == ["heron", "egret"]
 
 
+def sent(client, how, labels):
+    """Send images under labels in one of the ways there are."""
+    url = "/v1/learners/birds/tasks"
+    files = {
+        f"{label}/{i}.png": make_image(f"class {at}", i)
+        for at, label in enumerate(labels)
+        for i in range(3)
+    }
+    parts = [("images", (name, data, "image/png")) for name, data in files.items()]
+    match how:
+        case "zip":
+            kind = {"Content-Type": "application/zip"}
+            return client.post(url, content=zip_of(files), headers=kind)
+        case "tar":
+            kind = {"Content-Type": "application/x-tar"}
+            return client.post(url, content=tar_of(files), headers=kind)
+        case "form":
+            return client.post(url, files=parts)
+        case "labels":
+            bare = [("images", (f"{i}.png", part[1], part[2])) for i, (_, part) in enumerate(parts)]
+            return client.post(
+                url, files=bare, data={"labels": [name.rsplit("/", 1)[0] for name in files]}
+            )
+        case "manifest":
+            manifest = {str(i): {"label": name.rsplit("/", 1)[0]} for i, name in enumerate(files)}
+            bare = [("images", (str(i), part[1], part[2])) for i, (_, part) in enumerate(parts)]
+            return client.post(url, files=bare, data={"manifest": json.dumps(manifest)})
+    samples = [
+        {"label": name.rsplit("/", 1)[0], "image": {"base64": base64.b64encode(data).decode()}}
+        for name, data in files.items()
+    ]
+    return client.post(url, json={"samples": samples})
+
+
+WAYS = ("zip", "tar", "form", "labels", "manifest", "json")
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("label", "twin"),
+    [
+        ("A", "a"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645",
+        ),
+    ],
+)
+def test_labels_that_look_alike_are_refused_with_both_names(client, birds, how, label, twin):
+    answer = sent(client, how, (label, twin))
+    assert (answer.status_code, answer.json()["code"]) == (409, "label-confusable")
+    [error] = answer.json()["errors"]
+    assert (error["label"], error["detail"]) == (twin, f"The label looks like {label}.")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_words_with_joiners_are_learned_from(client, birds, how):
+    labels = ["\u0dc1\u0dca\u200d\u0dbb\u0dd3", "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627"]
+    answer = sent(client, how, labels)
+    assert (answer.status_code, answer.json()["classes"]) == (202, labels)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_label_that_cannot_be_is_named_and_so_is_its_place(client, birds, how):
+    answer = sent(client, how, ("heron", "a\u202eb"))
+    assert answer.status_code == 422
+    assert "U+202E RIGHT-TO-LEFT OVERRIDE as its character 2" in answer.text
+    error = answer.json()["errors"][0]
+    assert error["pointer"]
+    if how not in ("manifest", "json"):
+        assert (answer.json()["code"], error["label"]) == ("label-invalid", "a<U+202E>b")
+        assert error["filename"].endswith(".png")
+    assert sent(client, how, ("heron", "..")).status_code == 422
+
+
+def test_a_name_that_comes_as_filename_star_alone_is_taken(client, birds):
+    parts = b"".join(
+        b"--b\r\nContent-Disposition: form-data; name=images; filename*=%s\r\n\r\n%s\r\n"
+        % (name, make_image(name.decode(), i))
+        for name in (b"UTF-8''K%C3%BCken%2Fa.png", b"iso-8859-1'de'V%F6gel%2fa.png")
+        for i in range(3)
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/learners/birds/tasks", content=parts + b"--b--\r\n", headers=kind)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["classes"] == ["K\u00fcken", "V\u00f6gel"]
+
+
 def test_json_images_are_learned_from(client, birds):
     samples = [
         {
