@@ -3,7 +3,7 @@
     python -m benchmarks.resume --kills 20 --seed 0
 
 A task is learned once undisturbed. Then, once a kill, a new learner gets the same task; its learn process is killed
-with SIGKILL at a moment drawn uniformly from the time that training took, counted from its first step, and a second
+with SIGKILL once a share of its training is done that is drawn uniformly, however long that takes, and a second
 process takes over. Work lost is the time from the last checkpoint, or else from the first step, to the kill.
 """
 
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +36,13 @@ from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.samples import NewSample
-from registry.tables import TaskRow
+from registry.tables import TASK_PHASES, TaskRow
 from worker.settings import WorkerSettings
 
 POLL_S = 0.01
+AFTER_TRAINING = TASK_PHASES[TASK_PHASES.index("training") + 1 :]
+LEASE_S = 100_000.0
+"""Nobody takes over but us, however slow the machine."""
 
 
 @dataclass(frozen=True)
@@ -77,28 +82,22 @@ class Bench:
         self._settings = settings
         self._images = self._draw_images()
 
-    def undisturbed(self) -> tuple[str, float]:
-        """Learn the task; return its artifact, and the seconds that training took."""
+    def undisturbed(self) -> str:
+        """Learn the task and return its artifact."""
         task_id = self._add_task("undisturbed")
-        process = self._start(task_id)
-        self._wait_for_training(task_id, process)
-        began = time.monotonic()
-        while self._is_training(task_id):
-            time.sleep(POLL_S)
-        seconds = time.monotonic() - began
-        process.wait()
-        return self._artifact(task_id), seconds
+        with self._learning(task_id) as process:
+            process.wait()
+        return self._artifact(task_id)
 
-    def kill(self, name: str, after_s: float, expected: str) -> Kill | None:
-        """Kill an attempt so many seconds into its training and let another go on; None if it had ended before."""
+    def kill(self, name: str, share: float, expected: str) -> Kill | None:
+        """Kill an attempt so far into its training and let another go on; None if it had ended before."""
         task_id = self._add_task(name)
-        process = self._start(task_id)
-        self._wait_for_training(task_id, process)
-        began = time.time()
-        time.sleep(after_s)
-        process.kill()
-        killed = time.time()
-        process.wait()
+        with self._learning(task_id) as process:
+            self._wait_for_training(task_id, process, 0.0)
+            first_step = began = time.time()
+            self._wait_for_training(task_id, process, share)
+            process.kill()
+            killed = time.time()
         task = self._task(task_id)
         if task.status != "running":
             return None
@@ -110,9 +109,10 @@ class Bench:
             )
         with self._session_factory.begin() as session:
             queue.requeue_task(session, task_id, task.token, "worker-lost", "Killed.", 0.0)
-        self._start(task_id).wait()
+        with self._learning(task_id) as process:
+            process.wait()
         return Kill(
-            after_s=round(after_s, 3),
+            after_s=round(killed - first_step, 3),
             lost_s=round(max(0.0, killed - began), 3),
             had_checkpoint=task.checkpoint is not None,
             is_equal=self._artifact(task_id) == expected,
@@ -160,23 +160,37 @@ class Bench:
             samples.add_samples(session, task.id, rows, self.blobs)
             return task.id
 
-    def _start(self, task_id: str) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _learning(self, task_id: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run an attempt, which ends with the block at the latest, however that ends."""
         with self._session_factory.begin() as session:
-            claimed = queue.claim(session, task_id, "bench", 600)
+            claimed = queue.claim(session, task_id, "bench", LEASE_S)
         assert claimed is not None
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "worker.learn", task_id, str(claimed.token)],
             env=self._settings.environment(),
             stdout=subprocess.DEVNULL,
         )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
-    def _wait_for_training(self, task_id: str, process: subprocess.Popen[bytes]) -> None:
-        while not self._is_training(task_id) and process.poll() is None:
+    def _wait_for_training(
+        self, task_id: str, process: subprocess.Popen[bytes], share: float
+    ) -> None:
+        """Wait until so large a share of the training is done, or all of it, or the process has ended."""
+        while not self._has_trained(task_id, share) and process.poll() is None:
             time.sleep(POLL_S)
 
-    def _is_training(self, task_id: str) -> bool:
-        task = self._task(task_id)
-        return task.status == "running" and task.progress["phase"] == "training"
+    def _has_trained(self, task_id: str, share: float) -> bool:
+        progress = self._task(task_id).progress
+        if progress["phase"] != "training":
+            return progress["phase"] in AFTER_TRAINING
+        if not progress["epochs"]:
+            return share == 0
+        return bool(progress["epoch"] >= share * progress["epochs"])
 
     def _task(self, task_id: str) -> TaskRow:
         with self._session_factory() as session:
@@ -199,6 +213,7 @@ def measure(protocol: Protocol, n_kills: int, seed: int) -> list[Kill]:
     with (
         tempfile.TemporaryDirectory(prefix="filopodia-resume-") as folder,
         EmbeddedPostgres(Path(folder)) as server,
+        ExitStack() as stack,
     ):
         migrate(server.url)
         settings = WorkerSettings(
@@ -210,17 +225,17 @@ def measure(protocol: Protocol, n_kills: int, seed: int) -> list[Kill]:
             progress_s=0.1,
         )
         engine = make_engine(server.url, application_name="filopodia-resume")
+        stack.callback(engine.dispose)
         bench = Bench(protocol, make_session_factory(engine), settings)
-        expected, seconds = bench.undisturbed()
+        expected = bench.undisturbed()
         n_tries = 0
         while len(kills) < n_kills:
             n_tries += 1
-            kill = bench.kill(f"try-{n_tries}", moments.uniform(0, seconds), expected)
+            kill = bench.kill(f"try-{n_tries}", moments.random(), expected)
             if kill is not None:
                 kills.append(kill)
                 sys.stdout.write(f"{json.dumps(asdict(kill))}\n")
                 sys.stdout.flush()
-        engine.dispose()
     return kills
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import psycopg
 import structlog
+from psycopg.pq import PGconn, Ping
 from sqlalchemy import URL
 
 from registry.errors import DataDirBusyError, EmbeddedDatabaseError
@@ -45,8 +45,10 @@ MAX_SOCKET_PATH = 100
 """Bytes; the kernel's limit is 107 on Linux and 103 on macOS."""
 MAX_LOG_BYTES = 10 << 20
 """Above it a start begins a new log and keeps the old one."""
-LEFTOVER_TIMEOUT_S, START_TIMEOUT_S, STOP_TIMEOUT_S = 30.0, 60.0, 30.0
-"""A start may have to replay the log of a crash, so it is patient."""
+LEFTOVER_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
+"""A server that stops writes out what it holds first, which takes a slow disk a while."""
+SILENCE_S = 300.0
+"""How long a server that starts may give no sign of life. One that replays the log of a crash does, however long."""
 GUARD_S = 0.5
 """Seconds between two looks whether the server still runs."""
 
@@ -242,19 +244,20 @@ class EmbeddedPostgres:
             )
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        address = self.url.encode()
+        heard = time.monotonic()
         while True:
-            try:
-                psycopg.connect(self.url, connect_timeout=3).close()
-            except psycopg.OperationalError as error:
-                is_dead = self._process is None or self._process.poll() is not None
-                if is_dead or time.monotonic() > deadline:
-                    raise EmbeddedDatabaseError(
-                        f"The embedded PostgreSQL does not start; its log is {self.log}."
-                    ) from error
-                time.sleep(0.05)
-            else:
+            answer = PGconn.ping(address)
+            if answer == Ping.OK:
                 return
+            if answer == Ping.REJECT:
+                heard = time.monotonic()
+            is_dead = self._process is None or self._process.poll() is not None
+            if is_dead or time.monotonic() - heard > SILENCE_S:
+                raise EmbeddedDatabaseError(
+                    f"The embedded PostgreSQL does not start; its log is {self.log}."
+                )
+            time.sleep(0.05)
 
     def _keep_running(self) -> None:
         """Start the server again when it dies, until `stop`. Connections find it at the same URL."""

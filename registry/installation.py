@@ -13,7 +13,7 @@ from registry.settings import RegistrySettings
 
 SOCKET_LINE = 4
 """Of `postmaster.pid`, from 0: the folder of the server's socket."""
-START_PATIENCE_S = 30.0
+START_PATIENCE_S = 300.0
 """How long to wait for a service that starts right now."""
 
 

@@ -4,7 +4,6 @@ import importlib
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,13 @@ from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.tables import AuditRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
 from service.cli.demo_process import free_port
+from tests.isolation import Isolation
+from tests.waiting import wait_until
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep tests from one another's leftovers."""
+    config.pluginmanager.register(Isolation(), "isolation")
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +85,14 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        client = redis.Redis.from_url(self.url)
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.02)
-        client.close()
+        with redis.Redis.from_url(self.url) as client:
+            wait_until(lambda: self._answers(client))
+
+    def _answers(self, client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
 
     def signal(self, number: int) -> None:
         assert self._process is not None

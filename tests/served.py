@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue
 from registry.blobs import BlobStore
+from tests.waiting import wait_until
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings
 
@@ -34,7 +35,8 @@ def served(app: FastAPI, port: int = 0) -> Iterator[str]:
         listener.bind(("127.0.0.1", port))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        assert started.wait(30), "the app does not start"
+        wait_until(lambda: started.is_set() or not thread.is_alive())
+        assert started.is_set(), "the app does not start"
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

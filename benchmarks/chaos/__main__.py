@@ -27,6 +27,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
     parser.add_argument("--seed", type=int, default=1, help="decides faults and images")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="quick")
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=1.0,
+        help="how many times as slow the machine is (python -m benchmarks.pace): times are longer, the load lighter",
+    )
     parser.add_argument("--out", type=Path, help="write the report here, as JSON")
     parser.add_argument("--first-port", type=int, help="first of four ports; default: free ones")
     parser.add_argument("--keep", action="store_true", help="keep the folder of logs in any case")
@@ -41,12 +47,13 @@ def main() -> int:
         shutil.rmtree(folder)
         sys.stderr.write(f"{error}\n")
         return 2
-    run = Run(cluster, PROFILES[arguments.profile], arguments.seed)
+    run = Run(cluster, PROFILES[arguments.profile], arguments.seed, pace=arguments.pace)
     report = run.carry_out()
     report = {
         "command": "python -m benchmarks.chaos",
         "profile": arguments.profile,
         "seed": arguments.seed,
+        "pace": arguments.pace,
         "seconds": round(time.monotonic() - started, 1),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         **report,

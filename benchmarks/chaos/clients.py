@@ -108,8 +108,10 @@ class Uploader(Client):
         *,
         seed: int,
         window: int,
+        pace: float = 1.0,
     ) -> None:
-        super().__init__("uploader", urls, key, history, timeout_s=UPLOAD_TIMEOUT_S)
+        super().__init__("uploader", urls, key, history, timeout_s=UPLOAD_TIMEOUT_S * pace)
+        self._give_up_s = GIVE_UP_S * pace
         self.board = board
         self.paused = threading.Event()
         self._targets = targets
@@ -173,7 +175,7 @@ class Uploader(Client):
         return Upload(key, target.name, classes, files, {"name": key, "seed": n})
 
     def _insist(self, upload: Upload, apis: Sequence[str]) -> None:
-        deadline = time.monotonic() + GIVE_UP_S
+        deadline = time.monotonic() + self._give_up_s
         turn = 0
         while time.monotonic() < deadline:
             api = apis[turn % len(apis)]
@@ -229,6 +231,7 @@ class Predictor(Client):
         history: Where answers go.
         targets: Learners to ask, in turn.
         per_s: Requests a second.
+        pace: How many times as long an answer may take.
         is_balanced: Whether it tries another api when one cannot be reached, as a load balancer does.
     """
 
@@ -242,8 +245,9 @@ class Predictor(Client):
         *,
         per_s: float,
         is_balanced: bool,
+        pace: float = 1.0,
     ) -> None:
-        super().__init__(name, urls, key, history, timeout_s=PREDICT_TIMEOUT_S)
+        super().__init__(name, urls, key, history, timeout_s=PREDICT_TIMEOUT_S * pace)
         self._targets = targets
         self._per_s = per_s
         self._is_balanced = is_balanced
@@ -312,8 +316,9 @@ class Reader(Client):
         board: Board,
         *,
         every_s: float = 0.4,
+        pace: float = 1.0,
     ) -> None:
-        super().__init__("reader", urls, key, history, timeout_s=READ_TIMEOUT_S)
+        super().__init__("reader", urls, key, history, timeout_s=READ_TIMEOUT_S * pace)
         self._board = board
         self._every_s = every_s
         self._turn = 0

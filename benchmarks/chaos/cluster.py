@@ -75,7 +75,7 @@ REDIS_SETTINGS = {
 N_PORTS = 4
 FIRST_PORT, LAST_PORT = 15_000, 30_000
 """Below the ports that the kernel gives to outgoing connections, which could take one while its owner is dead."""
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 600.0
 MONITOR_S = 0.25
 
 

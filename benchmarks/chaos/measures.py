@@ -126,7 +126,7 @@ def around_publishes(answers: Sequence[Answer], rows: Rows, window: Window) -> l
 
 
 def check_versions_answered(
-    answers: Sequence[Answer], rows: Rows, away: Sequence[Window]
+    answers: Sequence[Answer], rows: Rows, away: Sequence[Window], stale_s: float = STALE_S
 ) -> list[Verdict]:
     """Check that answers name a version that was live then, and that one version gives one answer to one image."""
     names = {learner.name: learner.id for learner in rows.learners}
@@ -135,7 +135,7 @@ def check_versions_answered(
         for version in rows.versions
     }
     ok = [answer for answer in answers if answer.is_ok]
-    live = Verdict("an answer names a version that was live within 5 s", len(ok))
+    live = Verdict(f"an answer names a version that was live within {stale_s:g} s", len(ok))
     same = Verdict("a version gives one answer to one image, at every api", len(ok))
     first: dict[tuple[str, int | None, int], Answer] = {}
     for answer in ok:
@@ -143,7 +143,7 @@ def check_versions_answered(
         since, until = published.get((learner_id, number)), published.get((learner_id, number + 1))
         if since is None or since > answer.ended_at + CLOCK_S:
             live.violations.append(f"{answer.learner} {number} at {answer.ended_at:.3f}: not there")
-        elif until is not None and _staleness(answer, until, away) > STALE_S + CLOCK_S:
+        elif until is not None and _staleness(answer, until, away) > stale_s + CLOCK_S:
             late = answer.started_at - until
             live.violations.append(f"{answer.api}: {answer.learner} {number}, {late:.1f} s stale")
         other = first.setdefault((answer.learner, answer.version, answer.image), answer)

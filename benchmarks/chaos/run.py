@@ -59,9 +59,19 @@ LISTED = {
 class Run:
     """One run against one cluster."""
 
-    def __init__(self, cluster: Cluster, profile: Profile, seed: int) -> None:
+    def __init__(self, cluster: Cluster, profile: Profile, seed: int, *, pace: float = 1.0) -> None:
+        """Prepare a run.
+
+        Args:
+            cluster: Not started yet.
+            profile: How long and how hard.
+            seed: Decides faults and images.
+            pace: How many times as slow the machine is: the run lasts so much longer, its load is so much lighter, and
+                answers and versions may take so much longer. What must never happen stays the same.
+        """
         self.cluster = cluster
-        self.profile = profile
+        self.profile = profile.slowed(pace)
+        self.pace = pace
         self.seed = seed
         self.history = History(cluster.folder / "history.jsonl")
         self.board = Board()
@@ -88,13 +98,27 @@ class Run:
         cluster, board, history = self.cluster, self.board, self.history
         urls, key = cluster.api_urls, cluster.key
         self._create_learners()
-        reader = Reader(urls, key, history, board)
+        reader = Reader(urls, key, history, board, pace=self.pace)
         uploader = Uploader(
-            urls, key, history, board, TARGETS, seed=self.seed, window=len(cluster.workers)
+            urls,
+            key,
+            history,
+            board,
+            TARGETS,
+            seed=self.seed,
+            window=len(cluster.workers),
+            pace=self.pace,
         )
         predictors = [
             Predictor(
-                name, urls, key, history, TARGETS, per_s=PREDICTIONS_PER_S, is_balanced=is_balanced
+                name,
+                urls,
+                key,
+                history,
+                TARGETS,
+                per_s=PREDICTIONS_PER_S / self.pace,
+                is_balanced=is_balanced,
+                pace=self.pace,
             )
             for name, is_balanced in zip(CLIENTS, (True, False), strict=True)
         ]
@@ -102,8 +126,8 @@ class Run:
         reader.start()
         for target in TARGETS:
             uploader.upload(target)
-        self._wait_until_ended(FIRST_TASKS_S)
-        time.sleep(SETTLE_S)
+        self._wait_until_ended(FIRST_TASKS_S * self.pace)
+        time.sleep(SETTLE_S * self.pace)
         for predictor in predictors:
             predictor.start()
         self._spend("quiet", self.profile.quiet_s)
@@ -117,9 +141,9 @@ class Run:
         self._windows["faults"] = Window(began, time.time())
         log.info("drain", unfinished=len(board.unfinished()))
         for program in cluster.programs:
-            program.wait_ready(60)
+            program.wait_ready(60 * self.pace)
         self._wait_until_ended(self.profile.drain_s)
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S * self.pace)
         for client in (*predictors, reader):
             client.stop()
         return nemesis
@@ -127,7 +151,7 @@ class Run:
     def _create_learners(self) -> None:
         url = next(iter(self.cluster.api_urls.values()))
         headers = {"Authorization": f"Bearer {self.cluster.key}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=30 * self.pace) as client:
             for target in TARGETS:
                 body = {
                     "name": target.name,
@@ -157,10 +181,12 @@ class Run:
         self._verdicts += checker.check_uploads(rows, self.board, blobs)
         self._verdicts += checker.check_tasks(rows)
         self._verdicts.append(checker.check_artifacts(rows, blobs))
-        self._verdicts += measures.check_versions_answered(self.history.answers, rows, away)
+        self._verdicts += measures.check_versions_answered(
+            self.history.answers, rows, away, measures.STALE_S * self.pace
+        )
         self._verdicts += checker.check_answers(self.history)
         doctor = self.cluster.begin_command("doctor", "--deep", "--json")
-        output, errors = doctor.communicate(timeout=DOCTOR_TIMEOUT_S)
+        output, errors = doctor.communicate(timeout=DOCTOR_TIMEOUT_S * self.pace)
         self._verdicts.append(checker.check_doctor(output, errors))
         return rows
 

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PLACE = re.compile(r"""\bfailpoint\(\s*["']([a-z0-9_.]+)["']\s*\)""")
@@ -59,6 +59,17 @@ class Profile:
     """How often each failpoint is struck."""
     counts: dict[str, int]
     """How often everything else happens."""
+
+    def slowed(self, pace: float) -> "Profile":
+        """Return the same faults over a time so many times as long, for a machine that is so much slower."""
+        return replace(
+            self,
+            quiet_s=self.quiet_s * pace,
+            calm_s=self.calm_s * pace,
+            fault_s=self.fault_s * pace,
+            extra_s=self.extra_s * pace,
+            drain_s=self.drain_s * pace,
+        )
 
 
 QUICK = Profile(

@@ -13,8 +13,7 @@ import httpx
 
 from service.cli.options import Address
 
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
 LOG_TAIL_LINES = 25
 
 
@@ -56,10 +55,10 @@ class ServiceProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the service and wait until it answers.
+        """Start the service and wait until it answers, for as long as it lives: a slow machine takes its time.
 
         Raises:
-            ServiceStartError: If it ends or stays silent.
+            ServiceStartError: If it ends.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         port = self.url.rsplit(":", 1)[1]
@@ -111,8 +110,7 @@ class ServiceProcess:
         return Address(self.url, (self.data_dir / "admin.key").read_text("utf-8").strip())
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        while True:
             if self._process is None or self._process.poll() is not None:
                 raise ServiceStartError(f"The service ended while starting.\n{self._log_tail()}")
             try:
@@ -121,7 +119,6 @@ class ServiceProcess:
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        raise ServiceStartError(f"The service did not get ready.\n{self._log_tail()}")
 
     def _log_tail(self) -> str:
         lines = self.log_path.read_text("utf-8", "replace").splitlines()

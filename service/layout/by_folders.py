@@ -7,7 +7,16 @@ from pathlib import PurePosixPath
 
 from service.layout.errors import WAYS, LayoutError, StraySplitError
 from service.layout.layouts import FoundImage, Layout, LeftOut, PlacedImage, quoted
-from service.layout.names import AUTO, EVAL, TRAIN, fold, is_container, split_of, splits_of
+from service.layout.names import (
+    AUTO,
+    EVAL,
+    TRAIN,
+    are_parts,
+    fold,
+    is_container,
+    split_of,
+    splits_of,
+)
 
 Folders = tuple[str, ...]
 """The folders above an image, outermost first."""
@@ -161,7 +170,7 @@ def _labels(folders: Sequence[Folders], paths: Sequence[PurePosixPath]) -> tuple
     unwrapped = _unwrapped(folders)
     _require_one_depth(unwrapped, paths)
     _require_clear_leaves(unwrapped, paths)
-    labels = [unicodedata.normalize("NFC", parts[-1]) for parts in unwrapped]
+    labels = [unicodedata.normalize("NFC", parts[-1]).strip() for parts in unwrapped]
     return labels, len(unwrapped[0]) > 1
 
 
@@ -206,8 +215,13 @@ def _require_clear_leaves(folders: Sequence[Folders], paths: Sequence[PurePosixP
 
 
 def _require_named(labels: Mapping[int, str], paths: Sequence[PurePosixPath]) -> None:
-    """Refuse to learn `images` or `photos` as the one class there is."""
+    """Refuse to learn `images` or `photos` as the one class there is, or numbered parts of a collection as classes."""
     names = sorted(set(labels.values()))
+    if are_parts(names):
+        raise LayoutError(
+            f"The folders {quoted(names)} are parts of one collection and name no classes. What works: {WAYS}.",
+            tuple(str(path) for path in paths),
+        )
     if len(names) == 1 and is_container(names[0]):
         raise LayoutError(
             f"All images lie in {names[0]!r}, which names no class. What works: {WAYS}.",

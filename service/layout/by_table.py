@@ -121,7 +121,7 @@ def _joined(tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     rows = [
-        Row(str(_folder(table) / row.file), row.label, row.split or _split(table))
+        Row(str(_folder(table) / row.file), row.label, row.split or table.split)
         for table in tables
         for row in table.rows
     ]
@@ -130,13 +130,6 @@ def _joined(tables: Sequence[Table]) -> Table:
 
 def _folder(table: Table) -> PurePosixPath:
     return table.path.parent if table.path else PurePosixPath()
-
-
-def _split(table: Table) -> str | None:
-    """Return what a table's name or folder says that its images are for."""
-    if table.path is None:
-        return None
-    return split_of(table.path.stem.removesuffix("_labels")) or split_of(table.path.parent.name)
 
 
 def _name(table: Table) -> str:

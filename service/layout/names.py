@@ -99,6 +99,7 @@ _COLLECTIONS = frozenset(
     }
 )
 """Words that may follow the word for a split and mean nothing."""
+_PARTS = _words("part parts batch chunk shard images image imgs img photos pictures")
 _JOINED = re.compile(f"({'|'.join(_WORDS)})({'|'.join(sorted(_COLLECTIONS))})")
 _CONTAINERS = _words(
     "images image imgs img photos photo pictures picture pics pic jpg jpeg jpegs jpgs jpegimages png pngs data dataset "
@@ -187,6 +188,17 @@ def splits_of(names: Iterable[str]) -> dict[str, str] | None:
     if len(known) < len(found) or len(others) != 1 or uses != {TRAIN, EVAL}:
         return None
     return {name: split for name, (_, split) in known.items()}
+
+
+def are_parts(names: Iterable[str]) -> bool:
+    """Return whether folders are numbered parts of one collection, as `images_001` and `images_002`.
+
+    Example:
+        >>> are_parts(["images_part_1", "images_part_2"]), are_parts(["c0", "c1"]), are_parts(["images_1"])
+        (True, False, False)
+    """
+    words = [tuple(_split_words(name)) for name in names]
+    return len(words) > 1 and len(set(words)) == 1 and not _PARTS.isdisjoint(words[0])
 
 
 def is_container(name: str) -> bool:

@@ -33,7 +33,7 @@ def read_layout(
         LayoutError: If the folders allow more than one reading, or none.
         TableError: If a table cannot be read, or contradicts itself or the folders.
     """
-    images, tables, left_out = _sort(entries)
+    images, offered, left_out = _sort(entries)
     if not images:
         found = f"none of {len(entries)} files is one" if entries else "there is no file"
         raise NoImagesError(
@@ -41,15 +41,17 @@ def read_layout(
         )
     if listed is not None:
         return read_list(listed, images, left_out)
+    tables, damage = _tables(offered)
     for table in tables:
         if table.path is not None and fold(table.path.stem) == MANIFEST:
             return read_list(table, images, left_out)
-    return _by_folders_or_tables(images, tables, left_out, use_splits=use_splits)
+    return _by_folders_or_tables(images, tables, damage, left_out, use_splits=use_splits)
 
 
-def _sort(entries: Sequence[Entry]) -> tuple[list[FoundImage], list[Table], list[LeftOut]]:
+def _sort(entries: Sequence[Entry]) -> tuple[list[FoundImage], list[Entry], list[LeftOut]]:
+    """Tell images, what may be tables, and the rest apart; a table is left out until it is used."""
     images: list[FoundImage] = []
-    tables: list[Table] = []
+    tables: list[Entry] = []
     left_out: list[LeftOut] = []
     for position, entry in enumerate(entries):
         if is_passed_over(entry.path):
@@ -58,25 +60,39 @@ def _sort(entries: Sequence[Entry]) -> tuple[list[FoundImage], list[Table], list
             images.append(FoundImage(position, entry.path))
         else:
             left_out.append(LeftOut(entry.path, NO_IMAGE))
-            table = _table(entry)
-            tables += [] if table is None else [table]
+            tables += [entry] * is_table_name(entry.path.name)
     return images, tables, left_out
 
 
-def _table(entry: Entry) -> Table | None:
-    if not is_table_name(entry.path.name):
-        return None
-    return parse_table(entry.head, entry.path)
+def _tables(offered: Sequence[Entry]) -> tuple[list[Table], TableError | None]:
+    """Read tables; what is wrong with one matters only where the folders do not say enough."""
+    tables: list[Table] = []
+    damage: TableError | None = None
+    for entry in offered:
+        try:
+            table = parse_table(entry.head, entry.path)
+        except TableError as error:
+            damage = damage or error
+        else:
+            tables += [] if table is None else [table]
+    return tables, damage
 
 
 def _by_folders_or_tables(
-    images: list[FoundImage], tables: list[Table], left_out: list[LeftOut], *, use_splits: bool
+    images: list[FoundImage],
+    tables: list[Table],
+    damage: TableError | None,
+    left_out: list[LeftOut],
+    *,
+    use_splits: bool,
 ) -> Layout:
     paths = [image.path for image in images]
     usable = [table for table in tables if match(table, paths).images]
     try:
         layout = read_folders(images, left_out, use_splits=use_splits)
     except LayoutError:
+        if damage is not None:
+            raise damage from None
         if not usable:
             raise
         return read_table(usable, images, left_out, use_splits=use_splits)

@@ -26,14 +26,15 @@ _STEMS = _words(
     "labels label metadata manifest train training train_labels trainlabels test validation valid val annotations "
     "annotation index classes_by_file image_labels images"
 )
-_SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson"))
+_STEM_ENDS = ("_labels", "_metadata", "-labels", "-metadata")
+_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".jsonl", ".ndjson"))
 _FILE_COLUMNS = _words(
     "file_name filename file image image_name imagename image_path imagepath path filepath file_path img image_id "
     "id name photo picture url"
 )
 _LABEL_COLUMNS = _words(
     "label class_name classname label_name class labels category category_name species breed variety tag target "
-    "name class_id label_id"
+    "name class_id classid label_id labelid"
 )
 _SPLIT_COLUMNS = _words("split set subset partition usage fold")
 _IMAGE_ENDS = tuple(
@@ -80,7 +81,7 @@ def is_table_name(name: str) -> bool:
         (True, False)
     """
     path = PurePosixPath(fold(name))
-    return path.suffix in _SUFFIXES and path.stem in _STEMS
+    return path.suffix in _SUFFIXES and (path.stem in _STEMS or path.stem.endswith(_STEM_ENDS))
 
 
 def parse_table(data: bytes, path: PurePosixPath | None) -> Table | None:
@@ -99,7 +100,7 @@ def parse_table(data: bytes, path: PurePosixPath | None) -> Table | None:
     text = _decoded(data, name)
     is_json = text.lstrip()[:1] in ("{", "[")
     rows = _rows(_json_records(text, name) if is_json else _csv_records(text, name))
-    return None if rows is None else Table(path, rows)
+    return None if rows is None else Table(path, rows, _place_says(path))
 
 
 def match(table: Table, paths: Sequence[PurePosixPath]) -> Match:
@@ -108,7 +109,7 @@ def match(table: Table, paths: Sequence[PurePosixPath]) -> Match:
     Raises:
         TableError: If two rows call one image by different labels, or a row fits several images.
     """
-    finder = _Finder(paths, table.path.parent if table.path else PurePosixPath())
+    finder = _Finder(paths, table)
     found: dict[int, Row] = {}
     missing: list[Row] = []
     for row in table.rows:
@@ -128,8 +129,9 @@ def match(table: Table, paths: Sequence[PurePosixPath]) -> Match:
 class _Finder:
     """Finds images by what a table calls them."""
 
-    def __init__(self, paths: Sequence[PurePosixPath], beside: PurePosixPath) -> None:
-        self._beside = beside
+    def __init__(self, paths: Sequence[PurePosixPath], table: Table) -> None:
+        self._beside = table.path.parent if table.path else PurePosixPath()
+        self._split = table.split
         self._exact = {str(path): index for index, path in enumerate(paths)}
         self._whole = {fold(str(path)): index for index, path in enumerate(paths)}
         self._paths = paths
@@ -149,6 +151,8 @@ class _Finder:
                 return self._whole[str(whole)]
         near = self._by_name.get(wanted.name) or self._by_stem.get(wanted.name) or []
         fitting = [index for index in near if self._ends(index, wanted)]
+        if len(fitting) > 1 and self._split is not None:
+            fitting = [index for index in fitting if self._is_of_split(index)] or fitting
         if len(fitting) > 1:
             first, second = (self._paths[index] for index in fitting[:2])
             raise TableError(
@@ -157,11 +161,21 @@ class _Finder:
             )
         return fitting[0] if fitting else None
 
+    def _is_of_split(self, index: int) -> bool:
+        return any(split_of(part) == self._split for part in self._paths[index].parent.parts)
+
     def _ends(self, index: int, wanted: PurePosixPath) -> bool:
         folders = tuple(fold(part) for part in self._paths[index].parent.parts)
         above = wanted.parent.parts
         shared = min(len(folders), len(above))
         return not shared or folders[-shared:] == above[-shared:]
+
+
+def _place_says(path: PurePosixPath | None) -> str | None:
+    """Return what a table's name or folder says that its images are for."""
+    if path is None:
+        return None
+    return split_of(path.stem.removesuffix("_labels")) or split_of(path.parent.name)
 
 
 def _decoded(data: bytes, name: str) -> str:

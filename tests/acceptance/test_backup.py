@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from service.cli.demo_process import ServiceProcess
 from service.client import Filopodia
 from tests.acceptance.conftest import SETTINGS
 from tests.acceptance.test_learn_and_predict import LONG, answers, images, learn
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,6 @@ def filopodia(*arguments):
         capture_output=True,
         text=True,
         env=os.environ | {"FILOPODIA_MIN_FREE_BYTES": "0"},
-        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -46,8 +45,7 @@ def test_a_backup_while_it_learns_predicts_the_same_elsewhere(service, client, e
     learn(client, "kept", "heron", "egret")
     before = answers(client, "kept", "heron", "egret", "stork")
     task = client.learn_images("busy", images("crane", "ibis"))
-    while client.task(task["id"])["status"] == "queued":
-        time.sleep(0.1)
+    wait_until(lambda: client.task(task["id"])["status"] != "queued")
 
     filopodia("backup", elsewhere / "all.tar", "--data", service.data_dir)
     assert client.task(task["id"])["status"] == "running"

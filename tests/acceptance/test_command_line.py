@@ -22,7 +22,6 @@ def filopodia(service):
             capture_output=True,
             text=True,
             env=os.environ | {"FILOPODIA_DATA_DIR": str(service.data_dir)} | environment,
-            timeout=120,
             check=False,
         )
         assert result.returncode == code, result.stdout + result.stderr
@@ -55,7 +54,6 @@ def learned(service, photos):
         capture_output=True,
         text=True,
         env=os.environ | {"FILOPODIA_DATA_DIR": str(service.data_dir)},
-        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

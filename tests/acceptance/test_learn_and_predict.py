@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 
 from service.client import LabelledImage, ProblemError
 from tests.factories import make_image
+from tests.waiting import PACE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def test_events_tell_what_happened_in_order(service, client):
         "Accept": "text/event-stream",
     }
     kinds = []
-    with httpx.stream("GET", url, headers=headers, timeout=10) as stream:
+    with httpx.stream("GET", url, headers=headers, timeout=PACE.scaled(60)) as stream:
         for line in stream.iter_lines():
             if line.startswith("event:"):
                 kinds.append(line.removeprefix("event:").strip())
@@ -158,12 +158,3 @@ def process_learning(task_id):
         if "worker.learn" in command and task_id in command:
             return int(entry.name)
     return 0
-
-
-def wait_until(condition, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("It did not happen in time.")

@@ -31,20 +31,22 @@ from registry import learners, tasks
 from registry.blobs import LocalBlobStore
 from registry.samples import NewSample, add_samples
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from tests.waiting import PACE, is_within, wait_until
 
-RUN_TIMEOUT_S = 420
+MAX_PACE = 4.0
+"""A machine that is slower still gets no longer run: the cluster waits more than it works."""
 
 
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(RUN_TIMEOUT_S + 30)
+@pytest.mark.timeout(450)
 def test_promises_are_kept_while_processes_are_killed(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
+    command, pace = [sys.executable, "-m", "benchmarks.chaos"], min(MAX_PACE, PACE.factor)
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.chaos", "--profile", "quick", "--out", str(file)],
+        [*command, "--profile", "quick", "--pace", f"{pace:.2f}", "--out", str(file)],
         capture_output=True,
         text=True,
-        timeout=RUN_TIMEOUT_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr[-2000:]
@@ -209,13 +211,13 @@ def program(tmp_path: Path) -> Iterator[Program]:
     """Something that runs until it is stopped, in a run of its own."""
     program = Program(
         "sleeper",
-        [sys.executable, "-c", "import time; time.sleep(60)"],
+        [sys.executable, "-c", "import time; time.sleep(100_000)"],
         environment={RUN_VARIABLE: tmp_path.name},
         log=tmp_path / "sleeper.log",
         probe=lambda: True,
     )
     program.start()
-    assert program.wait_ready(10)
+    wait_until(lambda: program.is_ready)
     yield program
     program.stop()
 
@@ -225,9 +227,8 @@ class TestProgram:
         first = program.signal(signal.SIGKILL)
         assert first is not None
         assert first.leaving_at is not None
-        while program.current in (first, None):
-            time.sleep(0.01)
-        assert program.wait_ready(10)
+        wait_until(lambda: program.current not in (first, None))
+        wait_until(lambda: program.is_ready)
         assert first.exit_code == -signal.SIGKILL
         later = program.spells[-1].ready_at or 0.0
         assert not program.was_up(first.leaving_at - 1, later + 1)
@@ -237,7 +238,7 @@ class TestProgram:
         assert len(belonging_to(RUN_VARIABLE, tmp_path.name, tmp_path)) == 1
         took = program.stop()
         assert took is not None
-        assert took < 10
+        assert is_within(took, 10)
         assert belonging_to(RUN_VARIABLE, tmp_path.name, tmp_path) == {}
 
     def test_prediction_that_fails_counts_unless_its_api_was_down(self, program: Program) -> None:

@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -17,6 +17,7 @@ from registry.errors import (
     EmbeddedDatabaseError,
 )
 from tests.processes import is_alive
+from tests.waiting import wait_until, within
 
 STARTER = """
 import sys, time
@@ -24,7 +25,7 @@ from pathlib import Path
 from registry.embedded import EmbeddedPostgres
 EmbeddedPostgres(Path(sys.argv[1])).start()
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(100_000)
 """
 
 
@@ -112,11 +113,9 @@ def test_survives_kill_9_of_its_starter(data_dir, also_postmaster):
     starter.kill()
     starter.wait()
     starter.stdout.close()
-    started = time.monotonic()
-    with server:
+    with within(10), server:
         assert value(server, "SELECT n FROM survived") == 7
         assert postmaster_pid(server) != killed_pid
-    assert time.monotonic() - started < 10
 
 
 def test_a_server_that_dies_is_started_again_at_the_same_url(data_dir):
@@ -125,15 +124,12 @@ def test_a_server_that_dies_is_started_again_at_the_same_url(data_dir):
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE survives AS SELECT 7 AS n"))
         os.kill(postmaster_pid(server), signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with engine.connect() as connection:
-                    assert connection.scalar(text("SELECT n FROM survives")) == 7
-                break
-            except DatabaseUnavailableError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+
+        def survives():
+            with suppress(DatabaseUnavailableError), engine.connect() as connection:
+                return connection.scalar(text("SELECT n FROM survives")) == 7
+
+        wait_until(survives)
         engine.dispose()
         pid = postmaster_pid(server)
     assert not is_alive(pid)

@@ -1,6 +1,5 @@
 """Fixtures for the HTTP side: the app on a real database, its keys, and learning without a worker process."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from registry.tables import ROLES
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.factories import make_image
+from tests.waiting import wait_until
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings
 
@@ -123,11 +123,3 @@ def version_of(client: TestClient, learner: str) -> int | None:
         headers={"Content-Type": "image/png"},
     )
     return answer.json().get("version")
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until a condition holds, or fail."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)

@@ -238,7 +238,7 @@ def test_too_many_uploads_at_once_are_refused(client, birds, app, monkeypatch):
     decode, gate = decoder.decode, threading.Event()
 
     def slowly(data):
-        gate.wait(10)
+        gate.wait()
         return decode(data)
 
     monkeypatch.setattr(decoder, "decode", slowly)

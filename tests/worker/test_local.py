@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from registry import accuracy, events, learners, tasks
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
+from tests.waiting import wait_until, within
 from tests.worker.waiting import has_ended, is_training, wait_for
 from worker.settings import WorkerSettings
 
@@ -46,7 +46,7 @@ def start_worker(database_url, tmp_path):
     yield start
     for process in running:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 @pytest.fixture
@@ -80,10 +80,9 @@ def test_a_task_survives_kill_9_of_its_learn_process_and_then_of_its_worker(
     learning = learn_process(worker)
     worker.kill()
     worker.wait()
-    killed = time.monotonic()
-    start_worker()
-    wait_for(session_factory, task_id, lambda task: task.attempt == 3)
-    assert time.monotonic() - killed < 10
+    with within(10):
+        start_worker()
+        wait_for(session_factory, task_id, lambda task: task.attempt == 3)
     assert not is_alive(learning)
 
     task = wait_for(session_factory, task_id, has_ended)
@@ -99,7 +98,7 @@ def test_sigterm_gives_the_task_back(session_factory, start_worker, task_id):
     worker = start_worker()
     wait_for(session_factory, task_id, is_training)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     with session_factory() as session:
         task = tasks.get_task(session, task_id)
     assert (task.status, task.attempt, task.error) == ("queued", 0, None)
@@ -107,15 +106,5 @@ def test_sigterm_gives_the_task_back(session_factory, start_worker, task_id):
 
 def test_a_second_worker_of_the_same_name_does_not_start(start_worker):
     workers = [start_worker(), start_worker()]
-    ended = wait_until_one_ends(workers)
+    (ended,) = wait_until(lambda: [one for one in workers if one.poll() is not None])
     assert ended.returncode == 1
-
-
-def wait_until_one_ends(workers):
-    deadline = time.monotonic() + 30
-    while True:
-        for worker in workers:
-            if worker.poll() is not None:
-                return worker
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

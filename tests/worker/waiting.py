@@ -1,20 +1,23 @@
 """Waiting for what workers do to a task."""
 
-import time
-
 from registry import tasks
+from tests.waiting import wait_until
 
 
 def wait_for(session_factory, task_id, condition, timeout_s=90):
     """Return the task's row once it is as `condition` says."""
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def look():
         with session_factory() as session:
             task = tasks.get_task(session, task_id)
-        if condition(task):
-            return task
-        assert time.monotonic() < deadline, (task.status, task.progress, task.error)
-        time.sleep(0.02)
+        seen.append((task.status, task.progress, task.error))
+        return task if condition(task) else None
+
+    seen = []
+    try:
+        return wait_until(look, timeout_s)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; last seen: {seen[-1]}") from None
 
 
 def is_training(task):

@@ -2,13 +2,14 @@
 
 import socket
 from itertools import repeat
-from time import monotonic, sleep
+from time import sleep
 
 import httpx
 
 from tests.factories import make_image
 from tests.service.catalogue.rows import Case, Row, accepted, closed, refused
 from tests.service.catalogue.wire import MARKER, Answer, read_answer
+from tests.waiting import PACE, within
 
 GIB = 1024**3
 CHUNK = b"10000\r\n" + bytes(65_536) + b"\r\n"
@@ -55,7 +56,7 @@ def _trickle(data):
 
 def _line_breaks_after_a_request(wire):
     """A good request, then line breaks for ever: between requests they mean nothing, and must not keep us waiting."""
-    with socket.create_connection(wire.address, timeout=15) as connection:
+    with socket.create_connection(wire.address, timeout=PACE.scaled(15)) as connection:
         connection.sendall(wire.head("/livez", method="GET") + b"\r\n")
         first = read_answer(connection)
         assert first.status == httpx.codes.OK
@@ -148,10 +149,9 @@ def _upgrade(path):
 
 
 def _flood_of_upgrades(wire):
-    started = monotonic()
-    for _ in range(100):
-        answer = _upgrade("/livez")(wire)
-    assert monotonic() - started < 20
+    with within(20):
+        for _ in range(100):
+            answer = _upgrade("/livez")(wire)
     return answer
 
 

@@ -131,10 +131,10 @@ def port(app, log, role_keys):
         server = uvicorn.Server(_config(app, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        wait_until(lambda: server.started, 30)
+        wait_until(lambda: server.started)
         yield listener.getsockname()[1]
         server.should_exit = True
-        thread.join(30)
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def wire(app, port, role_keys, sessions, postgres, folder):
         blobs=app.state.collaborators.blobs,
         settings=WorkerSettings(data_dir=folder, database_url=postgres.url, device="cpu"),
     )
-    wait_until(lambda: wire.predict(make_image()).status == httpx.codes.OK, 30)
+    wait_until(lambda: wire.predict(make_image()).status == httpx.codes.OK)
     yield wire
     wire.close()
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from registry.database import make_engine
 from service.cli.demo_process import free_port
 from tests.factories import make_image
+from tests.waiting import PACE
 
 MARKER = "xyzzy-canary"
 """Planted in what is sent and refused: it must come back nowhere."""
@@ -46,7 +47,7 @@ class Wire:
         self.app = app
         self.taught = taught
         """A learner that knows `heron` and `egret` and is served."""
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PACE.scaled(30))
         self._numbers = count()
         self.n_tasks = 0
         """Tasks that were accepted."""
@@ -134,9 +135,9 @@ class Wire:
         path = f"/v1/learners/{learner or self.new_learner()}/tasks"
         return self.send("POST", path, content=body, headers={"Content-Type": kind})
 
-    def raw(self, *pieces: bytes, pause_s=0.0, timeout_s=15.0, repeat: Iterable[bytes] = ()):
+    def raw(self, *pieces: bytes, pause_s=0.0, repeat: Iterable[bytes] = ()):
         """Send bytes as they are and return what the service says before it closes or has said all."""
-        with socket.create_connection(self.address, timeout=timeout_s) as connection:
+        with socket.create_connection(self.address, timeout=PACE.scaled(15)) as connection:
             with suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
                 for piece in pieces:
                     connection.sendall(piece)

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 import uvicorn
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 from service.cli.demo_process import free_port
 from service.cli.main import app as commands
 from service.client import ProblemError
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -21,8 +21,7 @@ def run(app, client, role_keys):
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    wait_until(lambda: server.started)
     address = ["--url", f"http://127.0.0.1:{port}", "--key", role_keys["trainer"]]
     yield lambda *arguments: CliRunner().invoke(commands, [*map(str, arguments), *address])
     server.should_exit = True

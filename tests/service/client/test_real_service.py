@@ -26,7 +26,7 @@ def test_events_go_on_where_they_were_when_the_service_restarts(
         learn(task.id)  # while nobody listens
         with served(create_app(settings, session_factory, blobs), port):
             seen += events
-            assert task.wait(timeout_s=10).status == "succeeded"
+            assert task.wait().status == "succeeded"
             told = filopodia.past_events(task.id)
             assert [event["type"] for event in seen[:2]] == ["queued", "started"]
             assert seen[-1]["data"]["status"] == "succeeded"

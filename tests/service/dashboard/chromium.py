@@ -4,13 +4,14 @@ import itertools
 import json
 import subprocess
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 from websockets.sync.client import connect
+
+from tests.waiting import PACE, wait_until
 
 FLAGS = (
     "--headless=new",
@@ -42,7 +43,7 @@ class Chromium:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            stack.callback(process.wait, timeout=20)
+            stack.callback(process.wait)
             stack.callback(process.terminate)
             address = _page_address(Path(folder))
             self._socket = stack.enter_context(connect(address, max_size=None, proxy=None))
@@ -61,7 +62,7 @@ class Chromium:
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv())
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]
@@ -90,12 +91,9 @@ class Chromium:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait_until(self, condition: str, timeout_s: float = 30.0) -> None:
+    def wait_until(self, condition: str) -> None:
         """Wait until a condition holds in the page."""
-        deadline = time.monotonic() + timeout_s
-        while not self.evaluate(condition):
-            assert time.monotonic() < deadline, f"not in time: {condition}"
-            time.sleep(0.05)
+        wait_until(lambda: self.evaluate(condition))
 
     def _note(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})
@@ -111,13 +109,14 @@ class Chromium:
 
 def _page_address(folder: Path) -> str:
     port_file = folder / "DevToolsActivePort"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if port_file.exists() and port_file.read_text():
-            port = port_file.read_text().splitlines()[0]
-            pages = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
-            page = next((page for page in pages if page["type"] == "page"), None)
-            if page:
-                return str(page["webSocketDebuggerUrl"])
-        time.sleep(0.05)
-    raise RuntimeError("Chromium did not start.")
+
+    def find() -> str | None:
+        if not (port_file.exists() and port_file.read_text()):
+            return None
+        port = port_file.read_text().splitlines()[0]
+        address = f"http://127.0.0.1:{port}/json/list"
+        pages = httpx.get(address, trust_env=False, timeout=PACE.scaled(60)).json()
+        page = next((page for page in pages if page["type"] == "page"), None)
+        return str(page["webSocketDebuggerUrl"]) if page else None
+
+    return str(wait_until(find))

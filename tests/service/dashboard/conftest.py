@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from registry.blobs import LocalBlobStore
 from tests.factories import make_learner
 from tests.service.dashboard.chromium import Chromium
 from tests.service.dashboard.published import publish_task
+from tests.waiting import wait_until
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -73,8 +73,7 @@ def site(app: FastAPI, role_keys: dict[str, str]) -> Iterator[str]:
     )
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True

@@ -16,6 +16,7 @@ from tests.factories import make_learner, make_new_version, make_task
 from tests.service.dashboard.conftest import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.browser,
@@ -295,10 +296,7 @@ def everything(session):
 
 
 def wait_for(seen, n):
-    deadline = time.monotonic() + 20
-    while len(seen) < n:
-        assert time.monotonic() < deadline, f"{len(seen)} of {n} requests came"
-        time.sleep(0.05)
+    wait_until(lambda: len(seen) >= n)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,22 @@ def test_a_link_logs_in_with_the_key_that_made_it(client, visitor, role_keys):
     assert visitor.get("/admin/keys").status_code == 403
 
 
+def test_the_link_of_a_key_with_a_scope_shows_no_more_than_the_key(
+    client, visitor, session_factory, app
+):
+    for name in ("own", "other"):
+        body = {"name": f"{name}-birds", "strategy": "simplecil", "backbone": "tiny"}
+        assert client.post("/v1/learners", json=body).status_code == 201
+    with session_factory.begin() as session:
+        _, key = keys.create_key(session, "camera", "reader", learners=["own-birds"])
+    app.state.collaborators.keys.refresh()
+    path = client.post("/v1/login-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
+    assert enter(visitor, path).status_code == 303
+    page = visitor.get("/admin").text
+    assert "own-birds" in page
+    assert "other-birds" not in page
+
+
 def test_it_works_once(visitor, path):
     assert enter(visitor, path).status_code == 303
     visitor.cookies.clear()

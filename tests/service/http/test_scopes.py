@@ -97,7 +97,6 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/keys"): REFUSED,
     ("POST", "/v1/keys"): REFUSED,
     ("DELETE", "/v1/keys/{key_id}"): REFUSED,
-    ("POST", "/v1/login-links"): OPEN,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
     ("GET", "/metrics"): REFUSED,
@@ -131,8 +130,13 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/static/{name}"): OPEN,
     ("GET", "/admin/{path}"): OPEN,
 }
-APART = {("POST", "/admin/login"), ("POST", "/admin/enter"), ("POST", "/admin/logout")}
-"""Routes that are about the session itself; tests/service/http/test_security.py has them."""
+APART = {
+    ("POST", "/admin/login"),
+    ("POST", "/admin/enter"),
+    ("POST", "/admin/logout"),
+    ("POST", "/v1/login-links"),
+}
+"""Routes that are about the session itself; test_security.py and test_login_links.py beside this file have them."""
 
 
 @dataclass

@@ -331,4 +331,85 @@ LAYOUTS: dict[str, Case] = {
         left_out=2,
         is_guess=True,
     ),
+    # As public data sets come
+    "Food-101": Case(
+        {
+            **images("food-101/images/ramen", "food-101/images/sushi"),
+            "food-101/meta/train.txt": b"ramen/000",
+        },
+        {"ramen": "2/0/0", "sushi": "2/0/0"},
+        left_out=1,
+    ),
+    "GTSRB": Case(
+        {
+            **images("Train/0", "Train/1", suffix=".png"),
+            "Test/00000.png": PNG,
+            "Meta/0.png": PNG,
+            "Train.csv": b"Width,Height,ClassId,Path\n1,1,0,Train/0/000.png\n1,1,0,Train/0/001.png\n"
+            b"1,1,1,Train/1/000.png\n1,1,1,Train/1/001.png\n",
+            "Test.csv": b"Width,Height,ClassId,Path\n1,1,1,Test/00000.png\n",
+        },
+        {"0": "0/2/0", "1": "0/2/1"},
+        left_out=1,
+        is_guess=True,
+    ),
+    "Tiny ImageNet": Case(
+        {
+            **images("t/train/n01/images", "t/train/n02/images", "t/val/images"),
+            "t/words.txt": b"n01 bird",
+        },
+        refused="no class folders in 'val'",
+    ),
+    "HAM10000": Case(
+        {
+            **images("HAM10000_images_part_1", "HAM10000_images_part_2"),
+            "HAM10000_metadata.csv": b"lesion_id,image_id,dx,age\nH,ISIC_1,bkl,80\n",
+        },
+        refused="'HAM10000_images_part_1' and 'HAM10000_images_part_2' are parts of one collection",
+    ),
+    "Fruits-360": Case(
+        {**images("Training/Apple", "Test/Apple", "test-multiple_fruits"), "readme.md": b"#"},
+        refused="named like a split.*test-multiple_fruits/000.jpg",
+    ),
+    "PlantVillage in colour and in grey": Case(
+        images("p/color/healthy", "p/color/sick", "p/grayscale/healthy", "p/grayscale/sick"),
+        refused="two folders 'healthy'",
+    ),
+    "10 monkeys": Case(
+        {
+            **images("training/training/n0", "training/training/n1", "validation/validation/n0"),
+            "monkey_labels.txt": b"n0, a",
+        },
+        {"n0": "0/2/2", "n1": "0/2/0"},
+        left_out=1,
+    ),
+    "Cassava": Case(
+        {
+            **images("train_images", "test_images"),
+            "train.csv": b"image_id,label\n000.jpg,0\n001.jpg,3\n",
+            "label_num_to_disease_map.json": b"{}",
+            "sample_submission.csv": b"image_id,label\n0.jpg,4\n",
+        },
+        {"0": "1/0/0", "3": "1/0/0"},
+        left_out=4,
+        is_guess=True,
+    ),
+    "drivers of a competition": Case(
+        images("imgs/train/c0", "imgs/train/c1"), {"c0": "2/0/0", "c1": "2/0/0"}
+    ),
+    "an export of an album": Case(
+        {
+            **images("Takeout/Google Photos/Heron", "Takeout/Google Photos/Egret"),
+            "Takeout/Google Photos/Heron/000.jpg.json": b"{}",
+        },
+        {"Heron": "2/0/0", "Egret": "2/0/0"},
+        left_out=1,
+    ),
+    "labels.txt, a name and a label a line": Case(
+        listed("labels.txt", "x/000.jpg grey heron\nx/001.jpg egret\n", "x"),
+        {"grey heron": "1/0/0", "egret": "1/0/0"},
+    ),
+    "a damaged table beside class folders": Case(
+        {**PLAIN, "labels.csv": "K\u00fcken".encode("latin-1")}, TWO, left_out=1
+    ),
 }
