@@ -19,6 +19,7 @@ from service.cli.trial_report import print_trial, trial_json
 from service.layout.folders import read_folder
 from service.layout.layouts import SYSTEM, Layout, PlacedImage
 from service.layout.names import EVAL
+from service.remote.folders import read_list
 
 CSV_COLUMNS = ("file", "truth", "label", "right", "score", "known", "problem")
 
@@ -41,6 +42,14 @@ def measure(
             "--all", help="Also the images that the folder gives to learn from, as train/ does."
         ),
     ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="List of files with their labels, which decides alone: CSV, JSON, or lines `path label`.",
+        ),
+    ] = None,
     splits: Annotated[
         bool,
         typer.Option(help="Read folders such as train and test as splits; without, as classes."),
@@ -63,7 +72,8 @@ def measure(
     """
     if csv and as_json:
         raise typer.BadParameter("Choose one of --csv and --json.")
-    layout = read_folder(folder, use_splits=splits)
+    listed = None if manifest is None else read_list(manifest)
+    layout = read_folder(folder, use_splits=splits, listed=listed)
     images = layout.images if everything else _kept_out(layout)
     with open_csv(csv, CSV_COLUMNS) as table, connect(url, key) as client:
         trial = begin(client, name, version)

@@ -111,7 +111,7 @@ def test_csv_has_a_row_for_each_image_and_names_the_request(run, birds, folder, 
     (folder / "heron" / "broken.png").write_bytes(b"\x89PNG")
     (folder / 'comma, quote" and ü.png').write_bytes(make_image("egret", 30))
     result = run("predict", birds, folder, "--csv", tmp_path / "out.csv")
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8"))))
     stored = json.loads(run("predictions", birds, "--json").output)
     assert result.exit_code == 1
     assert len(rows) == 9

@@ -1,6 +1,7 @@
 """`filopodia test` against a service."""
 
 import csv
+import io
 import json
 
 import httpx
@@ -97,6 +98,16 @@ def test_of_split_folders_what_is_kept_out_is_tested(run, birds, tmp_path):
     assert "5 images that the folder keeps out" in " ".join(said.split())
 
 
+def test_a_list_of_labels_decides_alone(run, birds, photos, tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "filename,label\negret/wrong.png,heron\negret/20.png,egret\n", "utf-8"
+    )
+    found = json.loads(
+        run("test", birds, photos, "--manifest", tmp_path / "list.csv", "--json").output
+    )
+    assert (found["n"], found["right"]) == (2, 2)
+
+
 def test_an_older_version_is_tested_on_what_it_knew(run, birds, photos, tmp_path):
     write_images(tmp_path / "more", {"plaice": range(10, 16), "sole": range(10, 16)})
     learned = run("learn", birds, tmp_path / "more")
@@ -109,7 +120,7 @@ def test_an_older_version_is_tested_on_what_it_knew(run, birds, photos, tmp_path
 
 def test_csv_has_a_row_for_each_image(run, birds, photos, tmp_path):
     result = run("test", birds, photos, "--csv", tmp_path / "out.csv")
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8"))))
     assert result.exit_code == 0
     assert len(rows) == 15
     wrong = [row for row in rows if row["right"] == "false" and row["truth"] != "plaice"]
