@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from service.cli.output import print_json
+from service.cli.output import counted, print_json
 from service.client import ProblemError
 from service.remote import replies
 
@@ -32,12 +32,12 @@ def nothing_new_is_no_fault(
 def show_left_out(posted: replies.Task, console: Console) -> None:
     """Say how many images a task left out although nothing is wrong with them, or kept on their side."""
     if known := posted.get("known", 0):
-        console.print(f"{_images(known)} left out: known already")
+        console.print(f"{counted(known, 'image')} left out: known already")
     if copies := posted.get("duplicates", 0):
-        console.print(f"{_images(copies)} left out: copies of others in the same class")
+        console.print(f"{counted(copies, 'image')} left out: copies of others in the same class")
     if kept := posted.get("splits_kept", 0):
         console.print(
-            f"{_images(kept)} kept on the side of train and eval they were on before, not the one that is named now",
+            f"{counted(kept, 'image')} kept on the side of train and eval they were on before, not the one that is named now",
             style="yellow",
             soft_wrap=True,
         )
@@ -56,7 +56,3 @@ def _nothing_new(folder: Path | None, counts: dict[str, int]) -> str:
 
 def _numbers(counts: dict[str, int]) -> dict[str, int]:
     return {key: counts.get(key, 0) for key in ("known", "duplicates", "rejected")}
-
-
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n} images"

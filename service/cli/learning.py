@@ -13,7 +13,7 @@ from rich.console import Console
 
 from service.cli.growing import nothing_new_is_no_fault, show_left_out
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
-from service.cli.output import headline, make_console, matrix_table, print_json
+from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
 from service.cli.understanding import confirm, show_layout, show_reading
@@ -39,7 +39,9 @@ def learn(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            exists=True, help="Folder of images, one folder a class; or an archive of such."
+            metavar="[FOLDER]",
+            exists=True,
+            help="Folder of images, one folder a class; or an archive of such.",
         ),
     ] = None,
     create: Annotated[
@@ -189,8 +191,8 @@ def _show_posted(client: Filopodia, task: Task, sent: _Sent, console: Console) -
     if sent.layout is None:
         show_reading(posted, console)
     console.print(
-        f"{task.id}: {len(posted['classes'])} classes, {samples['train']} images to learn from, "
-        f"{samples['eval']} kept out"
+        f"{task.id}: {counted(len(posted['classes']), 'class')}, {counted(samples['train'], 'image')} to learn "
+        f"from, {samples['eval']} kept out"
     )
     if posted.get("options", {}).get("from_feedback"):
         _show_feedback(client, posted, console)

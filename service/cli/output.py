@@ -82,6 +82,17 @@ def make_table(columns: Sequence[str], *, numbers: Collection[int] = ()) -> Tabl
     return table
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something.
+
+    Example:
+        >>> counted(1, "image"), counted(2, "class")
+        ('1 image', '2 classes')
+    """
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def percent(value: float | None) -> str:
     """Format a share.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from service.cli.output import is_watched
+from service.cli.output import counted, is_watched
 from service.layout.layouts import Layout
 from service.layout.names import AUTO, EVAL, TRAIN
 from service.remote import replies
@@ -27,7 +27,7 @@ def show_layout(folder: Path, layout: Layout, console: Console) -> None:
     classes = layout.classes
     total = sum((counts for counts in classes.values()), Counter[str]())
     console.print(
-        f"{folder}: {_number(total.total(), 'image')} of {_number(len(classes), 'class')}{_split(total)}",
+        f"{folder}: {counted(total.total(), 'image')} of {counted(len(classes), 'class')}{_split(total)}",
         soft_wrap=True,
     )
     for label, counts in list(classes.items())[:SHOWN_CLASSES]:
@@ -68,7 +68,7 @@ def _show_left_out(files: Sequence[tuple[str, str]], total: int, console: Consol
         f"{path} ({REASONS.get(reason, reason)})" for path, reason in files[:SHOWN_FILES]
     )
     more = f", and {total - SHOWN_FILES} more" if total > SHOWN_FILES else ""
-    console.print(f"left out: {_number(total, 'file')}: {named}{more}", style="dim", soft_wrap=True)
+    console.print(f"left out: {counted(total, 'file')}: {named}{more}", style="dim", soft_wrap=True)
 
 
 def _split(counts: Counter[str]) -> str:
@@ -76,8 +76,3 @@ def _split(counts: Counter[str]) -> str:
     if counts[EVAL] == 0 or counts[TRAIN] + counts[AUTO] == 0:
         return ", all kept out" if counts[EVAL] else ""
     return f", {counts[EVAL]} of them kept out"
-
-
-def _number(count: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
