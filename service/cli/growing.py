@@ -37,7 +37,7 @@ def show_left_out(posted: replies.Task, console: Console) -> None:
         console.print(f"{counted(copies, 'image')} left out: copies of others in the same class")
     if kept := posted.get("splits_kept", 0):
         console.print(
-            f"{counted(kept, 'image')} kept on the side of train and eval they were on before, not the one that is named now",
+            f"{counted(kept, 'image')} kept on the side of train and eval they were on before, not the one named now",
             style="yellow",
             soft_wrap=True,
         )
