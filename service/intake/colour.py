@@ -75,7 +75,7 @@ def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
 
 
 def _plainly(strip: Image.Image) -> Image.Image:
-    return strip.convert("RGB")
+    return strip if strip.mode == "RGB" else strip.convert("RGB")
 
 
 def _peak(image: Image.Image, declared_bits: int | None) -> int:

@@ -13,6 +13,8 @@ from service.intake.colour import ToRgb
 SHORT_SIDE = 384
 """Canonical short side: the largest input size of the ViTs in common use (timm's `_384`)."""
 STRIP_PIXELS = 1_000_000
+_WHOLE_PIXELS = 4 * STRIP_PIXELS
+"""Up to here an image that is not averaged is converted in one go, which is faster."""
 _GAP = 3.0
 """Pixels are averaged down to this many times the final size, then Lanczos decides; more would show nothing."""
 
@@ -28,7 +30,12 @@ class Source:
 
 def image_source(image: Image.Image) -> Source:
     """Read from a loaded image."""
-    return Source(image.size, lambda top, bottom: image.crop((0, top, image.width, bottom)))
+    whole = (0, image.height)
+
+    def read(top: int, bottom: int) -> Image.Image:
+        return image if (top, bottom) == whole else image.crop((0, top, image.width, bottom))
+
+    return Source(image.size, read)
 
 
 def shrink(source: Source, to_rgb: ToRgb) -> Image.Image:
@@ -64,6 +71,8 @@ def _averaging(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int
 
 def _average(source: Source, factors: tuple[int, int], to_rgb: ToRgb) -> Image.Image:
     (width, height), (across, down) = source.size, factors
+    if factors == (1, 1) and width * height <= _WHOLE_PIXELS:
+        return to_rgb(source.read(0, height))
     reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
     step = down * max(1, STRIP_PIXELS // (width * down))
     for top in range(0, height, step):
