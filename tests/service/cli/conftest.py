@@ -37,7 +37,7 @@ def run(address, role_keys) -> Run:
 
 
 @pytest.fixture
-def birds(run, tmp_path) -> str:
+def known_birds(run, tmp_path) -> str:
     """A learner that knows herons and egrets."""
     write_images(tmp_path / "learned", {"heron": range(6), "egret": range(6)})
     learner = ("birds", tmp_path / "learned", "--create", "--strategy", "simplecil")

@@ -55,7 +55,7 @@ def ask(run, file, label, index):
     return json.loads(run("predict", "birds", file, "--json").output)["id"]
 
 
-def test_what_waits_is_listed_and_taken_back(run, birds, tmp_path):
+def test_what_waits_is_listed_and_taken_back(run, known_birds, tmp_path):
     asked = ask(run, tmp_path / "a.png", "owl", 1)
     nothing = run("feedback", "--pending")
     run("feedback", asked, "owl")
@@ -76,7 +76,7 @@ def test_what_waits_is_listed_and_taken_back(run, birds, tmp_path):
     assert again.exception.code == "feedback-not-found"
 
 
-def test_taking_back_one_of_several_images_leaves_the_others(run, birds, tmp_path):
+def test_taking_back_one_of_several_images_leaves_the_others(run, known_birds, tmp_path):
     files = [tmp_path / f"{i}.png" for i in range(2)]
     for i, file in enumerate(files):
         file.write_bytes(make_image("owl", i))

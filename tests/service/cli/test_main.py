@@ -144,7 +144,7 @@ def test_tab_is_silent_about_a_service_that_does_not_answer(url, tmp_path):
     assert completed("predict", "", FILOPODIA_URL=url, FILOPODIA_KEY="fil_a_b") == []
 
 
-def test_tab_completes_learners(birds, address, role_keys):
+def test_tab_completes_learners(known_birds, address, role_keys):
     service = {"FILOPODIA_URL": address, "FILOPODIA_KEY": role_keys["reader"]}
     # A service that is busy right now is not waited for: the next press may find it idle.
     wait_until(lambda: completed("predict", "b", **service) == [birds])

@@ -16,20 +16,22 @@ def rows(result):
     return [line.split() for line in result.output.splitlines() if line.startswith("prd_")]
 
 
-def test_what_was_answered_is_listed_newest_first(run, birds, tmp_path):
-    nothing = run("predictions", birds)
+def test_what_was_answered_is_listed_newest_first(run, known_birds, tmp_path):
+    nothing = run("predictions", known_birds)
     write_images(tmp_path / "asked", {"heron": range(10, 12), "egret": range(10, 11)})
-    run("predict", birds, tmp_path / "asked")
+    run("predict", known_birds, tmp_path / "asked")
     (tmp_path / "alone.png").write_bytes(make_image("heron", 20))
-    alone = json.loads(run("predict", birds, tmp_path / "alone.png", "--json").output)["id"]
+    alone = json.loads(run("predict", known_birds, tmp_path / "alone.png", "--json").output)["id"]
     run("feedback", alone, "egret")
-    run("rename-class", birds, "heron", "Grey heron")
+    run("rename-class", known_birds, "heron", "Grey heron")
 
-    every = run("predictions", birds)
+    every = run("predictions", known_birds)
     files = [row[4] for row in rows(every)]
-    herons = [rows(run("predictions", birds, "--label", name)) for name in ("heron", "Grey heron")]
-    egrets = rows(run("predictions", birds, "--label", "egret"))
-    stored = json.loads(run("predictions", birds, "--json").output)
+    herons = [
+        rows(run("predictions", known_birds, "--label", name)) for name in ("heron", "Grey heron")
+    ]
+    egrets = rows(run("predictions", known_birds, "--label", "egret"))
+    stored = json.loads(run("predictions", known_birds, "--json").output)
 
     assert "Nothing was asked yet" in nothing.output
     assert files == ["alone.png", "10.png", "10.png", "11.png"]
@@ -37,20 +39,20 @@ def test_what_was_answered_is_listed_newest_first(run, birds, tmp_path):
     assert [len(found) for found in herons] == [3, 3]
     assert ["10.png" in row for row in egrets] == [True]
     assert [len(item["results"]) for item in stored] == [1, 3]
-    assert len(rows(run("predictions", birds, "--limit", 2))) == 2
-    assert len(rows(run("predictions", birds, "--since", "1h"))) == 4
+    assert len(rows(run("predictions", known_birds, "--limit", 2))) == 2
+    assert len(rows(run("predictions", known_birds, "--since", "1h"))) == 4
     assert (
         "Nothing was answered that fits"
-        in run("predictions", birds, "--since", "2999-01-01").output
+        in run("predictions", known_birds, "--since", "2999-01-01").output
     )
 
 
-def test_only_what_looks_like_nothing_learned(run, birds, tmp_path):
+def test_only_what_looks_like_nothing_learned(run, known_birds, tmp_path):
     write_images(tmp_path / "asked", {"heron": range(1, 2), "something else": range(8)})
-    run("predict", birds, tmp_path / "asked", "--json")
-    stored = json.loads(run("predictions", birds, "--json").output)
+    run("predict", known_birds, tmp_path / "asked", "--json")
+    stored = json.loads(run("predictions", known_birds, "--json").output)
     unknown = [item for item in stored[0]["results"] if not item["known"]]
-    assert len(rows(run("predictions", birds, "--unknown"))) == len(unknown)
+    assert len(rows(run("predictions", known_birds, "--unknown"))) == len(unknown)
     assert len(unknown) > 0
 
 

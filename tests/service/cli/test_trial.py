@@ -23,8 +23,8 @@ def photos(tmp_path):
     return folder
 
 
-def test_the_report_says_how_good_it_is_and_where_it_is_wrong(run, birds, photos):
-    result = run("test", birds, photos)
+def test_the_report_says_how_good_it_is_and_where_it_is_wrong(run, known_birds, photos):
+    result = run("test", known_birds, photos)
     text = " ".join(result.output.split())
     assert result.exit_code == 0, result.output
     assert "accuracy 90.0% 95 % interval 59.6% to 98.2% 9 of 10 images, by version 1" in text
@@ -34,11 +34,11 @@ def test_the_report_says_how_good_it_is_and_where_it_is_wrong(run, birds, photos
     assert "plaice 3" in text
     assert "Could not be used (2):" in text
     assert "notes.txt" in text
-    assert json.loads(run("predictions", birds, "--json").output) == []
+    assert json.loads(run("predictions", known_birds, "--json").output) == []
 
 
-def test_json_holds_all_of_it(run, birds, photos):
-    found = json.loads(run("test", birds, photos, "--json").output)
+def test_json_holds_all_of_it(run, known_birds, photos):
+    found = json.loads(run("test", known_birds, photos, "--json").output)
     assert (found["n"], found["right"], found["accuracy"]) == (10, 9, 0.9)
     assert found["interval"] == pytest.approx([0.5958, 0.9821], abs=1e-4)
     assert found["confusion"] == {"egret": {"egret": 4, "heron": 1}, "heron": {"heron": 5}}
@@ -56,25 +56,27 @@ def test_json_holds_all_of_it(run, birds, photos):
     assert found["missing_classes"] == []
 
 
-def test_an_accuracy_that_is_too_low_exits_with_1(run, birds, photos, tmp_path):
-    assert run("test", birds, photos, "--min-accuracy", 0.9).exit_code == 0
-    low = run("test", birds, photos, "--min-accuracy", 0.95)
+def test_an_accuracy_that_is_too_low_exits_with_1(run, known_birds, photos, tmp_path):
+    assert run("test", known_birds, photos, "--min-accuracy", 0.9).exit_code == 0
+    low = run("test", known_birds, photos, "--min-accuracy", 0.95)
     assert low.exit_code == 1
     assert "should be at least 95.00%" in low.output
     write_images(tmp_path / "strange", {"plaice": range(3), "sole": range(3)})
-    none = run("test", birds, tmp_path / "strange", "--min-accuracy", 0.1)
+    none = run("test", known_birds, tmp_path / "strange", "--min-accuracy", 0.1)
     assert none.exit_code == 1
     assert "There is no accuracy" in none.output
     assert "Known, but not in the folder: egret, heron" in " ".join(none.output.split())
 
 
-def test_a_class_may_be_called_by_its_name_and_a_hidden_one_does_not_count(run, birds, photos):
-    run("rename-class", birds, "heron", "Grey heron")
-    by_label = json.loads(run("test", birds, photos, "--json").output)
+def test_a_class_may_be_called_by_its_name_and_a_hidden_one_does_not_count(
+    run, known_birds, photos
+):
+    run("rename-class", known_birds, "heron", "Grey heron")
+    by_label = json.loads(run("test", known_birds, photos, "--json").output)
     (photos / "heron").rename(photos / "grey heron")
-    by_name = json.loads(run("test", birds, photos, "--json").output)
-    run("hide-class", birds, "egret")
-    hidden = json.loads(run("test", birds, photos, "--json").output)
+    by_name = json.loads(run("test", known_birds, photos, "--json").output)
+    run("hide-class", known_birds, "egret")
+    hidden = json.loads(run("test", known_birds, photos, "--json").output)
     assert by_label["confusion"] == {
         "egret": {"egret": 4, "Grey heron": 1},
         "Grey heron": {"Grey heron": 5},
@@ -87,39 +89,39 @@ def test_a_class_may_be_called_by_its_name_and_a_hidden_one_does_not_count(run, 
     ]
 
 
-def test_of_split_folders_what_is_kept_out_is_tested(run, birds, tmp_path):
+def test_of_split_folders_what_is_kept_out_is_tested(run, known_birds, tmp_path):
     folder = tmp_path / "split"
     write_images(folder / "train", {"heron": range(4), "egret": range(4)})
     write_images(folder / "test", {"heron": range(30, 32), "egret": range(30, 33)})
-    kept_out = json.loads(run("test", birds, folder, "--json").output)
-    everything = json.loads(run("test", birds, folder, "--all", "--json").output)
-    said = run("test", birds, folder).output
+    kept_out = json.loads(run("test", known_birds, folder, "--json").output)
+    everything = json.loads(run("test", known_birds, folder, "--all", "--json").output)
+    said = run("test", known_birds, folder).output
     assert (kept_out["n"], everything["n"]) == (5, 13)
     assert "5 images that the folder keeps out" in " ".join(said.split())
 
 
-def test_a_list_of_labels_decides_alone(run, birds, photos, tmp_path):
+def test_a_list_of_labels_decides_alone(run, known_birds, photos, tmp_path):
     (tmp_path / "list.csv").write_text(
         "filename,label\negret/wrong.png,heron\negret/20.png,egret\n", "utf-8"
     )
     found = json.loads(
-        run("test", birds, photos, "--manifest", tmp_path / "list.csv", "--json").output
+        run("test", known_birds, photos, "--manifest", tmp_path / "list.csv", "--json").output
     )
     assert (found["n"], found["right"]) == (2, 2)
 
 
-def test_an_older_version_is_tested_on_what_it_knew(run, birds, photos, tmp_path):
+def test_an_older_version_is_tested_on_what_it_knew(run, known_birds, photos, tmp_path):
     write_images(tmp_path / "more", {"plaice": range(10, 16), "sole": range(10, 16)})
-    learned = run("learn", birds, tmp_path / "more")
+    learned = run("learn", known_birds, tmp_path / "more")
     assert learned.exit_code == 0, learned.output
-    new = json.loads(run("test", birds, photos, "--json").output)
-    old = json.loads(run("test", birds, photos, "--version", 1, "--json").output)
+    new = json.loads(run("test", known_birds, photos, "--json").output)
+    old = json.loads(run("test", known_birds, photos, "--version", 1, "--json").output)
     assert (new["version"], new["n"], new["missing_classes"]) == (2, 13, ["sole"])
     assert (old["version"], old["n"], old["missing_classes"]) == (1, 10, [])
 
 
-def test_csv_has_a_row_for_each_image(run, birds, photos, tmp_path):
-    result = run("test", birds, photos, "--csv", tmp_path / "out.csv")
+def test_csv_has_a_row_for_each_image(run, known_birds, photos, tmp_path):
+    result = run("test", known_birds, photos, "--csv", tmp_path / "out.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8"))))
     assert result.exit_code == 0
     assert len(rows) == 15
