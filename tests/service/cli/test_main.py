@@ -147,8 +147,8 @@ def test_tab_is_silent_about_a_service_that_does_not_answer(url, tmp_path):
 def test_tab_completes_learners(known_birds, address, role_keys):
     service = {"FILOPODIA_URL": address, "FILOPODIA_KEY": role_keys["reader"]}
     # A service that is busy right now is not waited for: the next press may find it idle.
-    wait_until(lambda: completed("predict", "b", **service) == [birds])
-    wait_until(lambda: completed("tasks", "", **service) == [birds])
+    wait_until(lambda: completed("predict", "b", **service) == [known_birds])
+    wait_until(lambda: completed("tasks", "", **service) == [known_birds])
     assert completed("predict", "x", **service) == []
 
 
