@@ -127,6 +127,11 @@ def test_an_archive_is_sent_as_it_is_and_its_reading_shown(run, tmp_path):
     assert code == 2
 
 
+def heed_interrupts():
+    """Undo what a shell does for jobs in the background, of which this test run may be one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command on a terminal of its own."""
 
@@ -136,7 +141,7 @@ class Terminal:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         self.process = subprocess.Popen(
             command, stdin=follower, stdout=follower, stderr=follower, cwd=cwd, env=environment,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=heed_interrupts,
         )  # fmt: skip
         os.close(follower)
         self.text = ""
