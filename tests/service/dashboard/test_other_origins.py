@@ -12,6 +12,7 @@ from service.client import Filopodia, LabelledImage
 from tests.factories import make_image
 from tests.served import learning, served
 from tests.service.dashboard.conftest import EXECUTABLE
+from tests.waiting import PACE
 from worker.settings import WorkerSettings
 
 SCRIPT = """
@@ -72,7 +73,7 @@ def test_a_page_of_another_origin_predicts_where_that_is_set(
             for label in ("heron", "egret")
             for i in range(6)
         ]
-        assert client.learn_images("birds", images).wait(60)["status"] == "succeeded"
+        assert client.learn_images("birds", images).wait(PACE.scaled(60))["status"] == "succeeded"
         client.predict("birds", [("a.png", make_image("heron", 50))], min_version=1)
         chromium.open(f"{elsewhere}/{is_open}")
 
