@@ -94,7 +94,8 @@ def require_equal_answers(found, expected):
     assert [answer["label"] for answer in found] == [answer["label"] for answer in expected]
     assert [answer["known"] for answer in found] == [answer["known"] for answer in expected]
     for answer, before in zip(found, expected, strict=True):
-        assert answer["novelty"] == pytest.approx(before["novelty"], abs=CLOSE)
+        for number in ("score", "novelty"):
+            assert answer[number] == pytest.approx(before[number], abs=CLOSE)
         scores = {entry["label"]: entry["score"] for entry in answer["top"]}
         assert scores == pytest.approx(
             {entry["label"]: entry["score"] for entry in before["top"]}, abs=CLOSE
