@@ -31,7 +31,7 @@ from service.intake.spool import Spool
 from service.layout.layouts import Entry
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.names import is_passed_over, may_be_image
-from service.layout.tables import MAX_TABLE_BYTES, is_table_name
+from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 
 _MAX_ENTRY_HEADER = 1024
 """Bytes a central directory entry may take on average: 46 and its name."""
@@ -78,15 +78,20 @@ def unpack(
         Problem: `archive-rejected` or `too-many-images`.
     """
     files: list[RawFile] = []
-    n_images = 0
+    n_images = n_table_bytes = 0
     try:
         for path, stream in _entries(archive, limits, encoding):
             file, is_image = _take(path, stream, into, limits)
             n_images += is_image
+            n_table_bytes += len(file.entry.head)
             if n_images > limits.max_images:
                 raise Problem("too-many-images")
             if into.size > limits.max_bytes:
                 raise _rejected("The archive unpacks to more than a task may have.")
+            if n_table_bytes > MAX_TABLES_BYTES:
+                raise _rejected(
+                    f"Its tables of labels have more than {MAX_TABLES_BYTES >> 20} MiB together."
+                )
             files.append(file)
     except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE) as error:
         raise _rejected("The archive is damaged.") from error
