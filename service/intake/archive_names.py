@@ -78,7 +78,8 @@ def safe_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     drive = len(path.parts) > 0 and path.parts[0].endswith(":")
     if path.is_absolute() or ".." in path.parts or "\0" in name or drive:
-        detail = "The archive holds a name that leads out of its folder."
+        printable = "".join(c for c in str(path) if c.isprintable())[:200]
+        detail = f"The archive holds a name that leads out of its folder, {printable}: pack it with relative names."
         raise Problem("archive-rejected", detail)
     return path
 

@@ -11,16 +11,13 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from service.layout.by_folders import read_folders
-from service.layout.by_table import complete, disagreement, read_list, read_table
+from service.layout.by_table import coarser, complete, disagreement, read_list, read_table
 from service.layout.doubts import unread
 from service.layout.errors import LayoutError, NoImagesError, StraySplitError, TableError
 from service.layout.finding import ImageIndex, match
 from service.layout.layouts import NO_IMAGE, SYSTEM, Entry, FoundImage, Layout, LeftOut
 from service.layout.names import MAX_PATH, fold, is_passed_over, may_be_image
-from service.layout.tables import Table, is_table_name, parse_table
-
-MANIFEST = "manifest"
-"""Name, without its suffix, of a table that decides alone."""
+from service.layout.tables import MANIFEST, Table, is_table_name, parse_table
 
 
 def read_layout(
@@ -129,12 +126,16 @@ def _by_folders_or_tables(
             _explain(error, tables, left_out)
             raise
         return read_table(usable, images, left_out, use_splits=use_splits)
-    if len(layout.classes) == 1:
+    folders = {fold(label) for label in layout.classes}
+    if len(folders) == 1:
         return _of_one_class(layout, tables, images, left_out, use_splits=use_splits)
     for table in usable:
-        contradiction = disagreement(table, layout, tables.index)
+        contradiction = disagreement(table, layout, tables.index, folders)
         if contradiction is not None:
             raise TableError(*contradiction)
+        note = coarser(table, layout, tables.index, folders)
+        if note is not None:
+            layout = replace(layout, notes=(*layout.notes, note), is_guess=True)
     return complete(usable, layout, tables.index) if usable else layout
 
 
@@ -152,7 +153,7 @@ def _of_one_class(
             return layout
         note = f"A table beside the images was not used. {tables.damage.sentence}"
         return replace(layout, notes=(*layout.notes, note), is_guess=True)
-    [label] = layout.classes
+    label = layout.images[0].label
     said = {fold(row.label) for table in tables.usable for row in table.rows}
     if fold(label) in said and len(said) > 1:
         table = tables.usable[0]

@@ -26,6 +26,7 @@ class Records:
     columns: Mapping[str, str]
     """Their names as they are compared, and as they are written."""
     rows: Sequence[Mapping[str, str]]
+    """Cells as they are, with the spaces around them: names of files may have such."""
 
 
 def read_records(text: str, name: str, *, are_lines: bool) -> Records:
@@ -135,9 +136,7 @@ def _columns(table: list[list[str]]) -> Records:
         header, rows = _header_of(header), table
     columns = {fold(cell): cell.strip() for cell in header}
     folded = [fold(cell) for cell in header]
-    records = [
-        {key: value.strip() for key, value in zip(folded, row, strict=False)} for row in rows
-    ]
+    records = [dict(zip(folded, row, strict=False)) for row in rows]
     return Records(columns, records)
 
 

@@ -22,6 +22,8 @@ def _words(text: str) -> tuple[str, ...]:
 MAX_TABLE_BYTES = 8 * 1024 * 1024
 MAX_TABLES_BYTES = 4 * MAX_TABLE_BYTES
 """All tables of one upload together."""
+MANIFEST = "manifest"
+"""Name, without its suffix, of a table that decides alone: all that it says is meant."""
 _STEMS = _words(
     "labels label metadata manifest train training train_labels trainlabels test validation valid val annotations "
     "annotation index classes_by_file image_labels images _classes"
@@ -139,10 +141,11 @@ def _table(records: Records, path: PurePosixPath | None) -> Table | None:
     if label is None:
         marked = _by_marks(records, file, others)
         return None if marked is None else Table(path, marked, place)
+    is_absent = frozenset(("",)) if path and fold(path.stem) == MANIFEST else _ABSENT
     rows = tuple(
-        Row(record[file], record[label], _use(record.get(split, ""), split) if split else None)
+        Row(record[file], said.strip(), _use(record.get(split, ""), split) if split else None)
         for record in records.rows
-        if record.get(file) and fold(record.get(label, "")) not in _ABSENT
+        if record.get(file) and fold(said := record.get(label, "")) not in is_absent
     )
     return Table(path, rows, place, records.columns[label] if unsure else None)
 
@@ -154,8 +157,14 @@ def _file_column(records: Records) -> str | None:
         for column in records.columns
         if any(has_image_suffix(fold(record.get(column, ""))) for record in first)
     ]
-    named = [column for column in _FILE_COLUMNS if column in (holding or records.columns)]
-    return named[0] if named else next(iter(holding), None)
+    # What folders are called may end like the name of an image too.
+    ranked = (
+        *(column for column in _FILE_COLUMNS if column in holding),
+        *(column for column in holding if column not in _LABEL_COLUMNS),
+        *(column for column in _FILE_COLUMNS if column in records.columns),
+        *holding,
+    )
+    return next(iter(ranked), None)
 
 
 def _label_column(columns: Sequence[str], records: Records) -> tuple[str | None, bool]:
@@ -173,23 +182,25 @@ def _label_column(columns: Sequence[str], records: Records) -> tuple[str | None,
 
 def _are_pairs(records: Records, one: str, other: str) -> bool:
     """Return whether two columns say the same in other words, as numbers and names of classes."""
-    pairs = {(record.get(one, ""), record.get(other, "")) for record in records.rows}
+    pairs = {
+        (record.get(one, "").strip(), record.get(other, "").strip()) for record in records.rows
+    }
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
 def _is_numeric(records: Records, column: str) -> bool:
-    return all(_NUMBER.fullmatch(record.get(column, "") or "0") for record in records.rows)
+    return all(_NUMBER.fullmatch(record.get(column, "").strip() or "0") for record in records.rows)
 
 
 def _by_marks(records: Records, file: str, columns: Collection[str]) -> tuple[Row, ...] | None:
     """Read a table with a column for each class, in which 1 marks it."""
     marks = {"1": True, "1.0": True, "0": False, "0.0": False}
-    classes = [c for c in columns if all(r.get(c, "") in marks for r in records.rows)]
+    classes = [c for c in columns if all(r.get(c, "").strip() in marks for r in records.rows)]
     if len(classes) < 2 or not records.rows:
         return None
     rows = []
     for record in records.rows:
-        found = [records.columns[c] for c in classes if marks[record[c]]]
+        found = [records.columns[c] for c in classes if marks[record[c].strip()]]
         if found:
             rows.append(Row(record[file], found[0] if len(found) == 1 else str(found)))
     return tuple(rows)
