@@ -9,6 +9,7 @@ import zlib
 from pathlib import PurePosixPath
 
 from service.http.problems import Problem
+from service.layout.names import MAX_PATH
 
 UTF8_FLAG = 0x800
 """Bit of a zip entry whose name is UTF-8 (APPNOTE 4.4.4)."""
@@ -70,10 +71,15 @@ def safe_path(name: str) -> PurePosixPath:
     Raises:
         Problem: `archive-rejected`, if it leads out of it.
     """
+    if len(name) > MAX_PATH:
+        raise Problem(
+            "archive-rejected", f"The archive holds a name of more than {MAX_PATH} characters."
+        )
     path = PurePosixPath(name.replace("\\", "/"))
     drive = len(path.parts) > 0 and path.parts[0].endswith(":")
     if path.is_absolute() or ".." in path.parts or "\0" in name or drive:
-        detail = "The archive holds a name that leads out of its folder."
+        printable = "".join(c for c in str(path) if c.isprintable())[:200]
+        detail = f"The archive holds a name that leads out of its folder, {printable}: pack it with relative names."
         raise Problem("archive-rejected", detail)
     return path
 

@@ -26,12 +26,12 @@ from service.intake.archive_kinds import (
     require_readable,
 )
 from service.intake.archive_names import safe_path, tar_name, zip_name
-from service.intake.placing import RawFile
+from service.intake.placing import RawFile, shown
 from service.intake.spool import Spool
 from service.layout.layouts import Entry
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.names import is_passed_over, may_be_image
-from service.layout.tables import MAX_TABLE_BYTES, is_table_name
+from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 
 _MAX_ENTRY_HEADER = 1024
 """Bytes a central directory entry may take on average: 46 and its name."""
@@ -77,24 +77,30 @@ def unpack(
     Raises:
         Problem: `archive-rejected` or `too-many-images`.
     """
-    files: list[RawFile] = []
-    n_images = 0
+    files: dict[PurePosixPath, RawFile] = {}
+    n_images = n_table_bytes = 0
     try:
         for path, stream in _entries(archive, limits, encoding):
             file, is_image = _take(path, stream, into, limits)
             n_images += is_image
+            n_table_bytes += len(file.entry.head)
             if n_images > limits.max_images:
                 raise Problem("too-many-images")
             if into.size > limits.max_bytes:
                 raise _rejected("The archive unpacks to more than a task may have.")
-            files.append(file)
+            if n_table_bytes > MAX_TABLES_BYTES:
+                raise _rejected(
+                    f"Its tables of labels have more than {MAX_TABLES_BYTES >> 20} MiB together."
+                )
+            # What is packed twice under one name is replaced, as it is by whoever unpacks it.
+            files[path] = file
     except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE) as error:
         raise _rejected("The archive is damaged.") from error
     except UnicodeDecodeError as error:
         raise _rejected("A name in the archive is marked as UTF-8 and is not.") from error
     except (ValueError, struct.error, NotImplementedError, RuntimeError) as error:
         raise _rejected("The archive cannot be read.") from error
-    return files
+    return list(files.values())
 
 
 def _take(
@@ -111,6 +117,13 @@ def _take(
     if is_image:
         into.append(head + stream.read(limits.max_image_bytes + 1 - len(head)))
     return RawFile(Entry(path, head), offset, into.size - offset), is_image
+
+
+def _linked(path: PurePosixPath) -> Problem:
+    return _rejected(
+        f"{shown(str(path))} is a link or a device in the archive: pack the files themselves (`tar --dereference "
+        "--hard-dereference`, `zip` without `-y`)."
+    )
 
 
 def _rejected(detail: str) -> Problem:
@@ -139,7 +152,7 @@ def _zip_entries(
             if entry.flag_bits & 1 or entry.compress_type == 99:
                 raise _rejected("The archive is encrypted: pack it without a password.")
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise _rejected("The archive holds a link or a device.")
+                raise _linked(path)
             _require_compression(entry)
             with opened.open(entry) as stream:
                 yield path, stream
@@ -193,7 +206,7 @@ def _tar_entries(
             is_plain = member.isreg() and not member.issparse()
             stream = opened.extractfile(member) if is_plain else None
             if stream is None:
-                raise _rejected("The archive holds a link or a device.")
+                raise _linked(path)
             with stream:
                 yield path, stream
         # What is packed has its own end, with a checksum: without it something was cut off.

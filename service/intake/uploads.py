@@ -31,7 +31,7 @@ from service.intake.spool import Spool
 from service.layout.layouts import Entry, Layout
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.names import needs_look
-from service.layout.tables import MAX_TABLE_BYTES, is_table_name
+from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 from service.schemas.tasks import ManifestEntry, TaskCreate, TaskOptions, TaskQuery
 from service.settings import ServiceSettings
 
@@ -184,6 +184,7 @@ def _take_packed(
 def _named_files(form: Form, upload: Upload) -> list[RawFile]:
     """Return the files of a form whose names say what they show."""
     files = []
+    left = MAX_TABLES_BYTES
     for index, part in enumerate(form.files):
         path = PurePosixPath(part.filename.replace("\\", "/"))
         if len(path.parts) < 2 or path.is_absolute() or ".." in path.parts:
@@ -193,7 +194,8 @@ def _named_files(form: Form, upload: Upload) -> list[RawFile]:
             raise Problem("validation", errors=(FieldError(f"/images/{index}", detail),))
         size = 0
         if is_table_name(path.name):
-            size = MAX_TABLE_BYTES + 1
+            size = min(MAX_TABLE_BYTES + 1, left)
+            left -= min(size, part.size)
         elif needs_look(path):
             size = IMAGE_HEAD_BYTES
         head = upload.spool.read(part.offset, min(part.size, size)) if size else b""

@@ -3,8 +3,16 @@
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
+from service.layout.doubts import (
+    doubts,
+    empty_folders,
+    require_clear_labels,
+    require_learned,
+    require_no_masks,
+)
 from service.layout.errors import WAYS, LayoutError, StraySplitError
 from service.layout.layouts import FoundImage, Layout, LeftOut, PlacedImage, quoted
 from service.layout.names import (
@@ -31,6 +39,7 @@ def read_folders(
         LayoutError: If the folders allow more than one reading, or none.
     """
     paths = [image.path for image in images]
+    require_no_masks(paths)
     above = [path.parent.parts for path in paths]
     level, uses = _split_level(above, paths) if use_splits else (None, {})
     groups: dict[str, list[int]] = defaultdict(list)
@@ -49,21 +58,26 @@ def read_folders(
     only_train = set(uses.values()) == {TRAIN}
     # One class in several folders: it may be meant to be called by another of them.
     is_deep = is_deep or (len(set(labels.values())) == 1 and len(_class_folders(above[0])) > 1)
-    return Layout(
-        images=tuple(
-            PlacedImage(
-                image.position,
-                image.path,
-                labels[index],
-                AUTO if level is None or only_train else uses[above[index][level]],
-            )
-            for index, image in enumerate(images)
-        ),
-        left_out=tuple(left_out),
-        splits=uses or None,
-        notes=tuple(_notes(uses, has_both=has_both, is_deep=is_deep)),
-        is_guess=is_deep,
+    placed = tuple(
+        PlacedImage(
+            image.position,
+            image.path,
+            labels[index],
+            AUTO if level is None or only_train else uses[above[index][level]],
+        )
+        for index, image in enumerate(images)
     )
+    require_clear_labels(placed, use_splits=use_splits)
+    require_learned(placed)
+    notes = tuple(_notes(uses, has_both=has_both, is_deep=is_deep))
+    return _with_doubts(Layout(placed, tuple(left_out), uses or None, (), notes, is_deep))
+
+
+def _with_doubts(layout: Layout) -> Layout:
+    found = tuple(doubts(layout))
+    empty = empty_folders(layout)
+    said = (*layout.notes, *found, *([empty] if empty else []))
+    return replace(layout, notes=said, is_guess=layout.is_guess or bool(found))
 
 
 def _notes(uses: Mapping[str, str], *, has_both: bool, is_deep: bool) -> Iterable[str]:
@@ -117,9 +131,13 @@ def _require_no_stray_split(above: Sequence[Folders], paths: Sequence[PurePosixP
     outside = next(
         (path for folders, path in others if not any(map(split_of, folders))), others[0][1]
     )
+    if any(map(split_of, outside.parent.parts)):
+        why = f"other split folders lie elsewhere ({outside}). Put the split folders side by side"
+    else:
+        why = f"not everything lies in split folders ({outside} does not). Put all images into split folders, or none"
     raise StraySplitError(
-        f"{'/'.join(stray)!r} is named like a split, but not everything lies in split folders ({outside} does not). "
-        "Put all images into split folders, or none. If it is the name of a class, say that there are no splits.",
+        f"{'/'.join(stray)!r} is named like a split, but {why}. If it is the name of a class, say that there are no "
+        "splits.",
         (str(inside), str(outside)),
     )
 
@@ -136,7 +154,7 @@ def _require_class_folders(
     flat = {
         name: paths[members[0]]
         for name, members in groups.items()
-        if not any(_class_folders(above[index][start:]) for index in members)
+        if not any(_class_folders(_named(above[index], start, level)) for index in members)
     }
     if flat and level is not None:
         raise LayoutError(
@@ -149,6 +167,11 @@ def _require_class_folders(
             f"The images lie in no folder that names their class. What works: {WAYS}.",
             tuple(str(path) for path in paths),
         )
+
+
+def _named(folders: Folders, start: int, level: int | None) -> Folders:
+    """Return the folders that may name classes: not the split's, nor what is wrapped around."""
+    return folders[start:] if level is None else folders[start:level] + folders[level + 1 :]
 
 
 def _class_folders(folders: Folders) -> Folders:
@@ -222,8 +245,9 @@ def _require_named(labels: Mapping[int, str], paths: Sequence[PurePosixPath]) ->
             f"The folders {quoted(names)} are parts of one collection and name no classes. What works: {WAYS}.",
             tuple(str(path) for path in paths),
         )
-    if len(names) == 1 and is_container(names[0]):
+    if all(map(is_container, names)):
+        which = "names no class" if len(names) == 1 else "name no classes"
         raise LayoutError(
-            f"All images lie in {names[0]!r}, which names no class. What works: {WAYS}.",
+            f"All images lie in {quoted(names)}, which {which}. What works: {WAYS}.",
             tuple(str(path) for path in paths),
         )

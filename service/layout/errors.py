@@ -27,6 +27,11 @@ class LayoutError(Exception):
         self.sentence = sentence
         self.paths = paths[:MOST_NAMED]
 
+    def add(self, sentence: str) -> None:
+        """Say one thing more."""
+        self.sentence = f"{self.sentence} {sentence}"
+        self.args = (self.sentence,)
+
 
 class NoImagesError(LayoutError):
     """There is no image at all."""

@@ -30,7 +30,22 @@ def read_folder(folder: Path, *, use_splits: bool = True, listed: Table | None =
     if not folder.is_dir():
         raise LayoutError(f"There is no folder {folder}.")
     entries = [Entry(path, _head(folder / path)) for path in _files(folder)]
-    return read_layout(entries, use_splits=use_splits, listed=listed)
+    layout = read_layout(entries, use_splits=use_splits, listed=listed)
+    for image in layout.images:
+        _require_unicode(image.path)
+    return layout
+
+
+def _require_unicode(path: PurePosixPath) -> None:
+    """Refuse a name that is no text, as disks of other systems have them, since it could not be sent or shown."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(str(path))
+        raise LayoutError(
+            f"The name {shown} is not UTF-8: rename it (`convmv` does so for a whole folder).",
+            (shown,),
+        ) from error
 
 
 def _files(folder: Path) -> list[PurePosixPath]:

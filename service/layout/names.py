@@ -10,6 +10,8 @@ EVAL = "eval"
 AUTO = "auto"
 """A share of the class is kept out by chance."""
 
+MAX_PATH = 4096
+"""Characters of one path; longer ones are on no disk."""
 HEAD_BYTES = 32
 """How much of a file `looks_like_image` wants to see."""
 
@@ -56,6 +58,21 @@ _IMAGE_SUFFIXES = _words(
     "raw cr2 cr3 crw nef nrw arw srf sr2 dng orf rw2 raf pef srw x3f"
 )
 """Suffixes of image files, those that are refused later, by name, included: they are not to vanish."""
+IMAGE_ENDS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".tif",
+    ".tiff",
+    ".jfif",
+)
+"""Ends, in lower case, by which a cell of a table is known as the name of an image."""
 _OTHER_SUFFIXES = _words(
     "txt md rst rtf pdf doc docx odt xls xlsx ods ppt pptx csv tsv json jsonl ndjson xml yaml yml toml ini cfg conf "
     "log html htm css js ts py pyc ipynb r m mat sh bat exe dll so c h cpp java go rs sql db sqlite "
@@ -104,9 +121,34 @@ _JOINED = re.compile(f"({'|'.join(_WORDS)})({'|'.join(sorted(_COLLECTIONS))})")
 _CONTAINERS = _words(
     "images image imgs img photos photo pictures picture pics pic jpg jpeg jpegs jpgs jpegimages png pngs data dataset "
     "datasets files raw rgb original originals samples upload uploads download downloads labels annotations "
-    "annotation masks mask bilder fotos imagenes"
+    "annotation masks mask bilder fotos imagenes dcim unlabeled unlabelled"
+) | frozenset(
+    (
+        "new folder",
+        "untitled folder",
+        "neuer ordner",
+        "nouveau dossier",
+        "nueva carpeta",
+        "nuova cartella",
+        "google photos",
+        "takeout",
+    )
 )
 """Folders that are named for what they are, not for what their images show."""
+
+
+_CAMERA = re.compile(
+    r"[1-9]\d\d(apple|canon|eos\w\w|_pana|msdcf|media|gopro|andro|nikon|nc[dz]\d\d|d\d{4}|olymp|_fuji|leica|samsu|photo)"
+    r"|photos from \d{4}"
+)
+"""Folders that cameras and photo services make (DCF: three digits and five characters)."""
+_DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
+_COPY = re.compile(
+    r"(?P<of>.*?\S)( \(\d+\)| - (copy|kopie|copie|copia|c\u00f3pia)( \(\d+\))?| copy( \d+)?)", re.I
+)
+"""How systems name a copy of a folder."""
+_MASK_FOLDERS = _words("masks mask labels annotations annotation")
+_MASK = re.compile(r"(?P<of>.+?)[ _-](mask|segmentation|seg|gt|groundtruth)(_\d+)?", re.I)
 
 
 def fold(name: str) -> str:
@@ -125,6 +167,13 @@ def is_passed_over(path: PurePosixPath) -> bool:
         part.startswith(".") or fold(part) in _SYSTEM or part.casefold() in _SYSTEM
         for part in path.parts
     ) or bool(_EDITOR.search(path.name.casefold()))
+
+
+def has_image_suffix(folded: str) -> bool:
+    """Return whether a cell of a table, in lower case, is the name of an image, or its address."""
+    return folded.endswith(IMAGE_ENDS) or (
+        "://" in folded and folded.partition("?")[0].endswith(IMAGE_ENDS)
+    )
 
 
 def needs_look(path: PurePosixPath) -> bool:
@@ -203,7 +252,56 @@ def are_parts(names: Iterable[str]) -> bool:
 
 def is_container(name: str) -> bool:
     """Return whether a folder's name says only that it holds images or data."""
-    return fold(name) in _CONTAINERS
+    folded = fold(name)
+    return folded in _CONTAINERS or _CAMERA.fullmatch(folded) is not None
+
+
+def is_mask_folder(name: str) -> bool:
+    """Return whether a folder's name says that it holds what was drawn over images, if it lies beside such."""
+    return fold(name) in _MASK_FOLDERS
+
+
+def mask_of(stem: str) -> str | None:
+    """Return the name of the image that a file would be a mask of by its name; None if it is not named like one.
+
+    Example:
+        >>> mask_of("benign (1)_mask"), mask_of("unmasked")
+        ('benign (1)', None)
+    """
+    found = _MASK.fullmatch(stem)
+    return found["of"] if found else None
+
+
+def is_date(name: str) -> bool:
+    """Return whether a folder is named like a year, a month or a day.
+
+    Example:
+        >>> is_date("2021"), is_date("2021-05-01"), is_date("0021")
+        (True, True, False)
+    """
+    return _DATE.fullmatch(fold(name)) is not None
+
+
+def copied_from(name: str) -> str | None:
+    """Return what a folder is a copy of by its name; None if it is not named like one.
+
+    Example:
+        >>> copied_from("dog (1)"), copied_from("dog - Copy"), copied_from("dog 2")
+        ('dog', 'dog', None)
+    """
+    found = _COPY.fullmatch(name)
+    return found["of"] if found else None
+
+
+def word_before_split(name: str) -> tuple[tuple[str, ...], str] | None:
+    """Take the word for a split out of a name that has others: what is left, and the split; None without.
+
+    Example:
+        >>> word_before_split("train_dog"), word_before_split("dog")
+        ((('dog',), 'train'), None)
+    """
+    found = _affixed(name)
+    return found if found and found[0] else None
 
 
 def _affixed(name: str) -> tuple[tuple[str, ...], str] | None:

@@ -1,20 +1,18 @@
-"""Tables of labels beside images: which rows name which files.
+"""Tables of labels beside images: which column names the files, and which says what they show.
 
 The forms that are common: `labels.csv` and `metadata.csv` with a header, commas, semicolons or tabs; lines of JSON as
-`datasets` writes them; lists `path label` without a header. Which column names the files is seen by what it holds.
+`datasets` writes them; lists `path label` without a header; a column of 0 and 1 for each class. Which column names the
+files is seen by what it holds.
 """
 
-import csv
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import PurePosixPath
-from typing import Any
 
 from service.layout.errors import TableError
-from service.layout.names import AUTO, EVAL, TRAIN, fold, split_of
+from service.layout.names import AUTO, EVAL, TRAIN, fold, has_image_suffix, split_of
+from service.layout.records import Records, read_records
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -22,24 +20,30 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 MAX_TABLE_BYTES = 8 * 1024 * 1024
+MAX_TABLES_BYTES = 4 * MAX_TABLE_BYTES
+"""All tables of one upload together."""
+MANIFEST = "manifest"
+"""Name, without its suffix, of a table that decides alone: all that it says is meant."""
 _STEMS = _words(
     "labels label metadata manifest train training train_labels trainlabels test validation valid val annotations "
-    "annotation index classes_by_file image_labels images"
+    "annotation index classes_by_file image_labels images _classes"
 )
-_STEM_ENDS = ("_labels", "_metadata", "-labels", "-metadata")
-_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".jsonl", ".ndjson"))
+_STEM_ENDS = ("_labels", "_metadata", "-labels", "-metadata", "_groundtruth")
+_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"))
+_LINES = frozenset((".jsonl", ".ndjson"))
 _FILE_COLUMNS = _words(
     "file_name filename file image image_name imagename image_path imagepath path filepath file_path img image_id "
-    "id name photo picture url"
+    "id id_code name photo picture datei dateiname bild fichier archivo imagen url image_url"
 )
 _LABEL_COLUMNS = _words(
     "label class_name classname label_name class labels category category_name species breed variety tag target "
-    "name class_id classid label_id labelid"
+    "diagnosis dx klasse art classe clase etiqueta étiquette etikett categoria categoría kategorie "
+    "espèce especie rasse klass klasa метка класс 标签 类别 ラベル name class_id classid label_id labelid"
 )
-_SPLIT_COLUMNS = _words("split set subset partition usage fold")
-_IMAGE_ENDS = tuple(
-    f".{end}" for end in _words("jpg jpeg png webp gif bmp heic heif avif tif tiff jfif")
-)
+_SPLIT_COLUMNS = _words("split set subset partition usage fold is_valid")
+_ABSENT = frozenset(("", "nan", "null", "#n/a"))
+"""What stands in a cell of which nothing is known."""
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,8 @@ class Table:
     rows: tuple[Row, ...]
     split: str | None = None
     """What all its files are used for, where its place says so."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """Which rows name which images."""
-
-    images: Mapping[int, Row]
-    """By the place of the image in the list."""
-    missing: tuple[Row, ...]
-    """Rows that name no image."""
+    unsure: str | None = None
+    """The column of the labels, if another could be meant as well; None if it is clear."""
 
 
 def is_table_name(name: str) -> bool:
@@ -98,77 +94,22 @@ def parse_table(data: bytes, path: PurePosixPath | None) -> Table | None:
     if len(data) > MAX_TABLE_BYTES:
         raise TableError(f"{name} has more than {MAX_TABLE_BYTES >> 20} MiB.")
     text = _decoded(data, name)
-    is_json = text.lstrip()[:1] in ("{", "[")
-    rows = _rows(_json_records(text, name) if is_json else _csv_records(text, name))
-    return None if rows is None else Table(path, rows, _place_says(path))
+    are_lines = path is not None and fold(path.suffix) in _LINES
+    return _table(read_records(text, name, are_lines=are_lines), path)
 
 
-def match(table: Table, paths: Sequence[PurePosixPath]) -> Match:
-    """Find the image that each row names: by its path beside the table, by the end of its path, without its suffix.
-
-    Raises:
-        TableError: If two rows call one image by different labels, or a row fits several images.
-    """
-    finder = _Finder(paths, table)
-    found: dict[int, Row] = {}
-    missing: list[Row] = []
-    for row in table.rows:
-        index = finder.find(row.file)
-        if index is None:
-            missing.append(row)
-        elif index in found and fold(found[index].label) != fold(row.label):
-            raise TableError(
-                f"{paths[index]} has two labels in the table: {found[index].label!r} and {row.label!r}.",
-                (str(paths[index]),),
-            )
-        else:
-            found[index] = row
-    return Match(found, tuple(missing))
-
-
-class _Finder:
-    """Finds images by what a table calls them."""
-
-    def __init__(self, paths: Sequence[PurePosixPath], table: Table) -> None:
-        self._beside = table.path.parent if table.path else PurePosixPath()
-        self._split = table.split
-        self._exact = {str(path): index for index, path in enumerate(paths)}
-        self._whole = {fold(str(path)): index for index, path in enumerate(paths)}
-        self._paths = paths
-        self._by_name: dict[str, list[int]] = defaultdict(list)
-        self._by_stem: dict[str, list[int]] = defaultdict(list)
-        for index, path in enumerate(paths):
-            self._by_name[fold(path.name)].append(index)
-            self._by_stem[fold(path.stem)].append(index)
-
-    def find(self, file: str) -> int | None:
-        """Return the index of the image that a row means; None if it is not there."""
-        if file in self._exact:  # beside a.JPG there may be a.jpg
-            return self._exact[file]
-        wanted = PurePosixPath(fold(file.replace("\\", "/")))
-        for whole in (PurePosixPath(fold(str(self._beside))) / wanted, wanted):
-            if str(whole) in self._whole:
-                return self._whole[str(whole)]
-        near = self._by_name.get(wanted.name) or self._by_stem.get(wanted.name) or []
-        fitting = [index for index in near if self._ends(index, wanted)]
-        if len(fitting) > 1 and self._split is not None:
-            fitting = [index for index in fitting if self._is_of_split(index)] or fitting
-        if len(fitting) > 1:
-            first, second = (self._paths[index] for index in fitting[:2])
-            raise TableError(
-                f"The table's {file!r} fits {first} and {second}: write whole paths.",
-                (str(first), str(second)),
-            )
-        return fitting[0] if fitting else None
-
-    def _is_of_split(self, index: int) -> bool:
-        return any(split_of(part) == self._split for part in self._paths[index].parent.parts)
-
-    def _ends(self, index: int, wanted: PurePosixPath) -> bool:
-        folders = tuple(fold(part) for part in self._paths[index].parent.parts)
-        above = wanted.parent.parts
-        shared = min(len(folders), len(above))
-        return not shared or folders[-shared:] == above[-shared:]
+def several_labels(table: Table) -> str | None:
+    """Return a label that is several in one cell, as `cat|dog` is where `dog` is a label too; None without any."""
+    known = dict.fromkeys(row.label for row in table.rows)
+    for label in known:
+        parts = [part.strip() for part in re.split(r"[|;,]", label)]
+        if label.startswith("[") and label.endswith("]") and len(label) > 2:
+            return label
+        if len(parts) > 1 and any(part in known for part in parts):
+            return label
+        if len(label.split()) > 1 and all(part in known for part in label.split()):
+            return label
+    return None
 
 
 def _place_says(path: PurePosixPath | None) -> str | None:
@@ -189,124 +130,86 @@ def _decoded(data: bytes, name: str) -> str:
     return text
 
 
-def _json_records(text: str, name: str) -> list[dict[str, str]]:
-    try:
-        values = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
-        values = _whole_json(text, name)
-    if len(values) == 1 and isinstance(values[0], list):
-        values = values[0]
-    elif len(values) == 1 and isinstance(values[0], dict):
-        values = _as_records(values[0])
-    return [
-        {fold(str(key)): _cell(value) for key, value in record.items()}
-        for record in values
-        if isinstance(record, dict)
-    ]
-
-
-def _whole_json(text: str, name: str) -> list[Any]:
-    try:
-        return [json.loads(text)]
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"{name} is no JSON.") from error
-
-
-def _as_records(value: dict[str, Any]) -> list[Any]:
-    """Take `{file: label}` and `{file: {label, split}}` apart; a single record stays one."""
-    if all(isinstance(entry, dict) for entry in value.values()):
-        return [{"file_name": file, **entry} for file, entry in value.items()]
-    keys = {fold(key) for key in value}
-    if keys & set(_FILE_COLUMNS) and keys & set(_LABEL_COLUMNS):
-        return [value]
-    return [{"file_name": file, "label": label} for file, label in value.items()]
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _csv_records(text: str, name: str) -> list[dict[str, str]]:
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return []
-    delimiter = max("\t;,", key=lines[0].count)
-    if not lines[0].count(delimiter):
-        return _spaced_records(lines)
-    try:
-        table = [
-            row for row in csv.reader(StringIO(text, newline=""), delimiter=delimiter) if any(row)
-        ]
-    except csv.Error as error:
-        raise TableError(f"{name} is no table that can be read.") from error
-    header = [fold(cell) for cell in table[0]]
-    if any(cell.endswith(_IMAGE_ENDS) for cell in header):
-        header = _header_of(table[0])
-        table = [[], *table]
-    return [
-        {key: value.strip() for key, value in zip(header, row, strict=False)} for row in table[1:]
-    ]
-
-
-def _header_of(row: Sequence[str]) -> list[str]:
-    """Name the columns of a table that has no header, by its first row."""
-    names = []
-    for number, cell in enumerate(row):
-        if fold(cell).endswith(_IMAGE_ENDS):
-            names.append("file_name")
-        elif split_of(cell) is not None and len(row) > 2:
-            names.append("split")
-        else:
-            names.append("label" if "label" not in names else f"column {number}")
-    return names
-
-
-def _spaced_records(lines: Iterable[str]) -> list[dict[str, str]]:
-    """Read lines `path label`, the label being what follows the file's suffix."""
-    records = []
-    for line in lines:
-        file, _, label = line.strip().rpartition(" ")
-        for end in _IMAGE_ENDS:
-            at = fold(line).find(f"{end} ")
-            if at > 0:
-                file, label = line.strip()[: at + len(end)], line.strip()[at + len(end) :]
-        records.append({"file_name": file.strip(), "label": label.strip()})
-    return records
-
-
-def _rows(records: Sequence[Mapping[str, str]]) -> tuple[Row, ...] | None:
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    file = _file_column(columns, records)
+def _table(records: Records, path: PurePosixPath | None) -> Table | None:
+    file = _file_column(records)
     if file is None:
         return None
-    split = next(
-        (column for column in columns if column in _SPLIT_COLUMNS and column != file), None
-    )
-    label = _label_column([c for c in columns if c not in (file, split)])
+    split = next((c for c in _SPLIT_COLUMNS if c in records.columns and c != file), None)
+    others = [column for column in records.columns if column not in (file, split)]
+    label, unsure = _label_column(others, records)
+    place = _place_says(path)
     if label is None:
-        return None
-    return tuple(
-        Row(record[file], record[label], _use(record.get(split, "")) if split else None)
-        for record in records
-        if record.get(file) and record.get(label)
+        marked = _by_marks(records, file, others)
+        return None if marked is None else Table(path, marked, place)
+    is_absent = frozenset(("",)) if path and fold(path.stem) == MANIFEST else _ABSENT
+    rows = tuple(
+        Row(record[file], said.strip(), _use(record.get(split, ""), split) if split else None)
+        for record in records.rows
+        if record.get(file) and fold(said := record.get(label, "")) not in is_absent
     )
+    return Table(path, rows, place, records.columns[label] if unsure else None)
 
 
-def _file_column(columns: Sequence[str], records: Sequence[Mapping[str, str]]) -> str | None:
-    for column in columns:
-        if any(record.get(column, "").casefold().endswith(_IMAGE_ENDS) for record in records[:100]):
-            return column
-    return next((column for column in _FILE_COLUMNS if column in columns), None)
+def _file_column(records: Records) -> str | None:
+    first = records.rows[:100]
+    holding = [
+        column
+        for column in records.columns
+        if any(has_image_suffix(fold(record.get(column, ""))) for record in first)
+    ]
+    # What folders are called may end like the name of an image too.
+    ranked = (
+        *(column for column in _FILE_COLUMNS if column in holding),
+        *(column for column in holding if column not in _LABEL_COLUMNS),
+        *(column for column in _FILE_COLUMNS if column in records.columns),
+        *holding,
+    )
+    return next(iter(ranked), None)
 
 
-def _label_column(columns: Sequence[str]) -> str | None:
-    named = next((column for column in _LABEL_COLUMNS if column in columns), None)
-    return named if named or len(columns) != 1 else columns[0]
+def _label_column(columns: Sequence[str], records: Records) -> tuple[str | None, bool]:
+    """Return the column of the labels, and whether another could be meant as well."""
+    named = [column for column in _LABEL_COLUMNS if column in columns]
+    if not named:
+        return (columns[0], True) if len(columns) == 1 else (None, False)
+    chosen, *others = named
+    same = [column for column in others if _are_pairs(records, chosen, column)]
+    if _is_numeric(records, chosen):
+        words = (column for column in same if not _is_numeric(records, column))
+        chosen = next(words, chosen)
+    return chosen, any(column not in same for column in others if column not in _FILE_COLUMNS)
 
 
-def _use(text: str) -> str | None:
-    if fold(text) == AUTO:
+def _are_pairs(records: Records, one: str, other: str) -> bool:
+    """Return whether two columns say the same in other words, as numbers and names of classes."""
+    pairs = {
+        (record.get(one, "").strip(), record.get(other, "").strip()) for record in records.rows
+    }
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def _is_numeric(records: Records, column: str) -> bool:
+    return all(_NUMBER.fullmatch(record.get(column, "").strip() or "0") for record in records.rows)
+
+
+def _by_marks(records: Records, file: str, columns: Collection[str]) -> tuple[Row, ...] | None:
+    """Read a table with a column for each class, in which 1 marks it."""
+    marks = {"1": True, "1.0": True, "0": False, "0.0": False}
+    classes = [c for c in columns if all(r.get(c, "").strip() in marks for r in records.rows)]
+    if len(classes) < 2 or not records.rows:
         return None
-    if fold(text) in (TRAIN, EVAL):
-        return fold(text)
-    return split_of(text)
+    rows = []
+    for record in records.rows:
+        found = [records.columns[c] for c in classes if marks[record[c].strip()]]
+        if found:
+            rows.append(Row(record[file], found[0] if len(found) == 1 else str(found)))
+    return tuple(rows)
+
+
+def _use(text: str, column: str) -> str | None:
+    folded = fold(text)
+    if column == "is_valid":
+        return {"true": EVAL, "1": EVAL, "false": TRAIN, "0": TRAIN}.get(folded)
+    if folded == AUTO:
+        return None
+    return folded if folded in (TRAIN, EVAL) else split_of(text)

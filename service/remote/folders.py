@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from service.layout.by_table import require_one_label
 from service.layout.errors import LayoutError, TableError
 from service.layout.folders import read_folder
 from service.layout.layouts import Layout
@@ -49,6 +50,7 @@ def read_list(file: Path) -> Table:
         raise TableError(
             f"{file} names no files and labels: it needs a column of each, as in filename,label."
         )
+    require_one_label(table)
     return table
 
 

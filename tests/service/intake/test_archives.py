@@ -5,6 +5,7 @@ import io
 import lzma
 import re
 import resource
+import tarfile
 import zipfile
 import zlib
 
@@ -25,7 +26,11 @@ from tests.service.intake.packing import (
     unicode_path,
     zip_of,
 )
-from tests.service.layout.layouts import JPEG, LAYOUTS
+from tests.service.layout.layouts import JPEG
+from tests.service.layout.layouts import LAYOUTS as ALL
+from tests.service.layout.stumbles import FOLDERS
+
+LAYOUTS = {**ALL, **FOLDERS}
 
 LIMITS = ArchiveLimits(max_images=100, max_bytes=500_000, max_image_bytes=100_000)
 
@@ -221,6 +226,35 @@ def test_a_cut_or_changed_archive_is_a_problem_and_nothing_else(pack):
     for at in range(0, len(data), max(1, len(data) // 60)):
         for broken in (data[:at], data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]):
             assert outcome(broken) in READINGS
+
+
+def test_an_entry_that_is_packed_twice_is_the_last():
+    newer = JPEG + b"newer"
+    twice = tar_of(LAYOUTS["plain"].files)[: -2 * 512]
+    twice = twice[: 4 * 1024] + tar_of({"dog/000.jpg": newer})
+    found, _ = read(twice)
+    assert sorted(data for _, _, _, data in found) == sorted([JPEG] * 3 + [newer])
+    entries = [(b"dog/1.jpg", 0, b"", JPEG), (b"cat/1.jpg", 0, b"", JPEG)]
+    found, _ = read(raw_zip([*entries, (b"dog/1.jpg", 0, b"", newer)]))
+    assert sorted((label, data) for label, _, _, data in found) == [("cat", JPEG), ("dog", newer)]
+
+
+def test_tables_are_no_way_to_fill_the_memory():
+    files = {f"d{i}/labels.csv": bytes(8 << 20) for i in range(6)}
+    problem = refused(zip_of(files, compression=zipfile.ZIP_DEFLATED))
+    assert "32 MiB together" in problem.detail
+
+
+def test_a_link_is_named_and_how_to_pack_without():
+    link = tarfile.TarInfo("latest.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "dog/000.jpg"
+    problem = refused(tar_of({link: b"", **LAYOUTS["plain"].files}))
+    assert re.search("latest.jpg is a link.*--dereference", problem.detail)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\r\n", b"x" * 100])
+def test_what_hangs_behind_a_zip_does_no_harm(junk):
+    assert len(read(zip_of(LAYOUTS["plain"].files) + junk)[0]) == 4
 
 
 def test_files_left_out_are_named_up_to_a_number_and_counted():

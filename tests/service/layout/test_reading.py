@@ -12,7 +12,11 @@ from service.layout.layouts import Entry
 from service.layout.names import HEAD_BYTES
 from service.layout.reading import read_layout
 from service.layout.tables import is_table_name, parse_table
-from tests.service.layout.layouts import JPEG, LAYOUTS, PLAIN, images
+from tests.service.layout.layouts import JPEG, PLAIN, images
+from tests.service.layout.layouts import LAYOUTS as ALL
+from tests.service.layout.stumbles import FOLDERS, FORMS, SEVERAL, UNSURE
+
+LAYOUTS = {**ALL, **FOLDERS}
 
 
 def entries(files):
@@ -72,7 +76,10 @@ def test_the_order_of_the_files_changes_nothing(name):
         assert counts(found) == case.classes
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if LAYOUTS[name].files])
+ON_DISK = [name for name in LAYOUTS if LAYOUTS[name].files and name != "a path that no disk has"]
+
+
+@pytest.mark.parametrize("name", ON_DISK)
 def test_a_layout_is_read_from_a_folder_as_from_names(name, tmp_path):
     case = LAYOUTS[name]
     put(tmp_path, case.files)
@@ -167,3 +174,84 @@ def test_there_must_be_something_to_learn_from():
     with pytest.raises(LayoutError, match="in 'test' are named to measure"):
         layout.require_training()
     read_layout(entries(PLAIN)).require_training()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_table_is_read_in_the_form_it_comes_in(name):
+    suffix = "jsonl" if FORMS[name].startswith("{") else "csv"
+    files = {f"labels.{suffix}": FORMS[name].encode(), **images("images", n=2)}
+    layout = read_layout(entries(files))
+    assert {str(image.path): image.label for image in layout.images} == {
+        "images/000.jpg": "dog",
+        "images/001.jpg": "cat",
+    }
+    listed = parse_table(FORMS[name].encode(), None)
+    assert [i.label for i in read_layout(entries(files), listed=listed).images] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_labels_of_one_image_are_refused(name):
+    suffix = "jsonl" if SEVERAL[name].startswith("{") else "csv"
+    files = {f"labels.{suffix}": SEVERAL[name].encode(), **images("images", n=3)}
+    with pytest.raises(LayoutError, match="several labels"):
+        read_layout(entries(files))
+
+
+@pytest.mark.parametrize("column", UNSURE)
+def test_a_column_that_may_not_be_meant_is_named_and_asked_about(column):
+    layout = read_layout(entries({"labels.csv": UNSURE[column].encode(), **images("images", n=3)}))
+    assert layout.is_guess
+    assert f"the column '{column}' of labels.csv" in layout.notes[0]
+
+
+HOSTILE = {
+    "deep JSON": b"[" * 1_000_000,
+    "deep JSON that closes": b"[" * 100_000 + b"]" * 100_000,
+    "a number of many digits": b'{"file_name": "a.jpg", "label": ' + b"9" * 100_000 + b"}",
+    "many keys": b"\n".join(b'{"k%d": 1}' % i for i in range(100_000)),
+    "many lines": b'{"file_name": "a.jpg", "label": 1}\n' * 210_000,
+    "many spaced lines": b"a b\n" * 1_000_000,
+    "one long line": b"a.jpg " * 1_000_000,
+    "an open quote": b'f,l\na.jpg,"' + b"x\n" * 1_000_000,
+    "a large cell": b"f,l\na.jpg," + b"x" * 1_000_000,
+    "half a surrogate": b'{"a.jpg": "\\ud800"}',
+    "no number": b'[{"file_name": "a.jpg", "label": NaN}]',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_table_is_refused_or_says_little(name):
+    files = {"labels.csv": HOSTILE[name], **images("images")}
+    try:
+        layout = read_layout(entries(files))
+    except LayoutError:
+        return
+    assert layout.images
+
+
+def test_many_images_of_one_name_cost_no_more_than_others():
+    rows = "".join(f"/home/me/images/{i}/a.jpg,dog\n" for i in range(3000))
+    files = {"labels.csv": f"filename,label\n{rows}".encode()}
+    files |= {f"images/{i}/a.jpg": JPEG for i in range(3000)}
+    layout = read_layout(entries(files))
+    assert len(layout.images) == len(layout.classes) == 3000
+    assert "labels.csv calls several of the folders 'dog', and is not used" in layout.notes[0]
+    assert layout.is_guess
+
+
+def test_a_table_that_fits_too_many_images_is_given_up(monkeypatch):
+    monkeypatch.setattr("service.layout.finding.MAX_COMPARISONS", 100)
+    rows = "".join(f"/{i}/x/a.jpg,dog\n" for i in range(50, 99))
+    files = {"labels.csv": f"filename,label\n{rows}".encode()}
+    files |= {f"images/{i}/x/a.jpg": JPEG for i in range(40)} | {"images/a.jpg": JPEG}
+    with pytest.raises(LayoutError, match="Too many images have the names"):
+        read_layout(entries(files))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    put(tmp_path, PLAIN)
+    (tmp_path / "dog/caf\udce9.txt").write_bytes(b"")
+    assert counts(read_folder(tmp_path)) == {"cat": "2/0/0", "dog": "2/0/0"}
+    (tmp_path / "dog/caf\udce9.jpg").write_bytes(JPEG)
+    with pytest.raises(LayoutError, match=r"'dog/caf\\udce9.jpg' is not UTF-8"):
+        read_folder(tmp_path)
