@@ -123,7 +123,8 @@ def update_class(world: World) -> Response:
     return world.client.patch("/v1/learners/birds/classes/egret", json=body)
 
 
-def update_class_by_query(world):
+def update_class_by_query(world: World) -> Response:
+    world.published()
     query = {"label": "egret"}
     return world.client.patch("/v1/learners/birds/classes", params=query, json={"hidden": True})
 
