@@ -1,6 +1,7 @@
 """A folder that is sent again and again: only what is new is learned, and no image ever changes sides."""
 
 import io
+import json
 import random
 from collections import Counter
 
@@ -126,13 +127,20 @@ def test_rounds_of_one_photo_each_keep_the_share_held_out(client, grown, learn, 
 
 
 def send_some(client, rng):
-    """Post some of sixty images, in any layout and with any options; return the task, or None if there is none."""
-    files = []
+    """Post some of sixty images, for any split and with any options; return the task, or None if there is none."""
+    files, manifest = [], {}
     for label in ("heron", "egret"):
         for i in rng.sample(range(30), rng.randint(1, 8)):
-            prefix = rng.choice(["", "", "train/", "eval/"])
-            files.append(file(label, i, f"{prefix}{label}/{i}.png"))
-    answer = post(client, files, eval_fraction=rng.choice([0.1, 0.5]), seed=rng.randint(0, 9))
+            files.append(file(label, i))
+            split = rng.choice(["auto", "auto", "train", "eval"])
+            manifest[f"{label}/{i}.png"] = {"label": label, "split": split}
+    options = {"eval_fraction": rng.choice([0.1, 0.5]), "seed": rng.randint(0, 9)}
+    answer = client.post(
+        "/v1/learners/birds/tasks",
+        files=files,
+        data={"manifest": json.dumps(manifest)},
+        params={"mode": "extend", **options},
+    )
     if answer.status_code == 202:
         return answer.json()
     assert answer.json()["code"] in ("nothing-new", "too-few-images"), answer.text
@@ -402,6 +410,13 @@ def test_a_copy_on_both_sides_of_a_folder_is_held_out(client, birds):
 
 def test_only_held_out_images_are_nothing_to_learn(client, grown):
     answer = post(client, [file("heron", i, f"eval/heron/{i}.png") for i in range(40, 43)])
+    assert code(answer) == (422, "layout-unclear")
+    manifest = {f"heron/{i}.png": {"label": "heron", "split": "eval"} for i in range(40, 43)}
+    answer = client.post(
+        "/v1/learners/birds/tasks?mode=extend",
+        files=[file("heron", i) for i in range(40, 43)],
+        data={"manifest": json.dumps(manifest)},
+    )
     assert code(answer) == (422, "too-few-images")
 
 
