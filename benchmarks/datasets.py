@@ -73,6 +73,17 @@ def read_split(data: Path, split: str, *, per_class: int | None = None) -> Label
     )
 
 
+def read_folder(folder: Path) -> LabelledImages:
+    """Read a folder with one folder of images a class, and no split."""
+    pairs, classes = _read_folders(folder)
+    read = list(pairs)
+    return LabelledImages(
+        images=[image for image, _ in read],
+        targets=np.asarray([target for _, target in read], dtype=np.int64),
+        classes=classes,
+    )
+
+
 def read_digits(per_class: int) -> tuple[LabelledImages, LabelledImages]:
     """scikit-learn's 1,797 handwritten digits: the first images of each class train, the rest test."""
     bunch = load_digits()

@@ -19,7 +19,7 @@ TIMEOUT_S = 5
 
 def main() -> int:
     """Return the exit code."""
-    dsn = RegistrySettings().database_dsn()
+    dsn = RegistrySettings.read().database_dsn()
     if dsn is None:
         sys.stderr.write("DATABASE_URL is missing.\n")
         return 1

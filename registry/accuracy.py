@@ -68,9 +68,15 @@ class AccuracyHistory:
         return len(self.tasks) - len(self.unlearned)
 
 
-def history(session: Session, learner_id: str) -> AccuracyHistory:
-    """Return the accuracy history of a learner: the line of versions that leads to its head. Three queries."""
-    return summarise(*_load(session, learner_id))
+def history(session: Session, learner_id: str, version: int | None = None) -> AccuracyHistory:
+    """Return the accuracy history of a learner: the line of versions that leads to one of them. Three queries at most.
+
+    Args:
+        session: Database session.
+        learner_id: Id of the learner.
+        version: Number of one of its versions; 0 is none yet, and None its head.
+    """
+    return summarise(*_load(session, learner_id, version))
 
 
 def forgetting_if_published(
@@ -144,14 +150,16 @@ def superseded_tasks(session: Session, learner_id: str) -> list[int]:
     return list(session.scalars(query.order_by(TaskRow.index)))
 
 
-def _load(session: Session, learner_id: str) -> tuple[list[Step], list[Cell]]:
-    """Return the line of versions that leads to the learner's head, and all cells."""
-    head = session.scalars(
-        select(LearnerRow.head_version).where(LearnerRow.id == learner_id)
-    ).one_or_none()
+def _load(
+    session: Session, learner_id: str, version: int | None = None
+) -> tuple[list[Step], list[Cell]]:
+    """Return the line of versions that leads to one, the learner's head unless given, and all cells."""
+    if version is None:
+        heads = select(LearnerRow.head_version).where(LearnerRow.id == learner_id)
+        version = session.scalars(heads).one_or_none()
     columns = [getattr(AccuracyRow, field.name) for field in fields(Cell)]
     rows = session.execute(select(*columns).where(AccuracyRow.learner_id == learner_id))
-    return ancestry.line(session, learner_id, head or 0), [Cell(*row) for row in rows]
+    return ancestry.line(session, learner_id, version or 0), [Cell(*row) for row in rows]
 
 
 def _row(

@@ -18,6 +18,8 @@ from registry.tables import ClassRow, LearnerRow, TaskRow, VersionRow
 
 _Row = tuple[str, str | None, bool]
 _COLUMNS = (ClassRow.label, ClassRow.name, ClassRow.is_hidden)
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and symbols that show nothing: fillers, a joiner of marks, the empty Braille cell."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,29 @@ def hide(session: Session, learner: LearnerRow, label: str, *, is_hidden: bool) 
 
 
 def look(label: str) -> str:
-    """Return what all labels have in common that a reader would take for the same one."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    r"""Return what all labels have in common that a reader would take for the same one; empty if nothing can be seen.
+
+    Case, width and form of letters do not count, nor do joiners, variation selectors and other invisible characters.
+
+    Example:
+        >>> look("He\u200dron") == look("HERON"), look("\u2764\ufe0f") == look("\u2764"), look("\u3164")
+        (True, True, '')
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    return "".join(character for character in folded if not _is_invisible(character)).strip()
+
+
+def _is_invisible(character: str) -> bool:
+    if (
+        "\U000e0020" <= character <= "\U000e007f"
+    ):  # tags are all that tells Scotland's flag from England's
+        return False
+    is_selector = (
+        "\ufe00" <= character <= "\ufe0f"
+        or "\u180b" <= character <= "\u180f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
+    return is_selector or character in _BLANK or unicodedata.category(character) == "Cf"
 
 
 def _require_free(session: Session, learner_id: str, label: str, name: str) -> None:

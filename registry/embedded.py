@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +25,7 @@ import structlog
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import URL
 
+from registry.data_dir import prepare_data_dir
 from registry.errors import DataDirBusyError, EmbeddedDatabaseError
 from registry.lifeline import die_with_parent, libc
 from registry.postgres_programs import (
@@ -35,14 +35,11 @@ from registry.postgres_programs import (
     programs,
     server_user,
 )
+from registry.server_paths import PORT, ServerPaths
 
 log = structlog.get_logger()
 
 SUPERUSER = "postgres"
-PORT = 5432
-"""Only names the socket file; nothing listens on the network."""
-MAX_SOCKET_PATH = 100
-"""Bytes; the kernel's limit is 107 on Linux and 103 on macOS."""
 MAX_LOG_BYTES = 10 << 20
 """Above it a start begins a new log and keeps the old one."""
 LEFTOVER_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
@@ -74,10 +71,10 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir.resolve()
+        self.data_dir = Path(os.path.realpath(data_dir))
         self.pgdata = self.data_dir / "postgres"
         self.log = self.data_dir / "postgres.log"
-        self._socket_dir = self.pgdata
+        self._paths = ServerPaths(self.data_dir)
         self._user: pwd.struct_passwd | None = None
         self._service_lock: IO[bytes] | None = None
         self._server_lock: IO[bytes] | None = None
@@ -88,7 +85,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """URL of its database, good between `start` and `stop`; the port keeps `PGPORT` from interfering."""
-        query = {"host": str(self._socket_dir), "port": str(PORT)}
+        query = {"host": str(self._paths.socket_dir), "port": str(PORT)}
         url = URL.create("postgresql", username=SUPERUSER, database="postgres", query=query)
         return url.render_as_string()
 
@@ -118,9 +115,10 @@ class EmbeddedPostgres:
 
         Raises:
             DataDirBusyError: If another service uses the data directory.
+            DataDirUnusableError: If nothing can be written to it.
             EmbeddedDatabaseError: If the server cannot be started; the message says where its log is.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        prepare_data_dir(self.data_dir)
         self._stopping.clear()
         try:
             self._service_lock = self._lock("service.lock", timeout_s=0)
@@ -129,11 +127,9 @@ class EmbeddedPostgres:
             if self._user is not None:
                 let_traverse(self.data_dir)
                 let_traverse(programs())
+            self._paths.prepare(self._user)
             if not self.pgdata.exists():
                 self._create()
-            if len(os.fsencode(self.pgdata / f".s.PGSQL.{PORT}")) > MAX_SOCKET_PATH:
-                self._socket_dir = Path(tempfile.mkdtemp(prefix="filopodia-"))
-                give_to(self._user, self._socket_dir)
             self._process = self._spawn()
             self._wait_until_ready()
         except BaseException:
@@ -155,9 +151,7 @@ class EmbeddedPostgres:
                     self._process.wait(STOP_TIMEOUT_S)
                     break
             self._process = None
-        if self._socket_dir != self.pgdata:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
-            self._socket_dir = self.pgdata
+        self._paths.clean()
         for file in (self._server_lock, self._service_lock):
             if file is not None:
                 file.close()
@@ -202,7 +196,7 @@ class EmbeddedPostgres:
         # The same sort order on every machine, whatever its C library.
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         result = subprocess.run(
-            [programs() / "initdb", *options, f"--pgdata={new}"],
+            [programs() / "initdb", *options, f"--pgdata={self._paths.folder(new.name)}"],
             capture_output=True,
             text=True,
             check=False,
@@ -219,13 +213,17 @@ class EmbeddedPostgres:
         # We hold the server's lock, so these files are of a server that is gone, even if its id is in use again.
         for folder, name in (
             (self.pgdata, "postmaster.pid"),
-            (self._socket_dir, f".s.PGSQL.{PORT}.lock"),
+            (self._paths.socket_dir, f".s.PGSQL.{PORT}.lock"),
         ):
             (folder / name).unlink(missing_ok=True)
-        command: list[str | Path] = [programs() / "postgres", "-D", self.pgdata]
+        command: list[str | Path] = [
+            programs() / "postgres",
+            "-D",
+            self._paths.folder(self.pgdata.name),
+        ]
         for name, value in SERVER_SETTINGS.items():
             command += ["-c", f"{name}={value}"]
-        command += ["-c", f"unix_socket_directories={self._socket_dir}"]
+        command += ["-c", f"unix_socket_directories={self._paths.socket_dir}"]
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         libc()
@@ -269,6 +267,7 @@ class EmbeddedPostgres:
                 if self._server_lock is not None:
                     self._server_lock.close()
                 self._server_lock = self._lock_server()
+                self._paths.prepare(self._user)
                 self._process = self._spawn()
-            except (OSError, DataDirBusyError) as error:
+            except (OSError, EmbeddedDatabaseError) as error:
                 log.error("embedded_postgres_not_restarted", reason=str(error))

@@ -43,6 +43,8 @@
     ├── BundleRejectedError            a file is not, or no longer, a bundle of ours
     ├── DatabaseUnavailableError       the database does not answer; try again later
     ├── SchemaTooNewError              the database was migrated by a later release
+    ├── SettingsError                  a setting in the environment is wrong
+    ├── DataDirUnusableError           the data directory cannot be made or written to
     └── EmbeddedDatabaseError          the embedded PostgreSQL cannot be started
         └── DataDirBusyError           another service uses the data directory
 
@@ -238,7 +240,7 @@ class LabelKnownError(ConflictError):
     def __init__(self, labels: list[str]) -> None:
         super().__init__(
             f"{len(labels)} of the labels are known to this learner already, or a waiting task learns "
-            'them; leave them out, or send them with the mode "extend".'
+            'them; leave them out, or send them with the mode "extend", which learns only the images that are new.'
         )
         self.labels = labels
 
@@ -564,6 +566,18 @@ class SchemaTooNewError(RegistryError):
             "it was migrated by, or a later one."
         )
         self.revision = revision
+
+
+class SettingsError(RegistryError):
+    """A setting in the environment is wrong: the message names each by its variable and what it may be."""
+
+    code = "settings"
+
+
+class DataDirUnusableError(RegistryError):
+    """The data directory cannot be made, or nothing can be written to it."""
+
+    code = "data-dir-unusable"
 
 
 class EmbeddedDatabaseError(RegistryError):

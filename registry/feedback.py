@@ -198,7 +198,7 @@ def fitting(
         session: Database session.
         learner: The learner.
         mode: `new_classes` takes labels that the learner does not know, `extend` all.
-        min_images: Different images below which a class is left for later, unless the upload brings it too.
+        min_images: Different images below which a new class is left for later, unless the upload brings it too.
         uploaded: Labels of the images that come with the task.
         limit: Most pieces of feedback.
     """
@@ -216,8 +216,9 @@ def fitting(
         .where(PredictionRow.learner_id == learner.id, IS_PENDING)
         .order_by(FeedbackRow.created_at, FeedbackRow.prediction_id, FeedbackRow.index)
     )
+    known = tasks.known_labels(session, learner)
     if mode == "new_classes":
-        query = query.where(FeedbackRow.label.not_in(tasks.known_labels(session, learner)))
+        query = query.where(FeedbackRow.label.not_in(known))
     found = [
         FeedbackImage(
             given.prediction_id,
@@ -234,7 +235,9 @@ def fitting(
     for item in found:
         blobs[item.label].add(item.blob_sha256)
     return [
-        item for item in found if item.label in uploaded or len(blobs[item.label]) >= min_images
+        item
+        for item in found
+        if item.label in known or item.label in uploaded or len(blobs[item.label]) >= min_images
     ]
 
 

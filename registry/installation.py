@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from registry.embedded import PORT, SUPERUSER, EmbeddedPostgres
+from registry.embedded import SUPERUSER, EmbeddedPostgres
 from registry.errors import DataDirBusyError, EmbeddedDatabaseError
+from registry.server_paths import PORT
 from registry.settings import RegistrySettings
 
 SOCKET_LINE = 4

@@ -1,7 +1,8 @@
 """API keys `fil_<id>_<secret>`: created, listed, revoked, verified. The secret is shown once and kept as a hash.
 
-A key may be limited to some learners, expire, and have quotas of its own in `keys.quotas`: any of `QUOTAS`, each a
-number or null for no limit. Where it has none, the installation's settings of the same names hold.
+A key may be limited to some learners, expire, and have quotas of its own in `keys.quotas`: any of those of
+`registry.quotas`, each a number or null for no limit. Where it has none, the installation's settings of the same names
+hold.
 """
 
 import hashlib
@@ -20,7 +21,6 @@ from registry.errors import InvalidKeyError, KeyNotFoundError
 from registry.tables import KeyRow, LearnerRow, TaskRow
 
 PREFIX = "fil"
-QUOTAS = ("predict_images_per_minute", "changes_per_minute", "tasks_per_day", "images_per_day")
 DAY = timedelta(days=1)
 
 FIRST_KEY_LOCK = 7_346_251_190_002
@@ -70,7 +70,7 @@ def create_key(
         learners: Names of the only learners it may see and use; None is all of them. It stays with these: a learner
             that is created later under the same name is another one.
         expires_at: When it stops working.
-        quotas: Where its limits differ from the installation's: any of `QUOTAS`.
+        quotas: Where its limits differ from the installation's: any of those of `registry.quotas`.
 
     Returns:
         Its row, and the whole key: the only time it can be read.

@@ -16,7 +16,7 @@ from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
 from registry.references import addressed
 from registry.tables import SampleRow, TaskRow
-from registry.tasks import PENDING, get_task
+from registry.tasks import get_task
 
 BLOBS_LOCK = 0xF110_B10B
 """Key of the advisory lock on the samples' blobs."""
@@ -35,6 +35,8 @@ class NewSample:
     height: int
     quarantine: str | None = None
     """Why it is kept but not used; None for one that is used."""
+    source_sha256: str | None = None
+    """The file as it was sent; None for an image of feedback."""
 
 
 def add_samples(
@@ -56,6 +58,7 @@ def add_samples(
             "label": sample.label,
             "split": sample.split,
             "blob_sha256": sample.blob_sha256,
+            "source_sha256": sample.source_sha256,
             "filename": sample.filename,
             "quarantine": sample.quarantine,
             "width": sample.width,
@@ -157,28 +160,6 @@ def samples_of_classes(
     query = select(SampleRow).join(ranked, ranked.c.id == SampleRow.id)
     query = query.where(ranked.c.rank <= per_class).order_by(SampleRow.label, ranked.c.rank)
     return list(session.scalars(query))
-
-
-def labels_elsewhere(
-    session: Session, learner_id: str, samples: Sequence[NewSample]
-) -> dict[str, str]:
-    """Return which of some images this learner has, or is about to have, under another label: blob to that label.
-
-    Samples of tasks that failed, were cancelled or are superseded do not count, nor do deleted ones.
-    """
-    mine = {sample.blob_sha256: sample.label for sample in samples}
-    query = (
-        select(SampleRow.blob_sha256, SampleRow.label)
-        .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(
-            TaskRow.learner_id == learner_id,
-            TaskRow.status.in_((*PENDING, "succeeded")),
-            SampleRow.blob_sha256.in_(mine),
-            SampleRow.quarantine.is_(None),
-        )
-        .order_by(SampleRow.id)
-    )
-    return {blob: label for blob, label in session.execute(query) if label != mine[blob]}
 
 
 def _samples_by_task(

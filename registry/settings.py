@@ -1,10 +1,28 @@
 """Where the registry keeps its rows and blobs, read from the environment."""
 
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from registry.environment import explain, trimmed
+from registry.logs import LogFormat
+
+POSTGRESQL = ("postgresql", "postgres")
+DEVICES = "auto, cpu, cuda, or cuda:1 and so on"
+"""What a device may be, in words."""
+REDIS = ("redis", "rediss", "unix")
 
 
 class RegistrySettings(BaseSettings):
@@ -16,6 +34,10 @@ class RegistrySettings(BaseSettings):
 
     data_dir: Path = Path("filopodia-data")
     """Folder of everything kept: embedded database, blobs, first key. Relative to the working directory."""
+
+    log_format: LogFormat = "auto"
+    """Logs on standard error: `json` for programs, every event an object; `text` for a person, only what went wrong and
+    what learners answer with. `auto` is `text` on a terminal and `json` elsewhere."""
 
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("database_url", "DATABASE_URL")
@@ -46,6 +68,44 @@ class RegistrySettings(BaseSettings):
     )
     """Where blobs lie: a folder, a `file:` URL, or `s3://bucket/prefix`, with the `AWS_` variables that
     boto3 reads (`AWS_ENDPOINT_URL` names a store other than Amazon's). Default: `blobs` in the data folder."""
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """Return the settings of the environment, with those that are given in their place.
+
+        Raises:
+            SettingsError: If one is wrong; the message names its variable.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            problem = explain(cls, error)
+        raise problem
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trim(cls, value: object, info: ValidationInfo) -> object:
+        return trimmed(value, cls.model_fields[str(info.field_name)])
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            scheme = (
+                "postgresql" if value is None else make_url(value.get_secret_value()).drivername
+            )
+        except (ArgumentError, ValueError):
+            scheme = ""
+        if scheme.partition("+")[0] not in POSTGRESQL:
+            raise ValueError("a URL such as postgresql://user:password@host/database")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in REDIS:
+            raise ValueError("a URL such as redis://host:6379/0")
+        return value
 
     def database_dsn(self) -> str | None:
         """Return the database's URL with its password, or None if there is none.

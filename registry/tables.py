@@ -138,8 +138,14 @@ class TaskRow(Row):
     """What looked wrong with its images: `{code, detail, ...}` each. Some of them hold it before it is learned."""
     quarantined: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """Images kept but left out of learning and evaluating: `{index, filename, reason}` each."""
+    layout: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """How its folders were read: `{splits, tables, notes, left_out, left_out_files}`; None if labels came otherwise."""
     n_duplicates: Mapped[int] = mapped_column(Integer, default=0)
     """Images that came more than once in its request, counted without the first."""
+    n_known: Mapped[int] = mapped_column(Integer, default=0)
+    """Images of its request that were left out because the learner had them already."""
+    n_splits_kept: Mapped[int] = mapped_column(Integer, default=0)
+    """Images of its request that stayed on the side they had before, although it named the other one."""
     n_feedback: Mapped[int] = mapped_column(Integer, default=0)
     """How many pieces of feedback it took to learn from."""
     key_id: Mapped[str | None]
@@ -157,6 +163,7 @@ class SampleRow(Row):
         UniqueConstraint("task_id", "position"),
         CheckConstraint(_one_of("split", ("train", "eval")), name="split"),
         Index("ix_samples_blob_sha256", "blob_sha256"),
+        Index("ix_samples_source_sha256", "source_sha256"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -166,6 +173,9 @@ class SampleRow(Row):
     split: Mapped[str]
     blob_sha256: Mapped[str]
     """The canonical image: upright RGB, re-encoded as PNG without metadata."""
+    source_sha256: Mapped[str | None]
+    """The file as it was sent, which is not kept: it tells the same file again after the decoder has changed. None for
+    an image of feedback, and for one from before this was noted."""
     filename: Mapped[str | None]
     """What the sender called it, cleaned for display. Never a path."""
     quarantine: Mapped[str | None]

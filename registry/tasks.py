@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from registry import classes as class_names
 from registry import learners, unlearning
@@ -29,6 +29,9 @@ from registry.tables import FeedbackRow, LearnerRow, SampleRow, TaskRow, Version
 
 PENDING = ("queued", "running", "cancelling", "held")
 """Statuses of tasks that may still be published."""
+
+COUNTING = (*PENDING, "succeeded")
+"""Statuses of tasks whose images the learner has, or is about to have."""
 
 RETRYABLE = ("failed", "cancelled")
 """Statuses of tasks that ended without a version; feedback they took is pending again."""
@@ -67,6 +70,9 @@ def add_task(
     rejected: Sequence[dict[str, Any]] = (),
     quarantined: Sequence[dict[str, Any]] = (),
     n_duplicates: int = 0,
+    layout: dict[str, Any] | None = None,
+    n_known: int = 0,
+    n_splits_kept: int = 0,
     expected_head_version: int | None = None,
     key_id: str | None = None,
     max_classes: int | None = None,
@@ -89,6 +95,9 @@ def add_task(
         rejected: Images left out: `{index, filename, problem}` each.
         quarantined: Images kept but not used: `{index, filename, reason}` each.
         n_duplicates: Images that came more than once.
+        layout: How the folders of the upload were read, as `TaskRow.layout` has it.
+        n_known: Images left out because the learner has them.
+        n_splits_kept: Images that stayed on the side they had before, although the request named the other one.
         expected_head_version: Refuse if the learner's head is another version.
         key_id: The key it is posted with; it counts for the quotas of that key.
         max_classes: Most classes that the learner may have; None is any number.
@@ -122,6 +131,9 @@ def add_task(
         rejected=list(rejected),
         quarantined=list(quarantined),
         n_duplicates=n_duplicates,
+        layout=layout,
+        n_known=n_known,
+        n_splits_kept=n_splits_kept,
         progress=INITIAL_PROGRESS,
         key_id=key_id,
     )
@@ -324,6 +336,34 @@ def _require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> Non
         raise TaskNotRetryableError(task.id, reason)
     shown = class_names.shown(session, learner.id)
     check_labels(known_labels(session, learner), task.classes, task.mode, shown)
+    _require_new_images(session, task)
+
+
+def _require_new_images(session: Session, task: TaskRow) -> None:
+    """Refuse a task some of whose images came again meanwhile: they would be learned twice, or change sides."""
+    other = aliased(SampleRow)
+    again = (
+        select(SampleRow.id)
+        .join(other, other.blob_sha256 == SampleRow.blob_sha256)
+        .join(TaskRow, TaskRow.id == other.task_id)
+        .where(
+            SampleRow.task_id == task.id,
+            SampleRow.quarantine.is_(None),
+            other.quarantine.is_(None),
+            other.task_id != task.id,
+            TaskRow.learner_id == task.learner_id,
+            or_(
+                TaskRow.status.in_(COUNTING),
+                and_(TaskRow.status.in_(unlearning.LEARNED), other.split != SampleRow.split),
+            ),
+        )
+    )
+    if session.scalars(again.limit(1)).first() is not None:
+        reason = (
+            "images of this one came again with another task: send them in the mode `extend`, which learns those that "
+            "are new"
+        )
+        raise TaskNotRetryableError(task.id, reason)
 
 
 def known_labels(session: Session, learner: LearnerRow) -> set[str]:
@@ -363,5 +403,6 @@ def check_labels(known: set[str], classes: Sequence[str], mode: str, shown: Show
     spelling = {look(spelled): label for spelled, label in owners.items()}
     for label in classes:
         twin = spelling.setdefault(look(label), label)
-        if twin != label:
+        # Twins that are both known are from before they were told apart: each may get more images.
+        if twin != label and label not in known:
             raise LabelConfusableError(label, twin)

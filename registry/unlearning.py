@@ -4,9 +4,9 @@ Whatever a version, a sample or a held result holds of it goes with the publicat
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from sqlalchemy import Select, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from registry import ancestry
@@ -61,8 +61,8 @@ def labels_that_go(
     if not learner.head_version:
         raise NothingLearnedError
     known = ancestry.brought(session, learner.id, learner.head_version)
-    for waiting in _waiting(session, learner.id):
-        known = _without(known, waiting["tasks"], waiting["classes"])
+    for task in waiting(session, learner.id):
+        known = _without(known, task.options["tasks"], task.options["classes"])
     before = list(dict.fromkeys(label for labels in known.values() for label in labels))
     strange_tasks = [i for i, index in enumerate(tasks) if index not in known]
     strange_classes = [i for i, label in enumerate(classes) if label not in before]
@@ -82,6 +82,46 @@ def labels_that_go(
     return [label for label in before if label not in left]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What would be gone for good once some tasks and classes are unlearned."""
+
+    classes: list[str]
+    """Labels that the learner would no longer know."""
+    versions: list[int]
+    """Numbers of the versions that would be erased."""
+    n_images: int
+    """Stored images that would be deleted."""
+
+
+def loss(
+    session: Session, learner: LearnerRow, *, tasks: Sequence[int], classes: Sequence[str]
+) -> Loss:
+    """Return what would be gone for good if some tasks and classes were unlearned now.
+
+    Args:
+        session: Database session.
+        learner: The learner.
+        tasks: Indexes of tasks to take out.
+        classes: Labels to take out.
+
+    Raises:
+        NothingLearnedError, UnknownContentError, NothingWouldRemainError: As `labels_that_go`.
+    """
+    labels = labels_that_go(session, learner, tasks=tasks, classes=classes)
+    erased = select(VersionRow.number).where(
+        VersionRow.learner_id == learner.id,
+        VersionRow.erased_at.is_(None),
+        _holds(tasks, classes),
+    )
+    images = select(func.count()).select_from(_images(learner.id, tasks, classes).subquery())
+    return Loss(
+        labels,
+        list(session.scalars(erased.order_by(VersionRow.number))),
+        session.scalars(images).one(),
+    )
+
+
 def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
     """Erase what else holds what a task has unlearned: older versions' artifacts, the rows of the images, other names.
 
@@ -95,26 +135,18 @@ def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
         version: What it was published as.
     """
     tasks, classes = task.options["tasks"], task.options["classes"]
-    holds_it = or_(VersionRow.tasks.overlap(tasks), VersionRow.classes.overlap(classes))
     session.execute(
         update(VersionRow)
         .where(
             VersionRow.learner_id == task.learner_id,
             VersionRow.id != version.id,
             VersionRow.erased_at.is_(None),
-            holds_it,
+            _holds(tasks, classes),
         )
         .values(manifest_sha256=None, erased_at=func.now())
         .execution_options(synchronize_session=False)
     )
-    taught_it = or_(
-        TaskRow.index.in_(tasks), and_(SampleRow.label.in_(classes), TaskRow.status.in_(LEARNED))
-    )
-    gone = (
-        select(SampleRow.id)
-        .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(TaskRow.learner_id == task.learner_id, taught_it)
-    )
+    gone = _images(task.learner_id, tasks, classes)
     _take_predictions_away(session, task, gone)
     session.execute(
         delete(SampleRow).where(SampleRow.id.in_(gone)).execution_options(synchronize_session=False)
@@ -123,6 +155,33 @@ def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
         delete(ClassRow)
         .where(ClassRow.learner_id == task.learner_id, ClassRow.label.in_(task.classes))
         .execution_options(synchronize_session=False)
+    )
+
+
+def waiting(session: Session, learner_id: str) -> list[TaskRow]:
+    """Return the tasks that wait to unlearn something, or are at it; their options say what."""
+    query = select(TaskRow).where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.mode == MODE,
+        TaskRow.status.in_(("queued", "running", "cancelling")),
+    )
+    return list(session.scalars(query))
+
+
+def _holds(tasks: Sequence[int], classes: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a version holds some of what goes."""
+    return or_(VersionRow.tasks.overlap(tasks), VersionRow.classes.overlap(classes))
+
+
+def _images(learner_id: str, tasks: Sequence[int], classes: Sequence[str]) -> Select[str]:
+    """Select the stored images of what goes."""
+    taught_it = or_(
+        TaskRow.index.in_(tasks), and_(SampleRow.label.in_(classes), TaskRow.status.in_(LEARNED))
+    )
+    return (
+        select(SampleRow.id)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(TaskRow.learner_id == learner_id, taught_it)
     )
 
 
@@ -151,16 +210,6 @@ def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -
     for row in (FeedbackRow, PredictionImageRow):
         statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(found))
         session.execute(statement.execution_options(synchronize_session=False))
-
-
-def _waiting(session: Session, learner_id: str) -> list[dict[str, Any]]:
-    """Return the options of the tasks that wait to unlearn something, or are at it."""
-    query = select(TaskRow.options).where(
-        TaskRow.learner_id == learner_id,
-        TaskRow.mode == MODE,
-        TaskRow.status.in_(("queued", "running", "cancelling")),
-    )
-    return list(session.scalars(query))
 
 
 def _without(

@@ -17,9 +17,12 @@ from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
 from service.doorbell import make_doorbell
 from service.http import exception_handlers
+from service.http.cors import Cors
+from service.http.login_links import LoginLinks
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
 from service.http.quotas import Quotas
+from service.http.root_path import UnderRoot
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
@@ -37,6 +40,7 @@ from service.routes import (
     feedback,
     keys,
     learners,
+    login_links,
     operations,
     predictions,
     reference,
@@ -103,6 +107,7 @@ def create_app(
         versions,
         bundles,
         keys,
+        login_links,
         audit,
         reference,
         operations,
@@ -113,6 +118,11 @@ def create_app(
     app.add_middleware(
         Frontier, settings=settings, keys=on.keys, quotas=on.quotas, metrics=on.metrics
     )
+    # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
+    if settings.root_path:
+        app.add_middleware(UnderRoot, root=settings.root_path)
     return app
 
 
@@ -139,6 +149,7 @@ def build_collaborators(
         blobs=blobs,
         metrics=metrics,
         keys=keys,
+        login_links=LoginLinks(),
         quotas=Quotas(settings),
         decoder=Decoder(settings, metrics),
         engine=InferenceEngine(settings, metrics),

@@ -9,6 +9,7 @@ Example:
         answer = filopodia.predict("birds", [("a.jpg", data)], min_version=task.version)
 """
 
+from service.layout.errors import LayoutError
 from service.remote.asynchronous import AsyncFilopodia, AsyncTask
 from service.remote.errors import (
     ClientError,
@@ -30,6 +31,7 @@ __all__ = [
     "EmptyFolderError",
     "Filopodia",
     "LabelledImage",
+    "LayoutError",
     "ProblemError",
     "Retries",
     "Task",

@@ -15,48 +15,56 @@ from typing import Any, NoReturn
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, keys, schema
 from registry.blobs import open_blob_store
+from registry.data_dir import prepare_data_dir
 from registry.database import make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
+from registry.environment import unknown_settings
 from registry.errors import RegistryError
 from registry.logs import configure_logging
 from service.app import create_app
+from service.dependencies import Collaborators
 from service.http.protocol import deadline_protocol
-from service.private_files import write_private
+from service.private_files import ADMIN_KEY_FILE, write_private
 from service.settings import ServiceSettings
+from service.startup import Startup, on_terminal
+from service.welcome import welcome
 from service.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
-ADMIN_KEY_FILE = "admin.key"
 SERVICE_FILE = "service.json"
+STOPPING = "\nStopping: what is being learned is kept, and goes on at the next start. Ctrl-C again does not wait."
+STOPPED = "Stopped."
+WELCOME_POLL_S = 0.05
 STATEMENT_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter while another waits for it. A prediction crosses several threads, and at
 Python's 5 ms a form that is parsed meanwhile holds up each crossing: `python -m benchmarks.bad_input`."""
 
 
-def main() -> None:
-    """Read the settings and serve until SIGTERM or Ctrl-C."""
+def main(startup: Startup | None = None) -> None:
+    """Read the settings and serve until SIGTERM or Ctrl-C; `startup` tells who watches how it goes."""
     configure_logging()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    startup = startup or on_terminal()
     try:
-        serve(ServiceSettings())
-    except ValidationError as error:
-        for wrong in error.errors(include_input=False, include_url=False):
-            setting = ".".join(str(part) for part in wrong["loc"])
-            log.error("not_started", reason=f"The setting {setting} is wrong: {wrong['msg']}.")
-        sys.exit(1)
+        settings = ServiceSettings.read()
+        for sentence in unknown_settings(os.environ):
+            log.warning("unknown_setting", reason=sentence)
+        serve(settings, startup)
     except (RegistryError, OSError) as error:
         log.error("not_started", reason=str(error))
         sys.exit(1)
+    except SystemExit:
+        startup.say(STOPPED)
+        raise
 
 
-def serve(settings: ServiceSettings) -> None:
+def serve(settings: ServiceSettings, startup: Startup) -> None:
     """Run the service in this process until it is asked to stop.
 
     Starts PostgreSQL in the data directory unless `DATABASE_URL` names one, brings the schema up to date, makes the
@@ -64,53 +72,82 @@ def serve(settings: ServiceSettings) -> None:
 
     Raises:
         DataDirBusyError: If another service uses the data directory.
+        DataDirUnusableError: If nothing can be written to it.
         DatabaseUnavailableError: If the database does not answer.
         SchemaTooNewError: If a later release has migrated it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    prepare_data_dir(settings.data_dir)
     with ExitStack() as stack:
         # The address first: a port in use must not cost a database start.
         listener = stack.enter_context(_listen(settings))
-        url, is_embedded = _database(settings, stack)
-        # What a service that was killed left behind would send clients to a port that is not ours.
-        (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
-        schema.upgrade(url)
-        engine = make_engine(
-            url, application_name="filopodia-service", statement_timeout_s=STATEMENT_TIMEOUT_S
-        )
-        stack.callback(engine.dispose)
-        session_factory = make_session_factory(engine)
-        if is_embedded:
-            with session_factory.begin() as session:
-                idempotency.abandon_unfinished(session)
-        ensure_admin_key(session_factory, settings.data_dir)
+        with startup.step("Starting the database"):
+            url, session_factory = _open_database(settings, stack)
         if settings.starts_worker:
             worker = WorkerProcess(settings, url)
             worker.start()
             stack.callback(worker.stop)
         app = create_app(settings, session_factory, open_blob_store(settings.blob_location))
         with _announced(settings, listener) as announce:
-            server = _Server(_config(app, settings), on_started=announce)
+            server = _Server(_config(app, settings), startup, on_started=announce)
             asyncio.run(server.serve(sockets=[listener]))
+
+
+def _open_database(
+    settings: ServiceSettings, stack: ExitStack
+) -> tuple[str, sessionmaker[Session]]:
+    """Return the database's URL and its sessions; started if it is our own, migrated, with an admin key in it."""
+    url, is_embedded = _database(settings, stack)
+    # What a service that was killed left behind would send clients to a port that is not ours.
+    (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
+    schema.upgrade(url)
+    engine = make_engine(
+        url, application_name="filopodia-service", statement_timeout_s=STATEMENT_TIMEOUT_S
+    )
+    stack.callback(engine.dispose)
+    session_factory = make_session_factory(engine)
+    if is_embedded:
+        with session_factory.begin() as session:
+            idempotency.abandon_unfinished(session)
+    ensure_admin_key(session_factory, settings.data_dir)
+    return url, session_factory
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server that says when it answers, and ends long polls and streams when it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, startup: Startup, *, on_started: Callable[[], str]
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._startup = startup
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_started()
+        url = self._on_started()
+        if self._startup.is_watched and not self.should_exit:
+            self._welcoming = asyncio.create_task(self._welcome(url))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app: Any = self.config.app
-        app.state.collaborators.stopping.set()
+        on: Collaborators = app.state.collaborators
+        if not self.should_exit:
+            self._startup.say(STOPPING)
+        on.stopping.set()
         super().handle_exit(sig, frame)
+
+    async def _welcome(self, url: str) -> None:
+        """Wait until predictions are answered, and show the way in."""
+        app: Any = self.config.app
+        on: Collaborators = app.state.collaborators
+        with self._startup.step("Loading what was learned"):
+            while not (on.watcher.has_looked or self.should_exit):
+                await asyncio.sleep(WELCOME_POLL_S)
+        if not self.should_exit:
+            for line in await asyncio.to_thread(welcome, on, url):
+                self._startup.say(line)
 
 
 def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
@@ -123,7 +160,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=True,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
         limit_concurrency=settings.max_connections,
         backlog=512,
         timeout_keep_alive=30,
@@ -148,25 +185,27 @@ def _listen(settings: ServiceSettings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listener.bind((settings.host, settings.port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such address"
             raise OSError(
-                f"Nothing can listen on {settings.host}:{settings.port} ({error.strerror}): "
+                f"Nothing can listen on {settings.host}:{settings.port} ({reason}): "
                 "stop what uses it, or set FILOPODIA_PORT."
             ) from error
         yield listener
 
 
 @contextmanager
-def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[Callable[[], None]]:
-    """Tell the command line on this machine where we are, as long as we are."""
+def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[Callable[[], str]]:
+    """Tell the command line on this machine where we are, as long as we are. What is yielded also returns it."""
     file = settings.data_dir / SERVICE_FILE
     port = listener.getsockname()[1]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 (asked, not bound)
     url = f"http://{host}:{port}"
 
-    def announce() -> None:
+    def announce() -> str:
         write_private(file, json.dumps({"url": url, "pid": os.getpid()}))
         log.info("serving", url=url, dashboard=f"{url}/admin", key_file=ADMIN_KEY_FILE)
+        return url
 
     try:
         yield announce

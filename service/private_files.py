@@ -6,6 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+ADMIN_KEY_FILE = "admin.key"
+"""The first admin key, for the command line on this machine."""
 SESSION_SECRET_FILE = "session.secret"
 
 

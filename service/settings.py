@@ -1,13 +1,42 @@
 """Settings of the service process, read once from the environment by `service.main`."""
 
 import os
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from registry.settings import RegistrySettings
+from registry.environment import Listed
+from registry.settings import DEVICES, RegistrySettings
 
 MIB = 1024 * 1024
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_OUR_PATHS = ("admin", "docs", "livez", "metrics", "openapi.json", "problems", "readyz", "v1")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, without the port.
+
+    Example:
+        >>> host_name("Example.org:8000"), host_name("[::1]:8000"), host_name("::1")
+        ('example.org', '[::1]', '[::1]')
+    """
+    if host.startswith("["):
+        return host.rsplit("]", 1)[0].lower() + "]"
+    return f"[{host.lower()}]" if host.count(":") > 1 else host.split(":")[0].lower()
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it.
+
+    Example:
+        >>> _origin("HTTPS://Example.org:443/"), _origin("http://localhost:3000")
+        ('https://example.org', 'http://localhost:3000')
+    """
+    origin = text.lower().removesuffix("/")
+    scheme, _, _ = origin.partition("://")
+    return origin.removesuffix({"https": ":443", "http": ":80"}.get(scheme, "/"))
 
 
 class ServiceSettings(RegistrySettings):
@@ -17,10 +46,15 @@ class ServiceSettings(RegistrySettings):
     """Address to listen on. Local by default: put a TLS proxy in front before opening it to a network."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which `<data>/service.json` then names."""
-    allowed_hosts: tuple[str, ...] = ("*",)
-    """Host headers that are answered (JSON list). `*` is any well-formed one: every request needs a key anyway."""
-    forwarded_allow_ips: str = "127.0.0.1"
+    allowed_hosts: Listed = ("*",)
+    """Names in Host headers that are answered. `*` is any well-formed one: every request needs a key anyway."""
+    forwarded_allow_ips: Listed = ("127.0.0.1",)
     """Addresses of proxies whose `X-Forwarded-*` headers are believed. Never `*`."""
+    root_path: str = ""
+    """Path that a proxy puts before ours, such as `/filopodia`, whether it takes it away again or passes it on."""
+    cors_origins: Listed = ()
+    """Origins whose pages may use the API with a key of theirs, such as `https://app.example.org`; `*` is any. None by
+    default."""
     https_only_cookie: bool = False
     """Whether the dashboard cookie is sent over TLS only. Turn on behind a TLS proxy."""
     max_connections: int = Field(default=1000, ge=1)
@@ -36,10 +70,13 @@ class ServiceSettings(RegistrySettings):
     """Images in one task."""
     max_task_bytes: int = Field(default=2048 * MIB, ge=1)
     """Bytes of one task's upload, and of what its archive unpacks to."""
-    max_image_bytes: int = Field(default=12 * MIB, ge=1)
-    """Bytes of one encoded image."""
-    max_image_pixels: int = Field(default=25_000_000, ge=1)
-    """Pixels of one image before decoding: 25 MP take about 190 MB while they are decoded."""
+    max_image_bytes: int = Field(default=48 * MIB, ge=1)
+    """Bytes of one encoded image: JPEGs of 100 megapixels have up to 45 MB."""
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    """Pixels of one image before decoding; what `max_decode_bytes` does not allow is refused below that."""
+    max_decode_bytes: int = Field(default=480_000_000, ge=1_000_000)
+    """Memory one image may take while it is decoded, and half of what all together may: `docs/photos.md` says how many
+    megapixels of each format that is."""
     max_predict_images: int = Field(default=64, ge=1)
     """Images in one prediction request."""
     max_predict_bytes: int = Field(default=64 * MIB, ge=1)
@@ -65,7 +102,9 @@ class ServiceSettings(RegistrySettings):
     decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
     """Threads that decode images, shared by uploads and predictions."""
 
-    device: str = Field(default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$")
+    device: str = Field(
+        default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$", description=DEVICES
+    )
     """Where predictions run; `auto` takes a GPU when there is one."""
     torch_threads: int | None = Field(default=None, ge=1)
     """Threads of torch for predictions. None leaves torch's own default, the number of cores."""
@@ -104,6 +143,34 @@ class ServiceSettings(RegistrySettings):
 
     embedded_worker: bool | None = None
     """Whether `serve` starts a worker of its own. Default: only without `REDIS_URL`."""
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or any("/" in name or " " in name for name in value):
+            raise ValueError("names of hosts such as example.org, with commas between them")
+        return tuple(host_name(name) for name in value)
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        path = "/" + value.strip("/") if value.strip("/") else ""
+        is_ours = path.split("/")[1:2] and path.split("/")[1] in _OUR_PATHS
+        if value.startswith("//") or is_ours or not _ROOT_PATH.fullmatch(path):
+            raise ValueError(
+                "a path such as /filopodia, of letters of ASCII, digits and ._~-, that begins with no path of ours"
+            )
+        return path
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(_origin(text) for text in value)
+        if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError(
+                "origins such as https://example.org, without a path, with commas between them"
+            )
+        return origins
 
     @property
     def starts_worker(self) -> bool:

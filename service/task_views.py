@@ -13,6 +13,7 @@ from registry.tables import TaskRow
 from service.dependencies import Collaborators
 from service.schemas.tasks import (
     FindingRead,
+    LayoutRead,
     QuarantinedImage,
     RejectedImage,
     SampleCounts,
@@ -44,7 +45,10 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
         from_feedback=task.n_feedback,
         rejected=[RejectedImage.model_validate(image) for image in task.rejected],
         quarantined=[QuarantinedImage.model_validate(image) for image in task.quarantined],
+        layout=None if task.layout is None else LayoutRead.model_validate(task.layout),
         duplicates=task.n_duplicates,
+        known=task.n_known,
+        splits_kept=task.n_splits_kept,
         findings=[FindingRead.model_validate(finding) for finding in task.findings],
         progress=TaskProgress.model_validate(task.progress),
         attempt=task.attempt,

@@ -28,6 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Isolation(), "isolation")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_proxies() -> Iterator[None]:
+    """Everything that tests ask is on this machine, which the proxies of a developer's environment cannot reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test run. Not below pytest's own folder, which is closed to the server's user."""

@@ -122,6 +122,21 @@ def publish_task(session: Session, task: TaskRow, **fields: Any) -> VersionRow:
     return versions.publish(session, task.id, claimed.token, new_version)
 
 
+def hold_unlearning(session: Session, learner_name: str, *, classes: Sequence[str]) -> TaskRow:
+    """Add a task that has unlearned classes, and is held."""
+    task = tasks.add_unlearning(
+        session, learner_name, name=None, tasks=[], classes=classes, options={}, needs_images=False
+    )
+    claimed = queue.claim(session, task.id, "tests", 30)
+    assert claimed is not None
+    learner = learners.get_learner_by_id(session, task.learner_id)
+    head = versions.get_version(session, learner.id, learner.head_version)
+    left = [label for label in head.classes if label not in classes]
+    new_version = make_new_version(session, task, classes=left, tasks=head.tasks)
+    versions.hold(session, task.id, claimed.token, new_version, "It would forget too much.")
+    return task
+
+
 def put_artifact(blobs: BlobStore, *files: bytes) -> str:
     """Keep files and a manifest that names them, as far as the registry looks into one, and return its hash."""
     hashes = blobs.put_many(files)

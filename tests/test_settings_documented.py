@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.environment import KNOWN
 from registry.settings import RegistrySettings
 from service.settings import ServiceSettings
 from worker.settings import ENVIRONMENT_NAMES, WorkerSettings
@@ -25,6 +26,13 @@ def names(settings: type[RegistrySettings]) -> set[str]:
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])
 def test_every_setting_is_documented(settings):
     assert names(settings) <= documented()
+
+
+def test_every_name_is_known_to_whoever_looks_for_slips():
+    prefixed = {name for name in documented() if name.startswith("FILOPODIA_")}
+    assert prefixed <= KNOWN
+    # `LOG_FORMAT` is known before it is there.
+    assert KNOWN - prefixed <= {"FILOPODIA_LOG_FORMAT"}
 
 
 def test_nothing_else_is_documented():

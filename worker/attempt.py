@@ -27,6 +27,7 @@ class Attempt:
     parent_manifest_sha256: str | None
     train: list[SampleRow]
     held_out: list[SampleRow]
+    """Of the classes that it trains on; those of others are measured only."""
 
 
 def load_attempt(session: Session, task_id: str, token: int) -> Attempt:
@@ -37,13 +38,16 @@ def load_attempt(session: Session, task_id: str, token: int) -> Attempt:
     if learner.head_version:
         head = versions.get_version(session, learner.id, learner.head_version)
         parent = versions.address_of(head)
+    train = samples.task_samples(session, task_id, "train")
+    trained = {row.label for row in train}
+    held_out = samples.task_samples(session, task_id, "eval")
     return Attempt(
         learner=learner,
         task=task,
         token=token,
         parent_manifest_sha256=parent,
-        train=samples.task_samples(session, task_id, "train"),
-        held_out=samples.task_samples(session, task_id, "eval"),
+        train=train,
+        held_out=[row for row in held_out if row.label in trained],
     )
 
 

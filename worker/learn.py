@@ -82,7 +82,7 @@ def main() -> int:
     os.nice(NICENESS)
     configure_logging()
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
-    settings = WorkerSettings()
+    settings = WorkerSettings.read()
     engine = make_engine(
         settings.require_database_url(),
         application_name="filopodia-learn",
@@ -174,8 +174,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         ),
         may_go_on=_patience(workplace.stop),
     )
-    if is_unlearning(attempt):
-        held_out = _of_known_classes(held_out, strategy.classes_)
+    held_out = _of_known_classes(held_out, strategy.classes_)
     measured, counts = _evaluate(strategy, held_out, task, blobs, progress)
     if is_screened(attempt):
         findings += screen_result(
@@ -381,11 +380,10 @@ def _evaluate(
     counts: dict[str, Any] = {"confusion": {}, "routing": {}}
     for i, (task_index, rows) in enumerate(held_out.items()):
         progress.report(Progress("evaluating", i / len(held_out)))
-        if task is not None and task_index == task.index and task.held_out_images is not None:
-            images = task.held_out_images
-        else:
-            images = load_images(rows, blobs, strategy.backbone, lambda _: None)
         labels = tuple(row.label for row in rows)
+        images = _loaded(task, task_index, labels)
+        if images is None:
+            images = load_images(rows, blobs, strategy.backbone, lambda _: None)
         result = asdict(evaluate(strategy, images, labels, task_index=task_index))
         for name, by_task in counts.items():
             by_task[str(task_index)] = result.pop(name)
@@ -393,10 +391,17 @@ def _evaluate(
     return measured, counts
 
 
+def _loaded(task: Task | None, task_index: int, labels: tuple[str, ...]) -> torch.Tensor | None:
+    """Return the held-out images of a task if the task at hand holds them all; it lacks those it only measures."""
+    if task is None or task.index != task_index or task.held_out_labels != labels:
+        return None
+    return task.held_out_images
+
+
 def _of_known_classes(
     held_out: dict[int, list[SampleRow]], known: Collection[str]
 ) -> dict[int, list[SampleRow]]:
-    """Leave out images of classes that are not known any more, and tasks of which then nothing is left."""
+    """Leave out images of classes that are not known, or not any more, and tasks of which then nothing is left."""
     kept = {index: [row for row in rows if row.label in known] for index, rows in held_out.items()}
     return {index: rows for index, rows in kept.items() if rows}
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue
 from registry.database import make_engine, make_session_factory
-from registry.errors import DatabaseUnavailableError
+from registry.errors import DatabaseUnavailableError, SettingsError
 from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
@@ -28,7 +28,13 @@ OUTAGE_PAUSE_S = 2.0
 def main() -> int:
     """Run the worker until `SIGTERM` or `SIGINT`, or until its parent dies. Returns the exit code."""
     die_with_parent(signal.SIGKILL, os.getppid())
-    return run_alone(WorkerSettings())
+    try:
+        settings = WorkerSettings.read()
+    except SettingsError as error:
+        configure_logging()
+        log.error("not_started", reason=str(error))
+        return 1
+    return run_alone(settings)
 
 
 def run_alone(settings: WorkerSettings) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from registry.settings import RegistrySettings
+from registry.settings import DEVICES, RegistrySettings
 
 ENVIRONMENT_NAMES = {
     name: name.upper()
@@ -27,6 +27,7 @@ class WorkerSettings(RegistrySettings):
     worker_id: str = Field(
         default_factory=lambda: f"worker-{socket.gethostname()}"[:64],
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="1 to 64 letters of ASCII, digits, dots, dashes and underscores",
     )
     """Name of this worker, told apart from all others on the same database. Keep it from start to start: a worker
     takes up at once what it left when it was killed."""
@@ -46,7 +47,9 @@ class WorkerSettings(RegistrySettings):
     """Longest an attempt may take; then the task fails as `time-limit`. None: no limit."""
     progress_s: float = Field(default=0.5, ge=0)
     """Least seconds between two progress reports of one phase."""
-    device: str = Field(default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$")
+    device: str = Field(
+        default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$", description=DEVICES
+    )
     """Where tasks are learned; `auto` takes a GPU when there is one."""
     torch_threads: int | None = Field(default=None, ge=1)
     """Threads of torch in a learn process. None leaves torch's own default, the number of cores."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
-from service.cli.output import make_console, percent, print_json, print_table
+from service.cli.output import make_console, print_json, print_table, share_of
 
 ClassArgument = Annotated[
     str, typer.Argument(metavar="CLASS", help="The class, by its label or its name.")
@@ -18,7 +18,11 @@ def list_classes(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the classes a learner knows, in the order they were learned."""
+    """List the classes a learner knows, in the order they were learned.
+
+    The last columns are the share of each class's held-out images that was recognised: when it was learned, and with
+    the version that is served.
+    """
     with connect(url, key) as client:
         found = client.classes(name)
     if as_json:
@@ -33,8 +37,8 @@ def list_classes(
                 item["task"],
                 item["samples"]["train"],
                 item["samples"]["eval"],
-                percent(item["accuracy_learned"]),
-                percent(item["accuracy_now"]),
+                share_of(item["accuracy_learned"], item.get("n_learned")),
+                share_of(item["accuracy_now"], item.get("n_now")),
                 "hidden" if item.get("hidden") else "",
             )
             for item in found
@@ -48,7 +52,7 @@ def rename_class(
     label: ClassArgument,
     to: Annotated[
         str | None,
-        typer.Argument(metavar="[NEW]", help="Its new name; without, its label again."),
+        typer.Argument(metavar="NEW", help="Its new name; without, its label again."),
     ] = None,
     url: UrlOption = None,
     key: KeyOption = None,

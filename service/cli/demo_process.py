@@ -114,7 +114,10 @@ class ServiceProcess:
             if self._process is None or self._process.poll() is not None:
                 raise ServiceStartError(f"The service ended while starting.\n{self._log_tail()}")
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK:
+                if (
+                    httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code
+                    == httpx.codes.OK
+                ):
                     return
             except httpx.TransportError:
                 pass

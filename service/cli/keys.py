@@ -1,21 +1,23 @@
 """`filopodia keys`: who may talk to the service."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from registry.keys import QUOTAS
+from registry.quotas import QUOTAS
+from service.cli.asking import YesOption, confirm
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
+from service.cli.times import second, span
 from service.remote.replies import Key
 
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 NO_LIMIT = "none"
 
-app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="API keys: create, list, revoke."
+)
 
 
 class Role(StrEnum):
@@ -29,7 +31,7 @@ class Role(StrEnum):
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.predictor,
     learner: Annotated[
         list[str] | None,
@@ -93,10 +95,10 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
                 item["role"],
                 _learners(item),
                 *((_quotas(item),) if has_quotas else ()),
-                _time(item["created_at"]),
-                _time(item.get("last_used_at")),
-                _time(item.get("expires_at")),
-                _time(item.get("revoked_at")),
+                second(item["created_at"]),
+                second(item.get("last_used_at")),
+                second(item.get("expires_at")),
+                second(item.get("revoked_at")),
             )
             for item in found
         ),
@@ -107,34 +109,22 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
 @app.command("revoke")
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `keys list`.")],
+    yes: YesOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a key: whoever has it is out at once."""
+    """Revoke a key for good: whoever has it is out at once."""
     with connect(url, key) as client:
+        known = {item["id"]: item for item in client.keys()}  # noqa: SIM118 - these are API keys
+        if key_id in known:
+            found = known[key_id]
+            confirm(f"Revoke the {found['role']} key {found['name']} for good?", yes=yes)
         client.revoke_key(key_id)
     if as_json:
         print_json({"id": key_id, "revoked": True})
     else:
         make_console().print(f"revoked {key_id}")
-
-
-def span(text: str) -> timedelta:
-    """Return a span of time written as a number and a unit.
-
-    Raises:
-        typer.BadParameter: If it is none, or longer than a century.
-
-    Example:
-        >>> span("30d"), span("12h")
-        (datetime.timedelta(days=30), datetime.timedelta(seconds=43200))
-    """
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", text)
-    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
-    if length is None or length > timedelta(days=36_500):
-        raise typer.BadParameter("Write a number and a unit: 90m, 12h, 30d or 8w.")
-    return length
 
 
 def limit(text: str) -> tuple[str, int | None]:
@@ -165,7 +155,3 @@ def _learners(key: Key) -> str:
 def _quotas(key: Key) -> str:
     limits = key.get("quotas", {}).items()
     return ", ".join(f"{name}={NO_LIMIT if most is None else most}" for name, most in limits)
-
-
-def _time(moment: str | None) -> str:
-    return (moment or "")[:19].replace("T", " ")

@@ -1,7 +1,9 @@
-"""`filopodia learn`: post a folder of labelled images and watch until it is learned."""
+"""`filopodia learn`: post a folder or an archive of labelled images and watch until it is learned."""
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,13 +11,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from service.cli.growing import nothing_new_is_no_fault, show_left_out
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
-from service.cli.output import headline, make_console, matrix_table, print_json
+from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
-from service.client import EmptyFolderError, Filopodia, ProblemError, Task, TaskOptions
+from service.cli.understanding import confirm, show_layout, show_reading
+from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions
+from service.layout.layouts import Layout
 from service.remote import replies
-from service.remote.folders import labelled_files, sent_file
+from service.remote.folders import read_to_learn, sent_file
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 class Screening(StrEnum):
@@ -30,7 +38,11 @@ def learn(
     name: LearnerArgument,
     folder: Annotated[
         Path | None,
-        typer.Argument(exists=True, file_okay=False, help="Folder of images: FOLDER/label/file."),
+        typer.Argument(
+            metavar="[FOLDER]",
+            exists=True,
+            help="Folder of images, one folder a class; or an archive of such.",
+        ),
     ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="Create the learner if it is new.")
@@ -42,8 +54,32 @@ def learn(
     config: Annotated[
         str | None, typer.Option(help="Of a new learner: the strategy's options, as JSON.")
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="List of files with their labels, which decides alone: CSV, JSON, or lines `path label`.",
+        ),
+    ] = None,
+    splits: Annotated[
+        bool,
+        typer.Option(
+            "--splits/--no-splits",
+            help="Whether folders called train, valid, test and the like are splits, or classes like any other.",
+        ),
+    ] = True,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="How names in an archive are written, if not as Unicode: cp850, cp932 ..."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     title: Annotated[str | None, typer.Option("--name", help="What to call the task.")] = None,
-    extend: Annotated[bool, typer.Option("--extend", help="More images of known classes.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Known classes too: learns what is new.")
+    ] = False,
     from_feedback: Annotated[
         bool, typer.Option("--from-feedback", help="Learn from pending feedback, too or alone.")
     ] = False,
@@ -70,7 +106,9 @@ def learn(
 ) -> None:
     """Learn the classes of a folder of labelled images as one task.
 
-    The folder holds one folder a label (FOLDER/heron/a.jpg), or train and eval folders of such.
+    The folder holds one folder a class (FOLDER/heron/a.jpg); or split folders of such (train, test); or a table
+    labels.csv beside the images. A zip or tar of such a folder does as well. What was understood of a folder is shown
+    before anything is sent.
     """
     if folder is None and not from_feedback:
         raise typer.BadParameter("Name a folder of labelled images, or learn --from-feedback.")
@@ -82,23 +120,23 @@ def learn(
         max_forgetting=max_forgetting,
         from_feedback=from_feedback or None,
         screening=None if screening is None else screening.value,
+        splits=None if splits else False,
+        encoding=encoding,
     )
     settings = _parse_config(config)
     console = make_console(stderr=as_json)
+    sent = _understood(folder, manifest, console, use_splits=splits, yes=yes)
     with connect(url, key) as client:
+        is_new = False
         if create or strategy or backbone or settings is not None:
-            _create_if_new(client, name, strategy=strategy, backbone=backbone, config=settings)
-        task = _post(client, name, folder, options)
-        posted, samples = task.reply, task.reply["samples"]
-        console.print(
-            f"{task.id}: {len(posted['classes'])} classes, {samples['train']} images to learn "
-            f"from, {samples['eval']} kept out"
-        )
-        if from_feedback:
-            _show_feedback(client, posted, console)
-        _show_unused(posted, folder, console)
+            is_new = _create_if_new(
+                client, name, strategy=strategy, backbone=backbone, config=settings
+            )
+        with nothing_new_is_no_fault(folder, console, as_json=as_json):
+            task = _post(client, name, sent, options, is_new=is_new)
+        _show_posted(client, task, sent, console)
         if wait:
-            follow(task, console, f"task {posted['index']}")
+            _watch(task, console)
             _show_findings(task, console)
         if as_json:
             print_json(task.reply)
@@ -109,6 +147,71 @@ def learn(
     _fail_unless_learned(task, wait=wait)
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """What is sent: a folder as it was understood, an archive as it is, or nothing but feedback."""
+
+    path: Path | None
+    layout: Layout | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The images of a folder in the order they are sent; none of an archive."""
+        if self.path is None or self.layout is None:
+            return []
+        return [self.path / image.path for image in self.layout.images]
+
+    def post(self, client: Filopodia, name: str, options: TaskOptions) -> Task:
+        """Post it as a task."""
+        if self.path is None:
+            return client.learn_feedback(name, options)
+        if self.layout is None:
+            return client.learn_archive(name, self.path, options)
+        return client.learn_folder(name, self.path, options, layout=self.layout)
+
+
+def _understood(
+    folder: Path | None, manifest: Path | None, console: Console, *, use_splits: bool, yes: bool
+) -> _Sent:
+    """Read a folder, show what was understood, and ask if it took a guess."""
+    if folder is None or not folder.is_dir():
+        if manifest is not None:
+            raise typer.BadParameter(
+                "--manifest goes with a folder; into an archive, put labels.csv."
+            )
+        return _Sent(folder, None)
+    layout = read_to_learn(folder, manifest, use_splits=use_splits)
+    show_layout(folder, layout, console)
+    confirm(layout, console, yes=yes)
+    return _Sent(folder, layout)
+
+
+def _show_posted(client: Filopodia, task: Task, sent: _Sent, console: Console) -> None:
+    posted, samples = task.reply, task.reply["samples"]
+    if sent.layout is None:
+        show_reading(posted, console)
+    console.print(
+        f"{task.id}: {counted(len(posted['classes']), 'class')}, {counted(samples['train'], 'image')} to learn "
+        f"from, {samples['eval']} kept out"
+    )
+    if posted.get("options", {}).get("from_feedback"):
+        _show_feedback(client, posted, console)
+    _show_unused(posted, sent.files, console)
+
+
+def _watch(task: Task, console: Console) -> None:
+    """Show the task until it has ended. Ctrl-C ends the watching, not the learning, and says so."""
+    try:
+        follow(task, console, f"task {task.reply['index']}")
+    except KeyboardInterrupt:
+        make_console(stderr=True).print(
+            f"\nThe task goes on without you. `filopodia task {task.id}` says how far it is,\n"
+            f"`filopodia cancel {task.id}` stops it.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) -> None:
     left = len(client.feedback(posted["learner"], pending=True))
     console.print(f"{posted.get('from_feedback', 0)} pieces of feedback taken, {left} stay pending")
@@ -116,23 +219,14 @@ def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) ->
         console.print("--from-feedback --extend takes those on known classes too.", style="dim")
 
 
-def _show_unused(posted: replies.Task, folder: Path | None, console: Console) -> None:
-    quarantined = posted.get("quarantined", [])
-    files = _files(folder) if posted["rejected"] or quarantined else []
+def _show_unused(posted: replies.Task, files: Sequence[Path], console: Console) -> None:
+    show_left_out(posted, console)
     for rejected in posted["rejected"]:
         place = _named(rejected, files)
         console.print(f"left out {place}: {rejected['problem']}", style="yellow", soft_wrap=True)
-    for blank in quarantined:
+    for blank in posted.get("quarantined", []):
         place = _named(blank, files)
         console.print(f"not used {place}: {blank['reason']}", style="yellow", soft_wrap=True)
-
-
-def _files(folder: Path | None) -> list[Path]:
-    """Return the files of a folder as they were sent; none if they are gone by now."""
-    try:
-        return [] if folder is None else labelled_files(folder)
-    except (EmptyFolderError, OSError):
-        return []
 
 
 def _named(entry: Mapping[str, Any], files: Sequence[Path]) -> str:
@@ -145,28 +239,40 @@ def _show_findings(task: Task, console: Console) -> None:
         console.print(f"{finding['code']}: {finding['detail']}", style="yellow")
 
 
-def _post(client: Filopodia, name: str, folder: Path | None, options: TaskOptions) -> Task:
+def _post(client: Filopodia, name: str, sent: _Sent, options: TaskOptions, *, is_new: bool) -> Task:
+    """Post a task. A learner that was made for it goes again if the task is refused."""
     try:
-        if folder is None:
-            return client.learn_feedback(name, options)
-        return client.learn_folder(name, folder, options)
+        return sent.post(client, name, options)
     except ProblemError as problem:
         if problem.code == "learner-not-found":
             problem.detail = f"There is no learner {name} yet: add --create to make it."
-        files = _files(folder) if problem.errors else []
+        files = sent.files if problem.errors else []
         for error in problem.errors:
             if path := sent_file(files, error):
                 error["filename"] = str(path)
+        if is_new:
+            with suppress(ClientError):
+                client.delete_learner(name)
         raise
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        make_console(stderr=True).print(
+            f"\nStopped while sending. `filopodia tasks {name}` says whether the task came in."
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> None:
+def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> bool:
+    """Return whether the learner was created: false if there is one already."""
     try:
         client.create_learner(name, **chosen)
     except ProblemError as problem:
         if problem.code != "learner-exists":
             raise
         _check_chosen(client.learner(name), **chosen)
+        return False
+    return True
 
 
 def _check_chosen(

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    UrlOption,
+    connect,
+    learner_names,
+)
 from service.cli.output import (
     headline,
     make_console,
@@ -68,6 +76,8 @@ def history(
     with connect(url, key) as client:
         found = client.accuracy(name)
         live = client.learner(name)["live_version"]
+        head = found["versions"][-1] if found["versions"] else 0
+        served = client.accuracy(name, version=live) if live not in (0, head) else None
     if as_json:
         print_json(found)
         return
@@ -76,12 +86,17 @@ def history(
         console.print("Nothing learned yet.", style="dim")
         return
     console.print(matrix_table(found, live=live))
-    console.print(headline(found))
+    if served is None:
+        console.print(headline(found))
+        return
+    console.print(Text(f"version {live}, live:  "), headline(served), sep="")
+    console.print(Text(f"version {head}, head:  "), headline(found), sep="")
 
 
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Of one learner only.")
+        str | None,
+        typer.Argument(metavar="NAME", help="Of one learner only.", autocompletion=learner_names),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
     url: UrlOption = None,

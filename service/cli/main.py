@@ -1,84 +1,172 @@
-"""The `filopodia` command line: collects the commands, and turns problems into exit codes.
+"""The `filopodia` command line: lists the commands, and turns problems into exit codes.
 
 Exit codes: 0 ok, 1 the service said no (or did not answer), 2 wrong use.
 """
 
+import importlib
+import os
 import sys
+from contextlib import suppress
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
+from typer.completion import install_callback, show_callback
 
-from service.cli import (
-    bundles,
-    classes,
-    demo,
-    keys,
-    learning,
-    listing,
-    operating,
-    predicting,
-    serving,
-    tasks,
-    unlearning,
-)
-from service.cli.output import make_console
-from service.cli.problems import explain
-from service.client import ClientError, EmptyFolderError, ProblemError
+from registry.streams import ready_streams, settle
+from service.cli.commands import CommandTable, Listed
+
+COMMANDS = {
+    "Begin": (
+        ("demo", "service.cli.demo:demo", "Watch it learn handwritten digits, two by two."),
+        ("demo-compare", "service.cli.demo:demo_compare", "Learn them in three ways."),
+        ("serve", "service.cli.serving:serve", "Run the service: database, worker and HTTP."),
+        ("samples", "service.cli.samples:samples", "Write pictures to try the service with."),
+        ("login", "service.cli.login:login", "Print a link that logs a browser in, once."),
+    ),
+    "Learn": (
+        ("learn", "service.cli.learning:learn", "Learn a folder of photos, sorted by class."),
+        ("tasks", "service.cli.listing:tasks", "List what is, was and will be learned."),
+        ("task", "service.cli.tasks:show_task", "Show all about one task."),
+        ("publish", "service.cli.tasks:publish", "Serve a held task after all."),
+        ("cancel", "service.cli.tasks:cancel", "Stop a task, or discard a held one."),
+        ("retry", "service.cli.tasks:retry", "Learn a failed task again."),
+    ),
+    "Ask": (
+        ("predict", "service.cli.predicting:predict", "Say what photos show."),
+        ("predictions", "service.cli.predictions:predictions", "List what was answered before."),
+        ("feedback", "service.cli.feedback:feedback", "Say what a photo really shows."),
+        (
+            "test",
+            "service.cli.testing:measure",
+            "Measure a learner on photos whose class you know.",
+        ),
+    ),
+    "Look": (
+        ("learners", "service.cli.listing:learners", "List the learners."),
+        ("classes", "service.cli.classes:list_classes", "List what a learner knows."),
+        ("history", "service.cli.listing:history", "Show the accuracy after every task."),
+        ("versions", "service.cli.listing:versions", "List a learner's versions."),
+        ("strategies", "service.cli.listing:strategies", "List the ways to learn."),
+    ),
+    "Change": (
+        ("rename-class", "service.cli.classes:rename_class", "Call a class by another name."),
+        ("hide-class", "service.cli.classes:hide_class", "Leave a class out of all answers."),
+        ("rollback", "service.cli.unlearning:rollback", "Serve an older or newer version."),
+        ("unlearn", "service.cli.unlearning:unlearn", "Take tasks or classes out for good."),
+        ("delete", "service.cli.unlearning:delete", "Delete a learner for good."),
+        ("export", "service.cli.bundles:export", "Write a learner to one file."),
+        ("import", "service.cli.bundles:import_", "Make a learner of such a file."),
+    ),
+    "Operate": (
+        ("keys", "service.cli.keys:app", "Create, list and revoke API keys."),
+        ("audit", "service.cli.listing:audit", "List what was changed, and by whom."),
+        ("worker", "service.cli.serving:worker", "Run one more worker that learns."),
+        ("doctor", "service.cli.operating:doctor", "Check the installation."),
+        ("backup", "service.cli.operating:backup", "Write everything to one file."),
+        ("restore", "service.cli.operating:restore", "Bring back what a backup holds."),
+        ("migrate", "service.cli.operating:migrate", "Bring the database's schema up to date."),
+    ),
+}
+"""By heading: each command's name, where its code is, and what `filopodia --help` says of it."""
+
+
+class Commands(CommandTable):
+    """All commands, in the order of the help."""
+
+    listed = tuple(
+        Listed(*command, heading) for heading, commands in COMMANDS.items() for command in commands
+    )
+
+
+class Shell(StrEnum):
+    """A shell whose Tab key can be taught the commands."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Filopodia keeps learning image classes: post labelled images, ask what others show.",
 )
-app.command()(serving.serve)
-app.command()(serving.worker)
-app.command()(learning.learn)
-app.command()(unlearning.unlearn)
-app.command()(unlearning.rollback)
-app.command()(unlearning.delete)
-app.command()(predicting.predict)
-app.command()(predicting.feedback)
-app.command()(listing.history)
-app.command()(listing.learners)
-app.command()(listing.tasks)
-app.command("task")(tasks.show_task)
-app.command()(tasks.publish)
-app.command()(tasks.cancel)
-app.command()(tasks.retry)
-app.command()(listing.versions)
-app.command("classes")(classes.list_classes)
-app.command()(classes.rename_class)
-app.command()(classes.hide_class)
-app.add_typer(keys.app, name="keys")
-app.command()(listing.audit)
-app.command()(listing.strategies)
-app.command()(demo.demo)
-app.command("demo-compare")(demo.demo_compare)
-app.command()(bundles.export)
-app.command("import")(bundles.import_)
-app.command()(operating.migrate)
-app.command()(operating.backup)
-app.command()(operating.restore)
-app.command()(operating.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"filopodia {version('filopodia')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
+        ),
+    ] = False,
+    install_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            callback=install_callback,
+            is_eager=True,
+            help="Let Tab complete commands and learners in this shell, from its next start on.",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            callback=show_callback, is_eager=True, help="Print what that would install, and exit."
+        ),
+    ] = None,
+) -> None:
+    """Hold the options before the command; each acts by its callback."""
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. An output that cannot be written ends it with exit code 1, a closed pipe without a word."""
+    ready_streams()
+    try:
+        _run()
+    except SystemExit:
+        failure = settle()
+        if failure is None:
+            raise
+    except OSError as error:
+        failure = settle() or error
+    else:
+        failure = settle()
+    if failure is not None:
+        if not isinstance(failure, BrokenPipeError):
+            with suppress(OSError):
+                typer.echo(_sentence(failure), err=True)
+        sys.exit(1)
+
+
+def _sentence(error: OSError) -> str:
+    """Return what a person is told of a file, or of the standard output, which has no name."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"The output cannot be written: {reason}."
+    return f"{os.fsdecode(error.filename)}: {reason}."
+
+
+def _run() -> None:
     try:
         app()
-    except ProblemError as problem:
-        console = make_console(stderr=True)
-        sentence, *lines = explain(problem)
-        console.print(sentence, style="red")
-        for line in lines:
-            console.print(line, soft_wrap=True)
-        sys.exit(1)
-    except ClientError as error:
-        make_console(stderr=True).print(str(error), style="red")
-        sys.exit(1)
-    except EmptyFolderError as error:
-        make_console(stderr=True).print(str(error), style="red")
-        sys.exit(2)
+    except Exception as error:
+        # Loaded by name, and only here: it brings the client, which help and completion do without.
+        code = importlib.import_module("service.cli.failures").report(error)
+        if code is None:
+            raise
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 They go to database and blobs themselves, with the settings of the service, whether it runs or not.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from registry.backup import back_up
 from registry.blobs import BlobStore, open_blob_store
 from registry.collection import Collected, collect
 from registry.database import make_engine, make_session_factory
+from registry.environment import unknown_settings
 from registry.errors import BlobStoreUnavailableError, RegistryError
 from registry.inspection import Check, inspect_installation, megabytes
 from registry.installation import open_database
@@ -122,6 +123,7 @@ def doctor(
     with _explained():
         settings = _settings(data)
         blobs = open_blob_store(settings.blob_location)
+        checks += [Check("settings", "warn", said) for said in unknown_settings(os.environ)]
         checks.append(Check("settings", "ok", f"Read; blobs are in {settings.blob_location}."))
         with open_database(settings) as url:
             checks += inspect_installation(
@@ -152,9 +154,6 @@ def _explained() -> Iterator[None]:
     """Turn what can go wrong into one sentence and exit code 1."""
     try:
         yield
-    except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        _fail(f"The setting {'.'.join(map(str, wrong['loc']))} is wrong: {wrong['msg']}.")
     except BlobStoreUnavailableError as error:
         _fail(f"The blob store does not answer: {error.reason}")
     except (RegistryError, OSError) as error:
@@ -167,7 +166,7 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def _settings(data: Path | None) -> ServiceSettings:
-    return ServiceSettings() if data is None else ServiceSettings(data_dir=data)
+    return ServiceSettings.read(**({} if data is None else {"data_dir": data}))
 
 
 def _ensure_readable_key(url: str, data_dir: Path) -> bool:

@@ -5,29 +5,58 @@ The address is `--url`, else `FILOPODIA_URL`, else what a service on this machin
 `<data>/admin.key`, which is only ever sent to this machine.
 """
 
+import codecs
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from registry.settings import RegistrySettings
-from service.client import Filopodia
+from service.client import Filopodia, Retries
+from service.remote.connection import AROUND_KEYS, clean_key, is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = "filopodia-data"
+COMPLETION_S = 0.5
+"""Longest wait for the service while Tab is pressed."""
+COMPLETED = 200
+"""Most names offered at Tab."""
+
+
+def learner_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the learners whose names begin so, to complete one: none if the service does not answer at once."""
+    names: list[str] = []
+    # Whatever is wrong, somebody is in the middle of a line: there is no place to say it.
+    with suppress(Exception):
+        address = find_address(ctx.params.get("url"), ctx.params.get("key"), data_dir())
+        quick = Retries(most=0)
+        with Filopodia(address.url, address.key, timeout_s=COMPLETION_S, retries=quick) as client:
+            names = [learner["name"] for learner in client.learners(limit=COMPLETED)]
+    return [name for name in names if name.startswith(incomplete)]
+
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="FILOPODIA_URL", help="Address of the service.")
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="FILOPODIA_URL",
+        help="Address of the service; of the one on this machine unless set.",
+    ),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", envvar="FILOPODIA_KEY", help="API key.", show_envvar=True),
+    typer.Option(
+        "--key", envvar="FILOPODIA_KEY", help="API key; the first one of this machine unless set."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-LearnerArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the learner.")]
+LearnerArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the learner.", autocompletion=learner_names),
+]
 
 
 @dataclass(frozen=True)
@@ -44,8 +73,14 @@ def connect(url: str | None, key: str | None) -> Filopodia:
     Raises:
         typer.BadParameter: If no key can be found.
     """
-    address = find_address(url, key, RegistrySettings().data_dir)
+    address = find_address(url, key, data_dir())
     return Filopodia(address.url, address.key)
+
+
+def data_dir() -> Path:
+    """Return the data directory that the settings of the service name, without loading what reads all of them."""
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return Path(given.get("FILOPODIA_DATA_DIR") or DEFAULT_DATA_DIR)
 
 
 def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
@@ -55,17 +90,17 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
         typer.BadParameter: If no key is given and none can be found, or it would leave this machine; or if the
             address has no scheme.
     """
-    found_url = url or _url_in(data_dir / "service.json") or DEFAULT_URL
+    found_url = (url or "").strip(AROUND_KEYS) or _url_in(data_dir / "service.json") or DEFAULT_URL
     if "://" not in found_url:
         raise typer.BadParameter(f"{found_url} lacks a scheme: write http://{found_url}")
-    if key:
-        return Address(found_url, key)
+    if key and (cleaned := _cleaned(key)):
+        return Address(found_url, cleaned)
     if not is_loopback(found_url):
         raise typer.BadParameter(
             f"{found_url} is another machine: name its key with --key or FILOPODIA_KEY."
         )
     try:
-        return Address(found_url, (data_dir / "admin.key").read_text("utf-8").strip())
+        return Address(found_url, _cleaned(_text_of(data_dir / "admin.key")))
     except OSError:
         raise typer.BadParameter(
             "No key: give one with --key or FILOPODIA_KEY, or name the data directory of a service "
@@ -73,20 +108,18 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
         ) from None
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether `url` is on this machine.
-
-    Example:
-        >>> is_loopback("http://127.0.0.1:8000"), is_loopback("https://example.org")
-        (True, False)
-    """
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
+def _cleaned(key: str) -> str:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return clean_key(key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _text_of(file: Path) -> str:
+    """Return what a file says, also one that a Windows editor or shell has saved anew."""
+    data = file.read_bytes()
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf_16 else "utf-8", "replace")
 
 
 def _url_in(path: Path) -> str | None:

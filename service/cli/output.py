@@ -1,35 +1,59 @@
 """What the commands print: JSON, tables, the accuracy matrix, predictions with their routes."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.problems import sentence
+from service.image_warnings import image_warning
 from service.remote import replies
 
 PLAIN_WIDTH = 120
 """Columns when the output is no terminal: tables in logs should not wrap at 80."""
+NARROWEST = 20
+"""Columns that a table gets at least."""
 BAR_WIDTH = 24
 ROOM = 1.5
 """Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
 
+WARNINGS = {
+    "blank": "it shows nothing",
+    "first_frame_used": "only its first frame was looked at",
+}
+
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console for stdout, or stderr."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH
-    )
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit():
+        width: int | None = max(NARROWEST, int(given[:4]))
+    else:
+        width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(stderr=stderr, markup=False, highlight=False, width=width)
+
+
+def is_watched(console: Console) -> bool:
+    """Return whether a person is there who reads what is printed and can answer."""
+    return console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
 
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Still the same JSON; a letter replaced would make it another one.
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
@@ -39,13 +63,34 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     if not rows:
         console.print(Text(empty, style="dim"))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(columns):
-        is_number = all(isinstance(row[i], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    numbers = {
+        i
+        for i in range(len(columns))
+        if all(isinstance(row[i], int | float | None) for row in rows)
+    }
+    table = make_table(columns, numbers=numbers)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def make_table(columns: Sequence[str], *, numbers: Collection[int] = ()) -> Table:
+    """Return an empty table without lines; the columns with these indexes, of numbers, stand to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i in numbers else "left", overflow="fold")
+    return table
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something.
+
+    Example:
+        >>> counted(1, "image"), counted(2, "class")
+        ('1 image', '2 classes')
+    """
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
 
 
 def percent(value: float | None) -> str:
@@ -56,6 +101,16 @@ def percent(value: float | None) -> str:
         ('97.3%', '-')
     """
     return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def share_of(value: float | None, n: int | None) -> str:
+    """Format a share of so many images; of few it says little.
+
+    Example:
+        >>> share_of(0.75, 4), share_of(None, 0)
+        ('75.0% of 4', '-')
+    """
+    return percent(value) if value is None or not n else f"{percent(value)} of {n}"
 
 
 def score_style(value: float) -> str:
@@ -101,16 +156,20 @@ def headline(history: replies.AccuracyHistory) -> Text:
 def result_lines(result: replies.PredictionResult) -> list[Text]:
     """Return the answer for one image as lines: label, best labels, route."""
     if problem := result.get("problem"):
-        return [Text(str(problem.get("detail", "This image cannot be used.")), "red")]
+        detail = str(problem.get("detail", "This image cannot be used."))
+        return [Text(sentence(str(problem.get("code", "")), detail), "red")]
     known = "" if result["known"] else "  looks like nothing learned so far"
+    lines = [Text(f"  {warning}", "yellow") for warning in warnings_of(result)]
     lines = [
         Text.assemble(
             (result["label"], "bold"),
             f"  {percent(result['score'])}",
             (f"  task {result['task']}, novelty {result['novelty']:.2f}", "dim"),
             (known, "yellow"),
-        )
+        ),
+        *lines,
     ]
+    lines += [Text(f"  {image_warning(code)}", "yellow") for code in result.get("warnings", [])]
     lines += [
         Text.assemble(
             "  ",
@@ -121,6 +180,16 @@ def result_lines(result: replies.PredictionResult) -> list[Text]:
         for item in result["top"]
     ]
     return lines + route_lines(result)
+
+
+def warnings_of(result: Mapping[str, Any]) -> list[str]:
+    """Return what the sender of an image may not expect of its answer, in words.
+
+    Example:
+        >>> warnings_of({"warnings": ["first_frame_used"]}), warnings_of({})
+        (['only its first frame was looked at'], [])
+    """
+    return [WARNINGS.get(code, code.replace("_", " ")) for code in result.get("warnings", ())]
 
 
 def route_lines(result: replies.PredictionResult) -> list[Text]:

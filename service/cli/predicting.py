@@ -1,77 +1,88 @@
-"""`filopodia predict` and `feedback`: what images show by what route, and what is really on them."""
+"""`filopodia predict`: what images show, of a few in full, of many as a table."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.cli.answers import CSV_COLUMNS, Report
+from service.cli.batches import Answer, Question, RequestLimits, ask_all
+from service.cli.csv_files import CsvOption, open_csv
+from service.cli.image_files import STDIN, find_images, shown
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
-from service.cli.output import make_console, print_json, result_lines
+from service.cli.progress import counted
+from service.client import ClientError, Filopodia
+from service.layout.errors import LayoutError
 
-BATCH = 64
-"""Images in one request: the service's default limit."""
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", min=1, help="An older version; the one that is served unless set."),
+]
 
 
 def predict(
     name: LearnerArgument,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Images."),
+        typer.Argument(
+            metavar="FILE_OR_FOLDER",
+            help="Images, and folders of any depth with images in them; - is the standard input.",
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, max=100, help="Labels to show for each image.")] = 5,
-    version: Annotated[int | None, typer.Option(min=1, help="An older version.")] = None,
+    version: VersionOption = None,
+    csv: CsvOption = None,
+    store: Annotated[
+        bool, typer.Option(help="Keep the answers, for `predictions` and `feedback`.")
+    ] = True,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what images show: the best labels, and the synapses the answer went through."""
-    console = make_console()
-    answered = []
-    with connect(url, key) as client:
-        # What was published a moment ago may still be loading: wait for it rather than answer with the version before.
-        newest = None if version else client.learner(name)["live_version"] or None
-        for start in range(0, len(files), BATCH):
-            batch = [(file.name, file.read_bytes()) for file in files[start : start + BATCH]]
-            answered.append(
-                client.predict(name, batch, top_k=top, version=version, min_version=newest)
-            )
-    if as_json:
-        print_json(answered[0] if len(answered) == 1 else answered)
-    else:
-        for start, prediction in zip(range(0, len(files), BATCH), answered, strict=True):
-            for result in prediction["results"]:
-                file = files[start + result["index"]]
-                place = f" --index {result['index']}" if result["index"] else ""
-                by = f"(version {prediction['version']})"
-                console.print(f"{file} {by}  {prediction['id']}{place}", soft_wrap=True)
-                for line in result_lines(result):
-                    console.print(line)
-    if any(result.get("problem") for prediction in answered for result in prediction["results"]):
+    """Say what images show: of a few in full, with the synapses the answer went through; of many, one line each.
+
+    For example `filopodia predict birds new.jpg`, `filopodia predict birds photos --csv answers.csv`, or
+    `curl URL | filopodia predict birds -`. Exits with 1 if an image could not be used: it is named, and the others are
+    answered.
+    """
+    if csv and as_json:
+        raise typer.BadParameter("Choose one of --csv and --json.")
+    if gone := [shown(file) for file in files if file != STDIN and not file.exists()]:
+        raise typer.BadParameter(f"There is no file or folder {', '.join(gone)}.")
+    found = find_images(files)
+    if not found.images:
+        raise LayoutError(f"{' '.join(map(shown, files))} holds no image.")
+    with open_csv(csv, CSV_COLUMNS) as table, connect(url, key) as client:
+        report = Report(found, as_json=as_json, table=table)
+        question = Question(
+            name,
+            top=top,
+            trace="full" if report.has_routes else "none",
+            version=version,
+            min_version=newest(client, name, version),
+            store=store,
+        )
+        try:
+            for answer in ask_with_progress(client, question, found.images):
+                report.take(answer)
+        except ClientError:
+            report.show_so_far()
+            raise
+    report.show()
+    if any(answer.problem for answer in report.answers):
         raise typer.Exit(1)
 
 
-def feedback(
-    prediction: Annotated[str, typer.Argument(metavar="PREDICTION", help="As predict shows it.")],
-    label: Annotated[str, typer.Argument(metavar="LABEL", help="What is really on the image.")],
-    index: Annotated[
-        int, typer.Option(min=0, help="Which image, if several were asked about at once.")
-    ] = 0,
-    url: UrlOption = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say what is really on an image that was predicted, so that it can be learned.
+def newest(client: Filopodia, name: str, version: int | None) -> int | None:
+    """Return the version to wait for: what was published a moment ago may still be loading."""
+    return None if version else client.learner(name)["live_version"] or None
 
-    `filopodia learn NAME --from-feedback` takes what is said of new classes; with --extend, also
-    what is said of known ones.
-    """
-    with connect(url, key) as client:
-        stored = client.give_feedback(prediction, label, index=index)
-    if as_json:
-        print_json(stored)
-        return
-    result = stored["results"][index]
-    name = result["filename"] or f"Image {index}"
-    make_console().print(
-        f"{name}, answered {result['label']}, is {label}: kept for the next learn --from-feedback."
-    )
+
+def ask_with_progress(
+    client: Filopodia, question: Question, files: Sequence[Path]
+) -> Iterator[Answer]:
+    """Yield the answer for each file; on a terminal a bar shows how far it is."""
+    limits = RequestLimits.of(client)
+    answers = ask_all(client, question, files, limits)
+    return counted(answers, total=len(files), title="images", is_long=len(files) > limits.images)

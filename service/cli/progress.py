@@ -1,14 +1,26 @@
-"""A task's progress on a terminal as a live bar, elsewhere as one line a phase."""
+"""Progress on a terminal as a live bar; of a task, elsewhere as one line a phase."""
 
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from service.cli.output import make_console
 from service.client import Task
 from service.remote import replies
+
+ItemT = TypeVar("ItemT")
 
 
 class ProgressView(Protocol):
@@ -122,3 +134,22 @@ def note_of(task: replies.Task) -> str:
     if progress.get("eta_seconds") is not None:
         notes.append(f"{progress['eta_seconds']:.0f} s left")
     return ", ".join(notes)
+
+
+def counted(items: Iterable[ItemT], *, total: int, title: str, is_long: bool) -> Iterator[ItemT]:
+    """Yield items as they come; if it takes long, a bar on a terminal's standard error shows how many came."""
+    console = make_console(stderr=True)
+    if not (is_long and console.is_terminal):
+        yield from items
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(title, total=total)
+        for item in items:
+            progress.advance(bar)
+            yield item

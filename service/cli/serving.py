@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from service.startup import on_terminal
+
 
 def serve(
     host: Annotated[
@@ -28,8 +30,11 @@ def serve(
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     # Threads of torch that spin while they wait starve the learn process's, which share the processor. Read at load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Loaded by name, and only here: it brings torch, seconds that no other command should wait.
-    importlib.import_module("service.main").main()
+    startup = on_terminal()
+    with startup.step("Loading PyTorch"):
+        # Loaded by name, and only here: it brings torch, seconds that no other command should wait.
+        service = importlib.import_module("service.main")
+    service.main(startup)
 
 
 def worker(

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.asking import YesOption, confirm, what_goes
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
@@ -39,10 +40,25 @@ def show_task(
 
 
 def publish(
-    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+    task_id: TaskArgument,
+    yes: YesOption = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Have a held task all the same: serve its version, or learn it if it was held before that."""
+    """Have a held task all the same: serve its version, or learn it if it was held before that.
+
+    Asks before it publishes what a task has unlearned, since that erases versions for good.
+    """
     with connect(url, key) as client:
+        task = client.task(task_id).reply
+        if task.get("mode") == "unlearn" and task["status"] == "held":
+            chosen = task["options"]
+            loss = client.preview_unlearning(
+                task["learner"], tasks=chosen["tasks"], classes=chosen["classes"]
+            )
+            make_console(stderr=True).print(what_goes(loss))
+            confirm("Publish it for good?", yes=yes)
         _show_change(client.publish_task(task_id), as_json=as_json)
 
 
@@ -93,6 +109,12 @@ def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
     yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
     if task.get("from_feedback"):
         yield "feedback", f"{task['from_feedback']} pieces taken"
+    if known := task.get("known"):
+        yield "left out", f"{known} images: known already"
+    if copies := task.get("duplicates"):
+        yield "left out", f"{copies} images: copies of others in the same class"
+    if kept := task.get("splits_kept"):
+        yield "kept", f"{kept} images on the side of the split they were on before"
     if task["version"] is not None:
         yield "version", str(task["version"])
     for what in ("created", "started", "finished"):

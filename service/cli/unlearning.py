@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.asking import YesOption, confirm, what_goes
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
@@ -27,18 +28,23 @@ def unlearn(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Watch until it is unlearned.")] = True,
+    yes: YesOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take tasks or classes out of what a learner knows, with their images and every version that held them.
 
-    There is no way back once it is published; `filopodia rollback` serves an older version and deletes nothing.
+    Says first which versions that erases, and asks: there is no way back once it is published. `filopodia rollback`
+    serves an older version and deletes nothing.
     """
     if not tasks and not classes:
         raise typer.BadParameter("Name at least one --task or --class.")
     console = make_console(stderr=as_json)
     with connect(url, key) as client:
+        loss = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
+        console.print(what_goes(loss))
+        confirm("Unlearn it for good?", yes=yes)
         task = client.unlearn(
             name,
             tasks=tasks or (),
@@ -64,7 +70,9 @@ def unlearn(
 
 def rollback(
     name: LearnerArgument,
-    version: Annotated[int, typer.Argument(min=1, help="Number of the version to serve.")],
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", min=1, help="Number of the version to serve.")
+    ],
     move_head: Annotated[
         bool,
         typer.Option("--move-head", help="Also learn on from there; later tasks are superseded."),
@@ -87,7 +95,7 @@ def rollback(
 
 def delete(
     name: LearnerArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -95,12 +103,10 @@ def delete(
     """Delete a learner with its tasks, images, versions and predictions. There is no way back."""
     with connect(url, key) as client:
         found = client.learner(name)
-        if not yes:
-            typer.confirm(
-                f"Delete {name}, its {found['classes']} classes, its images and its predictions for good?",
-                abort=True,
-                err=True,
-            )
+        confirm(
+            f"Delete {name}, its {found['classes']} classes, its images, its versions and its predictions for good?",
+            yes=yes,
+        )
         client.delete_learner(name)
     if as_json:
         print_json({"name": name, "deleted": True})
@@ -119,4 +125,4 @@ def _tell(client: Filopodia, task: Task) -> None:
         console.print(f"What still carries a trace: {residue}", style="yellow")
     else:
         console.print("Nothing in it carries a trace.")
-    console.print(headline(client.accuracy(name)))
+    console.print(headline(client.accuracy(name, version=number)))

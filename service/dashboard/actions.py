@@ -20,11 +20,16 @@ from service import live_alias
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, requires
 from service.http.problems import Problem
-from service.http.security import COOKIE, SESSION_S, client_address, is_same_site
+from service.http.security import COOKIE, SESSION_S, Principal, client_address, is_same_site
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.task_changes import change_task
 
 router = APIRouter(route_class=PageRoute)
+
+LINK_SPENT = (
+    "This link was used already, or is too old. `filopodia login` prints a new one on the machine of the service; or "
+    "log in with a key."
+)
 
 
 @router.get("/login")
@@ -52,6 +57,36 @@ async def log_in(
     if principal is None:
         problem = "This is not a valid key of this service."
         return page("login.html", None, status=401, next=target, problem=problem)
+    return _logged_in(on, principal, target)
+
+
+@router.get("/enter")
+def show_link(token: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Show what a login link leads to: a button, which a script presses.
+
+    Looking uses nothing up: what fetches a link ahead of its reader, to show or to scan it, only asks for this page.
+    """
+    return page("enter.html", None, token=token)
+
+
+@router.post("/enter")
+def use_link(
+    request: Request, on: CollaboratorsDep, token: Annotated[str, Form(max_length=200)] = ""
+) -> Response:
+    """Exchange a login link, this once, for the session of the key it stands for."""
+    if not is_same_site(request.headers):
+        raise Problem("csrf")
+    key_id = on.login_links.use(token)
+    principal = None if key_id is None else on.keys.principal_of(key_id)
+    if principal is None:
+        address = client_address(request.scope)
+        on.keys.failed_logins.require_left(address)
+        on.keys.failed_logins.count(address)
+        return page("login.html", None, status=401, next="/admin", problem=LINK_SPENT)
+    return _logged_in(on, principal, "/admin")
+
+
+def _logged_in(on: Collaborators, principal: Principal, target: str) -> Response:
     response = RedirectResponse(target, status_code=303)
     response.set_cookie(
         COOKIE,

@@ -13,6 +13,7 @@ from importlib.resources import files
 PLOTLY = "plotly.min.js"
 MEDIA_TYPES = {
     "dashboard.css": "text/css; charset=utf-8",
+    "enter.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "plots.js": "text/javascript; charset=utf-8",
     "try.js": "text/javascript; charset=utf-8",

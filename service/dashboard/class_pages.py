@@ -12,7 +12,8 @@ from registry.audit import AuditBy
 from registry.errors import ConflictError
 from service.class_changes import apply_change, find_class
 from service.dashboard.gallery import gallery
-from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dashboard.pages import DONE, PageRoute, page
+from service.dashboard.sentences import sentence
 from service.dependencies import AuditDep, CollaboratorsDep, PrincipalDep, requires
 from service.http.problems import Problem
 from service.intake.labels import MAX_LABEL, clean_label

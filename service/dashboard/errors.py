@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from service.dashboard.rendering import PAGE_HEADERS, render
+from service.dashboard.sentences import for_person
 from service.http.problems import PROBLEMS, Problem
 
 
@@ -24,7 +25,7 @@ def page_for(problem: Problem, scope: Scope) -> Response | None:
         viewer=None,
         section="",
         title=PROBLEMS[problem.code].title,
-        detail=problem.detail,
+        detail=for_person(problem.code, problem.detail),
     )
     return HTMLResponse(body, problem.status_code, headers=PAGE_HEADERS)
 

@@ -1,13 +1,12 @@
 """The classes of a learner as pictures: what each looks like, where it comes from, how well it is known."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry import ancestry, learners
+from registry import class_accuracy, learners
 from registry.learners import ClassInfo
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.shown import TINY_SIDE, SampleView
@@ -32,8 +31,12 @@ class ClassCard:
     n_eval: int
     accuracy_learned: float | None
     """Share of its held-out images that were recognised when it was learned."""
+    n_learned: int
+    """How many images that is a share of."""
     accuracy_now: float | None
     """The same with the live version."""
+    n_now: int
+    """How many images that is a share of."""
     samples: list[SampleView]
 
 
@@ -76,7 +79,11 @@ def gallery(session: Session, learner_name: str, *, search: str = "", page: int 
 def pictures(
     session: Session, learner_id: str, labels: Collection[str], *, each: int
 ) -> dict[str, list[SampleView]]:
-    """Return up to `each` stored images of some labels, those to learn from before held-out ones. One query."""
+    """Return up to `each` stored images of some labels that the live version knows, those to learn from first."""
+    live = learners.live_version(session, learner_id)
+    known = select(func.unnest(VersionRow.tasks)).where(
+        VersionRow.learner_id == learner_id, VersionRow.number == live
+    )
     rank = (
         func.row_number()
         .over(
@@ -90,7 +97,7 @@ def pictures(
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner_id,
-            TaskRow.status == "succeeded",
+            TaskRow.index.in_(known),
             SampleRow.label.in_(labels),
             SampleRow.quarantine.is_(None),
         )
@@ -110,13 +117,7 @@ def pictures(
 
 
 def _cards(session: Session, learner: LearnerRow, shown: Sequence[ClassInfo]) -> list[ClassCard]:
-    live = learners.live_version(session, learner.id)
-    learned_by: dict[int, int] = {}
-    for step in ancestry.line(session, learner.id, live):
-        for task in step.tasks:
-            learned_by.setdefault(task, step.number)
-    numbers = {live, *(learned_by[info.task_index] for info in shown)}
-    confusion = _confusions(session, learner.id, numbers)
+    recalls = class_accuracy.of_classes(session, learner, shown)
     samples = pictures(session, learner.id, [info.label for info in shown], each=IMAGES_SHOWN)
     return [
         ClassCard(
@@ -126,30 +127,11 @@ def _cards(session: Session, learner: LearnerRow, shown: Sequence[ClassInfo]) ->
             task_index=info.task_index,
             n_train=info.n_train,
             n_eval=info.n_eval,
-            accuracy_learned=recall(confusion[learned_by[info.task_index]], info.label),
-            accuracy_now=recall(confusion[live], info.label),
+            accuracy_learned=recalls[info.label].learned.share,
+            n_learned=recalls[info.label].learned.n,
+            accuracy_now=recalls[info.label].now.share,
+            n_now=recalls[info.label].now.n,
             samples=samples.get(info.label, []),
         )
         for info in shown
     ]
-
-
-def _confusions(
-    session: Session, learner_id: str, numbers: Collection[int]
-) -> dict[int, dict[str, Any]]:
-    query = select(VersionRow.number, VersionRow.metrics["confusion"]).where(
-        VersionRow.learner_id == learner_id, VersionRow.number.in_(numbers)
-    )
-    return {number: confusion or {} for number, confusion in session.execute(query)}
-
-
-def recall(confusion: Mapping[str, Mapping[str, Mapping[str, int]]], label: str) -> float | None:
-    """Return the share of a label's held-out images that were answered right; None if none was counted.
-
-    Example:
-        >>> recall({"1": {"heron": {"heron": 3, "egret": 1}}}, "heron")
-        0.75
-    """
-    rows = [by_label[label] for by_label in confusion.values() if label in by_label]
-    n = sum(sum(row.values()) for row in rows)
-    return sum(row.get(label, 0) for row in rows) / n if n else None

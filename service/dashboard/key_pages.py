@@ -12,7 +12,8 @@ from registry import audit, keys, learners
 from registry.audit import AuditBy
 from registry.errors import InvalidKeyError
 from registry.tables import ROLES, KeyRow
-from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dashboard.pages import DONE, PageRoute, page
+from service.dashboard.sentences import sentence
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, PrincipalDep, requires
 from service.http.problems import Problem
 from service.http.security import Principal

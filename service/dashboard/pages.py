@@ -11,10 +11,11 @@ from starlette.responses import HTMLResponse
 from registry.errors import RegistryError
 from service.dashboard.errors import page_for
 from service.dashboard.rendering import PAGE_HEADERS, render
+from service.dashboard.sentences import ON_PAGES
 from service.http.problems import PROBLEMS, Problem
 from service.http.security import Principal
 
-FORM_INVALID = "A field of the form is missing or cannot be used: go back and correct it."
+FORM_INVALID = ON_PAGES["validation"]
 
 
 def page(
@@ -38,22 +39,6 @@ DONE = {
     "key-revoked": "The key is revoked: it is refused from now on.",
 }
 """What a page says when the form that led to it has worked, by code."""
-
-
-ON_PAGES = {
-    "alias-moved": "Somebody else has moved it since this page was shown: look again.",
-    "label-known": "Another class of this learner has that name or label.",
-    "label-confusable": "Another class of this learner has a name that looks the same.",
-    "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
-}
-"""What a page says about a problem where the sentence for programs does not help a person."""
-
-
-def sentence(code: str | None) -> str | None:
-    """Return what to say about a problem's code; nothing about what is none."""
-    if code in ON_PAGES:
-        return ON_PAGES[code]
-    return PROBLEMS[code].help if code in PROBLEMS else None
 
 
 class PageRoute(APIRoute):

@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse
 from registry import samples
 from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
 from service.dashboard.assets import load_asset
-from service.dashboard.pages import DONE, PageRoute, page, sentence
+from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.releases import version_page
 from service.dashboard.routing import Routing
+from service.dashboard.sentences import sentence
 from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep
 from service.http.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId

@@ -49,6 +49,10 @@ class TaskView:
     classes: list[str]
     n_train: int
     n_eval: int
+    n_known: int
+    """Images left out because the learner has them."""
+    n_duplicates: int
+    """Images left out as copies."""
     version: int | None
     error: dict[str, Any] | None
     phase: str
@@ -62,6 +66,8 @@ class TaskView:
     """Whether it is held with a version that is ready to be published."""
     would_be: list[tuple[int, float]] = field(default_factory=list)
     """Accuracy on each task with that version."""
+    erases: list[int] = field(default_factory=list)
+    """Versions that publishing it would erase for good, where it is held and unlearns."""
 
     @property
     def is_active(self) -> bool:

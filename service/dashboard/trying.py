@@ -19,9 +19,11 @@ from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
+from service.dashboard.sentences import for_person
 from service.dashboard.shown import TINY_SIDE, SampleView
 from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
 from service.http.problems import Problem
+from service.image_warnings import image_warning
 from service.inference.answers import hide, image_answer, named, require_shown
 from service.inference.serving import choose_snapshot
 from service.intake.prediction_requests import EncodedFile, decode_all
@@ -68,7 +70,7 @@ async def try_image(
         answer = await _predict(on, name, tried)
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
-        answer, notice, status = None, problem.detail, problem.status_code
+        answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
     found = await run_in_threadpool(_samples, on, name)
     shown = {"name": name, "samples": found, "chosen": sample, "answer": answer, "notice": notice}
     return page("try.html", viewer, section="learners", status=status, **shown)
@@ -105,6 +107,7 @@ async def _predict(on: Collaborators, name: str, tried: Tried) -> dict[str, Any]
     (answer,) = named([found], shown)
     preview, is_tiny = await run_in_threadpool(_preview, on, tried.data)
     return answer | {
+        "warnings": [image_warning(code) for code in decoded.outcomes[0].warnings],
         "version": snapshot.version,
         "truth": None if tried.truth is None else shown.name(tried.truth),
         "image": preview,

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
+from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
@@ -126,12 +127,16 @@ def known_tasks(session: Session) -> dict[str, str]:
 
 
 def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
-    """Return some held-out images of what the learner knows, evenly over its classes.
+    """Return some held-out images of what the live version knows, evenly over its classes.
 
     Raises:
         LearnerNotFoundError: If there is none of this name.
     """
     learner = learners.get_learner(session, learner_name)
+    live = learners.live_version(session, learner.id)
+    known = select(func.unnest(VersionRow.tasks)).where(
+        VersionRow.learner_id == learner.id, VersionRow.number == live
+    )
     rank = (
         func.row_number()
         .over(partition_by=SampleRow.label, order_by=(TaskRow.index, SampleRow.position))
@@ -142,7 +147,7 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner.id,
-            TaskRow.status == "succeeded",
+            TaskRow.index.in_(known),
             SampleRow.split == "eval",
             SampleRow.quarantine.is_(None),
         )
@@ -162,8 +167,8 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
 
 
 def _card(session: Session, learner: LearnerRow) -> LearnerCard:
-    history = accuracy.history(session, learner.id)
     live = learners.live_version(session, learner.id)
+    history = accuracy.history(session, learner.id, live)
     served = versions.get_version(session, learner.id, live) if live else None
     return LearnerCard(
         name=learner.name,
@@ -210,6 +215,8 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         classes=row.classes,
         n_train=row.n_train,
         n_eval=row.n_eval,
+        n_known=row.n_known,
+        n_duplicates=row.n_duplicates,
         version=row.version,
         error=row.error,
         phase=phase,
@@ -220,7 +227,19 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         findings=[Finding(str(item["code"]), str(item["detail"])) for item in row.findings],
         is_learned=row.pending_version is not None,
         would_be=_would_be(row.pending_version),
+        erases=_erases(session, row),
     )
+
+
+def _erases(session: Session, row: TaskRow) -> list[int]:
+    if row.mode != unlearning.MODE or row.status != "held":
+        return []
+    learner = learners.get_learner_by_id(session, row.learner_id)
+    asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}
+    try:
+        return unlearning.loss(session, learner, **asked).versions
+    except (ConflictError, UnknownContentError, NothingWouldRemainError):
+        return []  # the learner has moved on: it cannot be published
 
 
 def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, float]]:

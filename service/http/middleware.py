@@ -21,7 +21,7 @@ from service.http.problems import Problem, problem_response
 from service.http.quotas import Quotas
 from service.http.security import SAFE_METHODS, KeyRing, Principal, unauthorized
 from service.metrics import Metrics
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, host_name
 
 log = structlog.get_logger(__name__)
 
@@ -224,7 +224,7 @@ class Frontier:
         hosts = headers.getlist("host")
         host = hosts[0] if len(hosts) == 1 else ""  # of two, a proxy may have believed the other
         allowed = self.settings.allowed_hosts
-        if not _HOST.match(host) or ("*" not in allowed and _host_name(host) not in allowed):
+        if not _HOST.match(host) or ("*" not in allowed and host_name(host) not in allowed):
             raise Problem("bad-host")
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem("unsupported-content-encoding")
@@ -334,10 +334,6 @@ def _goes_to_disk(scope: Scope, headers: Headers) -> bool:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.match(given) else new_id("req")
-
-
-def _host_name(host: str) -> str:
-    return host.rsplit("]", 1)[0] + "]" if host.startswith("[") else host.split(":")[0].lower()
 
 
 def _declared_sha256(headers: Headers) -> bytes | None:

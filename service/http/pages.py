@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup, escape
 
+from service.dashboard.assets import asset_url
 from service.http.problems import ProblemType
 
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -24,6 +25,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["prose"] = prose
+    # Without one a browser asks for /favicon.ico, which is nobody's below a path of a host.
+    environment.globals["icon"] = asset_url("logo.svg")
     return environment
 
 

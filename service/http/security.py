@@ -26,9 +26,10 @@ from registry.keys import ActiveKey
 from registry.scopes import limited_to
 from registry.tables import ROLES
 from service.http.buckets import Guesses
+from service.http.login_links import ENTRY
 from service.http.problems import Problem
 
-PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info", "/admin/login"})
+PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info", "/admin/login", ENTRY})
 PUBLIC_PREFIXES = ("/problems/", "/admin/static/")
 COOKIE = "filopodia_session"
 SESSION_S = 12 * 3600
@@ -112,6 +113,17 @@ class KeyRing:
         """Return who this key is, or None."""
         key = keys.verify_key(text, self._active)
         return None if key is None else self._principal(key)
+
+    def principal_of(self, key_id: str) -> Principal | None:
+        """Return who the key of this id is; None if it is not valid any more."""
+        key = self._active.get(key_id)
+        return None if key is None else self._principal(key)
+
+    def any_admin(self) -> Principal | None:
+        """Return an admin key, one that does not expire if there is one; None if there is no admin key."""
+        admins = [key for key in self._active.values() if key.role == "admin"]
+        admins.sort(key=lambda key: (key.expires_in_s is not None, key.id))
+        return next(filter(None, map(self._principal, admins)), None)
 
     def is_valid(self, principal: Principal) -> bool:
         """Return whether the key of a request that was admitted still is."""

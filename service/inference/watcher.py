@@ -150,13 +150,15 @@ class Watcher:
 
     def _note_accuracy(self, found: LiveVersion) -> None:
         with self._sessions() as session:
-            history = accuracy.history(session, found.learner_id)
+            history = accuracy.history(session, found.learner_id, found.version)
         for gauge, value in (
             (self._metrics.accuracy, history.last),
             (self._metrics.forgetting, history.forgetting),
         ):
             if value is not None:
                 gauge.labels(found.learner_name).set(value)
+            else:  # that of the version served before must not stay
+                gauge.remove(found.learner_name)
 
     def _bring_up(self, found: LiveVersion) -> bool:
         """Serve a version; return whether it is served."""

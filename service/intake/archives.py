@@ -4,27 +4,52 @@ Nothing is written under a name of the archive: contents go to a spool, names on
 names, encryption, too many entries and more data than a task may have refuse the archive.
 """
 
-import gzip
-import io
 import stat
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
 from service.http.problems import Problem
-from service.intake.splitting import AUTO, EVAL, TRAIN
+from service.intake.archive_kinds import (
+    DAMAGE,
+    HEAD_BYTES,
+    MAX_READ,
+    TAR,
+    ZIP,
+    BoundedReader,
+    kind_of,
+    open_tar,
+    require_readable,
+)
+from service.intake.archive_names import safe_path, tar_name, zip_name
+from service.intake.placing import RawFile, shown
 from service.intake.spool import Spool
+from service.layout.layouts import Entry
+from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
+from service.layout.names import is_passed_over, may_be_image
+from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 
-MAX_READ = 16 * 1024 * 1024
-"""Largest single read a tar header may ask for; an extended header of gigabytes would otherwise be held in memory."""
 _MAX_ENTRY_HEADER = 1024
 """Bytes a central directory entry may take on average: 46 and its name."""
-_JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_END_RECORD = 22
+_METHODS = {
+    1: "shrinking",
+    6: "imploding",
+    9: "Deflate64",
+    20: "Zstandard",
+    93: "Zstandard",
+    94: "MP3",
+    95: "xz",
+    96: "JPEG",
+    97: "WavPack",
+    98: "PPMd",
+    99: "AES encryption",
+}
+"""Compressions of zip entries that Python does not read (APPNOTE 4.4.5), in words."""
 
 
 @dataclass(frozen=True)
@@ -36,71 +61,110 @@ class ArchiveLimits:
     max_image_bytes: int
 
 
-@dataclass(frozen=True)
-class ArchiveImage:
-    """One file of the folder, its bytes in the spool."""
-
-    filename: str
-    label: str
-    split: str
-    offset: int
-    size: int
-
-
-def unpack(archive: Spool, into: Spool, limits: ArchiveLimits) -> list[ArchiveImage]:
-    """Copy the files of an archive into a spool and read labels and splits off their folders.
+def unpack(
+    archive: Spool, into: Spool, limits: ArchiveLimits, *, encoding: str | None = None
+) -> list[RawFile]:
+    """Copy the images of an archive into a spool, and list all its files; what is no image is not kept and has size 0.
 
     An image larger than allowed is cut one byte past the limit, so that the decoder refuses it by name.
 
+    Args:
+        archive: A zip, or a tar, plain or with gzip, xz or bzip2.
+        into: Where the images go.
+        limits: How much it may hold.
+        encoding: Of names that are neither marked as Unicode nor UTF-8; None refuses those.
+
     Raises:
-        Problem: `archive-rejected`, `too-many-images` or `missing-image`.
+        Problem: `archive-rejected` or `too-many-images`.
     """
-    files: list[tuple[PurePosixPath, int, int]] = []
+    files: dict[PurePosixPath, RawFile] = {}
+    n_images = n_table_bytes = 0
     try:
-        for name, stream in _entries(archive, limits):
-            path = _safe_path(name)
-            if path.name.startswith(".") or _JUNK & set(path.parts):
-                continue
-            if len(files) >= limits.max_images:
+        for path, stream in _entries(archive, limits, encoding):
+            file, is_image = _take(path, stream, into, limits)
+            n_images += is_image
+            n_table_bytes += len(file.entry.head)
+            if n_images > limits.max_images:
                 raise Problem("too-many-images")
-            offset, data = into.size, stream.read(limits.max_image_bytes + 1)
-            into.append(data)
-            files.append((path, offset, len(data)))
             if into.size > limits.max_bytes:
                 raise _rejected("The archive unpacks to more than a task may have.")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            if n_table_bytes > MAX_TABLES_BYTES:
+                raise _rejected(
+                    f"Its tables of labels have more than {MAX_TABLES_BYTES >> 20} MiB together."
+                )
+            # What is packed twice under one name is replaced, as it is by whoever unpacks it.
+            files[path] = file
+    except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE) as error:
         raise _rejected("The archive is damaged.") from error
+    except UnicodeDecodeError as error:
+        raise _rejected("A name in the archive is marked as UTF-8 and is not.") from error
     except (ValueError, struct.error, NotImplementedError, RuntimeError) as error:
         raise _rejected("The archive cannot be read.") from error
-    if not files:
-        raise Problem("missing-image", "The archive holds no image.")
-    return _labelled(files)
+    return list(files.values())
+
+
+def _take(
+    path: PurePosixPath, stream: IO[bytes], into: Spool, limits: ArchiveLimits
+) -> tuple[RawFile, bool]:
+    """Keep a file if it is an image, and say whether; a table of labels goes into its entry."""
+    offset = into.size
+    if is_passed_over(path):
+        return RawFile(Entry(path), offset, 0), False
+    if is_table_name(path.name):
+        return RawFile(Entry(path, stream.read(MAX_TABLE_BYTES + 1)), offset, 0), False
+    head = stream.read(min(IMAGE_HEAD_BYTES, limits.max_image_bytes + 1))
+    is_image = may_be_image(path, head)
+    if is_image:
+        into.append(head + stream.read(limits.max_image_bytes + 1 - len(head)))
+    return RawFile(Entry(path, head), offset, into.size - offset), is_image
+
+
+def _linked(path: PurePosixPath) -> Problem:
+    return _rejected(
+        f"{shown(str(path))} is a link or a device in the archive: pack the files themselves (`tar --dereference "
+        "--hard-dereference`, `zip` without `-y`)."
+    )
 
 
 def _rejected(detail: str) -> Problem:
     return Problem("archive-rejected", detail)
 
 
-def _entries(archive: Spool, limits: ArchiveLimits) -> Iterator[tuple[str, IO[bytes]]]:
-    magic = archive.read(0, 4)
-    if magic.startswith(b"PK"):
-        return _zip_entries(archive, limits)
-    return _tar_entries(archive, limits, is_gzip=magic.startswith(b"\x1f\x8b"))
+def _entries(
+    archive: Spool, limits: ArchiveLimits, encoding: str | None
+) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    kind = require_readable(kind_of(archive.read(0, HEAD_BYTES)))
+    if kind == ZIP:
+        return _zip_entries(archive, limits, encoding)
+    return _tar_entries(archive, limits, kind, encoding)
 
 
-def _zip_entries(archive: Spool, limits: ArchiveLimits) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_entries(
+    archive: Spool, limits: ArchiveLimits, encoding: str | None
+) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     _check_directory(archive, limits)
     with zipfile.ZipFile(archive.file) as opened:
         for entry in opened.infolist():
+            path = safe_path(zip_name(entry, encoding))
             mode = entry.external_attr >> 16
             if entry.is_dir():
                 continue
-            if entry.flag_bits & 1:
-                raise _rejected("The archive is encrypted.")
+            if entry.flag_bits & 1 or entry.compress_type == 99:
+                raise _rejected("The archive is encrypted: pack it without a password.")
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise _rejected("The archive holds a link or a device.")
+                raise _linked(path)
+            _require_compression(entry)
             with opened.open(entry) as stream:
-                yield entry.filename, stream
+                yield path, stream
+
+
+def _require_compression(entry: zipfile.ZipInfo) -> None:
+    known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    if entry.compress_type not in known:
+        method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        raise _rejected(
+            f"The archive is packed with {method}, which is not read: use the ordinary compression (Deflate)."
+        )
 
 
 def _check_directory(archive: Spool, limits: ArchiveLimits) -> None:
@@ -108,90 +172,52 @@ def _check_directory(archive: Spool, limits: ArchiveLimits) -> None:
     start = max(0, archive.size - 65_557)
     tail = archive.read(start, archive.size - start)
     at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
+    if at < 0 or len(tail) < at + _END_RECORD:
         raise _rejected("The archive has no directory: it is cut off or not a zip.")
-    if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07"):
-        raise _rejected("Zip64 is not needed for what a task may hold, and not read.")
     size = struct.unpack("<I", tail[at + 12 : at + 16])[0]
+    locator = tail[max(0, at - 20) : at]
+    if locator.startswith(b"PK\x06\x07"):
+        size = max(_zip64_directory_size(archive, locator), size * (size != 0xFFFFFFFF))
     if size > (limits.max_images + 1000) * _MAX_ENTRY_HEADER:
         raise _rejected("The archive holds too many entries.")
 
 
-class _BoundedReader(io.RawIOBase):
-    """A stream for tarfile that refuses to read far or much at once."""
-
-    def __init__(self, inner: IO[bytes], end: int) -> None:
-        self._inner = inner
-        self._end = end
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0 or size > MAX_READ:
-            raise _rejected("The archive has an oversized header.")
-        return self._inner.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        if whence != io.SEEK_SET or offset > self._end:
-            raise _rejected("The archive unpacks to more than a task may have.")
-        return self._inner.seek(offset)
-
-    def tell(self) -> int:
-        return self._inner.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
+def _zip64_directory_size(archive: Spool, locator: bytes) -> int:
+    record = archive.read(struct.unpack("<Q", locator[8:16])[0], 56)
+    if len(record) < 56 or not record.startswith(b"PK\x06\x06"):
+        raise _rejected("The archive has no directory: it is cut off or not a zip.")
+    size: int = struct.unpack("<Q", record[40:48])[0]
+    return size
 
 
 def _tar_entries(
-    archive: Spool, limits: ArchiveLimits, *, is_gzip: bool
-) -> Iterator[tuple[str, IO[bytes]]]:
-    raw: IO[bytes] = gzip.GzipFile(fileobj=archive.file, mode="rb") if is_gzip else archive.file  # type: ignore[assignment]
-    end = 2 * limits.max_bytes + MAX_READ
+    archive: Spool, limits: ArchiveLimits, kind: str, encoding: str | None
+) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    reader = open_tar(archive.file, kind, 2 * limits.max_bytes + MAX_READ)
     count = 0
-    with tarfile.open(fileobj=_BoundedReader(raw, end), mode="r:") as opened:
+    with _opened(reader, kind) as opened:
         for member in opened:
             count += 1
             if count > 2 * limits.max_images + 1000:
                 raise _rejected("The archive holds too many entries.")
+            path = safe_path(tar_name(member, encoding))
             if member.isdir():
                 continue
             is_plain = member.isreg() and not member.issparse()
             stream = opened.extractfile(member) if is_plain else None
             if stream is None:
-                raise _rejected("The archive holds a link or a device.")
+                raise _linked(path)
             with stream:
-                yield member.name, stream
+                yield path, stream
+        # What is packed has its own end, with a checksum: without it something was cut off.
+        while kind != TAR and reader.read(1 << 20):
+            pass
 
 
-def _safe_path(name: str) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    drive = len(path.parts) > 0 and path.parts[0].endswith(":")
-    if path.is_absolute() or ".." in path.parts or "\0" in name or drive:
-        raise _rejected("The archive holds a name that leads out of its folder.")
-    return path
-
-
-def _labelled(files: list[tuple[PurePosixPath, int, int]]) -> list[ArchiveImage]:
-    """Read `label/file` or `train|eval/label/file`, below one common folder or none."""
-    parts = [path.parts for path, _, _ in files]
-    skip = 1 if _has_common_folder(parts) else 0
-    images = []
-    for (path, offset, size), all_parts in zip(files, parts, strict=True):
-        folder = all_parts[skip:-1]
-        if len(folder) == 1:
-            label, split = folder[0], AUTO
-        elif len(folder) == 2 and folder[0] in (TRAIN, EVAL):
-            label, split = folder[1], folder[0]
-        else:
-            raise _rejected(
-                "Each image must lie in a folder named by its label: label/file, train/label/file or eval/label/file."
-            )
-        images.append(ArchiveImage(path.name, label, split, offset, size))
-    return images
-
-
-def _has_common_folder(parts: list[tuple[str, ...]]) -> bool:
-    first = {p[0] for p in parts}
-    return len(first) == 1 and first.isdisjoint({TRAIN, EVAL}) and all(len(p) >= 3 for p in parts)
+def _opened(reader: BoundedReader, kind: str) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=reader, mode="r:", encoding="utf-8")
+    except tarfile.ReadError as error:
+        if kind == TAR:
+            raise
+        raise _rejected(f"What is packed with {kind} here is no tar archive.") from error

@@ -4,7 +4,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from contextlib import contextmanager
+from threading import Condition, Lock
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from service.intake.images import DecodedImage, ImageLimits, decode_image
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 
+SMALL_BYTES = 50_000_000
+"""Memory of an image that is decoded without asking: 12 megapixels of a PNG."""
 SMOOTHING = 0.1
 """Weight of the newest image in the running cost of decoding one; chosen, untested."""
 
@@ -22,11 +25,41 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
+class DecodeMemory:
+    """Bytes that all threads may take together for decoding; who finds too few left waits.
+
+    Small images pass: without them a large one would hold up every thumbnail behind it.
+    """
+
+    def __init__(self, size_bytes: float) -> None:
+        self._left = size_bytes
+        self._changed = Condition()
+
+    @contextmanager
+    def reserve(self, size_bytes: float) -> Iterator[None]:
+        """Hold that many bytes. No image takes more than half of them: larger ones are refused by their header."""
+        if size_bytes < SMALL_BYTES:
+            yield
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= size_bytes)
+            self._left -= size_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size_bytes
+                self._changed.notify_all()
+
+
 class Decoder:
     """Decodes images on its own threads. Close it when the service stops."""
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
-        self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        self._limits = ImageLimits(
+            settings.max_image_bytes, settings.max_image_pixels, settings.max_decode_bytes
+        )
+        self._memory = DecodeMemory(2 * settings.max_decode_bytes)
         self._metrics = metrics
         self._window = 2 * settings.decode_threads
         self.uploads = CapacityLimiter(settings.upload_slots)
@@ -53,7 +86,7 @@ class Decoder:
         """
         started = perf_counter()
         try:
-            return decode_image(data, self._limits)
+            return decode_image(data, self._limits, self._memory.reserve)
         finally:
             seconds = perf_counter() - started
             self._metrics.decode_seconds.observe(seconds)

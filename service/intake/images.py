@@ -7,29 +7,33 @@ most 384 pixels. So an image is seen at prediction exactly as it was seen at lea
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from service.http.problems import Problem
-from service.intake.png import check_png, png_is_complete, without_profile
+from service.intake.boxes import is_cut_off
+from service.intake.detail import BLANK, detail_warning
+from service.intake.formats import READ, describe_foreign, detect, display_name
+from service.intake.heif import HeifPicture
+from service.intake.pictures import Picture, PillowPicture
+from service.intake.png import check_png
+from service.intake.strips import shrink
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""The openers that may run. Everything else Pillow knows (EPS, PSD, FITS ...) has had its holes."""
-SHORT_SIDE = 384
-"""Canonical short side: the largest input size of the ViTs in common use (timm's `_384`)."""
 MIN_SIDE = 8
-MAX_SIDE = 12_000
+MAX_SIDE = 20_000
+"""Panoramas of phones have up to 16,384 pixels."""
 MAX_RATIO = 50
-MAX_SCANS = 40
-"""A progressive JPEG has about ten. Each is a pass over all pixels (28 ms at 25 MP) and may have 42 bytes."""
+MAX_DECODE_BYTES = 480_000_000
+"""What lets 100 megapixels be read of all formats but those that `docs/photos.md` names."""
 
-_JPEG = b"\xff\xd8"
-_START_OF_SCAN = b"\xff\xda"
-_MAGIC = (_JPEG, b"\x89PNG", b"RIFF", b"BM", b"GIF8")
+FIRST_FRAME = "first_frame_used"
+
 _DAMAGE = (
     OSError,
     ValueError,
@@ -41,10 +45,12 @@ _DAMAGE = (
     IndexError,
     TypeError,
     OverflowError,
+    RuntimeError,
 )
-"""What Pillow's decoders raise on damaged data, with the plain bugs seen in fuzzing."""
+"""What decoders raise on damaged data, with the plain bugs seen in fuzzing; `RuntimeError` is libheif's."""
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False
+Reserve = Callable[[float], AbstractContextManager[None]]
+"""Waits until that many bytes may be taken, and takes them."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class ImageLimits:
 
     max_bytes: int
     max_pixels: int
+    max_decode_bytes: int = MAX_DECODE_BYTES
+    """Memory that one image may take while it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ class DecodedImage:
     pixels: NDArray[np.uint8]
     """`(H, W, 3)`, RGB."""
     warnings: tuple[str, ...] = ()
-    """`first_frame_used` or `blank`: what the sender may not expect."""
+    """`first_frame_used`, `blank` or `little_detail`: what the sender may not expect."""
+    is_transparent: bool = False
+    """Whether every pixel was fully transparent."""
 
     @property
     def shows_nothing(self) -> bool:
@@ -70,7 +80,7 @@ class DecodedImage:
         colour = self.pixels[0, 0]
         # The first row tells most images apart from those, at a fraction of the cost.
         is_plain = bool((self.pixels[0] == colour).all()) and bool((self.pixels == colour).all())
-        return is_plain or "blank" in self.warnings
+        return is_plain or self.is_transparent
 
     def to_png(self) -> bytes:
         """Encode without metadata; level 1, since the size hardly changes above it and the time does."""
@@ -79,92 +89,119 @@ class DecodedImage:
         return out.getvalue()
 
 
-def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
-    """Decode and normalise one image.
+def decode_image(
+    data: bytes, limits: ImageLimits, reserve: Reserve = lambda size_bytes: nullcontext()
+) -> DecodedImage:
+    """Decode and normalise one image. Safe to call from several threads.
 
-    Memory: about 8 bytes a pixel of the encoded image while it runs. Safe to call from several threads.
+    Args:
+        data: The file.
+        limits: What is refused by its header alone.
+        reserve: Entered with the memory that decoding will take, about, while it takes it.
 
     Raises:
-        Problem: With an `image-*` code that says what is wrong.
+        Problem: With an `image-*` code and a sentence that names the format, the limit and what was found.
     """
     if not data:
         raise Problem("image-empty")
-    if len(data) > limits.max_bytes:
-        raise Problem("image-too-large")
-    if not data.startswith(_MAGIC):
+    format = detect(data)
+    if format is None:
         # Junk costs next to nothing this way; Pillow would try one opener after the other.
-        raise Problem("image-undecodable" if len(data) < 12 else "image-format-unsupported")
-    check_png(data, limits.max_pixels)
-    if data.startswith(_JPEG) and data.count(_START_OF_SCAN) > MAX_SCANS:
-        raise Problem("image-corrupt", "The JPEG has more scans than any encoder makes.")
+        raise _foreign(data)
+    name = display_name(format)
+    if len(data) > limits.max_bytes:
+        raise Problem("image-too-large", _too_large(name, len(data), limits.max_bytes))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(data, limits)
+            return _decode(data, format, limits, reserve)
     except Image.DecompressionBombError as error:
         raise Problem("image-too-many-pixels") from error
     except UnidentifiedImageError as error:
-        raise Problem("image-undecodable") from error
+        raise Problem("image-undecodable", f"It begins as a {name}, but cannot be read.") from error
     except _DAMAGE as error:
-        raise Problem(_damage_code(error)) from error
+        raise _damaged(name, error) from error
 
 
-def _decode(data: bytes, limits: ImageLimits) -> DecodedImage:
-    with Image.open(BytesIO(without_profile(data)), formats=FORMATS) as image:
-        _check_size(image.size, limits)
-        # Not `n_frames`: to count those of a GIF, Pillow reads all of it.
-        notes = ["first_frame_used"] if getattr(image, "is_animated", False) else []
-        image.draft("RGB", (2 * SHORT_SIDE, 2 * SHORT_SIDE))
-        image.load()
-        if image.format == "PNG" and not png_is_complete(data):
-            raise Problem("image-truncated")
-        upright = ImageOps.exif_transpose(image)
-        rgb, is_blank = _to_rgb(upright)
-    if is_blank:
-        notes.append("blank")
-    return DecodedImage(np.asarray(_shrink(rgb), dtype=np.uint8), tuple(notes))
+def pixel_limit(picture: Picture, limits: ImageLimits) -> int:
+    """Return how many pixels such an image may have."""
+    return min(limits.max_pixels, int(limits.max_decode_bytes / picture.bytes_per_pixel))
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    short, long = min(size), max(size)
+def _decode(data: bytes, format: str, limits: ImageLimits, reserve: Reserve) -> DecodedImage:
+    size = check_png(data) if format == "PNG" else None
+    if size is not None:
+        _check_pixels("PNG", size, limits.max_pixels)
+    if format in ("HEIF", "AVIF") and is_cut_off(data):
+        raise Problem("image-truncated", f"The {display_name(format)} ends before the image does.")
+    picture = HeifPicture(data) if format == "HEIF" else PillowPicture(data, format)
+    _check_size(picture, limits)
+    width, height = picture.size
+    with reserve(width * height * picture.bytes_per_pixel):
+        source, to_rgb = picture.load()
+        image = picture.turn(shrink(source, to_rgb))
+    warning = BLANK if to_rgb.is_transparent else detail_warning(image)
+    notes = (FIRST_FRAME if picture.has_more else None, warning)
+    return DecodedImage(
+        np.asarray(image, dtype=np.uint8),
+        tuple(note for note in notes if note is not None),
+        to_rgb.is_transparent,
+    )
+
+
+def _foreign(data: bytes) -> Problem:
+    if len(data) < 12:
+        return Problem("image-undecodable")
+    found = describe_foreign(data)
+    what = f"The file is {found}" if found else "The format of the file is not known"
+    return Problem("image-format-unsupported", f"{what}. Send {READ}.")
+
+
+def _check_size(picture: Picture, limits: ImageLimits) -> None:
+    short, long = min(picture.size), max(picture.size)
     if short < 1:
-        raise Problem("image-undecodable")
-    if short * long > limits.max_pixels:
-        raise Problem("image-too-many-pixels")
+        raise Problem("image-undecodable", f"The {picture.name} has no pixels.")
+    _check_pixels(picture.kind, picture.size, pixel_limit(picture, limits))
     if long > MAX_SIDE or long > MAX_RATIO * short:
-        raise Problem("image-bad-dimensions")
+        raise Problem(
+            "image-bad-dimensions",
+            f"The {picture.name} has {_sides(picture.size)} pixels: a side may have {MAX_SIDE:,}, and the longer one "
+            f"{MAX_RATIO} times the shorter.",
+        )
     if short < MIN_SIDE:
-        raise Problem("image-too-small")
+        raise Problem(
+            "image-too-small",
+            f"The {picture.name} has {_sides(picture.size)} pixels: each side needs at least {MIN_SIDE}.",
+        )
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return the image as RGB on white, and whether every pixel was fully transparent."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scale_to_8_bits(image).convert("RGB"), False
-    if not image.has_transparency_data:
-        return image.convert("RGB"), False
-    rgba = image.convert("RGBA")
-    alpha_max = rgba.getchannel("A").getextrema()[1]
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, rgba).convert("RGB"), alpha_max == 0
+def _check_pixels(kind: str, size: tuple[int, int], most: int) -> None:
+    n_pixels = size[0] * size[1]
+    if n_pixels > most:
+        raise Problem(
+            "image-too-many-pixels",
+            f"The {kind} has {_megapixels(n_pixels, up=True)} megapixels ({_sides(size)}): at most "
+            f"{_megapixels(most)} are read.",
+        )
 
 
-def _scale_to_8_bits(image: Image.Image) -> Image.Image:
-    """Map 16 bits to 8. `convert` would clip: 40000 would turn 255 instead of 156."""
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise Problem("image-corrupt")
-    return Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]:,} x {size[1]:,}"
 
 
-def _shrink(image: Image.Image) -> Image.Image:
-    """Bring the short side down to `SHORT_SIDE`; never enlarge."""
-    short = min(image.size)
-    if short <= SHORT_SIDE:
-        return image
-    width, height = (max(1, round(side * SHORT_SIDE / short)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+def _megapixels(n_pixels: int, *, up: bool = False) -> str:
+    """Return in tenths of a megapixel, a limit rounded down and what is beyond it up, so that the two differ."""
+    tenths = -(-n_pixels // 100_000) if up else n_pixels // 100_000
+    return f"{tenths / 10:,g}" if tenths < 10_000 else f"{tenths // 10:,}"
 
 
-def _damage_code(error: BaseException) -> str:
-    return "image-truncated" if "truncated" in str(error).lower() else "image-corrupt"
+def _too_large(name: str, size_bytes: int, most: int) -> str:
+    mib = 1024 * 1024
+    found = -(-10 * size_bytes // mib) / 10
+    return f"The {name} has {found:,g} MiB: at most {10 * most // mib / 10:,g} are read."
+
+
+def _damaged(name: str, error: BaseException) -> Problem:
+    if "truncated" in str(error).lower():
+        return Problem("image-truncated", f"The {name} ends before the image does.")
+    return Problem("image-corrupt", f"The data of the {name} are damaged.")

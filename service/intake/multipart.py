@@ -5,10 +5,12 @@ a body that was cut off for one with fewer parts.
 """
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -16,7 +18,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
-from service.http.problems import Problem
+from service.http.problems import FieldError, Problem
+from service.http.strict_json import safe_token
 from service.intake.spool import Spool
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 MAX_FIELD_BYTES = 64 * 1024
 MAX_JSON_FIELD_BYTES = 8 * 1024 * 1024
 """The fields `manifest` and `options` describe up to 20,000 images."""
+_EXTENDED_FILENAME = re.compile(
+    rb";\s*filename\*\s*=\s*([^';]*)(?:'([^';]*)')?([^;]*)", re.IGNORECASE
+)
+_CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
 _FLUSH_BYTES = 1 << 20
 _SLICE_BYTES = 8 * 1024
 """Parsed before other requests get a turn: 8 KiB of nothing but tiny fields take 3 ms."""
@@ -52,17 +59,31 @@ class Form:
     """SHA-256 of names and contents: equal for a repeated request, though its boundary differs."""
 
 
-async def read_form(request: Request, spool: Spool, *, max_files: int, max_fields: int) -> Form:
+async def read_form(
+    request: Request,
+    spool: Spool,
+    *,
+    max_files: int,
+    max_fields: int,
+    known_fields: frozenset[str] = frozenset(),
+) -> Form:
     """Read the whole body.
 
+    Args:
+        request: Whose body is a form.
+        spool: Where the files go.
+        max_files: Most of them.
+        max_fields: Most fields.
+        known_fields: Names of the fields there are; files are `images`, and a field may come as a file too.
+
     Raises:
-        Problem: `malformed-multipart`, `too-many-parts` or `part-too-large`.
+        Problem: `malformed-multipart`, `too-many-parts` or `part-too-large`; `validation`, for an unknown field.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise Problem("malformed-multipart", "The content type names no multipart boundary.")
-    reader = _Reader(spool.size, max_files=max_files, max_fields=max_fields)
+    reader = _Reader(spool.size, max_files, max_fields, known_fields)
     try:
         parser = MultipartParser(boundary, reader.callbacks())
         async for chunk in request.stream():
@@ -82,10 +103,35 @@ async def read_form(request: Request, spool: Spool, *, max_files: int, max_field
     return reader.form
 
 
+def refused_part(name: str, detail: str) -> Problem:
+    """Return the problem of a part that cannot be what it says."""
+    error = FieldError(f"/{safe_token(name)}", detail)
+    return Problem("validation", errors=(error,))
+
+
+def _extended_filename(disposition: bytes, name: str) -> bytes | None:
+    """Return the name that `filename*` gives (RFC 8187), which forms should not send and some clients do; None without.
+
+    Raises:
+        Problem: `validation`, if it cannot be read.
+    """
+    found = _EXTENDED_FILENAME.search(disposition)
+    if found is None:
+        return None
+    charset, _, encoded = (part.decode("ascii", "replace") for part in found.groups())
+    try:
+        return unquote(encoded, _CHARSETS[charset.lower()], "strict").encode()
+    except (KeyError, UnicodeDecodeError):
+        detail = "Its `filename*` cannot be read: send `filename`, or UTF-8'' and the name with percent signs."
+        raise refused_part(name, detail) from None
+
+
 class _Reader:
     """The parser's callbacks and what they gather."""
 
-    def __init__(self, offset: int, *, max_files: int, max_fields: int) -> None:
+    def __init__(
+        self, offset: int, max_files: int, max_fields: int, known_fields: frozenset[str]
+    ) -> None:
         self.form = Form()
         self.pending = bytearray()
         self.is_complete = False
@@ -93,6 +139,7 @@ class _Reader:
         self._offset = offset
         self._max_files = max_files
         self._max_fields = max_fields
+        self._known_fields = known_fields
         self._header_name = bytearray()
         self._header_value = bytearray()
         self._disposition = b""
@@ -137,8 +184,11 @@ class _Reader:
             raise Problem("malformed-multipart", "A part of the form has no name.")
         name = options[b"name"].decode("utf-8", "replace")
         filename = options.get(b"filename")
+        if filename is None:
+            filename = _extended_filename(self._disposition, name)
         self._digest_header(name, filename)
         if filename is None or name in ("manifest", "options"):
+            self._require_known(name)
             self._file, self._field_name = None, name
             self._field_value.clear()
             if len(self.form.fields) >= self._max_fields:
@@ -147,6 +197,14 @@ class _Reader:
         if len(self.form.files) >= self._max_files:
             raise Problem("too-many-parts")
         self._file = FilePart(name, filename.decode("utf-8", "replace"), self._offset)
+
+    def _require_known(self, name: str) -> None:
+        if name in self._known_fields:
+            return
+        if name == "images":
+            raise refused_part(name, "Send it as a file, with a `filename`.")
+        known = ", ".join(f"`{field}`" for field in sorted({"images", *self._known_fields}))
+        raise refused_part(name, f"There is no such field here, only {known}.")
 
     def _digest_header(self, name: str, filename: bytes | None) -> None:
         head = f"{len(name)}:{name}".encode("utf-8", "replace")

@@ -13,21 +13,20 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def check_png(data: bytes, max_pixels: int) -> None:
-    """Refuse a PNG by its header alone; anything that is no PNG passes.
+def check_png(data: bytes) -> tuple[int, int] | None:
+    """Return width and height by the header of a PNG alone; None if there is none to read.
 
     Raises:
-        Problem: If the header is damaged or the image too large.
+        Problem: If the header is damaged.
     """
     if not data.startswith(SIGNATURE) or len(data) < 33 or data[12:16] != b"IHDR":
-        return
+        return None
     width, height = struct.unpack(">II", data[16:24])
     if zlib.crc32(data[12:29]) != struct.unpack(">I", data[29:33])[0]:
-        raise Problem("image-corrupt")
+        raise Problem("image-corrupt", "The header of the PNG is damaged.")
     if width == 0 or height == 0:
-        raise Problem("image-undecodable")
-    if width * height > max_pixels:
-        raise Problem("image-too-many-pixels")
+        raise Problem("image-undecodable", "The PNG has no pixels.")
+    return width, height
 
 
 def without_profile(data: bytes) -> bytes:
@@ -87,3 +86,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
         yield data[at + 4 : at + 8], at, end
         at = end
+
+
+def significant_png_bits(data: bytes) -> int | None:
+    """Return how many bits a channel the `sBIT` chunk names, the most of any; None without one."""
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            return None
+        if kind == b"sBIT":
+            return max(data[start + 8 : end - 4], default=None)
+    return None

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from service.http.middleware import limit_body
-from service.http.problems import FieldError, Problem
+from service.http.problems import Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
 from service.intake.decoding import Decoder
 from service.intake.images import DecodedImage
 from service.intake.labels import clean_filename
-from service.intake.multipart import read_form
+from service.intake.multipart import read_form, refused_part
 from service.intake.spool import Spool
 from service.intake.uploads import decode_base64
 from service.schemas.predictions import PredictCreate
@@ -79,8 +79,9 @@ async def read_images(request: Request, settings: ServiceSettings) -> list[Encod
 async def _read_multipart(request: Request, settings: ServiceSettings) -> list[EncodedFile]:
     with Spool() as spool:
         form = await read_form(request, spool, max_files=settings.max_predict_images, max_fields=0)
-        if any(part.name != "images" for part in form.files):
-            raise Problem("validation", errors=(FieldError("", "Send files as parts `images`."),))
+        for part in form.files:
+            if part.name != "images":
+                raise refused_part(part.name, "Send files as parts `images`.")
         if not form.files:
             raise Problem("missing-image")
         return [

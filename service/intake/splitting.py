@@ -1,19 +1,23 @@
 """Which images are learned and which are held out for evaluation.
 
-The choice depends only on the images and the seed, never on the order they came in, and copies of one image never end
-up on both sides.
+The choice depends only on the images, the seed, and what the learner has of a class already, never on the order they
+came in. Copies of one image never end up on both sides.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+
+from registry.growth import ClassSize
 
 AUTO = "auto"
 TRAIN = "train"
 EVAL = "eval"
 ALWAYS_HELD_OUT_FROM = 4
 """Images of a class from which at least one is held out, however small the share; below, each is needed to learn."""
+NOTHING = ClassSize()
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,26 @@ class SplitRequest:
     """`train`, `eval`, or `auto` to let the splitter choose."""
 
 
-def assign_splits(samples: Sequence[SplitRequest], *, eval_fraction: float, seed: int) -> list[str]:
+def assign_splits(
+    samples: Sequence[SplitRequest],
+    *,
+    eval_fraction: float,
+    seed: int,
+    sizes: Mapping[str, ClassSize] | None = None,
+) -> list[str]:
     """Return `train` or `eval` for each sample, in order.
 
-    Of each class, `eval_fraction` of the distinct images with split `auto` are held out; at least one stays to learn.
+    Of each class, `eval_fraction` of the distinct images with split `auto` are held out, counted together with those
+    that the learner has already: so a class that grows image by image keeps that share too. A new class keeps at least
+    one to learn, and so does the batch.
+
+    Args:
+        samples: The images.
+        eval_fraction: Share of each class that is held out.
+        seed: Decides which.
+        sizes: How many images the learner has of each class; None is a learner that has none.
     """
+    sizes = sizes or {}
     by_label: dict[str, set[str]] = defaultdict(set)
     fixed = {(s.label, s.blob_sha256): s.split for s in samples if s.split != AUTO}
     for sample in samples:
@@ -39,17 +58,28 @@ def assign_splits(samples: Sequence[SplitRequest], *, eval_fraction: float, seed
     held_out = {
         (label, blob)
         for label, blobs in by_label.items()
-        for blob in _held_out(blobs, eval_fraction, seed)
+        for blob in _held_out(blobs, eval_fraction, seed, sizes.get(label, NOTHING))
     }
+    n_auto = sum(map(len, by_label.values()))
+    if held_out and len(held_out) == n_auto and TRAIN not in fixed.values():
+        held_out.remove(max(held_out, key=lambda key: _rank(key[1], seed)))
     return [
         fixed.get(key) or (EVAL if key in held_out else TRAIN)
         for key in ((s.label, s.blob_sha256) for s in samples)
     ]
 
 
-def _held_out(blobs: set[str], eval_fraction: float, seed: int) -> list[str]:
-    count = round(len(blobs) * eval_fraction)
-    if eval_fraction > 0 and len(blobs) >= ALWAYS_HELD_OUT_FROM:
+def _held_out(blobs: set[str], eval_fraction: float, seed: int, size: ClassSize) -> list[str]:
+    n_images = size.n_images + len(blobs)
+    count = round(n_images * eval_fraction)
+    if eval_fraction > 0 and n_images >= ALWAYS_HELD_OUT_FROM:
         count = max(count, 1)
-    count = min(count, len(blobs) - 1)
-    return sorted(blobs, key=lambda blob: sha256(f"{seed}:{blob}".encode()).digest())[:count]
+    # What earlier batches owe is made up for slowly: whoever sends ten images wants them learned.
+    count = min(count - size.n_held_out, math.ceil(len(blobs) * eval_fraction))
+    if size.n_images == size.n_held_out:
+        count = min(count, len(blobs) - 1)
+    return sorted(blobs, key=lambda blob: _rank(blob, seed))[: max(count, 0)]
+
+
+def _rank(blob: str, seed: int) -> bytes:
+    return sha256(f"{seed}:{blob}".encode()).digest()

@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -21,28 +21,26 @@ from service.http.middleware import limit_body
 from service.http.problems import FieldError, Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
+from service.intake.archive_kinds import HEAD_BYTES, MEDIA_TYPES, UNSPECIFIC_TYPES, kind_of
 from service.intake.archives import ArchiveLimits, unpack
-from service.intake.labels import clean_filename, clean_label
-from service.intake.multipart import FilePart, Form, read_form
-from service.intake.splitting import AUTO, EVAL, TRAIN
+from service.intake.labels import clean_filename, label_at
+from service.intake.multipart import FilePart, Form, read_form, refused_part
+from service.intake.placing import RawFile, RawImage, place
+from service.intake.splitting import AUTO
 from service.intake.spool import Spool
+from service.layout.layouts import Entry, Layout
+from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
+from service.layout.names import needs_look
+from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 from service.schemas.tasks import ManifestEntry, TaskCreate, TaskOptions, TaskQuery
 from service.settings import ServiceSettings
 
-ARCHIVE_TYPES = ("application/zip", "application/x-tar", "application/gzip")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".7z", ".rar")
+"""Ends of names for which a file among others is looked at."""
+_PIECE_BYTES = 1 << 20
+_FIELDS = frozenset({"labels", "manifest", "options"})
+"""Fields of the form beside the files."""
 _MANIFEST = TypeAdapter(dict[str, ManifestEntry])
-
-
-@dataclass(frozen=True)
-class RawImage:
-    """One encoded image and what the sender says about it."""
-
-    index: int
-    filename: str | None
-    label: str
-    split: str
-    offset: int
-    size: int
 
 
 class Upload:
@@ -53,6 +51,8 @@ class Upload:
         self.spool = self._stack.enter_context(Spool())
         self.images: list[RawImage] = []
         self.options = TaskOptions()
+        self.layout: Layout | None = None
+        """How folders were read, where labels came from folders."""
         self.digest = ""
         """Fingerprint of the request's content, for Idempotency-Key."""
 
@@ -92,8 +92,8 @@ async def read_upload(
         limit_body(request, settings.max_json_task_bytes)
         body = await request.body()
         await run_in_threadpool(_read_json, body, base, settings, upload)
-    elif kind in ARCHIVE_TYPES:
-        await _read_archive(request, base, settings, upload)
+    elif kind in MEDIA_TYPES or kind in UNSPECIFIC_TYPES:
+        await _read_archive(request, kind, base, settings, upload)
     else:
         raise Problem("unsupported-media-type")
     if not upload.images and not upload.options.from_feedback:
@@ -122,23 +122,95 @@ async def _read_multipart(
     request: Request, base: dict[str, Any], settings: ServiceSettings, upload: Upload
 ) -> None:
     count = settings.max_task_images
-    form = await read_form(request, upload.spool, max_files=count, max_fields=count + 8)
-    await run_in_threadpool(_take_form, form, base, upload)
+    form = await read_form(
+        request, upload.spool, max_files=count, max_fields=count + 8, known_fields=_FIELDS
+    )
+    await run_in_threadpool(_take_form, form, base, settings, upload)
 
 
-def _take_form(form: Form, base: dict[str, Any], upload: Upload) -> None:
+def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, upload: Upload) -> None:
     """Read options and labels off a form. Off the event loop: there may be 20,000 of them."""
-    fields: dict[str, list[str]] = {"labels": [], "manifest": [], "options": []}
+    fields: dict[str, list[str]] = {name: [] for name in _FIELDS}
     for name, value in form.fields:
-        if name not in fields:
-            raise Problem("validation", errors=(FieldError("", "A form field is not known."),))
         fields[name].append(value)
-    if any(part.name != "images" for part in form.files):
-        raise Problem("validation", errors=(FieldError("", "Send files as parts `images`."),))
     upload.options = _options(base, _json_field(fields["options"], "options"))
     manifest = _manifest(fields["manifest"])
-    upload.images = _labelled(form, fields["labels"], manifest)
     upload.digest = form.digest
+    packed = [part for part in form.files if _is_archive(part, form, upload)]
+    if packed:
+        _take_packed(packed[0], form, fields["labels"], manifest, settings, upload)
+        return
+    for part in form.files:
+        if part.name != "images":
+            raise refused_part(part.name, "Send files as parts `images`.")
+    if fields["labels"] or manifest or not form.files:
+        upload.images = _labelled(form, fields["labels"], manifest)
+    else:
+        _place(_named_files(form, upload), upload, is_form=True)
+
+
+def _is_archive(part: FilePart, form: Form, upload: Upload) -> bool:
+    """Return whether a file is an archive: by its first bytes, looked at where it is alone or its name says so."""
+    if len(form.files) > 1 and not part.filename.casefold().endswith(ARCHIVE_SUFFIXES):
+        return False
+    head = upload.spool.read(part.offset, min(part.size, HEAD_BYTES))
+    return kind_of(head) is not None
+
+
+def _take_packed(
+    part: FilePart,
+    form: Form,
+    labels: Sequence[str],
+    manifest: dict[str, ManifestEntry],
+    settings: ServiceSettings,
+    upload: Upload,
+) -> None:
+    if len(form.files) > 1:
+        raise Problem(
+            "archive-rejected", "Send one archive by itself, with no other file beside it."
+        )
+    if labels:
+        detail = (
+            "An archive brings its labels along, as the names of its folders: leave `labels` out."
+        )
+        raise Problem("validation", errors=(FieldError("/labels", detail),))
+    with Spool() as archive:
+        for at in range(0, part.size, _PIECE_BYTES):
+            size = min(_PIECE_BYTES, part.size - at)
+            archive.append(upload.spool.read(part.offset + at, size))
+        _take_archive(archive, settings, upload, manifest)
+
+
+def _named_files(form: Form, upload: Upload) -> list[RawFile]:
+    """Return the files of a form whose names say what they show."""
+    files = []
+    left = MAX_TABLES_BYTES
+    for index, part in enumerate(form.files):
+        path = PurePosixPath(part.filename.replace("\\", "/"))
+        if len(path.parts) < 2 or path.is_absolute() or ".." in path.parts:
+            detail = (
+                "The image has no label: send `labels`, a `manifest`, or filenames `label/file`."
+            )
+            raise Problem("validation", errors=(FieldError(f"/images/{index}", detail),))
+        size = 0
+        if is_table_name(path.name):
+            size = min(MAX_TABLE_BYTES + 1, left)
+            left -= min(size, part.size)
+        elif needs_look(path):
+            size = IMAGE_HEAD_BYTES
+        head = upload.spool.read(part.offset, min(part.size, size)) if size else b""
+        files.append(RawFile(Entry(path, head), part.offset, part.size))
+    return files
+
+
+def _place(
+    files: Sequence[RawFile],
+    upload: Upload,
+    manifest: dict[str, ManifestEntry] | None = None,
+    *,
+    is_form: bool = False,
+) -> None:
+    upload.images, upload.layout = place(files, upload.options, manifest, is_form=is_form)
 
 
 def _json_field(values: Sequence[str], name: str) -> Any:
@@ -176,59 +248,48 @@ def _label_of(
     part: FilePart, index: int, given: str | None, manifest: dict[str, ManifestEntry]
 ) -> tuple[str, str]:
     entry = manifest.get(part.filename)
+    name = clean_filename(part.filename)
     if entry is not None:
         return entry.label, entry.split
     if given is not None:
-        return _checked(given, f"/labels/{index}"), AUTO
-    folders = PurePosixPath(part.filename.replace("\\", "/")).parts[:-1]
-    pointer = f"/images/{index}"
-    if len(folders) >= 2 and folders[-2] in (TRAIN, EVAL):
-        return _checked(folders[-1], pointer), folders[-2]
-    if not folders or folders[-1] in ("/", "..") or manifest:
-        detail = "The image has no label: send `labels`, a `manifest`, or filenames `label/file`."
-        raise Problem("validation", errors=(FieldError(pointer, detail),))
-    return _checked(folders[-1], pointer), AUTO
-
-
-def _checked(label: str, pointer: str) -> str:
-    try:
-        return clean_label(label)
-    except Problem as problem:
-        error = FieldError(pointer, problem.detail)
-        raise Problem(problem.code, errors=(error,)) from problem
+        return label_at(given, f"/labels/{index}", name), AUTO
+    detail = "The `manifest` does not name this image."
+    raise Problem("validation", errors=(FieldError(f"/images/{index}", detail),))
 
 
 async def _read_archive(
-    request: Request, base: dict[str, Any], settings: ServiceSettings, upload: Upload
+    request: Request,
+    kind: str,
+    base: dict[str, Any],
+    settings: ServiceSettings,
+    upload: Upload,
 ) -> None:
     upload.options = _options(base, {})
     with Spool() as archive:
         pending = bytearray()
         async for chunk in request.stream():
             pending += chunk
-            if len(pending) >= 1 << 20:
+            if len(pending) >= _PIECE_BYTES:
                 await run_in_threadpool(archive.append, bytes(pending))
                 pending.clear()
         archive.append(bytes(pending))
-        limits = ArchiveLimits(
-            settings.max_task_images, settings.max_task_bytes, settings.max_image_bytes
-        )
-        await run_in_threadpool(_take_archive, archive, limits, upload)
+        if kind in UNSPECIFIC_TYPES and kind_of(archive.read(0, HEAD_BYTES)) is None:
+            raise Problem("unsupported-media-type")
+        upload.digest = await run_in_threadpool(archive.digest)
+        await run_in_threadpool(_take_archive, archive, settings, upload)
 
 
-def _take_archive(archive: Spool, limits: ArchiveLimits, upload: Upload) -> None:
-    upload.digest = archive.digest()
-    upload.images = [
-        RawImage(
-            i,
-            clean_filename(entry.filename),
-            _checked(entry.label, f"/images/{i}"),
-            entry.split,
-            entry.offset,
-            entry.size,
-        )
-        for i, entry in enumerate(unpack(archive, upload.spool, limits))
-    ]
+def _take_archive(
+    archive: Spool,
+    settings: ServiceSettings,
+    upload: Upload,
+    manifest: dict[str, ManifestEntry] | None = None,
+) -> None:
+    limits = ArchiveLimits(
+        settings.max_task_images, settings.max_task_bytes, settings.max_image_bytes
+    )
+    files = unpack(archive, upload.spool, limits, encoding=upload.options.encoding)
+    _place(files, upload, manifest)
 
 
 def _read_json(

@@ -17,7 +17,7 @@ from service.remote import (
     task_calls,
 )
 from service.remote.calls import CHUNK_BYTES, Body, Exchange, Pause, Request, Steps
-from service.remote.connection import arriving, client_options, request_options
+from service.remote.connection import arriving, open_client, request_options
 from service.remote.events import EventFeed
 from service.remote.retries import Retries
 from service.remote.task_handle import TaskHandle
@@ -149,10 +149,10 @@ class AsyncFilopodia:
     def __init__(
         self, url: str, key: str, *, timeout_s: float = 120.0, retries: Retries | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = url.strip().rstrip("/")
         self._retries = retries or Retries()
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(**client_options(self.url, key, timeout_s=timeout_s))
+        self._http = open_client(httpx.AsyncClient, self.url, key, timeout_s=timeout_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,6 +192,7 @@ class AsyncFilopodia:
     retry_task = awaits_task(task_calls.retry_task)
     publish_task = awaits_task(task_calls.publish_task)
     unlearn = awaits_task(task_calls.unlearn)
+    preview_unlearning = awaits(task_calls.preview_unlearning)
     follow_task = awaits_task(task_calls.follow_task)
     past_events = awaits(task_calls.past_events)
     samples = awaits(task_calls.samples)
@@ -212,6 +213,7 @@ class AsyncFilopodia:
     create_key = awaits(operating_calls.create_key)
     keys = awaits(operating_calls.keys)
     revoke_key = awaits(operating_calls.revoke_key)
+    create_login_link = awaits(operating_calls.create_login_link)
     audit = awaits(operating_calls.audit)
     workers = awaits(operating_calls.workers)
     info = awaits(operating_calls.info)

@@ -1,32 +1,83 @@
 """How both clients set their connections up."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
 from service.remote.calls import Request
+from service.remote.errors import ProxyUnusableError
+
+ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 CONNECT_S = 5.0
 """Longest wait for a connection."""
+AROUND_KEYS = " \t\r\n\v\f\0\ufeff\u200b\xa0\"'`"
+"""What is taken away from both ends of a key."""
 
 
-def client_options(url: str, key: str, *, timeout_s: float) -> dict[str, Any]:
-    """Return what `httpx.Client` and `httpx.AsyncClient` are made with.
+def open_client(kind: Callable[..., ClientT], url: str, key: str, *, timeout_s: float) -> ClientT:
+    """Return an `httpx.Client` or `httpx.AsyncClient` of a service.
+
+    A proxy that the environment names is used, unless the service is on this machine, where none can reach it.
 
     Raises:
-        ValueError: If the address has no scheme.
+        ValueError: If the address has no scheme, or the key is none.
+        ProxyUnusableError: If the environment names a proxy that cannot be used.
     """
     if "://" not in url:
         raise ValueError(f"The address {url} lacks a scheme: write http://{url}")
-    return {
+    options = {
         "base_url": url,
-        "headers": {"Authorization": f"Bearer {key}", "Accept": "application/json"},
-        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_S),
+        "headers": {"Authorization": f"Bearer {clean_key(key)}", "Accept": "application/json"},
+        "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
     }
+    if is_loopback(url):
+        # The certificates that the environment names are for us all the same.
+        return kind(**options, trust_env=False, verify=httpx.create_ssl_context())
+    try:
+        return kind(**options)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise ProxyUnusableError(str(error)) from error
+
+
+def clean_key(text: str) -> str:
+    r"""Return a key without what files, editors and shells put around it: line ends, blanks, a byte order mark, quotes.
+
+    Raises:
+        ValueError: If what remains cannot be a key.
+
+    Example:
+        >>> clean_key("\ufefffil_abc\r\n"), clean_key('"fil_abc"'), clean_key("Bearer fil_abc")
+        ('fil_abc', 'fil_abc', 'fil_abc')
+    """
+    key = text.strip(AROUND_KEYS)
+    if key[:7].lower() == "bearer ":
+        key = key[7:].strip(AROUND_KEYS)
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(
+            "The key has characters in it that no key has: copy it again, whole and alone."
+        )
+    return key
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether `url` is on this machine.
+
+    Example:
+        >>> is_loopback("http://127.0.0.1:8000"), is_loopback("https://example.org")
+        (True, False)
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def request_options(request: Request, body: IO[bytes] | None, timeout_s: float) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 ClientError
 ├── ProblemError        the service answered with a problem (RFC 9457)
 ├── UnreachableError    the service did not answer
+├── ProxyUnusableError  the environment names a proxy that cannot be used
 ├── UnexpectedReplyError  something answered, but not in the service's way
 └── WaitTimeoutError    a task did not end in the time it was waited for; also a TimeoutError
 """
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -41,6 +43,16 @@ class UnreachableError(ClientError):
         self.is_passing = isinstance(error, PASSING)
         super().__init__(
             f"No answer from {url.scheme}://{url.netloc.decode()}: is the service running?"
+        )
+
+
+class ProxyUnusableError(ClientError):
+    """The environment names a proxy that cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: correct it, or name this service in "
+            f"NO_PROXY. {_without_password(reason)}"
         )
 
 
@@ -95,6 +107,10 @@ def _retry_after(response: httpx.Response) -> float | None:
     except (ValueError, TypeError):  # TypeError: a date without a zone
         return None
     return max(0.0, seconds)
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/\s@]*@", "//", text)
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

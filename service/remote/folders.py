@@ -1,5 +1,7 @@
 """Labelled images on their way to the service: in memory, or a folder as one tar archive."""
 
+import csv
+import io
 import re
 import tarfile
 import tempfile
@@ -10,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from service.layout.by_table import require_one_label
+from service.layout.errors import LayoutError, TableError
+from service.layout.folders import read_folder
+from service.layout.layouts import Layout
+from service.layout.tables import Table, parse_table
+
 SPOOL_BYTES = 32 * 1024 * 1024
 """An archive up to this size stays in memory; a larger one goes to a temporary file."""
-SPLITS = frozenset({"train", "eval"})
-JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-"""What file managers leave behind. The service skips it too: left out here, its indexes are ours."""
-
-
-class EmptyFolderError(Exception):
-    """A folder holds no labelled file, or is not there."""
+MANIFEST = "manifest.csv"
+"""The list of files and labels that goes first: what was understood here is what is learned there."""
+EmptyFolderError = LayoutError
+"""The name it had when nothing but an empty folder was refused."""
 
 
 @dataclass(frozen=True)
@@ -30,34 +35,47 @@ class LabelledImage:
     split: Literal["auto", "train", "eval"] = "auto"
 
 
-def labelled_files(folder: Path) -> list[Path]:
-    """Return the files `label/file` or `train|eval/label/file` of a folder, but no hidden ones.
+def read_list(file: Path) -> Table:
+    """Read a list of files with their labels: CSV, JSON, or lines `path label`.
 
     Raises:
-        EmptyFolderError: If there is none, or no such folder.
+        TableError: If it cannot be read, or names no files and labels.
     """
-    if not folder.is_dir():
-        raise EmptyFolderError(f"There is no folder {folder}.")
-    top = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
-    pattern = "*/*/*" if top and top <= SPLITS else "*/*"
-    found = sorted(
-        path
-        for path in folder.glob(pattern)
-        if path.is_file() and not _is_passed_over(path.relative_to(folder))
-    )
-    if not found:
-        raise EmptyFolderError(
-            f"{folder} holds no labelled image: put them in one folder a label, as in "
-            f"{folder.name}/heron/a.jpg."
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise TableError(f"{file} cannot be read: {error.strerror}.") from error
+    table = parse_table(data, None)
+    if table is None or not table.rows:
+        raise TableError(
+            f"{file} names no files and labels: it needs a column of each, as in filename,label."
         )
-    return found
+    require_one_label(table)
+    return table
+
+
+def read_to_learn(folder: Path, manifest: Path | None, *, use_splits: bool) -> Layout:
+    """Read what is to be learned from a folder.
+
+    Args:
+        folder: Where the images are.
+        manifest: A list of files with their labels, which decides alone.
+        use_splits: Whether folders called `train`, `test` and the like are splits.
+
+    Raises:
+        LayoutError: If there is nothing to learn from in the folder, or more than one way to read it.
+    """
+    listed = None if manifest is None else read_list(manifest)
+    layout = read_folder(folder, use_splits=use_splits, listed=listed)
+    layout.require_training()
+    return layout
 
 
 def sent_file(files: Sequence[Path], entry: Mapping[str, Any]) -> Path | None:
-    """Return which of the `labelled_files` of a folder the service speaks of; None if it is none of them.
+    """Return which file of a folder the service speaks of; None if it is none of them.
 
     Args:
-        files: All files, in the order they were sent.
+        files: The images, in the order they were sent.
         entry: Of `errors`, `rejected` or `quarantined`.
     """
     if "prediction" in entry:  # an image of feedback, which has an index of its own
@@ -72,24 +90,37 @@ def sent_file(files: Sequence[Path], entry: Mapping[str, Any]) -> Path | None:
     return path if is_it else None
 
 
-def _is_passed_over(path: Path) -> bool:
-    return any(part[0] == "." or part in JUNK for part in path.parts)
-
-
 @contextmanager
-def tar_of_folder(folder: Path) -> Iterator[IO[bytes]]:
-    """Pack the labelled files of `folder` into a tar archive, which is gone when the block ends.
+def tar_of_layout(folder: Path, layout: Layout) -> Iterator[IO[bytes]]:
+    """Pack the images of a folder into a tar archive with a list of their labels. It is gone when the block ends.
 
-    Links are followed and packed as the files they name; owners, modes and times are left out, so
-    the same images give the same bytes.
+    Links are followed and packed as the files they name; owners, modes and times are left out, so the same images give
+    the same bytes.
     """
-    files = labelled_files(folder)
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for path in files:
-                entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
-                entry.size = path.stat().st_size
-                with path.open("rb") as data:
-                    archive.addfile(entry, data)
+            _add(archive, MANIFEST, io.BytesIO(_manifest(layout)))
+            for image in layout.images:
+                try:
+                    with (folder / image.path).open("rb") as data:
+                        _add(archive, image.path.as_posix(), data)
+                except OSError as error:
+                    path = folder / image.path
+                    raise LayoutError(f"{path} cannot be read: {error.strerror}.") from error
         spool.seek(0)
         yield spool
+
+
+def _add(archive: tarfile.TarFile, name: str, data: IO[bytes]) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = data.seek(0, io.SEEK_END)
+    data.seek(0)
+    archive.addfile(entry, data)
+
+
+def _manifest(layout: Layout) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(("file_name", "label", "split"))
+    writer.writerows((image.path.as_posix(), image.label, image.split) for image in layout.images)
+    return text.getvalue().encode()

@@ -8,7 +8,10 @@ import httpx
 from service.remote import replies
 from service.remote.calls import Call, Pages, given, read_items, read_json, read_nothing, read_text
 
+CLASSES = "/v1/learners/{name}/classes"
 CLASS = "/v1/learners/{name}/classes/{label}"
+NO_ADDRESS = frozenset({".", ".."})
+"""Labels that vanish from an address. New classes cannot have them, older ones may."""
 
 
 def create_learner(
@@ -62,7 +65,7 @@ def delete_learner(name: str) -> Call[None]:
 
 def classes(name: str) -> Call[list[replies.LearnedClass]]:
     """List the classes of the live version in the order they were learned, also hidden ones."""
-    return Call("GET", "/v1/learners/{name}/classes", {"name": name}, read=read_items)
+    return Call("GET", CLASSES, {"name": name}, read=read_items)
 
 
 def learned_class(name: str, label: str) -> Call[replies.LearnedClass]:
@@ -88,19 +91,22 @@ def update_class(
         if_match: Only if the class is still as it was with this `etag`.
     """
     called = {} if shown_name is ... else {"name": shown_name}
+    is_lost = label.strip() in NO_ADDRESS
     return Call(
         "PATCH",
-        CLASS,
-        {"name": name, "label": label},
+        CLASSES if is_lost else CLASS,
+        {"name": name} if is_lost else {"name": name, "label": label},
+        params={"label": label} if is_lost else {},
         headers=given(**{"If-Match": if_match}),
         json={**called, **given(hidden=hidden)},
         read=_read_with_etag,
     )
 
 
-def accuracy(name: str) -> Call[replies.AccuracyHistory]:
-    """Read how well every task was known after every task."""
-    return Call("GET", "/v1/learners/{name}/accuracy", {"name": name})
+def accuracy(name: str, *, version: int | None = None) -> Call[replies.AccuracyHistory]:
+    """Read how well every task was known with every version that leads to one of them; to the head unless given."""
+    params = given(version=version)
+    return Call("GET", "/v1/learners/{name}/accuracy", {"name": name}, params=params)
 
 
 def accuracy_csv(name: str) -> Call[str]:

@@ -46,6 +46,11 @@ def revoke_key(key_id: str) -> Call[replies.Key]:
     return Call("DELETE", "/v1/keys/{key_id}", {"key_id": key_id})
 
 
+def create_login_link() -> Call[replies.LoginLink]:
+    """Make a link that logs one browser in to the dashboard with this key; its `path` belongs behind the address."""
+    return Call("POST", "/v1/login-links", is_harmless=True)
+
+
 def audit(
     *,
     key: str | None = None,

@@ -61,9 +61,22 @@ class LearnedClass(TypedDict):
     task: int
     samples: dict[str, int]
     accuracy_learned: float | None
+    n_learned: NotRequired[int]
     accuracy_now: float | None
+    n_now: NotRequired[int]
     etag: NotRequired[str]
     """Of its name and whether it is hidden, where one class was read or changed."""
+
+
+class UnlearnPreview(TypedDict):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    classes: list[str]
+    versions: list[int]
+    images: int
+    live_version: int
 
 
 class Alias(TypedDict):
@@ -124,6 +137,23 @@ class TaskError(TypedDict):
     detail: str
 
 
+class LeftOutFile(TypedDict):
+    """A file of an upload that is no part of the data."""
+
+    path: str
+    reason: str
+
+
+class UploadLayout(TypedDict):
+    """How the folders of an upload were read."""
+
+    splits: dict[str, str]
+    tables: list[str]
+    notes: list[str]
+    left_out: int
+    left_out_files: list[LeftOutFile]
+
+
 class Task(TypedDict):
     """One increment of labelled classes."""
 
@@ -139,7 +169,10 @@ class Task(TypedDict):
     from_feedback: NotRequired[int]
     rejected: list[Rejected]
     quarantined: NotRequired[list[Quarantined]]
+    layout: NotRequired[UploadLayout | None]
     duplicates: NotRequired[int]
+    known: NotRequired[int]
+    splits_kept: NotRequired[int]
     findings: NotRequired[list[Finding]]
     progress: TaskProgress
     attempt: int
@@ -218,6 +251,7 @@ class PredictionResult(TypedDict):
     known: bool
     top: list[RankedLabel]
     route: NotRequired[Route | None]
+    warnings: NotRequired[list[str]]
     problem: NotRequired[dict[str, Any] | None]
 
 
@@ -270,6 +304,8 @@ class AccuracyHistory(TypedDict):
     """How well every task was known after every task; row i of `matrix` is version i."""
 
     learner: str
+    version: NotRequired[int]
+    live_version: NotRequired[int]
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
@@ -329,6 +365,13 @@ class Key(TypedDict):
     created_at: str
     revoked_at: NotRequired[str | None]
     key: NotRequired[str]
+
+
+class LoginLink(TypedDict):
+    """A link that logs a browser in, once."""
+
+    path: str
+    expires_at: str
 
 
 class AuditEntry(TypedDict):

@@ -17,7 +17,7 @@ from service.remote import (
     task_calls,
 )
 from service.remote.calls import CHUNK_BYTES, Exchange, Pause, Request, Steps
-from service.remote.connection import arriving, client_options, request_options
+from service.remote.connection import arriving, open_client, request_options
 from service.remote.events import EventFeed
 from service.remote.retries import Retries
 from service.remote.task_handle import TaskHandle
@@ -143,10 +143,10 @@ class Filopodia:
     def __init__(
         self, url: str, key: str, *, timeout_s: float = 120.0, retries: Retries | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = url.strip().rstrip("/")
         self._retries = retries or Retries()
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**client_options(self.url, key, timeout_s=timeout_s))
+        self._http = open_client(httpx.Client, self.url, key, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -186,6 +186,7 @@ class Filopodia:
     retry_task = asks_task(task_calls.retry_task)
     publish_task = asks_task(task_calls.publish_task)
     unlearn = asks_task(task_calls.unlearn)
+    preview_unlearning = asks(task_calls.preview_unlearning)
     follow_task = asks_task(task_calls.follow_task)
     past_events = asks(task_calls.past_events)
     samples = asks(task_calls.samples)
@@ -206,6 +207,7 @@ class Filopodia:
     create_key = asks(operating_calls.create_key)
     keys = asks(operating_calls.keys)
     revoke_key = asks(operating_calls.revoke_key)
+    create_login_link = asks(operating_calls.create_login_link)
     audit = asks(operating_calls.audit)
     workers = asks(operating_calls.workers)
     info = asks(operating_calls.info)

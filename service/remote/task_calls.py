@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from service.layout.layouts import Layout
 from service.remote import replies
 from service.remote.calls import (
     Body,
@@ -21,7 +22,7 @@ from service.remote.calls import (
     read_bytes,
 )
 from service.remote.errors import ProblemError, UnreachableError, WaitTimeoutError
-from service.remote.folders import LabelledImage, tar_of_folder
+from service.remote.folders import LabelledImage, read_to_learn, tar_of_layout
 from service.remote.retries import Retries
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
@@ -32,6 +33,10 @@ ARCHIVES = {
     ".tar": "application/x-tar",
     ".gz": "application/gzip",
     ".tgz": "application/gzip",
+    ".xz": "application/x-xz",
+    ".txz": "application/x-xz",
+    ".bz2": "application/x-bzip2",
+    ".tbz2": "application/x-bzip2",
 }
 """Archives of labelled folders by the end of their name."""
 
@@ -43,11 +48,11 @@ class TaskOptions:
     name: str | None = None
     """What to call the task."""
     mode: str | None = None
-    """`new_classes`, or `extend` to allow more images of known classes."""
+    """`new_classes`, or `extend` to learn what is new of known classes too."""
     eval_fraction: float | None = None
     """Share of each class kept out to measure accuracy."""
     on_bad_image: str | None = None
-    """`refuse` the whole task, or `skip` the image."""
+    """`refuse` the whole task, or `skip` the image; one under two labels is skipped under both."""
     expected_head_version: int | None = None
     """Refuse the task if the learner has moved on from this version."""
     max_forgetting: float | None = None
@@ -58,6 +63,10 @@ class TaskOptions:
     """Everything random derives from it."""
     from_feedback: bool | None = None
     """Learn from pending feedback too."""
+    splits: bool | None = None
+    """False takes folders called `train`, `test` and the like for classes."""
+    encoding: str | None = None
+    """How names in an archive are written that are not marked as Unicode: `cp437`, `cp932`, `gbk` ..."""
     config: dict[str, Any] | None = None
     """Hyperparameters for this task only."""
 
@@ -93,16 +102,33 @@ def learn_folder(
     folder: Path | str,
     options: TaskOptions | None = None,
     *,
+    layout: Layout | None = None,
+    manifest: Path | str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[replies.Task]:
-    """Post a folder `label/file` (or `train/label/file` and `eval/label/file`) as one task.
+    """Post a folder as one task: one folder a class, or split folders of such, or a table of labels.
 
     Sent as one tar archive, so its size is bounded by disk, not by memory.
 
+    Args:
+        name: Of the learner.
+        folder: Where the images are; docs/data.md shows what it may look like.
+        options: Of the task.
+        layout: What `service.layout.folders.read_folder` made of it, if that was looked at before.
+        manifest: A list of files with their labels, which decides alone.
+        idempotency_key: Of the request; one is made up otherwise.
+
     Raises:
-        EmptyFolderError: If it holds no labelled file, or is not there.
+        LayoutError: If there is nothing to learn from in it, or it could be read in more than one way.
     """
-    pack = partial(tar_of_folder, Path(folder))
+    use_splits = options is None or options.splits is not False
+
+    def pack() -> AbstractContextManager[IO[bytes]]:
+        found = layout or read_to_learn(
+            Path(folder), None if manifest is None else Path(manifest), use_splits=use_splits
+        )
+        return tar_of_layout(Path(folder), found)
+
     return _post_archive(name, pack, ARCHIVES[".tar"], options, idempotency_key)
 
 
@@ -113,7 +139,7 @@ def learn_archive(
     *,
     idempotency_key: str | None = None,
 ) -> Call[replies.Task]:
-    """Post such a folder that is packed already: `.zip`, `.tar`, `.tar.gz` or `.tgz`.
+    """Post such a folder that is packed already: as zip, or as tar, plain or with gzip, xz or bzip2.
 
     Raises:
         ValueError: If its name ends otherwise.
@@ -203,6 +229,28 @@ def unlearn(
         headers=given(**{"Idempotency-Key": idempotency_key}),
         json={"tasks": list(tasks), "classes": list(classes), **options},
         creates=True,
+    )
+
+
+def preview_unlearning(
+    name: str,
+    *,
+    tasks: Sequence[int] = (),
+    classes: Sequence[str] = (),
+    title: str | None = None,
+    expected_head_version: int | None = None,
+    max_forgetting: float | None = None,
+) -> Call[replies.UnlearnPreview]:
+    """Read what `unlearn` with these arguments would take away for good. Nothing is done."""
+    options = given(
+        name=title, expected_head_version=expected_head_version, max_forgetting=max_forgetting
+    )
+    return Call(
+        "POST",
+        "/v1/learners/{name}/unlearn/preview",
+        {"name": name},
+        json={"tasks": list(tasks), "classes": list(classes), **options},
+        is_harmless=True,
     )
 
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from registry import accuracy, learners
+from registry import accuracy, learners, versions
 from registry.accuracy import AccuracyHistory
 from service.dependencies import CollaboratorsDep, requires
 from service.http.accept import choose, require
 from service.http.strict_json import StrictRoute
-from service.schemas.base import LearnerName
+from service.schemas.base import MAX_INT, LearnerName
 from service.schemas.operations import AccuracyRead
 
 router = APIRouter(
@@ -31,6 +31,7 @@ def get_accuracy(
     request: Request,
     on: CollaboratorsDep,
     format: Annotated[Literal["json", "csv"] | None, Query()] = None,
+    version: Annotated[int | None, Query(ge=1, le=MAX_INT)] = None,
 ) -> AccuracyRead | Response:
     """Read the accuracy matrix of a learner and what follows from it.
 
@@ -38,22 +39,31 @@ def get_accuracy(
     `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`, or
     `Accept: text/csv`: one line a cell.
 
-    Rows are the versions that lead to the head, so tasks superseded by a rollback are none of the columns. The column
+    Rows are the versions that lead to `version`, which is the head unless you name another one; `last`, `average` and
+    `forgetting` belong to it. After a rollback name the `live_version` for the numbers of what is served. Tasks that
+    were superseded by a rollback are none of the columns that lead to the head. The column
     of an unlearned task ends where it was, and counts neither as forgotten nor in what follows. Hidden classes are
     measured like all others: what is hidden changes with an operator's mind, what was learned does not.
+
+    - **404** `learner-not-found`, `version-not-found`
     """
     accept = request.headers.get("accept", "")
     media_type = FORMATS[format] if format else choose(accept, list(FORMATS.values()))
     require(accept, [media_type or FORMATS["json"]])
     with on.session_factory() as session:
         row = learners.get_learner(session, name)
-        history = accuracy.history(session, row.id)
+        if version is not None:
+            versions.get_version(session, row.id, version)
+        history = accuracy.history(session, row.id, version)
+        live = learners.live_version(session, row.id)
         superseded = accuracy.superseded_tasks(session, row.id)
     if media_type == FORMATS["csv"]:
         disposition = {"Content-Disposition": f'attachment; filename="{name}-accuracy.csv"'}
         return Response(_csv(history), media_type=media_type, headers=disposition)
     return AccuracyRead(
         learner=name,
+        version=history.versions[-1] if history.versions else 0,
+        live_version=live,
         tasks=history.tasks,
         versions=history.versions,
         matrix=history.matrix,

@@ -1,19 +1,21 @@
 """The classes of a learner: listed, renamed, hidden."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Query, Response
+from sqlalchemy.orm import Session
 
-from registry import accuracy, audit, learners
-from registry.accuracy import AccuracyHistory
+from registry import audit, class_accuracy, learners
 from registry.learners import ClassInfo
+from registry.tables import LearnerRow
 from service.class_changes import apply_change, find_class
 from service.dependencies import AuditDep, CollaboratorsDep, requires
 from service.http.problems import Problem
 from service.http.strict_json import StrictRoute
-from service.intake.labels import Label
+from service.intake.labels import KnownLabel
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import ClassRead, ClassUpdate
 
@@ -24,20 +26,20 @@ router = APIRouter(
     dependencies=[requires("reader")],
 )
 
-ClassLabel = Annotated[Label, Path(description="Label or name of the class")]
+ClassLabel = Annotated[KnownLabel, Path(description="Label or name of the class")]
 
 
 @router.get("", response_model=Page[ClassRead])
 def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
     """List the classes of the live version in the order they were learned, also hidden ones.
 
-    Accuracies are those of the class's task: when it was learned, and with the latest version.
+    Accuracies are each class's own, with the version that learned it and with the live one.
     """
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
         table = learners.class_table(session, learner)
-        history = accuracy.history(session, learner.id)
-    return Page[ClassRead](items=[_read(entry, history) for entry in table])
+        items = _read(session, learner, table)
+    return Page[ClassRead](items=items)
 
 
 @router.get("/{label:path}", response_model=ClassRead)
@@ -51,9 +53,26 @@ def get_class(
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
         entry = find_class(session, learner, label)
-        history = accuracy.history(session, learner.id)
+        [read] = _read(session, learner, [entry])
     response.headers["ETag"] = _etag(entry)
-    return _read(entry, history)
+    return read
+
+
+@router.patch("", response_model=ClassRead, dependencies=[requires("trainer")])
+def update_class_by_query(
+    name: LearnerName,
+    label: Annotated[KnownLabel, Query(description="Label or name of the class")],
+    body: ClassUpdate,
+    response: Response,
+    on: CollaboratorsDep,
+    by: AuditDep,
+    if_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> ClassRead:
+    """Do the same as `PATCH .../classes/{label}` for a label that an address cannot hold, such as `..`.
+
+    New classes cannot be called so any more; one that is from before can be renamed here.
+    """
+    return update_class(name, label, body, response, on, by, if_match)
 
 
 @router.patch("/{label:path}", response_model=ClassRead, dependencies=[requires("trainer")])
@@ -92,33 +111,29 @@ def update_class(
             subject=before.label,
             details=changed,
         )
-        history = accuracy.history(session, learner.id)
+        [read] = _read(session, learner, [after])
     on.watcher.show_classes()
     on.watcher.wake()  # it may just have read what was before
     response.headers["ETag"] = _etag(after)
-    return _read(after, history)
+    return read
 
 
-def _read(entry: ClassInfo, history: AccuracyHistory) -> ClassRead:
-    has_column = entry.task_index in history.tasks
-    column = history.tasks.index(entry.task_index) if has_column else None
-    return ClassRead(
-        label=entry.label,
-        name=entry.name,
-        hidden=entry.is_hidden,
-        task=entry.task_index,
-        samples={"train": entry.n_train, "eval": entry.n_eval},
-        accuracy_learned=_when_learned(history, column),
-        accuracy_now=_now(history, column),
-    )
-
-
-def _when_learned(history: AccuracyHistory, column: int | None) -> float | None:
-    return None if column is None else history.matrix[history.learned_at[column]][column]
-
-
-def _now(history: AccuracyHistory, column: int | None) -> float | None:
-    return None if column is None else history.matrix[-1][column]
+def _read(session: Session, learner: LearnerRow, entries: Sequence[ClassInfo]) -> list[ClassRead]:
+    recalls = class_accuracy.of_classes(session, learner, entries)
+    return [
+        ClassRead(
+            label=entry.label,
+            name=entry.name,
+            hidden=entry.is_hidden,
+            task=entry.task_index,
+            samples={"train": entry.n_train, "eval": entry.n_eval},
+            accuracy_learned=recalls[entry.label].learned.share,
+            n_learned=recalls[entry.label].learned.n,
+            accuracy_now=recalls[entry.label].now.share,
+            n_now=recalls[entry.label].now.n,
+        )
+        for entry in entries
+    ]
 
 
 def _etag(entry: ClassInfo) -> str:

@@ -200,7 +200,7 @@ def move_live_alias(
 def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
     """Gather what a learner reads like: a handful of small queries."""
     live = learners.live_version(session, row.id)
-    history = accuracy.history(session, row.id)
+    history = accuracy.history(session, row.id, live)
     return LearnerRead(
         name=row.name,
         strategy=row.strategy,

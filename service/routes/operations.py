@@ -7,13 +7,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from registry.keys import QUOTAS
+from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep, requires
 from service.http.pages import problem_page
 from service.http.problems import PROBLEMS, Problem
 from service.http.security import Principal
 from service.http.strict_json import StrictRoute
-from service.intake.images import FORMATS
+from service.intake.formats import FORMATS
 from service.schemas.operations import DoorbellState, Info, Limits, LoadedVersion, Readiness
 
 VERSION = version("filopodia")

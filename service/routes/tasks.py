@@ -14,7 +14,8 @@ from registry.audit import AuditBy
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage
-from registry.samples import add_samples, labels_elsewhere
+from registry.growth import earlier
+from registry.samples import add_samples
 from registry.tables import LearnerRow
 from service.configs import complete_config
 from service.dependencies import (
@@ -33,7 +34,9 @@ from service.http.openapi import TASK_BODY
 from service.http.problems import Problem
 from service.http.security import Principal
 from service.http.strict_json import StrictRoute
-from service.intake.samples import Intake, settle_conflicts, take_in
+from service.intake.growing import Intake, settle
+from service.intake.placing import as_json
+from service.intake.samples import Received, take_in
 from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
 from service.schemas.tasks import EventRead, Status, TaskOptions, TaskQuery, TaskRead
@@ -66,25 +69,35 @@ async def create_task(
 
     Three forms. `multipart/form-data`: files `images`, with `labels` (one an image in the same order, or one for all),
     a JSON part `manifest` (`{"a.jpg": {"label": "heron", "split": "train"}}`), or filenames `label/file.jpg`; the
-    options as a JSON part `options`. An archive (`application/zip`, `application/x-tar`, `application/gzip`) of folders
-    `label/file`, or `train/label/file` and `eval/label/file`; the options as query parameters. JSON with base64 images.
+    options as a JSON part `options`. An archive, zip or tar (plain, gzip, xz or bzip2), as the body or as the one file
+    of a form: folders `label/file`, or `train/label/file` and `test/label/file`, wrapped in others or not, or a table
+    `labels.csv` beside the images; the options as query parameters. JSON with base64 images.
+
+    `layout` of the answer says how folders were read and what was left out. Where they allow more than one reading
+    nothing is learned: `layout-unclear` says what was found.
 
     With the option `from_feedback` the task learns from pending feedback too, or from that alone: send no image then.
     Feedback that does not fit stays pending; `from_feedback` of the answer says how many pieces were taken.
 
+    With the mode `extend` the same folder may come again and again: images that the learner has of the same class, or
+    is about to learn, are left out and counted in `known`, and an image stays on the side of the split it once had. A
+    known class may bring a single image. Copies of an image within the request are learned once, and counted in
+    `duplicates`.
+
     Every image is decoded and checked before the answer. Images of one colour are kept but not used (`quarantined`);
-    one that the learner has under another label already is refused. A batch that looks poisoned is held before it is
-    learned, with the reasons in `findings`; the option `screening` can turn that into a mere mention.
+    one that comes under two labels, or that the learner has under another label already, is refused. A batch that looks
+    poisoned is held before it is learned, with the reasons in `findings`; the option `screening` can turn that into a
+    mere mention.
 
     The task is queued then: poll `GET /v1/tasks/{id}?wait=30`, or follow its events. What is served does not change
     until the task has succeeded.
 
     - **403** `quota-exceeded`: the learner would have too many classes
     - **404** `learner-not-found`
-    - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`; with `from_feedback` also
-      `no-feedback`, `feedback-changed`
+    - **409** `label-known`, `label-confusable`, `label-conflict`, `stale-head`; with `extend` also `nothing-new`: the
+      learner has all of the images; with `from_feedback` also `no-feedback`, `feedback-changed`
     - **422** `images-rejected`: some images are unusable; `errors` names each. `too-few-images`, `missing-image`,
-      `archive-rejected`, `label-invalid`, `invalid-config`
+      `layout-unclear`, `archive-rejected`, `label-invalid`, `invalid-config`
     - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
@@ -122,15 +135,14 @@ def _create(
         config = complete_config(learner.strategy, {**learner.config, **upload.options.config})
         on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
         failpoint("upload.before_blobs")
-        intake = take_in(
+        received = take_in(
             upload,
             decoder=on.decoder,
             blobs=on.blobs,
-            min_images=on.settings.min_images,
             feedback=given,
         )
         failpoint("upload.after_blobs")
-        return _queue(on, by, name, once, upload, config, intake)
+        return _queue(on, by, name, once, upload, config, received)
 
 
 def _feedback(
@@ -154,7 +166,7 @@ def _feedback(
     if not given and not upload.images:
         detail = (
             "No pending feedback can be learned so: `new_classes` takes labels that are not known, `extend` all, and "
-            f"each class needs {on.settings.min_images} different images."
+            f"each new class needs {on.settings.min_images} different images."
         )
         raise Problem("no-feedback", detail)
     return given
@@ -167,12 +179,12 @@ def _queue(
     once: Once,
     upload: Upload,
     config: dict[str, Any],
-    intake: Intake,
+    received: Received,
 ) -> Response:
     """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
     options = upload.options
     with on.session_factory.begin() as session:
-        intake = _settle(session, on, name, options, intake)
+        intake = _settle(session, on, name, options, received)
         task = tasks.add_task(
             session,
             name,
@@ -187,6 +199,9 @@ def _queue(
             rejected=intake.rejected,
             quarantined=intake.quarantined,
             n_duplicates=intake.n_duplicates,
+            layout=None if upload.layout is None else as_json(upload.layout),
+            n_known=intake.n_known,
+            n_splits_kept=intake.n_splits_kept,
             expected_head_version=options.expected_head_version,
             key_id=by.key_id,
             max_classes=on.settings.max_classes or None,
@@ -214,17 +229,17 @@ def _queue(
 
 
 def _settle(
-    session: Session, on: Collaborators, name: str, options: TaskOptions, intake: Intake
+    session: Session, on: Collaborators, name: str, options: TaskOptions, received: Received
 ) -> Intake:
     """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
     learner = learners.get_learner(session, name, lock=True)
-    used = [sample for sample in intake.samples if sample.quarantine is None]
-    shown = classes.shown(session, learner.id)
-    elsewhere = {
-        blob: shown.name(label)
-        for blob, label in labels_elsewhere(session, learner.id, used).items()
-    }
-    return settle_conflicts(intake, elsewhere, options, min_images=on.settings.min_images)
+    return settle(
+        received,
+        earlier(session, learner, [image.key for image in received.images]),
+        classes.shown(session, learner.id),
+        options,
+        min_images=on.settings.min_images,
+    )
 
 
 @router.get("/learners/{name}/tasks", response_model=Page[TaskRead])

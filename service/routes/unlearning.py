@@ -1,12 +1,14 @@
 """Unlearning: tasks that take something out of what a learner knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response, status
 
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG
-from registry import audit, classes, learners, tasks
+from registry import audit, classes, learners, tasks, unlearning
 from registry.audit import AuditBy
 from registry.errors import UnknownContentError
 from service.configs import require_strategy
@@ -15,7 +17,7 @@ from service.http.idempotency import Once, body_digest
 from service.http.problems import FieldError, Problem
 from service.http.strict_json import StrictRoute
 from service.schemas.base import LearnerName
-from service.schemas.tasks import TaskRead, UnlearnCreate
+from service.schemas.tasks import TaskRead, UnlearnCreate, UnlearnPreview
 from service.task_views import read_task
 
 router = APIRouter(
@@ -67,13 +69,45 @@ def unlearn(
     return answer
 
 
+@router.post(
+    "/learners/{name}/unlearn/preview",
+    response_model=UnlearnPreview,
+    dependencies=[requires("trainer")],
+)
+def preview_unlearning(
+    name: LearnerName, body: UnlearnCreate, on: CollaboratorsDep
+) -> UnlearnPreview:
+    """Say what `POST .../unlearn` with this body would take away for good. Nothing is done.
+
+    - **404** `learner-not-found`
+    - **409** `cannot-unlearn`, `nothing-learned`
+    - **422** `unknown-content`, `nothing-would-remain`
+    """
+    with on.session_factory() as session:
+        learner = learners.get_learner(session, name)
+        _require_able(learner.strategy)
+        shown = classes.shown(session, learner.id)
+        labels = [shown.label(name) for name in body.classes]
+        with _named_content():
+            loss = unlearning.loss(session, learner, tasks=body.tasks, classes=labels)
+        live = learners.live_version(session, learner.id)
+    return UnlearnPreview(
+        learner=name,
+        tasks=body.tasks,
+        classes=loss.classes,
+        versions=loss.versions,
+        images=loss.n_images,
+        live_version=live,
+    )
+
+
 def _queue(on: Collaborators, by: AuditBy, name: str, body: UnlearnCreate, once: Once) -> Response:
     with on.session_factory.begin() as session:
         learner = learners.get_learner(session, name)
         strategy = _require_able(learner.strategy)
         shown = classes.shown(session, learner.id)
         labels = [shown.label(name) for name in body.classes]
-        try:
+        with _named_content():
             task = tasks.add_unlearning(
                 session,
                 name,
@@ -85,8 +119,6 @@ def _queue(on: Collaborators, by: AuditBy, name: str, body: UnlearnCreate, once:
                 expected_head_version=body.expected_head_version,
                 key_id=by.key_id,
             )
-        except UnknownContentError as error:
-            raise Problem("unknown-content", str(error), errors=_named(error)) from error
         details = {"tasks": body.tasks[:MOST_TOLD], "classes": labels[:MOST_TOLD]}
         audit.record(session, by, "task.unlearn", learner=name, subject=task.id, details=details)
         read = read_task(session, task, name).model_dump(mode="json")
@@ -104,6 +136,15 @@ def _require_able(strategy_name: str) -> type[Strategy[Any]]:
             f"create a learner anew and post what may stay. These strategies can: {able}.",
         )
     return strategy
+
+
+@contextmanager
+def _named_content() -> Iterator[None]:
+    """Say which of the tasks and classes of the body are not known."""
+    try:
+        yield
+    except UnknownContentError as error:
+        raise Problem("unknown-content", str(error), errors=_named(error)) from error
 
 
 def _named(error: UnknownContentError) -> tuple[FieldError, ...]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from models.admission import MAX_CLASSES, MAX_TASK_INDEX, MAX_TASKS
-from service.intake.labels import Label, ShortText
+from service.intake.labels import KnownLabel, ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
@@ -42,7 +42,7 @@ class BundledTask(RequestSchema):
 
     index: Index
     name: ShortText | None
-    classes: Annotated[list[Label], Field(max_length=MAX_CLASSES)]
+    classes: Annotated[list[KnownLabel], Field(max_length=MAX_CLASSES)]
 
 
 class BundledAccuracy(RequestSchema):
@@ -61,7 +61,7 @@ class BundledVersion(RequestSchema):
     """The version."""
 
     number: Annotated[int, Field(ge=1, le=MAX_INT)]
-    classes: Annotated[list[Label], Field(min_length=1, max_length=MAX_CLASSES)]
+    classes: Annotated[list[KnownLabel], Field(min_length=1, max_length=MAX_CLASSES)]
     tasks: Annotated[list[BundledTask], Field(min_length=1, max_length=MAX_TASKS)]
     """In the order they were learned."""
     seed: Count

@@ -50,7 +50,7 @@ class LearnerUpdate(RequestSchema):
 
 
 class LearnerAccuracy(ReadSchema):
-    """How well the live learner still knows what it learned; null where nothing was evaluated."""
+    """How well the live version knows what was learned up to it; null where nothing was evaluated."""
 
     last: float | None
     average: float | None
@@ -69,7 +69,7 @@ class LearnerRead(ReadSchema):
     classes: int
     """Classes of the live version."""
     tasks: int
-    """Tasks learned."""
+    """Tasks that the live version knows."""
     head_version: int
     """Version the next task builds on; 0 before the first."""
     live_version: int
@@ -132,9 +132,14 @@ class ClassRead(ReadSchema):
     samples: dict[str, int]
     """Stored images: `train` and `eval`."""
     accuracy_learned: float | None = Field(default=None)
-    """Accuracy on its task's held-out images when it was learned."""
+    """Share of its held-out images that were recognised when it was learned, among the classes known then; null where
+    none was counted."""
+    n_learned: int = 0
+    """How many images that is a share of."""
     accuracy_now: float | None = Field(default=None)
-    """The same with the live version."""
+    """The same with the live version, among all its classes."""
+    n_now: int = 0
+    """How many images that is a share of."""
 
 
 class ClassUpdate(RequestSchema):

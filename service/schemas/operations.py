@@ -17,6 +17,10 @@ class AccuracyRead(ReadSchema):
     """How well every task is known with every version."""
 
     learner: str
+    version: int
+    """The last of `versions`, to which it all leads; 0 before the first."""
+    live_version: int
+    """Version that answers predictions, which after a rollback may be another one; 0 before the first."""
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
@@ -24,6 +28,7 @@ class AccuracyRead(ReadSchema):
     n: list[list[int | None]]
     """Images evaluated, in the same places."""
     last: float | None
+    """Accuracy on all images of what `version` knows, with it."""
     average: float | None
     forgetting: float | None
     backward_transfer: float | None
@@ -32,9 +37,9 @@ class AccuracyRead(ReadSchema):
     routing: list[float | None]
     passes: list[float | None]
     unlearned: list[int]
-    """Those of `tasks` that the head no longer knows."""
+    """Those of `tasks` that `version` no longer knows."""
     superseded: list[int]
-    """Tasks that a rollback left beside the line of versions that leads to the head; none of the columns."""
+    """Tasks that a rollback left beside the line of versions that leads to the head."""
 
 
 class VersionRead(ReadSchema):
@@ -114,6 +119,14 @@ class KeyCreated(KeyRead):
     """A new key; `key` is shown this once, and null in a replayed answer."""
 
     key: str | None
+
+
+class LoginLinkRead(ReadSchema):
+    """A link that logs a browser in, once."""
+
+    path: str
+    """To be opened at the address of the service; its token is a secret until it is used."""
+    expires_at: Time
 
 
 class AuditRead(ReadSchema):

@@ -67,6 +67,7 @@ class ImagePrediction(ReadSchema):
     top: list[ScoredLabel] = Field(default_factory=list)
     route: Route | None = None
     warnings: list[str] = Field(default_factory=list)
+    """`blank`: of one colour or transparent; `little_detail`: of nearly one colour; `first_frame_used`: of several."""
     problem: Problematic | None = None
 
 

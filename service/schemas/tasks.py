@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.intake.labels import Label, ShortText
+from service.intake.archive_names import is_encoding
+from service.intake.labels import KnownLabel, Label, ShortText
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,
@@ -29,9 +30,10 @@ class TaskChoices(RequestSchema):
     name: ShortText | None = None
     """For your own orientation."""
     mode: Literal["new_classes", "extend"] = "new_classes"
-    """`extend` allows classes that are known already."""
+    """`extend` allows classes that are known already, and learns only images that are new."""
     eval_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
-    """Share of each class that is held out to measure accuracy; for images whose split is `auto`."""
+    """Share of each class that is held out to measure accuracy, counted with what the learner has of it; for images
+    whose split is `auto`."""
     expected_head_version: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
     """Refuse the task with 409 if the learner has moved on."""
     max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -40,12 +42,25 @@ class TaskChoices(RequestSchema):
     """What to do with a batch whose images and labels do not fit together, or that harms what is known: hold the task
     until a person publishes or cancels it, or only say so in `findings`, or do not look."""
     on_bad_image: Literal["refuse", "skip"] = "refuse"
-    """`skip` learns from the usable images; by default one unusable image refuses the task."""
+    """`skip` learns from the usable images; by default one unusable image refuses the task. An image that comes
+    under two labels is left out under both."""
     seed: Annotated[int, Field(ge=0, le=MAX_INT)] = 0
     """Everything random derives from it: same images, configuration and seed, same version."""
+    splits: bool = True
+    """Whether folders called `train`, `valid`, `test` and the like say what their images are for. Without, they are
+    classes like any other."""
+    encoding: Annotated[str, StringConstraints(max_length=20)] | None = None
+    """How names in an archive are written that are neither marked as Unicode nor UTF-8: `cp437`, `cp932`, `gbk` ..."""
     from_feedback: bool = False
     """Learn from pending feedback too; then the request may come without images. `new_classes` takes what is labelled
-    with unknown classes, `extend` all; a class with too few images stays pending."""
+    with unknown classes, `extend` all; a new class with too few images stays pending."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, name: str | None) -> str | None:
+        if name is not None and not is_encoding(name):
+            raise PydanticCustomError("encoding", "This is no encoding that names of files have.")
+        return name
 
 
 class TaskOptions(TaskChoices):
@@ -84,7 +99,7 @@ class UnlearnCreate(RequestSchema):
         default_factory=list, max_length=MOST_NAMED
     )
     """Indexes of tasks, all of whose images go."""
-    classes: list[Label] = Field(default_factory=list, max_length=MOST_NAMED)
+    classes: list[KnownLabel] = Field(default_factory=list, max_length=MOST_NAMED)
     """Labels, whatever task brought them."""
     name: ShortText | None = None
     """For your own orientation."""
@@ -98,6 +113,22 @@ class UnlearnCreate(RequestSchema):
         if not self.tasks and not self.classes:
             raise PydanticCustomError("nothing_named", "Name at least one task or class.")
         return self
+
+
+class UnlearnPreview(ReadSchema):
+    """What would be gone for good once it is unlearned."""
+
+    learner: str
+    tasks: list[int]
+    """As they were asked for."""
+    classes: list[str]
+    """Labels of the classes that the learner would no longer know."""
+    versions: list[int]
+    """Numbers of the versions that would be erased; those that waiting tasks publish before it come on top."""
+    images: int
+    """Stored images that would be deleted."""
+    live_version: int
+    """Version that answers predictions now."""
 
 
 class ManifestEntry(RequestSchema):
@@ -150,6 +181,29 @@ class FindingRead(ReadSchema):
     """What was measured."""
 
 
+class LeftOutFile(ReadSchema):
+    """A file of an upload that is no part of the data."""
+
+    path: str
+    reason: str
+    """`not-an-image`, `system-file` or `not-in-table`."""
+
+
+class LayoutRead(ReadSchema):
+    """How the folders of an upload were read."""
+
+    splits: dict[str, str]
+    """Folders that named splits, and what their images are used for: `train` or `eval`. Empty without any."""
+    tables: list[str]
+    """Tables that the labels were read from; empty where they came from folders."""
+    notes: list[str]
+    """Sentences: what was understood that may surprise."""
+    left_out: int
+    """Files that were passed over: no images, or what a system leaves behind."""
+    left_out_files: list[LeftOutFile]
+    """The first of them."""
+
+
 class SampleCounts(ReadSchema):
     """Images of a task."""
 
@@ -181,8 +235,14 @@ class TaskRead(ReadSchema):
     """How many pieces of feedback it took; their images count among `samples`."""
     rejected: list[RejectedImage]
     quarantined: list[QuarantinedImage]
+    layout: LayoutRead | None
+    """How the folders of an archive, or in the names of a form's files, were read; null where labels came otherwise."""
     duplicates: int
-    """Images that came more than once in the request, counted without the first. Each copy is learned."""
+    """Images that came more than once in the request, counted without the first. Each is learned once."""
+    known: int
+    """Images of the request that were left out because the learner has learned them, or is about to."""
+    splits_kept: int
+    """Images of the request that stay on the side they had before, although it named the other one."""
     findings: list[FindingRead]
     """What looked wrong with the images; empty until they were looked at."""
     progress: TaskProgress

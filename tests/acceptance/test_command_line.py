@@ -105,7 +105,7 @@ def test_keys_are_made_used_and_revoked(filopodia, learned):
     filopodia("history", learned, **as_reader)
     refused = filopodia("keys", "create", "other", code=1, **as_reader)
     assert "forbidden" in refused.stderr
-    filopodia("keys", "revoke", made["id"])
+    filopodia("keys", "revoke", made["id"], "--yes")
     assert "unauthorized" in filopodia("learners", code=1, **as_reader).stderr
 
 
@@ -131,18 +131,20 @@ def test_what_was_learned_is_rolled_back_and_unlearned(filopodia, photos, tmp_pa
     assert [line.endswith("live") for line in lines[1:3]] == [True, False]
     heading, *rows = (line.split() for line in filopodia("learners").stdout.splitlines())
     assert heading[4:7] == ["tasks", "live", "head"]
-    assert next(row for row in rows if row[0] == "cli-undo")[4:7] == ["2", "1", "2"]
+    assert next(row for row in rows if row[0] == "cli-undo")[4:7] == ["1", "1", "2"]
     moved = filopodia("rollback", "cli-undo", "1", "--move-head", "--json").stdout
     assert json.loads(moved) == {"name": "live", "version": 1, "head_version": 1}
     assert "superseded" in filopodia("tasks", "cli-undo").stdout
     filopodia("rollback", "cli-undo", "2", "--move-head")
 
-    result = filopodia("unlearn", "cli-undo", "--task", "2")
+    result = filopodia("unlearn", "cli-undo", "--task", "2", "--yes")
     assert "unlearns crane" in result.stdout
     assert "Version 3 is without it." in result.stdout
     assert "erased" in filopodia("versions", "cli-undo").stdout
     assert "version-erased" in filopodia("rollback", "cli-undo", "2", code=1).stderr
-    queued = filopodia("unlearn", "cli-undo", "--class", "egret", "--no-wait", "--json").stdout
+    queued = filopodia(
+        "unlearn", "cli-undo", "--class", "egret", "--no-wait", "--json", "--yes"
+    ).stdout
     assert json.loads(queued)["classes"] == ["egret"]
     assert "--task" in filopodia("unlearn", "cli-undo", code=2).stderr
     assert "unknown-content" in filopodia("unlearn", "cli-undo", "--task", "9", code=1).stderr

@@ -30,6 +30,15 @@ def service(session_factory, blobs, database_url, tmp_path, monkeypatch) -> Iter
             for i in range(8):
                 (home / folder / label / f"{i}.png").write_bytes(make_image(label, i))
     (home / "new.png").write_bytes(make_image("heron", 99))
+    (home / "new-photos" / "pond").mkdir(parents=True)
+    (home / "new-photos" / "1.png").write_bytes(make_image("egret", 98))
+    (home / "new-photos" / "pond" / "2.png").write_bytes(make_image("heron", 98))
+    (home / "new-photos" / "notes.txt").write_text("Seen on Sunday.")
+    for label in ("heron", "egret", "plaice"):
+        (home / "kept-out" / label).mkdir(parents=True)
+        for i in (96, 97):
+            (home / "kept-out" / label / f"{i}.png").write_bytes(make_image(label, i))
+    (home / "kept-out" / "egret" / "late.png").write_bytes(make_image("heron", 95))
     for i in (1, 2):
         (home / f"owl-{i}.png").write_bytes(make_image("owl", i))
     monkeypatch.chdir(home)

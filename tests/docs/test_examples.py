@@ -82,3 +82,4 @@ def test_commands(text, service, monkeypatch):
             check(got, want, f"`{command}` of line {line}")
             shown.add(command.split()[1])
     assert {"learn", "predict", "history", "learners", "tasks", "versions", "keys"} <= shown
+    assert {"predictions", "test"} <= shown

@@ -113,3 +113,31 @@ def test_versions_from_before_unlearning_know_their_line(empty_database, connect
     # What was erased cannot be served by an older release.
     with pytest.raises(DBAPIError, match="manifest_sha256"):
         command.downgrade(config, "0002")
+
+
+def test_images_from_before_growth_stay_as_they_are(empty_database, connection):
+    config = alembic_config(empty_database)
+    command.upgrade(config, "0004")
+    connection.execute(
+        text("INSERT INTO learners VALUES ('l', 'l', 's', 'b', '{}', '{}', 1, 1, now())")
+    )
+    connection.execute(
+        text(
+            "INSERT INTO tasks (id, learner_id, index, mode, options, config, seed, classes, n_train, n_eval, "
+            "rejected, status, progress, attempt, token, findings, quarantined, n_duplicates, n_feedback) VALUES "
+            "('t', 'l', 1, 'new_classes', '{}', '{}', 0, '{heron}', 1, 0, '[]', 'succeeded', '{}', 1, 1, '[]', '[]', "
+            "2, 0)"
+        )
+    )
+    connection.execute(
+        text("INSERT INTO samples VALUES ('s', 't', 0, 'heron', 'train', 'b', NULL, 8, 8, now())")
+    )
+    connection.commit()
+    for revision in ("head", "0004", "head"):
+        move = command.downgrade if revision == "0004" else command.upgrade
+        connection.commit()
+        move(config, revision)
+    found = connection.execute(text("SELECT n_duplicates, n_known, n_splits_kept FROM tasks")).one()
+    assert tuple(found) == (2, 0, 0)
+    sample = connection.execute(text("SELECT blob_sha256, source_sha256 FROM samples")).one()
+    assert tuple(sample) == ("b", None)

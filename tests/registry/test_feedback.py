@@ -139,8 +139,10 @@ def test_what_fits_the_mode_is_taken_oldest_first(session, blobs, birds, asked):
 
     assert labels() == ["wren", "owl", "egret", "owl"]
     assert labels(mode="new_classes") == ["wren", "owl", "owl"]
-    assert labels(min_images=2) == ["owl", "owl"]
-    assert labels(min_images=2, uploaded={"wren"}) == ["wren", "owl", "owl"]
+    # One image of a class that is known is enough.
+    assert labels(min_images=2) == ["owl", "egret", "owl"]
+    assert labels(min_images=2, mode="new_classes") == ["owl", "owl"]
+    assert labels(min_images=2, uploaded={"wren"}) == ["wren", "owl", "egret", "owl"]
     assert labels(limit=2) == ["wren", "owl"]
     assert fitting(session, birds)[0].filename == "1.png"
 

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from tests.factories import make_image, make_pixels
@@ -71,7 +72,23 @@ def _jpeg_of_many_scans() -> bytes:
     return whole[:-2] + 1000 * last + whole[-2:]
 
 
+def _webp_of(width: int, height: int) -> bytes:
+    """Return a lossless WebP that declares a size and holds nothing."""
+    bits = (width - 1) | (height - 1) << 14
+    chunk = b"\x2f" + struct.pack("<I", bits) + bytes(27)
+    body = b"WEBPVP8L" + struct.pack("<I", len(chunk)) + chunk
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, **options)
+    return buffer.getvalue()
+
+
 JPEG = encoded(noise(256), "JPEG")
+HEIC = heic(noise(256))
+AVIF = encoded(noise(256), "AVIF", speed=10)
 
 REFUSED = {
     "zero bytes": (b"", "image-empty"),
@@ -81,7 +98,11 @@ REFUSED = {
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "image-format-unsupported"),
     "pdf": (b"%PDF-1.7 " + bytes(100), "image-format-unsupported"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "image-format-unsupported"),
-    "heic": (b"\0\0\0\x18ftypheic" + bytes(40), "image-format-unsupported"),
+    "heic header only": (b"\0\0\0\x18ftypheic" + bytes(40), "image-undecodable"),
+    "avif header only": (b"\0\0\0\x1cftypavif" + bytes(40), "image-undecodable"),
+    "heic cut in half": (HEIC[: len(HEIC) // 2], "image-truncated"),
+    "avif cut in half": (AVIF[: len(AVIF) // 2], "image-truncated"),
+    "video": (b"\0\0\0\x18ftypmp42" + bytes(40), "image-format-unsupported"),
     "tiff": (encoded(noise(), "TIFF"), "image-format-unsupported"),
     "ico": (encoded(noise(), "ICO"), "image-format-unsupported"),
     "jpeg 2000": (encoded(noise(), "JPEG2000"), "image-format-unsupported"),
@@ -96,7 +117,8 @@ REFUSED = {
     "png 0 x 0": (png_of(0, 0), "image-undecodable"),
     "png 60,000 x 60,000": (png_of(60_000, 60_000), "image-too-many-pixels"),
     "png 12,000 x 12,000": (png_of(12_000, 12_000), "image-too-many-pixels"),
-    "png 9,000 x 9,000": (png_of(9_000, 9_000), "image-too-many-pixels"),
+    "png 9,000 x 9,000 with 64 rows": (png_of(9_000, 9_000), "image-truncated"),
+    "webp of 36 megapixels": (_webp_of(6000, 6000), "image-too-many-pixels"),
     "png 4294967295 x 1": (png_of(4_294_967_295, 1), "image-too-many-pixels"),
     "png 1 x 100,000": (png_of(1, 100_000), "image-bad-dimensions"),
     "png 1 x 1": (png_of(1, 1), "image-too-small"),
@@ -105,7 +127,7 @@ REFUSED = {
         png_with(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(200_000_000), 9)),
         "image-corrupt",
     ),
-    "12 MiB and a bit": (JPEG + bytes(12 * 1024 * 1024), "image-too-large"),
+    "48 MiB and a bit": (JPEG + bytes(48 * 1024 * 1024), "image-too-large"),
 }
 
 
@@ -114,6 +136,11 @@ def _polyglot() -> bytes:
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr("x.txt", "x")
     return JPEG + archive.getvalue()
+
+
+def _motion_photo() -> bytes:
+    """Return a JPEG with a video behind it, whose data hold the two bytes that begin a scan many times."""
+    return JPEG + b"\0\0\0\x18ftypmp42" + bytes(12) + b"\xff\xda" * 500
 
 
 def animated(format: str, n: int = 20) -> bytes:
@@ -128,6 +155,10 @@ def _palette() -> bytes:
 ACCEPTED = {
     "jpeg": JPEG,
     "webp": encoded(noise(), "WEBP"),
+    "heic": HEIC,
+    "avif": AVIF,
+    "mpo": encoded(noise(), "MPO", save_all=True, append_images=[noise(128)]),
+    "motion photo": _motion_photo(),
     "bmp": encoded(noise(), "BMP"),
     "animated gif": animated("GIF"),
     "animated webp": animated("WEBP"),
@@ -138,6 +169,9 @@ ACCEPTED = {
     "palette with transparency": _palette(),
     "colour profile bomb": png_with(b"iCCP", b"x\0\0" + zlib.compress(bytes(200_000_000), 9)),
     "bogus colour profile": encoded(noise(), "JPEG", icc_profile=b"x" * 5000),
+    "bogus cmyk profile": encoded(
+        noise().convert("CMYK"), "JPEG", icc_profile=bytes(16) + b"CMYK" + b"x" * 5000
+    ),
     "corrupt exif": encoded(noise(), "JPEG", exif=b"Exif\0\0" + b"\xff" * 50),
     "jpeg with a zip behind it": _polyglot(),
     "one colour": encoded(Image.new("RGB", (32, 32), "red"), "PNG"),

@@ -21,6 +21,9 @@ NO_CHANGES = {
     ("POST", "/v1/learners/{name}/predictions"),
     ("POST", "/admin/login"),
     ("POST", "/admin/logout"),
+    ("POST", "/admin/enter"),
+    ("POST", "/v1/login-links"),
+    ("POST", "/v1/learners/{name}/unlearn/preview"),
     ("POST", "/admin/learners/{name}/try"),
 }
 """What changes nothing that an operator would look for, though its method is not GET."""
@@ -120,6 +123,12 @@ def update_class(world: World) -> Response:
     return world.client.patch("/v1/learners/birds/classes/egret", json=body)
 
 
+def update_class_by_query(world: World) -> Response:
+    world.published()
+    query = {"label": "egret"}
+    return world.client.patch("/v1/learners/birds/classes", params=query, json={"hidden": True})
+
+
 def change_class_in_browser(world: World) -> Response:
     world.published()
     form = {"label": "egret", "name": "great egret"}
@@ -180,6 +189,7 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         lambda world: world.client.post(f"/v1/tasks/{world.held()}/publish"),
     ),
     ("PATCH", "/v1/learners/{name}/classes/{label:path}"): ("class.update", update_class),
+    ("PATCH", "/v1/learners/{name}/classes"): ("class.update", update_class_by_query),
     ("POST", "/v1/predictions/{prediction_id}/feedback"): ("feedback.give", give_feedback),
     ("DELETE", "/v1/predictions/{prediction_id}/feedback/{index}"): (
         "feedback.withdraw",

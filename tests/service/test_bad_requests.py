@@ -227,7 +227,7 @@ BAD_UPLOADS = [
     ),
     (FORM, _field("labels", "x" * 70_000) + END, 413, "part-too-large"),
     (FORM, _field("images") + END, 422, "validation"),
-    (FORM, _field(CANARY) + PART + END, 422, "validation"),
+    (FORM, _field("colour", CANARY) + PART + END, 422, "validation"),
     (FORM, PART.replace(b"images", b"labels") + END, 422, "validation"),
     (FORM, PART.replace(b"heron/", b"") + END, 422, "validation"),
     (FORM, PART + _field("labels", " ") + END, 422, "label-invalid"),

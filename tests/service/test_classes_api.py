@@ -1,5 +1,7 @@
 """Renaming and hiding classes: what answers call them, and what stays as it was learned."""
 
+from urllib.parse import quote
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -8,8 +10,9 @@ from service.app import create_app
 from service.inference.answers import hide
 from service.inference.engine import Scores
 from service.settings import ServiceSettings
-from tests.factories import make_image
+from tests.factories import make_image, make_learner
 from tests.service.conftest import image_files, wait_until
+from tests.service.dashboard.published import publish_task
 from tests.waiting import within
 
 URL = "/v1/learners/birds/classes"
@@ -95,7 +98,7 @@ def test_later_uploads_may_use_both_the_name_and_the_label(client, taught, learn
     answer = client.post("/v1/learners/birds/tasks?mode=extend", files=files)
     assert answer.status_code == 202, answer.text
     assert answer.json()["classes"] == ["egret"]
-    assert answer.json()["samples"] == {"train": 4, "eval": 1}
+    assert answer.json()["samples"] == {"train": 5, "eval": 0}  # one is held out already
     learn(answer.json()["id"])
     assert client.get("/v1/learners/birds/versions/2").json()["classes"] == ["heron", "egret"]
     assert [item["name"] for item in client.get(URL).json()["items"]] == ["heron", GREAT]
@@ -120,6 +123,49 @@ def test_a_name_of_another_class_is_refused(client, taught, name, code):
     files = image_files((name.replace("heron", "stork").replace("HERON", "STORK"),), 3)
     answer = client.post("/v1/learners/birds/tasks", files=files)
     assert (answer.status_code, answer.json()["code"]) == (409, code)
+
+
+@pytest.mark.parametrize(
+    "label", ["a/b", "/", "a?b#c", "50%", "../x", "x/..", "a\\b", "+ &", "..."]
+)
+def test_a_label_that_needs_escaping_is_addressed(client, session, blobs, label):
+    learned_before(session, blobs, label)
+    quoted = quote(label, safe="")
+    assert client.get(f"{URL}/{quoted}").json()["label"] == label
+    assert client.patch(f"{URL}/{quoted}", json={"name": "owl"}).json()["name"] == "owl"
+    assert client.patch(URL, params={"label": label}, json={"hidden": True}).json()["hidden"]
+
+
+@pytest.mark.parametrize("label", [".", ".."])
+def test_a_class_from_before_that_no_address_can_hold_is_renamed_and_unlearned(
+    client, session, blobs, label
+):
+    learned_before(session, blobs, label)
+    answer = client.patch(URL, params={"label": label}, json={"name": "dotted"})
+    assert (answer.status_code, answer.json()["name"]) == (200, "dotted")
+    assert client.get(f"{URL}/dotted").json()["label"] == label
+    for name in (label, "dotted"):
+        answer = client.patch(f"{URL}/heron", json={"name": name})
+        assert answer.status_code in (409, 422)
+    etag = client.get(f"{URL}/dotted").headers["ETag"]
+    stale = client.patch(
+        URL, params={"label": label}, json={"hidden": True}, headers={"If-Match": etag + "x"}
+    )
+    assert stale.json()["code"] == "precondition-failed"
+    answer = client.post("/v1/learners/birds/unlearn", json={"classes": [label]})
+    assert (answer.status_code, answer.json()["classes"]) == (202, [label])
+
+
+def test_a_class_is_only_changed_by_query_where_a_label_is_named(client, taught):
+    assert client.patch(URL, json={"hidden": True}).status_code == 422
+    missing = client.patch(URL, params={"label": "owl"}, json={"hidden": True})
+    assert missing.json()["code"] == "class-not-found"
+
+
+def learned_before(session, blobs, label):
+    """Have a learner that has learned a class of any label, as one from before may have."""
+    make_learner(session, "birds")
+    publish_task(session, blobs, "birds", ("heron", label), [1.0])
 
 
 def test_a_hidden_class_is_never_answered(client, taught, teach):

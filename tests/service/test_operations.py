@@ -4,7 +4,7 @@ from fastapi.testclient import TestClient
 from registry.errors import DatabaseUnavailableError
 from service.http.pages import prose
 from service.http.problems import PROBLEMS
-from service.intake.images import FORMATS
+from service.intake.formats import FORMATS
 from tests.service.conftest import wait_until
 
 

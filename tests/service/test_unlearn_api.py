@@ -66,6 +66,37 @@ def test_what_is_left_is_a_learner_that_never_saw_the_rest(client, two, teach, u
     assert (version["tasks"], version["classes"]) == ([1], ["heron", "egret"])
 
 
+def test_a_preview_says_what_goes_and_does_nothing(client, two, teach, unlearn):
+    assert (
+        client.patch("/v1/learners/birds/classes/heron", json={"name": "Grey"}).status_code == 200
+    )
+    preview = f"{URL}/preview"
+    before = client.get("/v1/tasks").json()
+    found = client.post(preview, json={"tasks": [2]}).json()
+    assert found == {
+        "learner": "birds",
+        "tasks": [2],
+        "classes": ["crane"],
+        "versions": [2],
+        "images": 6,
+        "live_version": 2,
+    }
+    by_name = client.post(preview, json={"classes": ["Grey"]}).json()
+    assert (by_name["classes"], by_name["versions"]) == (["heron"], [1, 2])
+    for body, code in (
+        ({"classes": ["owl"]}, "unknown-content"),
+        ({"tasks": [1, 2]}, "nothing-would-remain"),
+        ({}, "validation"),
+    ):
+        assert client.post(preview, json=body).json()["code"] == code
+    assert client.get("/v1/tasks").json() == before
+    # And it was true.
+    unlearn(tasks=[2])
+    listed = client.get("/v1/learners/birds/versions").json()["items"]
+    assert [v["number"] for v in listed if v["erased_at"]] == found["versions"]
+    assert client.post(preview, json={"classes": ["heron"]}).json()["versions"] == [1, 3]
+
+
 def test_what_held_it_is_gone(client, two, unlearn):
     asked = predict(client, two, "&version=2")
     assert asked["version"] == 2

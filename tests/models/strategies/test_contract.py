@@ -94,6 +94,25 @@ def test_appends_classes_and_keeps_the_index_of_old_ones(fresh, make_task):
     assert strategy.task_indexes_ == (1, 3)
 
 
+def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
+    """As a folder grows photo by photo."""
+    task = make_task(1, ("a", "b"))
+    more = make_task(2, ("a", "b"), n=14)
+    single = [
+        Task(2 + i, more.images[[k]], (label,))
+        for i, (k, label) in enumerate(((13, "a"), (27, "b")))
+    ]
+    strategy = learn(fresh(), task, *single)
+
+    found = strategy.predict(task.held_out_images)
+
+    assert strategy.classes_ == ("a", "b")
+    assert strategy.task_indexes_ == (1, 2, 3)
+    assert torch.isfinite(found.probabilities).all()
+    assert torch.isfinite(found.novelty).all()
+    assert all(tensor.isfinite().all() for tensor in strategy.state_dict().values())
+
+
 def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
     strategy = learn(fresh(), *tasks)

@@ -289,7 +289,14 @@ ROWS: dict[int, Row] = {
         "code",
         [*map(inert_label, ("'; DROP TABLE--", "${7*7}", "{{7*7}}", "%s%n"))],
     ),
-    90: ("paths", [*map(inert_label, ("../x", "a/b", ".", "CON"))]),
+    90: (
+        "paths",
+        [
+            *map(inert_label, ("../x", "a/b", "...", "CON")),
+            *bad_label("dot", ".", "label-invalid"),
+            *bad_label("two dots", "..", "label-invalid"),
+        ],
+    ),
     91: (
         "other scripts",
         [

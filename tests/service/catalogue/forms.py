@@ -58,6 +58,15 @@ def _not_smuggled(wire, answer):
     assert MARKER not in str(names)
 
 
+def _names(pointer):
+    """Return a check that the answer names a field."""
+
+    def check(wire, answer):
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+    return check
+
+
 def _of_many(parts):
     return lambda wire: wire.upload_form(chain(parts, [END]), FORM)
 
@@ -187,8 +196,8 @@ ROWS: dict[int, Row] = {
             refused(
                 "P any",
                 lambda wire: wire.predict_form(IMAGE + LABEL + END, FORM),
-                "too-many-parts",
-                why="the form of a prediction has no fields, so one is one too many",
+                "validation",
+                then=_names("/labels"),
             ),
         ],
     ),
@@ -211,12 +220,33 @@ ROWS: dict[int, Row] = {
         "unknown field",
         [
             refused(
-                "U", lambda wire: wire.upload_form(field(MARKER) + IMAGE + END, FORM), "validation"
+                "U",
+                lambda wire: wire.upload_form(field("colour") + IMAGE + END, FORM),
+                "validation",
+                then=_names("/colour"),
+            ),
+            refused(
+                "U many",
+                lambda wire: wire.upload_form(field("colour") * 100 + IMAGE + END, FORM),
+                "validation",
+                then=_names("/colour"),
+            ),
+            refused(
+                "U odd",
+                lambda wire: wire.upload_form(field("a/b\u202e" * 40) + IMAGE + END, FORM),
+                "validation",
             ),
             refused(
                 "U file",
-                lambda wire: wire.upload_form(file(name=MARKER) + END, FORM),
+                lambda wire: wire.upload_form(file(name="colour") + END, FORM),
                 "validation",
+                then=_names("/colour"),
+            ),
+            refused(
+                "U filename* that cannot be read",
+                lambda wire: wire.upload_form(file(b"filename*=koi8-r''%C1.png") + END, FORM),
+                "validation",
+                then=_names("/images"),
             ),
             refused(
                 "J",

@@ -9,6 +9,8 @@ from service.intake.images import ImageLimits, decode_image
 from tests.factories import make_image, make_pixels
 from tests.service.bad_images import (
     ACCEPTED,
+    AVIF,
+    HEIC,
     JPEG,
     REFUSED,
     animated,
@@ -18,11 +20,13 @@ from tests.service.bad_images import (
 from tests.service.catalogue.rows import Row, accepted, both, fine, refused
 from tests.service.catalogue.wire import MARKER
 
-LIMITS = ImageLimits(12 * 1024 * 1024, 25_000_000)
+LIMITS = ImageLimits(48 * 1024 * 1024, 100_000_000)
 UNSUPPORTED = "image-format-unsupported"
 PADDING = bytes(200)
 FOREIGN = {
-    "avif": b"\0\0\0\x1cftypavif" + PADDING,
+    "video": b"\0\0\0\x18ftypmp42" + PADDING,
+    "raw file of a camera": b"\0\0\0\x18ftypcrx " + PADDING,
+    "pointer of git lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
     "jpeg 2000": encoded(noise(), "JPEG2000"),
     "ico": encoded(noise(), "ICO"),
     "psd": b"8BPS\0\1" + PADDING,
@@ -110,6 +114,11 @@ def _under_another_label_later(wire):
     return wire.send("POST", f"/v1/learners/{wire.taught}/tasks", files=files)
 
 
+def _covered_lens():
+    dark = np.random.default_rng(0).normal(8, 3, (64, 64, 3))
+    return Image.fromarray(np.clip(dark, 0, 255).astype(np.uint8))
+
+
 RED = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
 EXIF_GARBAGE = encoded(noise(), "PNG", exif=b"II*\0" + struct.pack("<I", 8) + b"\xff" * 60)
 
@@ -130,7 +139,16 @@ ROWS: dict[int, Row] = {
     ),
     6: both("pdf", b"%PDF-1.7 " + PADDING, UNSUPPORTED),
     7: both("eps", REFUSED["eps"][0], UNSUPPORTED),
-    8: both("heic", REFUSED["heic"][0], UNSUPPORTED),
+    8: _many(
+        "heic and avif",
+        [
+            fine("heic", HEIC),
+            fine("avif", AVIF),
+            both("heic header only", REFUSED["heic header only"][0], "image-undecodable"),
+            both("heic cut in half", HEIC[: len(HEIC) // 2], "image-truncated"),
+            both("avif cut in half", AVIF[: len(AVIF) // 2], "image-truncated"),
+        ],
+    ),
     9: _many("other formats", [both(name, data, UNSUPPORTED) for name, data in FOREIGN.items()]),
     10: both("jpeg cut in half", JPEG[: len(JPEG) // 2], "image-truncated"),
     11: both("jpeg without its end", JPEG[:-2], "image-truncated"),
@@ -147,7 +165,13 @@ ROWS: dict[int, Row] = {
     16: both("png 0 x 0", REFUSED["png 0 x 0"][0], "image-undecodable"),
     17: both("png 60,000 x 60,000", REFUSED["png 60,000 x 60,000"][0], "image-too-many-pixels"),
     18: both("png 12,000 x 12,000", REFUSED["png 12,000 x 12,000"][0], "image-too-many-pixels"),
-    19: both("png 9,000 x 9,000", REFUSED["png 9,000 x 9,000"][0], "image-too-many-pixels"),
+    19: _many(
+        "9,000 x 9,000",
+        [
+            both("png of 64 rows", REFUSED["png 9,000 x 9,000 with 64 rows"][0], "image-truncated"),
+            both("webp", REFUSED["webp of 36 megapixels"][0], "image-too-many-pixels"),
+        ],
+    ),
     20: both("png 4294967295 x 1", REFUSED["png 4294967295 x 1"][0], "image-too-many-pixels"),
     21: both("png 1 x 100,000", REFUSED["png 1 x 100,000"][0], "image-bad-dimensions"),
     22: both("png 1 x 1", REFUSED["png 1 x 1"][0], "image-too-small"),
@@ -163,6 +187,7 @@ ROWS: dict[int, Row] = {
         [
             fine("bogus", ACCEPTED["bogus colour profile"]),
             fine("bomb of 200 MB", ACCEPTED["colour profile bomb"]),
+            fine("bogus, of a cmyk jpeg", ACCEPTED["bogus cmyk profile"]),
         ],
     ),
     25: fine("gif of 500 frames", animated("GIF", 500), _has_warning("first_frame_used")),
@@ -180,7 +205,14 @@ ROWS: dict[int, Row] = {
             both("of NaN", _tiff_of_nan(), UNSUPPORTED),
         ],
     ),
-    28: fine("cmyk jpeg", ACCEPTED["cmyk jpeg"]),
+    28: _many(
+        "jpegs of cameras",
+        [
+            fine("cmyk", ACCEPTED["cmyk jpeg"]),
+            fine("several in one file", ACCEPTED["mpo"], _has_warning("first_frame_used")),
+            fine("motion photo", ACCEPTED["motion photo"], _same_scores_as(JPEG)),
+        ],
+    ),
     29: fine("16-bit grey", ACCEPTED["16-bit grey"], _is_scaled),
     30: fine("palette with transparency", ACCEPTED["palette with transparency"]),
     31: (
@@ -197,6 +229,18 @@ ROWS: dict[int, Row] = {
         "one colour",
         [
             accepted(
+                "P",
+                lambda wire: wire.predict(encoded(Image.new("RGB", (32, 32), "red"), "PNG")),
+                200,
+                then=_has_warning("blank"),
+            ),
+            accepted(
+                "P, nearly",
+                lambda wire: wire.predict(encoded(_covered_lens(), "PNG")),
+                200,
+                then=_has_warning("little_detail"),
+            ),
+            accepted(
                 "U",
                 lambda wire: wire.upload(
                     encoded(Image.new("RGB", (32, 32), "red"), "PNG"),
@@ -204,7 +248,7 @@ ROWS: dict[int, Row] = {
                 ),
                 202,
                 then=_one_blank,
-            )
+            ),
         ],
     ),
     33: fine("exif orientation 6", _oriented(6), _same_scores_as(_turned())),
@@ -247,9 +291,9 @@ ROWS: dict[int, Row] = {
         ],
     ),
     38: (
-        "image of 20 MB",
+        "image of 60 MB",
         [
-            refused("P", lambda wire: wire.predict(JPEG + bytes(20_000_000)), "body-too-large"),
+            refused("P", lambda wire: wire.predict(JPEG + bytes(60_000_000)), "body-too-large"),
         ],
     ),
 }

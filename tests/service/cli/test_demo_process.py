@@ -13,7 +13,7 @@ def test_a_free_port_can_be_listened_on():
 @pytest.mark.slow
 def test_a_service_that_cannot_start_says_why(tmp_path):
     service = ServiceProcess(tmp_path / "data", environment={"FILOPODIA_DEVICE": "toaster"})
-    with pytest.raises(ServiceStartError, match="device"):
+    with pytest.raises(ServiceStartError, match="FILOPODIA_DEVICE must be auto, cpu"):
         service.start()
     service.stop()
 

@@ -145,7 +145,11 @@ def test_goes_to_database_url_and_finds_what_is_broken(data, folder):
         (["doctor"], {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "does not answer"),
         (["migrate"], {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "does not answer"),
         (["doctor"], {"BLOB_URL": "ftp://x/y"}, "BLOB_URL must be"),
-        (["doctor"], {"FILOPODIA_PORT": "x"}, "The setting port is wrong"),
+        (
+            ["doctor"],
+            {"FILOPODIA_PORT": "x"},
+            "FILOPODIA_PORT must be a whole number from 0 to 65535",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(tmp_path, arguments, environment, sentence):

@@ -94,6 +94,12 @@ def test_an_unknown_image_is_said_to_be_one():
     assert "nothing learned" in printed(*output.result_lines(RESULT | {"known": False}))
 
 
+def test_warnings_of_an_image_are_said_in_words():
+    text = printed(*output.result_lines(RESULT | {"warnings": ["blank", "of_a_newer_service"]}))
+    assert "of one colour" in text
+    assert "of_a_newer_service" in text
+
+
 def test_a_strategy_without_synapses_has_a_plain_route():
     route = {"functional": [], "silent": [], "passes": 1, "synapses": None}
     text = printed(*output.route_lines(RESULT | {"route": route}))

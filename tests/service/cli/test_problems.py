@@ -1,9 +1,10 @@
 import httpx
 import pytest
 
-from service.cli.problems import HINTS, explain
+from service.cli.problems import HINTS, SENTENCES, explain, fault, sentence
 from service.http.problems import PROBLEMS
 from service.remote.errors import ProblemError
+from service.wording import speaks_api, speaks_commands
 
 
 def problem(code, *errors, status=422, **headers):
@@ -17,8 +18,11 @@ def problem(code, *errors, status=422, **headers):
         ({"pointer": "/images/3", "filename": "photos/heron/a.jpg"}, "photos/heron/a.jpg: Bad."),
         ({"pointer": "/classes", "label": "heron"}, "heron: Bad."),
         ({"pointer": "/images/3", "filename": "b/a.jpg", "label": "a"}, "b/a.jpg: Bad: a."),
-        ({"pointer": "/images/3", "filename": None}, "/images/3: Bad."),
-        ({"pointer": "/body/name"}, "/body/name: Bad."),
+        ({"pointer": "/images/3", "filename": None}, "image 4: Bad."),
+        ({"pointer": "/body/name"}, "NAME: Bad."),
+        ({"pointer": "/options/config/epochs"}, "--config epochs: Bad."),
+        ({"pointer": "/query/limit"}, "--limit: Bad."),
+        ({"pointer": "/body/shoe_size"}, "shoe size: Bad."),
         ({"pointer": ""}, "Bad."),
         ({"pointer": "/options", "prediction": "prd_1", "index": 2}, "prd_1 --index 2: Bad."),
     ],
@@ -48,5 +52,41 @@ def test_a_class_that_cannot_be_renamed_is_not_to_be_extended():
     assert "--extend" in explain(problem("label-known", {"label": "a", "detail": "Known."}))[-1]
 
 
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_no_problem_is_told_in_the_words_of_the_api(code):
+    response = httpx.Response(422, json={"code": code, "detail": PROBLEMS[code].help})
+    [told, *hints] = explain(ProblemError(response))
+    told = told.removesuffix(f" ({code})")
+    assert told.endswith(".")
+    assert not speaks_api(told), told
+    assert all(speaks_commands(hint) or "Name a key" in hint for hint in hints)
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        ("images-rejected", "3 of the images cannot be used: send `on_bad_image=skip`."),
+        ("label-known", 'Send them with the mode "extend".'),
+        ("too-many-images", "The request has more images than `/v1/info` allows."),
+        ("from-a-later-release", "Send `X-Later: yes`."),
+    ],
+)
+def test_what_only_programs_have_is_not_passed_on(code, detail):
+    response = httpx.Response(422, json={"code": code, "detail": detail})
+    told = explain(ProblemError(response))
+    assert not speaks_api(told[0].rpartition(" (")[0])
+    assert "on_bad_image" not in " ".join(told)
+
+
+def test_what_was_counted_is_passed_on():
+    detail = "2 of the classes have too few images: each needs at least 2."
+    assert sentence("too-few-images", detail) == detail
+    assert "Did you mean epochs?" in sentence("invalid-config", "Did you mean `epochs`?")
+    confusable = fault(
+        {"detail": "The label looks like my_mode.", "label": "My_mode"}, "label-confusable"
+    )
+    assert confusable == "My_mode: The label looks like my_mode."
+
+
 def test_hints_are_of_problems_that_there_are():
-    assert HINTS.keys() <= PROBLEMS.keys()
+    assert HINTS.keys() | SENTENCES.keys() <= PROBLEMS.keys()

@@ -3,15 +3,24 @@
 import contextlib
 import io
 import json
+import os
 import random
+import re
 import sys
 
 import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+from registry import learners, versions
 from service.cli.main import main
-from tests.factories import make_image
+from tests.factories import (
+    hold_unlearning,
+    make_image,
+    make_learner,
+    make_task,
+    publish_task,
+)
 from tests.served import learning, served
 from worker.settings import WorkerSettings
 
@@ -63,7 +72,7 @@ def test_images_that_cannot_be_used_are_named_as_their_sender_knows_them(run, tm
     assert "  photos/heron/0.png: " in refused
     assert "/images/" not in refused
     assert "--skip-bad" in refused
-    code, taken = run("learn", "birds", "photos", "--skip-bad", "--no-wait")
+    code, taken = run("learn", "birds", "photos", *TINY, "--skip-bad", "--no-wait")
     assert code == 0, taken
     assert "left out photos/heron/0.png: image-" in taken
     assert "not used photos/heron/blank.png: blank" in taken
@@ -78,6 +87,46 @@ def test_classes_that_are_known_are_named(run, tmp_path):
     assert "--extend" in refused
     put(tmp_path / "loud", ("HERON",))
     assert "  HERON: The label looks like heron." in run("learn", "birds", "loud")[1]
+
+
+def test_a_folder_is_sent_again_and_again(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    run("learn", "birds", "photos", *TINY, "--no-wait")
+    code, nothing = run("learn", "birds", "photos", "--extend", "--no-wait")
+    assert (code, nothing.splitlines()[-1]) == (
+        0,
+        "Nothing new in photos: all 8 images are known.",
+    )
+    code, nothing = run("learn", "birds", "photos", "--extend", "--no-wait", "--json")
+    assert code == 0
+    assert json.loads(nothing[nothing.index("{") : nothing.index("}") + 1])["known"] == 8
+    (tmp_path / "photos/egret/new.png").write_bytes(make_image("egret", 9))
+    for copy in ("copy.png", "again.png"):
+        (tmp_path / "photos/heron" / copy).write_bytes(make_image("heron", 1))
+    code, grown = run("learn", "birds", "photos", "--extend", "--no-wait")
+    assert code == 0, grown
+    assert "1 class, 1 image to learn from, 0 kept out" in grown
+    assert "8 images left out: known already" in grown
+    assert "2 images left out: copies of others in the same class" in grown
+    task = re.search(r"tsk_\w+", grown)[0]
+    assert "8 images: known already" in run("task", task)[1]
+
+
+def test_an_image_in_two_classes_is_named_and_can_be_left_out(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    (tmp_path / "photos/egret/wrong.png").write_bytes(make_image("heron", 1))
+    code, refused = run("learn", "birds", "photos", *TINY, "--no-wait")
+    assert code == 1
+    assert (
+        "photos/egret/wrong.png: The same image came under another label too: heron (1.png)."
+        in (refused)
+    )
+    assert "photos/heron/1.png: " in refused
+    assert "--skip-bad" in refused
+    code, taken = run("learn", "birds", "photos", *TINY, "--skip-bad", "--no-wait")
+    assert code == 0, taken
+    assert "left out photos/egret/wrong.png: label-conflict" in taken
+    assert "left out photos/heron/1.png: label-conflict" in taken
 
 
 def test_a_learner_with_other_choices_is_not_taught(run, tmp_path):
@@ -141,6 +190,92 @@ def test_a_learner_is_deleted_once_that_is_confirmed(run, tmp_path, monkeypatch)
     code, gone = run("delete", "birds", "--yes")
     assert (code, "learner-not-found" in gone) == (1, True)
     assert "--create" in gone
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Returns a function that answers the next question: on a terminal, through a pipe, or nobody does."""
+    opened = []
+
+    def give(text, *, is_terminal=True):
+        if not is_terminal:
+            monkeypatch.setattr(sys, "stdin", None if text is None else io.StringIO(text))
+            return
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, text.encode())
+        opened.extend([os.fdopen(terminal), os.fdopen(keyboard, "wb")])
+        monkeypatch.setattr(sys, "stdin", opened[-2])
+
+    yield give
+    for file in opened:
+        file.close()
+
+
+def teach_twice(run, tmp_path):
+    """Let birds learn herons and egrets, then cranes and storks."""
+    run.start_learning()
+    for name, labels in (("first", ("egret", "heron")), ("second", ("crane", "stork"))):
+        assert run("learn", "birds", put(tmp_path / name, labels, n=8), *TINY)[0] == 0
+
+
+def test_unlearning_says_what_it_erases_and_asks(run, answer, tmp_path):
+    teach_twice(run, tmp_path)
+    tasks = run("tasks", "birds")[1]
+    asked = "birds unlearns crane. Version 2 is erased and 8 images deleted, for good."
+    unlearn = ("unlearn", "birds", "--class", "crane")
+    answer("n\n")
+    code, said = run(*unlearn)
+    assert (code, asked in flat(said), "Nothing was done." in said) == (1, True, True)
+    for nothing in ("", None, "what\n"):
+        answer(nothing, is_terminal=False)
+        code, said = run(*unlearn)
+        assert (code, asked in flat(said), "--yes" in said) == (2, True, True)
+    assert run("tasks", "birds")[1] == tasks
+    answer("y\n")
+    code, said = run(*unlearn)
+    assert (code, asked in flat(said)) == (0, True)
+    assert "Version 3 is without it." in said
+    assert [
+        v["erased_at"] is not None for v in json.loads(run("versions", "birds", "--json")[1])
+    ] == [
+        False,
+        True,
+        False,
+    ]
+    answer("", is_terminal=False)
+    code, said = run("unlearn", "birds", "--task", "2", "--yes")
+    assert (code, "birds unlearns stork. Version 3 is erased" in flat(said)) == (0, True)
+    code, said = run("unlearn", "birds", "--class", "crane")
+    assert (code, "unknown-content" in said) == (1, True)
+
+
+def test_what_was_unlearned_and_held_is_published_once_that_is_confirmed(
+    run, answer, session, blobs
+):
+    make_learner(session, "birds")
+    for labels in (("egret", "heron"), ("crane",)):
+        publish_task(session, make_task(session, blobs, classes=labels))
+    learner_id = learners.get_learner(session, "birds").id
+    task = hold_unlearning(session, "birds", classes=["crane"])
+    session.commit()
+    for given, expected in (("n\n", 1), ("y\n", 0)):
+        answer(given)
+        code, said = run("publish", task.id)
+        assert (code, "birds unlearns crane. Version 2 is erased" in flat(said)) == (expected, True)
+        session.rollback()
+        erased = versions.get_version(session, learner_id, 2).erased_at
+        assert (erased is not None) == (expected == 0)
+
+
+def test_a_key_is_revoked_once_that_is_confirmed(run, answer):
+    made = json.loads(run("keys", "create", "camera", "--json")[1])
+    answer("", is_terminal=False)
+    code, said = run("keys", "revoke", made["id"])
+    assert (code, "Revoke the predictor key camera for good?" in said) == (2, True)
+    answer("y\n")
+    assert f"revoked {made['id']}" in run("keys", "revoke", made["id"])[1]
+    unknown = made["id"][:-4] + "0000"
+    assert "key-not-found" in run("keys", "revoke", unknown, "--yes")[1]
 
 
 def test_the_audit_log_says_when_it_is_only_the_filter(run):

@@ -3,13 +3,15 @@
 import inspect
 import re
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from service.client import AsyncFilopodia, Filopodia, LabelledImage, TaskOptions
 from service.contract import schema
+from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
+from service.remote.learner_calls import update_class
 from service.remote.prediction_calls import predict
 
 NOT_YET: set[tuple[str, str]] = set()
@@ -27,8 +29,11 @@ EXAMPLES = {
         seed=1,
         from_feedback=True,
         screening="warn",
+        splits=False,
+        encoding="cp850",
         config={"a": 1},
     ),
+    "layout": Layout((PlacedImage(0, PurePosixPath("heron/a.jpg"), "heron", "auto"),)),
     "archive": Path("photos.zip"),
     "file": Path("bundle.tar"),
     "learners": ["birds"],
@@ -79,6 +84,8 @@ def call_of(build, *, is_full):
 
 def calls(*, is_full=True):
     found = [call_of(build, is_full=is_full) for build in described().values()]
+    # A label that no address can hold goes another way.
+    found.append(update_class("birds", "..", shown_name="1", hidden=True))
     return [call for call in found if call is not None]
 
 

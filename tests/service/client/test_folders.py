@@ -1,8 +1,13 @@
+import csv
+import io
 import tarfile
 
 import pytest
 
-from service.remote.folders import EmptyFolderError, labelled_files, sent_file, tar_of_folder
+from service.layout.errors import LayoutError
+from service.layout.folders import read_folder
+from service.remote.folders import MANIFEST, EmptyFolderError, read_list, sent_file, tar_of_layout
+from tests.service.layout.layouts import LAYOUTS
 
 
 def put(folder, *names):
@@ -12,39 +17,9 @@ def put(folder, *names):
         path.write_bytes(name.encode())
 
 
-def names(folder):
-    return [path.relative_to(folder).as_posix() for path in labelled_files(folder)]
-
-
-def test_one_folder_is_one_label(tmp_path):
-    put(tmp_path, "heron/b.jpg", "heron/a.jpg", "egret/c.png", "notes.txt")
-    assert names(tmp_path) == ["egret/c.png", "heron/a.jpg", "heron/b.jpg"]
-
-
-def test_train_and_eval_folders_hold_labels(tmp_path):
-    put(tmp_path, "train/heron/a.jpg", "eval/heron/b.jpg", "train/stray.txt")
-    assert names(tmp_path) == ["eval/heron/b.jpg", "train/heron/a.jpg"]
-
-
-def test_train_beside_other_folders_is_a_label(tmp_path):
-    put(tmp_path, "train/a.jpg", "bus/b.jpg")
-    assert names(tmp_path) == ["bus/b.jpg", "train/a.jpg"]
-
-
-def test_hidden_files_are_left_out(tmp_path):
-    put(tmp_path, "heron/a.jpg", "heron/.DS_Store", ".git/config", "heron/Thumbs.db")
-    assert names(tmp_path) == ["heron/a.jpg"]
-
-
-def test_a_folder_without_labels_is_refused(tmp_path):
-    put(tmp_path, "a.jpg")
-    with pytest.raises(EmptyFolderError, match="one folder a label"):
-        labelled_files(tmp_path)
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(EmptyFolderError, match="nowhere"):
-        labelled_files(tmp_path / "nowhere")
+def packed(folder, layout):
+    with tar_of_layout(folder, layout) as spool:
+        return spool.read()
 
 
 @pytest.mark.parametrize(
@@ -60,19 +35,36 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 )
 def test_what_the_service_speaks_of_is_found_again(tmp_path, entry, sent):
     put(tmp_path, "heron/a.jpg", "egret/c.jpg")
-    found = sent_file(labelled_files(tmp_path), entry)
+    files = [tmp_path / image.path for image in read_folder(tmp_path).images]
+    found = sent_file(files, entry)
     assert found == (None if sent is None else tmp_path / sent)
 
 
 def test_the_archive_has_the_same_bytes_for_the_same_images(tmp_path):
     put(tmp_path, "heron/a.jpg", "egret/b.jpg")
-    with tar_of_folder(tmp_path) as first:
-        before = first.read()
+    layout = read_folder(tmp_path)
+    before = packed(tmp_path, layout)
     (tmp_path / "heron/a.jpg").touch()
-    with tar_of_folder(tmp_path) as second, tarfile.open(fileobj=second) as archive:
-        assert archive.getnames() == ["egret/b.jpg", "heron/a.jpg"]
-        second.seek(0)
-        assert second.read() == before
+    after = packed(tmp_path, read_folder(tmp_path))
+    assert after == before
+    with tarfile.open(fileobj=io.BytesIO(after)) as archive:
+        assert archive.getnames() == [MANIFEST, "egret/b.jpg", "heron/a.jpg"]
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if LAYOUTS[name].classes])
+def test_the_archive_says_what_was_understood(name, tmp_path):
+    case = LAYOUTS[name]
+    for path, data in case.files.items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    layout = read_folder(tmp_path, use_splits=case.use_splits)
+    with tarfile.open(fileobj=io.BytesIO(packed(tmp_path, layout))) as archive:
+        rows = list(csv.reader(io.TextIOWrapper(archive.extractfile(MANIFEST), "utf-8")))
+        names = archive.getnames()
+    assert rows[0] == ["file_name", "label", "split"]
+    assert rows[1:] == [[str(i.path), i.label, i.split] for i in layout.images]
+    assert names[1:] == [row[0] for row in rows[1:]]
 
 
 def test_links_are_packed_as_files(tmp_path):
@@ -80,7 +72,31 @@ def test_links_are_packed_as_files(tmp_path):
     folder = tmp_path / "photos"
     (folder / "heron").mkdir(parents=True)
     (folder / "heron/a.jpg").symlink_to(tmp_path / "elsewhere/original.jpg")
-    with tar_of_folder(folder) as spool, tarfile.open(fileobj=spool) as archive:
+    with tarfile.open(fileobj=io.BytesIO(packed(folder, read_folder(folder)))) as archive:
         member = archive.getmember("heron/a.jpg")
         assert member.isreg()
         assert archive.extractfile(member).read() == b"original.jpg"
+
+
+def test_a_file_that_is_gone_by_now_is_named(tmp_path):
+    put(tmp_path, "heron/a.jpg", "heron/b.jpg")
+    layout = read_folder(tmp_path)
+    (tmp_path / "heron/b.jpg").unlink()
+    with pytest.raises(LayoutError, match=r"heron/b\.jpg cannot be read"):
+        packed(tmp_path, layout)
+
+
+def test_a_list_must_name_files_and_labels(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text("width,height,depth\n1,2,3\n")
+    with pytest.raises(LayoutError, match="names no files and labels"):
+        read_list(file)
+    with pytest.raises(LayoutError, match="cannot be read"):
+        read_list(tmp_path / "gone.csv")
+    file.write_text("a.jpg,heron\n")
+    assert read_list(file).rows[0].label == "heron"
+
+
+def test_the_old_name_of_the_error_still_catches_it(tmp_path):
+    with pytest.raises(EmptyFolderError):
+        read_folder(tmp_path)

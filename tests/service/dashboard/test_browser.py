@@ -2,6 +2,7 @@
 
 import time
 
+import httpx
 import pytest
 
 from service.dashboard.assets import plotly_style_id
@@ -96,3 +97,18 @@ def test_a_task_is_cancelled_by_its_button(page):
 def test_logging_out_leads_to_the_login_page(page):
     page.evaluate("document.querySelector('form[action=\"/admin/logout\"]').requestSubmit()")
     page.wait_until("location.pathname === '/admin/login'")
+
+
+def test_a_login_link_lets_the_browser_in_and_leaves_no_token_behind(page, site, role_keys):
+    page.send("Network.clearBrowserCookies")
+    headers = {"Authorization": f"Bearer {role_keys['admin']}"}
+    made = httpx.post(f"{site}/v1/login-links", headers=headers, trust_env=False)
+    page.messages.clear()
+    page.open(f"{site}{made.json()['path']}")
+    page.wait_until("location.pathname === '/admin'")
+    page.wait_until("document.readyState === 'complete'")
+    assert page.evaluate("document.querySelector('h1').textContent") == "Learners"
+    history = page.send("Page.getNavigationHistory")["entries"]
+    token = made.json()["path"].partition("token=")[2]
+    assert not any(token in entry["url"] for entry in history)
+    assert page.messages == []

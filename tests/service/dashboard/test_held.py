@@ -1,9 +1,11 @@
 """Held tasks in the browser: why, and what to do with them."""
 
+import re
+
 import pytest
 
 from registry import audit, queue, tasks, versions
-from tests.factories import make_new_version, make_task
+from tests.factories import hold_unlearning, make_new_version, make_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 BACK = {"Referer": "http://testserver/admin/learners/birds", **OWN}
@@ -27,6 +29,18 @@ def test_a_held_task_says_why_and_what_it_would_be(browser, held, path):
     assert "look like &lt;b&gt;herons&lt;/b&gt;" in html
     assert "task 4 <b>90.0%</b>" in html
     assert f'action="/admin/tasks/{held}/publish"' in html
+
+
+def test_what_would_be_erased_is_named_before_it_is_published(browser, session, three):
+    task = hold_unlearning(session, three, classes=["stork"])
+    session.commit()
+    html = browser.get("/admin/learners/birds").text
+    form = re.search(
+        rf'<details class="confirm">.*?/tasks/{task.id}/publish.*?</details>', html, re.S
+    )
+    assert "Versions 2, 3 are erased, with its images. There is no way back." in form[0]
+    assert "Publish for good" in form[0]
+    assert html.count(f"/tasks/{task.id}/publish") == 1
 
 
 def test_a_learner_without_held_tasks_shows_no_such_panel(browser, three):

@@ -1,4 +1,9 @@
+import io
+
+from PIL import Image
+
 from service.dashboard.trying import ROOM, synapse_bars
+from service.image_warnings import IMAGE_WARNINGS
 
 
 def synapse(task, current, threshold):
@@ -25,3 +30,11 @@ def test_a_strategy_without_synapses_has_no_bars():
 def test_a_synapse_that_is_always_functional_has_a_bar():
     [bar] = synapse_bars([synapse(1, 0.3, 0.0)])
     assert (bar["width"], bar["mark"]) == ("100.00%", "0.00%")
+
+
+def test_an_image_of_one_colour_is_answered_with_a_warning(client, taught):
+    plain = io.BytesIO()
+    Image.new("RGB", (32, 32), "white").save(plain, "PNG")
+    form = {"image": ("white.png", plain.getvalue(), "image/png")}
+    text = client.post("/admin/learners/birds/try", files=form).text
+    assert IMAGE_WARNINGS["blank"] in text

@@ -237,7 +237,7 @@ def test_classes_of_a_learner(client, birds):
     assert not refused.json()["retryable"]
     assert "retry-after" not in refused.headers
     assert client.post(url, files=image_files(("c",), 2)).status_code == 202
-    extended = image_files(("a", "b", "c"), 2)
+    extended = image_files(("a", "b", "c"), 3)
     assert client.post(f"{url}?mode=extend", files=extended).status_code == 202
 
 

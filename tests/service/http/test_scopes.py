@@ -66,6 +66,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", f"{LEARNER}/classes"): same(),
     ("GET", f"{LEARNER}/classes/{{label}}"): same(),
     ("PATCH", f"{LEARNER}/classes/{{label}}"): same(json={"hidden": False}),
+    ("PATCH", f"{LEARNER}/classes"): same(params={"label": "{label}"}, json={"hidden": False}),
     ("GET", f"{LEARNER}/accuracy"): same(),
     ("GET", f"{LEARNER}/versions"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}"): same(),
@@ -74,6 +75,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/strategies"): OPEN,
     ("GET", "/v1/backbones"): OPEN,
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),
+    ("POST", f"{LEARNER}/unlearn/preview"): same(json={"classes": ["{label}"]}),
     ("POST", f"{LEARNER}/unlearn"): same(json={"classes": ["{label}"]}),
     ("GET", f"{LEARNER}/tasks"): same(),
     ("GET", "/v1/tasks"): OWN_ONLY,
@@ -124,11 +126,17 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/admin/keys/{key_id}/revoke"): REFUSED,
     ("GET", "/admin/audit"): REFUSED,
     ("GET", "/admin/login"): OPEN,
+    ("GET", "/admin/enter"): OPEN,
     ("GET", "/admin/static/{name}"): OPEN,
     ("GET", "/admin/{path}"): OPEN,
 }
-APART = {("POST", "/admin/login"), ("POST", "/admin/logout")}
-"""Routes that are about the session itself; tests/service/http/test_security.py has them."""
+APART = {
+    ("POST", "/admin/login"),
+    ("POST", "/admin/enter"),
+    ("POST", "/admin/logout"),
+    ("POST", "/v1/login-links"),
+}
+"""Routes that are about the session itself; test_security.py and test_login_links.py beside this file have them."""
 
 
 @dataclass

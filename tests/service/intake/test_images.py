@@ -6,11 +6,22 @@ import pytest
 from PIL import Image
 
 from service.http.problems import PROBLEMS, Problem
-from service.intake.images import SHORT_SIDE, ImageLimits, decode_image
+from service.intake.images import ImageLimits, decode_image
+from service.intake.strips import SHORT_SIDE
 from tests.factories import make_image
-from tests.service.bad_images import ACCEPTED, REFUSED, encoded, noise
+from tests.service.bad_images import ACCEPTED, REFUSED, encoded, heic, noise
 
-LIMITS = ImageLimits(12 * 1024 * 1024, 25_000_000)
+LIMITS = ImageLimits(48 * 1024 * 1024, 100_000_000)
+
+
+WARNINGS = {
+    "animated gif": ("first_frame_used",),
+    "animated webp": ("first_frame_used",),
+    "animated png": ("first_frame_used",),
+    "mpo": ("first_frame_used",),
+    "one colour": ("blank",),
+    "16-bit grey": ("blank",),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -27,12 +38,12 @@ def test_an_odd_image_is_decoded(case):
     decoded = decode_image(ACCEPTED[case], LIMITS)
     assert decoded.pixels.dtype == np.uint8
     assert decoded.pixels.shape[2] == 3
-    assert decoded.warnings == (("first_frame_used",) if "animated" in case else ())
+    assert decoded.warnings == WARNINGS.get(case, ())
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "MPO"])
 def test_damaged_bytes_never_raise_anything_but_a_problem(format):
-    whole = bytearray(encoded(noise(), format))
+    whole = bytearray(heic(noise()) if format == "HEIF" else encoded(noise(), format))
     random = np.random.default_rng(1)
     for _ in range(150):
         data = bytearray(whole)

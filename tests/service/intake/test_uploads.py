@@ -10,7 +10,9 @@ import pytest
 
 from service.http.problems import Problem
 from service.intake.archives import ArchiveLimits, unpack
+from service.intake.placing import place
 from service.intake.spool import Spool
+from service.schemas.tasks import TaskOptions
 from tests.factories import make_image
 
 LIMITS = ArchiveLimits(max_images=10, max_bytes=500_000, max_image_bytes=100_000)
@@ -37,7 +39,7 @@ def tar_of(files, mode="w"):
 def unpacked(data, limits=LIMITS):
     with Spool() as archive, Spool() as into:
         archive.append(data)
-        images = unpack(archive, into, limits)
+        images, _ = place(unpack(archive, into, limits), TaskOptions())
         return [(i.label, i.split, i.filename, into.read(i.offset, i.size)) for i in images]
 
 
@@ -93,8 +95,6 @@ HOSTILE = {
     "absolute": zip_of({"/heron/a.png": b"1"}),
     "drive": zip_of({"C:\\heron\\a.png": b"1"}),
     "tar leads out": tar_of({"heron/../../a.png": b"1"}),
-    "no folder": zip_of({"a.png": b"1"}),
-    "too deep": zip_of({"a/b/c/d.png": b"1", "e/f.png": b"1"}),
     "zip link": zip_link(),
     "symlink": tar_of({link(tarfile.SYMTYPE): b""}),
     "hard link": tar_of({link(tarfile.LNKTYPE): b""}),
@@ -102,10 +102,10 @@ HOSTILE = {
     "fifo": tar_of({link(tarfile.FIFOTYPE): b""}),
     "encrypted": encrypted(),
     "unpacks to too much": zip_of(
-        {f"heron/{i}": bytes(99_999) for i in range(11)}, compression=zipfile.ZIP_DEFLATED
+        {f"heron/{i}.png": bytes(99_999) for i in range(11)}, compression=zipfile.ZIP_DEFLATED
     ),
-    "tar of too much": tar_of({f"heron/{i}": bytes(99_999) for i in range(11)}, "w:gz"),
-    "tar claims too much": tar_of({"heron/a": bytes(30_000_000)}, "w:gz"),
+    "tar of too much": tar_of({f"heron/{i}.png": bytes(99_999) for i in range(11)}, "w:gz"),
+    "tar claims too much": tar_of({"heron/a.png": bytes(30_000_000)}, "w:gz"),
     "too many entries": zip_of({f"heron/{i:0900}": b"1" for i in range(1200)}),
     "tar of too many folders": tar_of({f"{i}/.x": b"" for i in range(1100)}, "w:gz"),
     "gzip of nothing": b"\x1f\x8b" + b"x" * 20,
@@ -121,9 +121,9 @@ def test_a_hostile_archive_is_refused(case):
 
 def test_counts_and_sizes_of_images_are_bounded():
     with pytest.raises(Problem) as caught:
-        unpacked(zip_of({f"heron/{i}": b"1" for i in range(11)}))
+        unpacked(zip_of({f"heron/{i}.png": b"1" for i in range(11)}))
     assert caught.value.code == "too-many-images"
-    [(_, _, _, data)] = unpacked(zip_of({"heron/a": bytes(200_000)}))
+    [(_, _, _, data)] = unpacked(zip_of({"heron/a.png": bytes(200_000)}))
     assert len(data) == LIMITS.max_image_bytes + 1
     with pytest.raises(Problem) as caught:
         unpacked(zip_of({}))
@@ -159,6 +159,94 @@ def test_archives_are_learned_from(client, birds, kind, data):
     task = answer.json()
     assert (task["name"], task["samples"]) == ("first", {"train": 4, "eval": 4})
     assert task["classes"] == ["heron", "egret"]
+
+
+def sent(client, how, labels):
+    """Send images under labels in one of the ways there are."""
+    url = "/v1/learners/birds/tasks"
+    files = {
+        f"{label}/{i}.png": make_image(f"class {at}", i)
+        for at, label in enumerate(labels)
+        for i in range(3)
+    }
+    parts = [("images", (name, data, "image/png")) for name, data in files.items()]
+    match how:
+        case "zip":
+            kind = {"Content-Type": "application/zip"}
+            return client.post(url, content=zip_of(files), headers=kind)
+        case "tar":
+            kind = {"Content-Type": "application/x-tar"}
+            return client.post(url, content=tar_of(files), headers=kind)
+        case "form":
+            return client.post(url, files=parts)
+        case "labels":
+            bare = [("images", (f"{i}.png", part[1], part[2])) for i, (_, part) in enumerate(parts)]
+            return client.post(
+                url, files=bare, data={"labels": [name.rsplit("/", 1)[0] for name in files]}
+            )
+        case "manifest":
+            manifest = {str(i): {"label": name.rsplit("/", 1)[0]} for i, name in enumerate(files)}
+            bare = [("images", (str(i), part[1], part[2])) for i, (_, part) in enumerate(parts)]
+            return client.post(url, files=bare, data={"manifest": json.dumps(manifest)})
+    samples = [
+        {"label": name.rsplit("/", 1)[0], "image": {"base64": base64.b64encode(data).decode()}}
+        for name, data in files.items()
+    ]
+    return client.post(url, json={"samples": samples})
+
+
+WAYS = ("zip", "tar", "form", "labels", "manifest", "json")
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("label", "twin"),
+    [
+        ("A", "a"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645",
+        ),
+    ],
+)
+def test_labels_that_look_alike_are_refused_with_both_names(client, birds, how, label, twin):
+    answer = sent(client, how, (label, twin))
+    assert (answer.status_code, answer.json()["code"]) == (409, "label-confusable")
+    [error] = answer.json()["errors"]
+    assert (error["label"], error["detail"]) == (twin, f"The label looks like {label}.")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_words_with_joiners_are_learned_from(client, birds, how):
+    labels = ["\u0dc1\u0dca\u200d\u0dbb\u0dd3", "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627"]
+    answer = sent(client, how, labels)
+    assert (answer.status_code, answer.json()["classes"]) == (202, labels)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_label_that_cannot_be_is_named_and_so_is_its_place(client, birds, how):
+    answer = sent(client, how, ("heron", "a\u202eb"))
+    assert answer.status_code == 422
+    assert "U+202E RIGHT-TO-LEFT OVERRIDE as its character 2" in answer.text
+    error = answer.json()["errors"][0]
+    assert error["pointer"]
+    if how not in ("manifest", "json"):
+        assert (answer.json()["code"], error["label"]) == ("label-invalid", "a<U+202E>b")
+        assert error["filename"].endswith(".png")
+    assert sent(client, how, ("heron", "..")).status_code == 422
+
+
+def test_a_name_that_comes_as_filename_star_alone_is_taken(client, birds):
+    parts = b"".join(
+        b"--b\r\nContent-Disposition: form-data; name=images; filename*=%s\r\n\r\n%s\r\n"
+        % (name, make_image(name.decode(), i))
+        for name in (b"UTF-8''K%C3%BCken%2Fa.png", b"iso-8859-1'de'V%F6gel%2fa.png")
+        for i in range(3)
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/learners/birds/tasks", content=parts + b"--b--\r\n", headers=kind)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["classes"] == ["K\u00fcken", "V\u00f6gel"]
 
 
 def test_json_images_are_learned_from(client, birds):

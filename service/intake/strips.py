@@ -1,0 +1,82 @@
+"""Bringing a large image down without a second copy of it: one strip after the other is converted and averaged.
+
+Gives the very pixels that converting and resizing the whole image gives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from service.intake.colour import ToRgb
+
+SHORT_SIDE = 384
+"""Canonical short side: the largest input size of the ViTs in common use (timm's `_384`)."""
+STRIP_PIXELS = 1_000_000
+_WHOLE_PIXELS = 4 * STRIP_PIXELS
+"""Up to here an image that is not averaged is converted in one go, which is faster."""
+_GAP = 3.0
+"""Pixels are averaged down to this many times the final size, then Lanczos decides; more would show nothing."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A decoded image that is read in strips."""
+
+    size: tuple[int, int]
+    read: Callable[[int, int], Image.Image]
+    """Rows from the first number up to, without, the second."""
+
+
+def image_source(image: Image.Image) -> Source:
+    """Read from a loaded image."""
+    whole = (0, image.height)
+
+    def read(top: int, bottom: int) -> Image.Image:
+        return image if (top, bottom) == whole else image.crop((0, top, image.width, bottom))
+
+    return Source(image.size, read)
+
+
+def shrink(source: Source, to_rgb: ToRgb) -> Image.Image:
+    """Return the image as RGB, its short side at most `SHORT_SIDE`; never enlarged."""
+    size = canonical_size(source.size)
+    factors = _averaging(source.size, size)
+    reduced = _average(source, factors, to_rgb)
+    if source.size == size:
+        return reduced
+    right, bottom = (side / factor for side, factor in zip(source.size, factors, strict=True))
+    return reduced.resize(size, Image.Resampling.LANCZOS, box=(0, 0, right, bottom))
+
+
+def canonical_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of the canonical image.
+
+    Example:
+        >>> canonical_size((4000, 3000)), canonical_size((200, 100))
+        ((512, 384), (200, 100))
+    """
+    short = min(size)
+    if short <= SHORT_SIDE:
+        return size
+    width, height = (max(1, round(side * SHORT_SIDE / short)) for side in size)
+    return width, height
+
+
+def _averaging(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Return how many pixels across and down become one before Lanczos: what Pillow's `reducing_gap` gives."""
+    across, down = (int(a / b / _GAP) or 1 for a, b in zip(size, target, strict=True))
+    return across, down
+
+
+def _average(source: Source, factors: tuple[int, int], to_rgb: ToRgb) -> Image.Image:
+    (width, height), (across, down) = source.size, factors
+    if factors == (1, 1) and width * height <= _WHOLE_PIXELS:
+        return to_rgb(source.read(0, height))
+    reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
+    step = down * max(1, STRIP_PIXELS // (width * down))
+    for top in range(0, height, step):
+        strip = to_rgb(source.read(top, min(top + step, height)))
+        part = strip.reduce(factors) if factors != (1, 1) else strip
+        reduced.paste(part, (0, top // down))
+    return reduced

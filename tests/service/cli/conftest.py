@@ -1,0 +1,54 @@
+"""Commands against a service that listens on a port, with a learner of tasks beside it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from service.cli.main import app as commands
+from tests.factories import make_image
+from tests.served import learning, served
+from worker.settings import WorkerSettings
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def address(app, session_factory, blobs, database_url, tmp_path) -> Iterator[str]:
+    """Where a service listens; what is posted there is learned."""
+    worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
+    # The service's log is not what the commands print.
+    with capture_logs(), served(app) as url, learning(session_factory, blobs, worker):
+        yield url
+
+
+@pytest.fixture
+def run(address, role_keys) -> Run:
+    """Returns a function that runs a command as a trainer."""
+    options = ["--url", address, "--key", role_keys["trainer"]]
+
+    def run_command(*arguments: object, **settings: object) -> Any:
+        return CliRunner().invoke(commands, [*map(str, arguments), *options], **settings)
+
+    return run_command
+
+
+@pytest.fixture
+def known_birds(run, tmp_path) -> str:
+    """A learner that knows herons and egrets."""
+    write_images(tmp_path / "learned", {"heron": range(6), "egret": range(6)})
+    learner = ("birds", tmp_path / "learned", "--create", "--strategy", "simplecil")
+    learned = run("learn", *learner, "--backbone", "tiny")
+    assert learned.exit_code == 0, learned.output
+    return "birds"
+
+
+def write_images(folder: Path, labels: dict[str, range]) -> None:
+    """Write made-up images `label/index.png`."""
+    for label, indexes in labels.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in indexes:
+            (folder / label / f"{i}.png").write_bytes(make_image(label, i))
