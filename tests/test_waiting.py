@@ -24,6 +24,7 @@ SLEEPERS = {
     "service/inference/test_engine.py": "requests some time apart",
     "service/inference/test_serving.py": "answers some time apart",
     "service/test_main.py": "a client that is slow to hang up",
+    "service/test_startup.py": "a step that takes a while",
     "service/test_under_load.py": "lets requests go on for a while",
     "test_waiting.py": "tests the waiting",
     "waiting.py": "is how to wait",

@@ -25,7 +25,6 @@ def filopodia(data_dir: Path, *arguments: str | Path) -> str:
         capture_output=True,
         text=True,
         env=os.environ | {"FILOPODIA_DATA_DIR": str(data_dir), "FILOPODIA_MIN_FREE_BYTES": "0"},
-        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

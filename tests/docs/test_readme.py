@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -65,13 +66,12 @@ def running(command, home, environment):
         )
     file = home / "filopodia-data" / "service.json"
     try:
-        while not file.exists():
-            assert process.poll() is None, (home / "log").read_text()
-            time.sleep(0.1)
+        wait_until(lambda: file.exists() or process.poll() is not None, 240)
+        assert process.poll() is None, (home / "log").read_text()
         yield json.loads(file.read_text())["url"]
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 0, (home / "log").read_text()
+        assert process.wait() == 0, (home / "log").read_text()
 
 
 @pytest.mark.timeout(900)

@@ -44,7 +44,7 @@ from pathlib import Path
 from registry.embedded import EmbeddedPostgres
 EmbeddedPostgres(Path(os.fsdecode(sys.argv[1]))).start()
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(100_000)
 """
 
 

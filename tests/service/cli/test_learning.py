@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from service.cli.main import main
 from tests.factories import make_image
 from tests.served import learning, served
+from tests.waiting import is_within
 from worker.settings import WorkerSettings
 
 TINY = ("--create", "--strategy", "simplecil", "--backbone", "tiny")
@@ -147,9 +148,9 @@ class Terminal:
         self.text = ""
 
     def expect(self, words):
-        deadline = time.monotonic() + PATIENCE_S
+        started = time.monotonic()
         while words not in self.text:
-            assert time.monotonic() < deadline, self.text
+            assert is_within(time.monotonic() - started, PATIENCE_S), self.text
             if not self._read():
                 break
         assert words in self.text, self.text
@@ -170,7 +171,7 @@ class Terminal:
     def end(self):
         while self._read() and self.process.poll() is None:
             pass
-        code = self.process.wait(PATIENCE_S)
+        code = self.process.wait()
         while self._read() and select.select([self.leader], [], [], 0)[0]:
             pass
         os.close(self.leader)

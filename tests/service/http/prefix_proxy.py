@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.waiting import PACE
+
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
 
 
@@ -46,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         path = self.path.removeprefix(self.server.prefix) if self.server.strips else self.path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        connection = http.client.HTTPConnection(self.server.netloc, timeout=60)
+        connection = http.client.HTTPConnection(self.server.netloc, timeout=PACE.scaled(60))
         connection.putrequest(self.command, path or "/", skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in HOP_BY_HOP:
