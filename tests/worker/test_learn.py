@@ -7,6 +7,7 @@ import pytest
 from models import artifact
 from registry import accuracy, events, learners, queue, samples, tasks, versions
 from tests.factories import make_learner, make_pixels, make_task
+from tests.waiting import wait_until
 from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
 from worker.settings import WorkerSettings
 
@@ -124,19 +125,20 @@ def test_a_task_that_breaks_max_forgetting_is_held(session_factory, learner, add
 def test_what_was_learned_waits_for_a_database_that_is_busy(session_factory, learner, add, attempt):
     task_id = add("heron", "egret")
 
-    def is_publishing():
+    def progress():
         with session_factory() as session:
-            return tasks.get_task(session, task_id).progress["phase"] == "publishing"
+            task = tasks.get_task(session, task_id)
+            return task.status, task.progress["phase"]
 
     with ThreadPoolExecutor(1) as pool:
         learning = pool.submit(attempt, task_id)
-        while not is_publishing():
-            with session_factory.begin() as session:
-                learners.get_learner(session, "birds", lock=True)
-                time.sleep(0.2)
-                if is_publishing():
-                    # Longer than any statement waits for a lock.
-                    time.sleep(2.5)
+        wait_until(lambda: progress()[0] == "running")
+        with session_factory.begin() as session:
+            learners.get_learner(session, "birds", lock=True)
+            wait_until(lambda: progress()[1] == "publishing" or learning.done())
+            assert not learning.done(), "it was published in spite of the lock, or before it"
+            # Longer than any statement waits for a lock.
+            time.sleep(2.5)
         code, task = learning.result()
     assert (code, task.status, task.attempt) == (EXIT_SETTLED, "succeeded", 1)
 
