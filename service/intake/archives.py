@@ -121,8 +121,8 @@ def _take(
 
 def _linked(path: PurePosixPath) -> Problem:
     return _rejected(
-        f"{shown(str(path))} is a link or a device in the archive: pack the files themselves (`tar --dereference "
-        "--hard-dereference`, `zip` without `-y`)."
+        f"{shown(str(path))} is a link or a device in the archive: pack the files that links lead to "
+        "in their place."
     )
 
 

@@ -17,8 +17,8 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def address(app, session_factory, blobs, database_url, tmp_path) -> Iterator[str]:
-    """Where a service listens; what is posted there is learned."""
+def address(app, role_keys, session_factory, blobs, database_url, tmp_path) -> Iterator[str]:
+    """Where a service listens that knows all keys; what is posted there is learned."""
     worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
     # The service's log is not what the commands print.
     with capture_logs(), served(app) as url, learning(session_factory, blobs, worker):
