@@ -12,7 +12,14 @@ import typer
 from rich.console import Console
 
 from service.cli.growing import nothing_new_is_no_fault, show_left_out
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    ManifestOption,
+    UrlOption,
+    connect,
+)
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
@@ -54,14 +61,7 @@ def learn(
     config: Annotated[
         str | None, typer.Option(help="Of a new learner: the strategy's options, as JSON.")
     ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="List of files with their labels, which decides alone: CSV, JSON, or lines `path label`.",
-        ),
-    ] = None,
+    manifest: ManifestOption = None,
     splits: Annotated[
         bool,
         typer.Option(

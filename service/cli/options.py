@@ -53,6 +53,14 @@ KeyOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="List of files with their labels, which decides alone: CSV, JSON, or lines `path label`.",
+    ),
+]
 LearnerArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="Name of the learner.", autocompletion=learner_names),

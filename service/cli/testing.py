@@ -11,7 +11,14 @@ from service.cli.batches import Answer, Question
 from service.cli.csv_files import CsvOption, open_csv
 from service.cli.image_files import shown
 from service.cli.measures import Judged, Share
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    ManifestOption,
+    UrlOption,
+    connect,
+)
 from service.cli.output import make_console, print_json
 from service.cli.predicting import VersionOption, ask_with_progress
 from service.cli.trial import begin
@@ -42,14 +49,7 @@ def measure(
             "--all", help="Also the images that the folder gives to learn from, as train/ does."
         ),
     ] = False,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="List of files with their labels, which decides alone: CSV, JSON, or lines `path label`.",
-        ),
-    ] = None,
+    manifest: ManifestOption = None,
     splits: Annotated[
         bool,
         typer.Option(help="Read folders such as train and test as splits; without, as classes."),

@@ -15,7 +15,8 @@ from registry.samples import NewSample
 from service.http.problems import FieldError, Problem
 from service.intake.conflicts import without_conflicts
 from service.intake.samples import MAX_NAMED, Received, ReceivedImage
-from service.intake.splitting import AUTO, EVAL, NOTHING, TRAIN, SplitRequest, assign_splits
+from service.intake.splitting import NOTHING, SplitRequest, assign_splits
+from service.layout.names import AUTO, EVAL, TRAIN
 from service.schemas.tasks import TaskOptions
 
 

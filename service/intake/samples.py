@@ -11,8 +11,8 @@ from registry.growth import ImageKey
 from service.http.problems import FieldError, Problem
 from service.intake.decoding import Decoder
 from service.intake.placing import RawImage
-from service.intake.splitting import AUTO
 from service.intake.uploads import Upload
+from service.layout.names import AUTO
 
 MAX_NAMED = 100
 """Unusable images named in one refusal."""

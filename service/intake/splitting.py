@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from registry.growth import ClassSize
+from service.layout.names import AUTO, EVAL, TRAIN
 
-AUTO = "auto"
-TRAIN = "train"
-EVAL = "eval"
 ALWAYS_HELD_OUT_FROM = 4
 """Images of a class from which at least one is held out, however small the share; below, each is needed to learn."""
 NOTHING = ClassSize()

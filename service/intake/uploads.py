@@ -26,11 +26,10 @@ from service.intake.archives import ArchiveLimits, unpack
 from service.intake.labels import clean_filename, label_at
 from service.intake.multipart import FilePart, Form, read_form, refused_part
 from service.intake.placing import RawFile, RawImage, place
-from service.intake.splitting import AUTO
 from service.intake.spool import Spool
 from service.layout.layouts import Entry, Layout
+from service.layout.names import AUTO, needs_look
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
-from service.layout.names import needs_look
 from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 from service.schemas.tasks import ManifestEntry, TaskCreate, TaskOptions, TaskQuery
 from service.settings import ServiceSettings

@@ -1,5 +1,7 @@
 """Commands against a service that listens on a port, with a learner of tasks beside it."""
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from service.cli.main import app as commands
+from service.cli.main import main
 from tests.factories import make_image
 from tests.served import learning, served
 from worker.settings import WorkerSettings
@@ -52,3 +55,26 @@ def write_images(folder: Path, labels: dict[str, range]) -> None:
         (folder / label).mkdir(parents=True, exist_ok=True)
         for i in indexes:
             (folder / label / f"{i}.png").write_bytes(make_image(label, i))
+
+
+@pytest.fixture
+def run_as_admin(
+    app, role_keys, session_factory, blobs, database_url, tmp_path, monkeypatch, capsys
+):
+    """Returns a function that runs a command as an admin, and returns its exit code and what it prints."""
+    worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FILOPODIA_KEY", role_keys["admin"])
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["filopodia", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out + captured.err
+
+    # The service's log is not what the commands print.
+    with capture_logs(), served(app) as url, contextlib.ExitStack() as stack:
+        monkeypatch.setenv("FILOPODIA_URL", url)
+        run.start_learning = lambda: stack.enter_context(learning(session_factory, blobs, worker))
+        yield run

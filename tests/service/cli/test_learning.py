@@ -1,6 +1,5 @@
 """`filopodia learn` against a service that listens: what it understood, asks, sends, and leaves behind."""
 
-import contextlib
 import json
 import os
 import pty
@@ -13,13 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
-from service.cli.main import main
 from tests.factories import make_image
-from tests.served import learning, served
 from tests.waiting import is_within
-from worker.settings import WorkerSettings
 
 TINY = ("--create", "--strategy", "simplecil", "--backbone", "tiny")
 PATIENCE_S = 120
@@ -27,24 +22,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def run(app, role_keys, session_factory, blobs, database_url, tmp_path, monkeypatch, capsys):
-    """Returns a function that runs a command as an admin, and returns its exit code and what it prints."""
-    worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FILOPODIA_KEY", role_keys["admin"])
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["filopodia", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out + captured.err
-
-    # The service's log is not what the commands print.
-    with capture_logs(), served(app) as url, contextlib.ExitStack() as stack:
-        monkeypatch.setenv("FILOPODIA_URL", url)
-        run.start_learning = lambda: stack.enter_context(learning(session_factory, blobs, worker))
-        yield run
+def run(run_as_admin):
+    return run_as_admin
 
 
 def put(folder, labels, n=4, first=0):

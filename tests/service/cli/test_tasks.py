@@ -1,6 +1,5 @@
 """`filopodia learn` and what can be done with a task, against a service that listens on a port."""
 
-import contextlib
 import io
 import json
 import os
@@ -10,10 +9,8 @@ import sys
 
 import pytest
 from PIL import Image
-from structlog.testing import capture_logs
 
 from registry import learners, versions
-from service.cli.main import main
 from tests.factories import (
     hold_unlearning,
     make_image,
@@ -21,32 +18,14 @@ from tests.factories import (
     make_task,
     publish_task,
 )
-from tests.served import learning, served
-from worker.settings import WorkerSettings
 
 LABELS = ("crane", "egret", "heron", "stork")
 TINY = ("--create", "--strategy", "simplecil", "--backbone", "tiny")
 
 
 @pytest.fixture
-def run(app, role_keys, session_factory, blobs, database_url, tmp_path, monkeypatch, capsys):
-    """Returns a function that runs a command as an admin, and returns its exit code and what it prints."""
-    worker = WorkerSettings(data_dir=tmp_path, database_url=database_url, device="cpu")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FILOPODIA_KEY", role_keys["admin"])
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["filopodia", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out + captured.err
-
-    # The service's log is not what the commands print.
-    with capture_logs(), served(app) as url, contextlib.ExitStack() as stack:
-        monkeypatch.setenv("FILOPODIA_URL", url)
-        run.start_learning = lambda: stack.enter_context(learning(session_factory, blobs, worker))
-        yield run
+def run(run_as_admin):
+    return run_as_admin
 
 
 def flat(text):
