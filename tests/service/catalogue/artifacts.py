@@ -43,9 +43,9 @@ def _zip_link():
     return zip_of([(entry, b"/etc/passwd")])
 
 
-def _bomb():
-    """Sixty megabytes of zeros in each of two files, in some hundred kilobytes."""
-    return zip_of([(f"heron/{i}.png", bytes(60_000_000)) for i in range(2)])
+def _bomb(n_files):
+    """Sixty megabytes of zeros in each file, in some ten kilobytes."""
+    return zip_of([(f"heron/{i}.png", bytes(60_000_000)) for i in range(n_files)])
 
 
 def _entries(n):
@@ -106,9 +106,10 @@ ROWS: dict[int, Row] = {
             archive("device", _special(tarfile.CHRTYPE), TAR),
             archive("pipe", _special(tarfile.FIFOTYPE), TAR),
             archive("link in a zip", _zip_link()),
+            archive("bomb", _bomb(2), why="together they are more than a task may have"),
             archive(
-                "bomb",
-                _bomb(),
+                "bomb of one file",
+                _bomb(1),
                 code="images-rejected",
                 why="each file is cut at the limit of an image, and refused by name",
             ),
