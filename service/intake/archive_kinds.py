@@ -1,22 +1,25 @@
 """What kind of archive some bytes are, and its tar opened up: decompressed as it is read, within bounds."""
 
 import bz2
-import gzip
 import io
-import lzma
-import zlib
+import re
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import IO, cast
 
 from service.http.problems import Problem
+from service.intake.allowance import Allowance
+from service.intake.decompressing import Decompressor, Unpacked, gunzip, unxz
 
 HEAD_BYTES = 512
 """How much of an archive `kind_of` wants to see: the header of a tar."""
 MAX_READ = 16 * 1024 * 1024
-"""Largest single read a tar header may ask for; an extended header of gigabytes would otherwise be held in memory."""
-XZ_MEMORY_BYTES = 128 * 1024 * 1024
-"""`xz -9` asks for 65 MiB to be unpacked; a header may ask for 4 GiB."""
-_CHUNK = 64 * 1024
+"""Largest single read; an extended header of gigabytes would otherwise be held in memory."""
+FREE_HEADER_BYTES = 256 * 1024
+HEADER_BYTES = 4 * 1024
+"""Of all headers of a tar, for each of its members: 512, and what systems note of a file beside its name."""
+_BLOCK = 512
+_LONG_NUMBER = re.compile(rb"[0-9]{256}")
+"""What tarfile of Python before 3.11.10 and 3.12.6 looks through again and again, for hours (CVE-2024-6232)."""
 
 ZIP, TAR, GZIP, XZ, BZIP2 = "zip", "tar", "gzip", "xz", "bzip2"
 READABLE = frozenset((ZIP, TAR, GZIP, XZ, BZIP2))
@@ -66,18 +69,6 @@ UNSPECIFIC_TYPES = frozenset(("application/octet-stream", "binary/octet-stream")
 """Content types that say nothing."""
 
 
-class _Decompressor(Protocol):
-    """What bz2 and lzma have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
 def kind_of(head: bytes) -> str | None:
     """Return what kind of archive begins with some bytes, also if it is none that is read; None if it is no archive.
 
@@ -116,121 +107,61 @@ def require_readable(kind: str | None) -> str:
     return kind
 
 
-def open_tar(file: IO[bytes], kind: str, end: int) -> "BoundedReader":
+def open_tar(file: IO[bytes], kind: str, allowed: Allowance) -> "BoundedReader":
     """Return the stream of a tar archive, decompressed.
 
     Args:
         file: The archive, from its start.
         kind: `tar`, `gzip`, `xz` or `bzip2`.
-        end: Bytes of the unpacked archive after which it is refused.
+        allowed: How far the unpacked archive may go.
     """
-    openers: dict[str, Callable[[], IO[bytes]]] = {
-        TAR: lambda: file,
-        GZIP: lambda: gzip.GzipFile(fileobj=file, mode="rb"),  # type: ignore[dict-item, return-value]
-        XZ: lambda: _Unpacked(file, _xz),  # type: ignore[dict-item, return-value]
-        BZIP2: lambda: _Unpacked(file, bz2.BZ2Decompressor),  # type: ignore[dict-item, return-value]
-    }
-    return BoundedReader(openers[kind](), end)
+    make = _MAKERS.get(kind)
+    # A raw stream has all that tarfile asks for.
+    inner = file if make is None else cast("IO[bytes]", Unpacked(file, make))
+    return BoundedReader(inner, allowed)
 
 
-DAMAGE = (zlib.error, lzma.LZMAError, EOFError, OSError)
-"""What reading a damaged archive raises."""
-
-
-def _xz() -> _Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
-
-
-class _Unpacked(io.RawIOBase):
-    """A decompressed stream that is read forwards only, and never holds more than is asked for."""
-
-    def __init__(self, file: IO[bytes], make: Callable[[], _Decompressor]) -> None:
-        self._file = file
-        self._make = make
-        self._decompressor = make()
-        self._position = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes, fewer only at the end."""
-        pieces = []
-        while size > 0:
-            piece = self._next(size)
-            if not piece:
-                break
-            pieces.append(piece)
-            size -= len(piece)
-            self._position += len(piece)
-        return b"".join(pieces)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go forwards."""
-        if whence != io.SEEK_SET or offset < self._position:
-            raise OSError("A packed archive is read forwards only.")
-        while self._position < offset:
-            if not self.read(min(_CHUNK, offset - self._position)):
-                break
-        return self._position
-
-    def tell(self) -> int:
-        """Return how much was read."""
-        return self._position
-
-    def _next(self, size: int) -> bytes:
-        while True:
-            if self._decompressor.eof and not self._start_next():
-                return b""
-            data = self._file.read(_CHUNK) if self._decompressor.needs_input else b""
-            if self._decompressor.needs_input and not data:
-                raise EOFError("The packed data are cut off.")
-            piece = self._decompressor.decompress(data, size)
-            if piece:
-                return piece
-
-    def _start_next(self) -> bool:
-        """Go on with the next stream, if several were joined."""
-        left = self._decompressor.unused_data or self._file.read(_CHUNK)
-        if not left.strip(b"\0"):
-            return False
-        self._decompressor = self._make()
-        self._file = _Joined(left, self._file)  # type: ignore[assignment]
-        return True
-
-
-class _Joined:
-    """Bytes that were read too far, before the rest of their file."""
-
-    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
-        self._first = first
-        self._rest = rest
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes."""
-        if self._first:
-            piece, self._first = self._first[:size], self._first[size:]
-            return piece
-        return self._rest.read(size)
+_MAKERS: dict[str, Callable[[], Decompressor]] = {
+    GZIP: gunzip,
+    XZ: unxz,
+    BZIP2: bz2.BZ2Decompressor,
+}
 
 
 class BoundedReader(io.RawIOBase):
-    """A stream for tarfile that refuses to read far or much at once."""
+    """A stream for tarfile that refuses to read far or much at once, and headers that are work without end."""
 
-    def __init__(self, inner: IO[bytes], end: int) -> None:
+    def __init__(self, inner: IO[bytes], allowed: Allowance) -> None:
         self._inner = inner
-        self._end = end
+        self._allowed = allowed
+        self._header_bytes = 0
+        self.n_members = 0
+        """Found so far: each may have some bytes of headers."""
+        self.is_in_headers = True
+        """Whether what is read now is headers, not data of members."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes."""
         if size < 0 or size > MAX_READ:
-            raise Problem("archive-rejected", "The archive has an oversized header.")
-        if self._inner.tell() > self._end:
-            raise Problem("archive-rejected", "The archive unpacks to more than a task may have.")
-        return self._inner.read(size)
+            raise _oversized()
+        self._allowed.require(self._inner.tell())
+        data = self._inner.read(size)
+        if self.is_in_headers:
+            self._check_headers(data)
+        return data
+
+    def _check_headers(self, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > FREE_HEADER_BYTES + HEADER_BYTES * self.n_members:
+            raise _oversized()
+        if len(data) > _BLOCK and _LONG_NUMBER.search(data):
+            raise _oversized()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go to a place before the end."""
-        if whence != io.SEEK_SET or offset > self._end:
-            detail = "The archive unpacks to more than a task may have."
-            raise Problem("archive-rejected", detail)
+        if whence != io.SEEK_SET:
+            raise OSError("An archive is sought in from its start.")
+        self._allowed.require(offset)
         return self._inner.seek(offset)
 
     def tell(self) -> int:
@@ -244,3 +175,7 @@ class BoundedReader(io.RawIOBase):
     def readable(self) -> bool:
         """Return that it can be read."""
         return True
+
+
+def _oversized() -> Problem:
+    return Problem("archive-rejected", "The archive has an oversized header.")

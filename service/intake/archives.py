@@ -1,7 +1,8 @@
 """Unpacking an image folder from a zip or tar archive, as if its sender were hostile.
 
 Nothing is written under a name of the archive: contents go to a spool, names only become labels. Links, `..`, absolute
-names, encryption, too many entries and more data than a task may have refuse the archive.
+names, encryption, too many entries, more data than a task may have, and far more than they are packed in, refuse
+the archive.
 """
 
 import stat
@@ -11,11 +12,11 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Protocol, cast
 
 from service.http.problems import Problem
+from service.intake.allowance import Allowance
 from service.intake.archive_kinds import (
-    DAMAGE,
     HEAD_BYTES,
     MAX_READ,
     TAR,
@@ -26,15 +27,18 @@ from service.intake.archive_kinds import (
     require_readable,
 )
 from service.intake.archive_names import safe_path, tar_name, zip_name
+from service.intake.decompressing import DAMAGE, ZIP_METHODS
 from service.intake.placing import RawFile, shown
 from service.intake.spool import Spool
+from service.intake.zip_entries import DirectoryFile, EntryReader, place_entries
 from service.layout.layouts import Entry
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.names import is_passed_over, may_be_image
 from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
 
-_MAX_ENTRY_HEADER = 1024
+_MAX_ENTRY_HEADER = 512
 """Bytes a central directory entry may take on average: 46 and its name."""
+_PIECE_BYTES = 1 << 20
 _END_RECORD = 22
 _METHODS = {
     1: "shrinking",
@@ -50,6 +54,13 @@ _METHODS = {
     99: "AES encryption",
 }
 """Compressions of zip entries that Python does not read (APPNOTE 4.4.5), in words."""
+
+
+class Readable(Protocol):
+    """A file in an archive, while it is its turn."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, fewer only at its end."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ def unpack(
 
 
 def _take(
-    path: PurePosixPath, stream: IO[bytes], into: Spool, limits: ArchiveLimits
+    path: PurePosixPath, stream: Readable, into: Spool, limits: ArchiveLimits
 ) -> tuple[RawFile, bool]:
     """Keep a file if it is an image, and say whether; a table of labels goes into its entry."""
     offset = into.size
@@ -115,7 +126,11 @@ def _take(
     head = stream.read(min(IMAGE_HEAD_BYTES, limits.max_image_bytes + 1))
     is_image = may_be_image(path, head)
     if is_image:
-        into.append(head + stream.read(limits.max_image_bytes + 1 - len(head)))
+        into.append(head)
+        while piece := stream.read(
+            min(_PIECE_BYTES, limits.max_image_bytes + 1 - into.size + offset)
+        ):
+            into.append(piece)
     return RawFile(Entry(path, head), offset, into.size - offset), is_image
 
 
@@ -132,7 +147,7 @@ def _rejected(detail: str) -> Problem:
 
 def _entries(
     archive: Spool, limits: ArchiveLimits, encoding: str | None
-) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+) -> Iterator[tuple[PurePosixPath, Readable]]:
     kind = require_readable(kind_of(archive.read(0, HEAD_BYTES)))
     if kind == ZIP:
         return _zip_entries(archive, limits, encoding)
@@ -141,76 +156,96 @@ def _entries(
 
 def _zip_entries(
     archive: Spool, limits: ArchiveLimits, encoding: str | None
-) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    _check_directory(archive, limits)
-    with zipfile.ZipFile(archive.file) as opened:
-        for entry in opened.infolist():
-            path = safe_path(zip_name(entry, encoding))
-            mode = entry.external_attr >> 16
-            if entry.is_dir():
-                continue
-            if entry.flag_bits & 1 or entry.compress_type == 99:
-                raise _rejected("The archive is encrypted: pack it without a password.")
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise _linked(path)
-            _require_compression(entry)
-            with opened.open(entry) as stream:
-                yield path, stream
+) -> Iterator[tuple[PurePosixPath, Readable]]:
+    _require_end(archive)
+    most = _most_entries(limits)
+    file = DirectoryFile(archive.file, most * _MAX_ENTRY_HEADER, most)
+    with zipfile.ZipFile(cast("IO[bytes]", file)) as opened:
+        placed = place_entries(archive, opened)
+    entries = [(_zip_path(entry.info, encoding), entry) for entry in placed]
+    allowed = Allowance(archive.size, limits.max_bytes)
+    allowed.require(sum(_promised(path, entry.info.file_size, limits) for path, entry in entries))
+    allowed = Allowance(archive.size, _most_bytes(limits) + MAX_TABLES_BYTES)
+    for path, entry in entries:
+        if not entry.info.is_dir():
+            yield path, EntryReader(archive, entry, allowed)
+
+
+def _zip_path(info: zipfile.ZipInfo, encoding: str | None) -> PurePosixPath:
+    """Return an entry's name, if it is one that is read.
+
+    Raises:
+        Problem: `archive-rejected`.
+    """
+    path = safe_path(zip_name(info, encoding))
+    if info.is_dir():
+        return path
+    if info.flag_bits & 1 or info.compress_type == 99:
+        raise _rejected("The archive is encrypted: pack it without a password.")
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise _linked(path)
+    _require_compression(info)
+    return path
+
+
+def _promised(path: PurePosixPath, size: int, limits: ArchiveLimits) -> int:
+    """Return how many bytes of an entry are kept, by its name and the size that the directory gives it."""
+    is_image = not is_passed_over(path) and may_be_image(path, b"")
+    return min(size, limits.max_image_bytes + 1) if is_image else 0
+
+
+def _most_entries(limits: ArchiveLimits) -> int:
+    return 2 * limits.max_images + 1000
+
+
+def _most_bytes(limits: ArchiveLimits) -> int:
+    """Return how many bytes may be looked at: beside its images an archive may hold other files."""
+    return 2 * limits.max_bytes + MAX_READ
 
 
 def _require_compression(entry: zipfile.ZipInfo) -> None:
-    known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    if entry.compress_type not in known:
+    if entry.compress_type not in ZIP_METHODS:
         method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
         raise _rejected(
             f"The archive is packed with {method}, which is not read: use the ordinary compression (Deflate)."
         )
 
 
-def _check_directory(archive: Spool, limits: ArchiveLimits) -> None:
-    """Refuse a zip by its end record, before the directory is read into memory."""
+def _require_end(archive: Spool) -> None:
     start = max(0, archive.size - 65_557)
     tail = archive.read(start, archive.size - start)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + _END_RECORD:
         raise _rejected("The archive has no directory: it is cut off or not a zip.")
-    size = struct.unpack("<I", tail[at + 12 : at + 16])[0]
-    locator = tail[max(0, at - 20) : at]
-    if locator.startswith(b"PK\x06\x07"):
-        size = max(_zip64_directory_size(archive, locator), size * (size != 0xFFFFFFFF))
-    if size > (limits.max_images + 1000) * _MAX_ENTRY_HEADER:
-        raise _rejected("The archive holds too many entries.")
-
-
-def _zip64_directory_size(archive: Spool, locator: bytes) -> int:
-    record = archive.read(struct.unpack("<Q", locator[8:16])[0], 56)
-    if len(record) < 56 or not record.startswith(b"PK\x06\x06"):
-        raise _rejected("The archive has no directory: it is cut off or not a zip.")
-    size: int = struct.unpack("<Q", record[40:48])[0]
-    return size
 
 
 def _tar_entries(
     archive: Spool, limits: ArchiveLimits, kind: str, encoding: str | None
-) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    reader = open_tar(archive.file, kind, 2 * limits.max_bytes + MAX_READ)
-    count = 0
+) -> Iterator[tuple[PurePosixPath, Readable]]:
+    allowed = Allowance(archive.size, _most_bytes(limits))
+    reader = open_tar(archive.file, kind, allowed)
     with _opened(reader, kind) as opened:
-        for member in opened:
-            count += 1
-            if count > 2 * limits.max_images + 1000:
+        while (member := opened.next()) is not None:
+            # It would remember all of them, with whatever their headers say.
+            opened.members.clear()  # type: ignore[attr-defined]
+            reader.n_members += 1
+            if reader.n_members > _most_entries(limits):
                 raise _rejected("The archive holds too many entries.")
             path = safe_path(tar_name(member, encoding))
+            allowed.require(member.offset_data + member.size)
             if member.isdir():
                 continue
             is_plain = member.isreg() and not member.issparse()
             stream = opened.extractfile(member) if is_plain else None
             if stream is None:
                 raise _linked(path)
+            reader.is_in_headers = False
             with stream:
                 yield path, stream
+            reader.is_in_headers = True
         # What is packed has its own end, with a checksum: without it something was cut off.
-        while kind != TAR and reader.read(1 << 20):
+        reader.is_in_headers = False
+        while kind != TAR and reader.read(_PIECE_BYTES):
             pass
 
 
