@@ -18,6 +18,8 @@ from registry.errors import RegistryError
 SUMS = "sums.json"
 CHUNK_BYTES = 1 << 20
 END = bytes(2 * tarfile.BLOCKSIZE)
+MAX_END_BYTES = tarfile.RECORDSIZE + len(END)
+"""Tar programs fill the last record of 20 blocks with zeros."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ class SealedTarReader:
                 yield member
                 for _ in member.chunks():
                     pass
-            self._file.seek(-size % tarfile.BLOCKSIZE, os.SEEK_CUR)
+            if any(self._file.read(-size % tarfile.BLOCKSIZE)):
+                raise self._damaged(
+                    f"The {self._form.noun} holds bytes behind {self._quote(name)} that belong to nothing."
+                )
 
     def check(self) -> dict[str, Any]:
         """Check all members against the sums, once `members` is through, and return what `sums.json` holds.
@@ -203,6 +208,7 @@ class SealedTarReader:
         noun = self._form.noun
         block = self._file.read(tarfile.BLOCKSIZE)
         if block == bytes(tarfile.BLOCKSIZE):
+            self._check_end()
             return None
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
@@ -219,6 +225,14 @@ class SealedTarReader:
             )
         self._check_place(info)
         return info.name, info.size
+
+    def _check_end(self) -> None:
+        """Check that nothing but the zeros of a tar follows: no sum stands for what lies behind the end."""
+        rest = self._file.read(MAX_END_BYTES)
+        if len(rest) < tarfile.BLOCKSIZE:
+            raise self._damaged(f"The {self._form.noun} is cut off at its end.")
+        if len(rest) == MAX_END_BYTES or len(rest) % tarfile.BLOCKSIZE or any(rest):
+            raise self._damaged(f"The {self._form.noun} goes on after its end.")
 
     def _check_place(self, info: tarfile.TarInfo) -> None:
         noun, most = self._form.noun, self._form.max_members

@@ -22,6 +22,7 @@ from service.configs import complete_config
 from service.dependencies import Collaborators
 from service.http.problems import Problem
 from service.http.strict_json import media_type, parse_json
+from service.intake.bundle_text import require_readable, require_told_apart
 from service.intake.spool import Spool
 from service.schemas.bundles import BundledVersion, BundleHead, KeptMetrics
 from service.settings import ServiceSettings
@@ -165,6 +166,8 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
     said, described = _json(bundle.head, HEAD), _json(bundle.manifest, MANIFEST)
     _check_format(said, FORMAT_VERSION)
     _check_format(described, artifact.FORMAT_VERSION)
+    require_readable(said, HEAD)
+    require_readable(described, MANIFEST)
     try:
         head = BundleHead.model_validate(said)
         metrics = KeptMetrics.model_validate(head.version.metrics)
@@ -175,6 +178,7 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
         raise _invalid(str(error)) from error
     _check_agreement(head, described)
     _check_numbers(head.version)
+    require_told_apart(head.version.classes)
     if {name["sha256"]: name["size"] for name in described["files"].values()} != {
         sha256: size for sha256, (_, size) in bundle.files.items()
     }:

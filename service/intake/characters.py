@@ -68,6 +68,11 @@ def is_readable(character: str) -> bool:
     return is_joining or unicodedata.category(character) not in _REFUSED
 
 
+def is_hidden(character: str) -> bool:
+    """Return whether a character is of a kind that is never drawn, or that nobody knows."""
+    return unicodedata.category(character) in _REFUSED
+
+
 def describe(character: str) -> str:
     r"""Return what to call a character that cannot be shown.
 

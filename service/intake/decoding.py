@@ -64,6 +64,8 @@ class Decoder:
         self._window = 2 * settings.decode_threads
         self.uploads = CapacityLimiter(settings.upload_slots)
         """Uploads being decoded; an own limit, so that they never take the threads of other requests."""
+        self.unpacking = CapacityLimiter(settings.upload_slots)
+        """Uploads being taken apart before that, likewise."""
         # Two pools: a long upload must not make a prediction wait behind its thousands of images.
         self._upload_pool = ThreadPoolExecutor(settings.decode_threads, "decode-upload")
         self._predict_pool = ThreadPoolExecutor(settings.decode_threads, "decode-predict")

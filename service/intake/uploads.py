@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -76,9 +77,20 @@ class Upload:
 
 
 async def read_upload(
-    request: Request, query: TaskQuery, settings: ServiceSettings, upload: Upload
+    request: Request,
+    query: TaskQuery,
+    settings: ServiceSettings,
+    upload: Upload,
+    unpacking: CapacityLimiter,
 ) -> None:
     """Fill `upload` from the request's body.
+
+    Args:
+        request: Whose body it is.
+        query: Options in its address.
+        settings: How much is taken.
+        upload: To fill.
+        unpacking: Bounds how many are taken apart at once, so that they never take the threads of other requests.
 
     Raises:
         Problem: If the body is none of the forms, too large, or labels are missing or invalid.
@@ -86,13 +98,13 @@ async def read_upload(
     kind = media_type(request)
     base = _query_options(query)
     if kind == "multipart/form-data":
-        await _read_multipart(request, base, settings, upload)
+        await _read_multipart(request, base, settings, upload, unpacking)
     elif kind == "application/json":
         limit_body(request, settings.max_json_task_bytes)
         body = await request.body()
-        await run_in_threadpool(_read_json, body, base, settings, upload)
+        await to_thread.run_sync(_read_json, body, base, settings, upload, limiter=unpacking)
     elif kind in MEDIA_TYPES or kind in UNSPECIFIC_TYPES:
-        await _read_archive(request, kind, base, settings, upload)
+        await _read_archive(request, kind, base, settings, upload, unpacking)
     else:
         raise Problem("unsupported-media-type")
     if not upload.images and not upload.options.from_feedback:
@@ -118,13 +130,17 @@ def _options(base: dict[str, Any], own: object) -> TaskOptions:
 
 
 async def _read_multipart(
-    request: Request, base: dict[str, Any], settings: ServiceSettings, upload: Upload
+    request: Request,
+    base: dict[str, Any],
+    settings: ServiceSettings,
+    upload: Upload,
+    unpacking: CapacityLimiter,
 ) -> None:
     count = settings.max_task_images
     form = await read_form(
         request, upload.spool, max_files=count, max_fields=count + 8, known_fields=_FIELDS
     )
-    await run_in_threadpool(_take_form, form, base, settings, upload)
+    await to_thread.run_sync(_take_form, form, base, settings, upload, limiter=unpacking)
 
 
 def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, upload: Upload) -> None:
@@ -262,6 +278,7 @@ async def _read_archive(
     base: dict[str, Any],
     settings: ServiceSettings,
     upload: Upload,
+    unpacking: CapacityLimiter,
 ) -> None:
     upload.options = _options(base, {})
     with Spool() as archive:
@@ -275,7 +292,7 @@ async def _read_archive(
         if kind in UNSPECIFIC_TYPES and kind_of(archive.read(0, HEAD_BYTES)) is None:
             raise Problem("unsupported-media-type")
         upload.digest = await run_in_threadpool(archive.digest)
-        await run_in_threadpool(_take_archive, archive, settings, upload)
+        await to_thread.run_sync(_take_archive, archive, settings, upload, limiter=unpacking)
 
 
 def _take_archive(

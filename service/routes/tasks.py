@@ -104,7 +104,7 @@ async def create_task(
     on.decoder.require_upload_slot()
     await run_in_threadpool(_check_before, on, name, request.state.principal)
     with Upload() as upload:
-        await read_upload(request, query, on.settings, upload)
+        await read_upload(request, query, on.settings, upload, on.decoder.unpacking)
         answer = await to_thread.run_sync(
             _create, on, by, name, request, upload, limiter=on.decoder.uploads
         )

@@ -389,6 +389,13 @@ def pax_bomb(members):
     return info.tobuf(tarfile.PAX_FORMAT) + write_tar(members)
 
 
+def in_the_padding(data):
+    """Hide a byte behind `bundle.json`, before the next block."""
+    size = int(data[124:135], 8)
+    assert size % 512
+    return data[: 512 + size] + b"\1" + data[512 + size + 1 :]
+
+
 ARCHIVES = {
     "nothing": lambda members: b"",
     "text": lambda members: b"not a tar at all " * 100,
@@ -421,6 +428,15 @@ ARCHIVES = {
         [(tarfile.TarInfo("bundle.json"), b"{}")]
         + [(tarfile.TarInfo(f"files/{i:064x}.safetensors"), b"") for i in range(20_000)]
     ),
+    "a byte behind the end": lambda members: write_tar(members) + b"\1",
+    "a zero behind the end": lambda members: write_tar(members) + b"\0",
+    "a line behind the end": lambda members: write_tar(members) + b"\n",
+    "a block behind the end": lambda members: write_tar(members) + b"x" * 512,
+    "another tar behind the end": lambda members: write_tar(members) * 2,
+    "zeros behind the last record": lambda members: write_tar(members) + bytes(10_240),
+    "bytes between end and record": lambda members: write_tar(members)[:-512] + b"x" * 512,
+    "half an end": lambda members: write_tar(members).rstrip(b"\0") + bytes(600),
+    "bytes behind a member": lambda members: in_the_padding(write_tar(members)),
     "huge JSON": lambda members: write_tar({**members, "manifest.json": b" " * (17 << 20)}),
 }
 FORMATS = {
@@ -446,6 +462,27 @@ ARTIFACTS = {
     "bad name inside": change_json("bundle.json", learner__name=f"../{CANARY}"),
     "label with NUL": change_json("bundle.json", version__classes=["a\0", "b"]),
     "invisible label": change_json("bundle.json", version__classes=["a\u202e", "b"]),
+    "hidden text in a label": change_both(
+        {
+            "version__classes": ["heron", "e\U000e0061\U000e0062"],
+            "version__tasks__0__classes": ["heron", "e\U000e0061\U000e0062"],
+        },
+        {"classes": ["heron", "e\U000e0061\U000e0062"]},
+    ),
+    "labels that look the same": change_both(
+        {
+            "version__classes": ["heron", "\uff28eron"],
+            "version__tasks__0__classes": ["heron", "\uff28eron"],
+        },
+        {"classes": ["heron", "\uff28eron"]},
+    ),
+    "a text turned around in the metrics": change_json(
+        "bundle.json", version__metrics={"confusion": {"1": {"heron\u202e": {"egret": 1}}}}
+    ),
+    "an escape sequence in the versions": change_json(
+        "bundle.json", version__code_versions={"torch": "2\x1b[2J"}
+    ),
+    "a name that is hidden in the manifest": change_json("manifest.json", extra="a\u2066b"),
     "another class": change_json("manifest.json", classes=["heron", CANARY]),
     "a class twice": change_json("manifest.json", classes=["heron", "heron"]),
     "class of no task": change_json("manifest.json", class_tasks=[1, 7]),
@@ -527,6 +564,15 @@ def test_everything_else_is_refused_and_leaves_nothing(here, subtests):
     assert {info.sha256 for info in here.blobs.listing()} == stored
     # The table's own bundle is sound: it is the changes that are refused.
     assert bring(here, write_tar(members), "copy").status_code == 201
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 10, 18])
+def test_a_bundle_may_end_as_tar_programs_end_it(here, blocks):
+    create(here, "birds")
+    here.teach("birds", ("heron", "egret"))
+    bundle = export(here, "birds", 1).content
+    assert bundle.endswith(bytes(1024))
+    assert bring(here, bundle + bytes(512 * blocks), "copy").status_code == 201
 
 
 def test_other_bodies_are_refused_before_they_are_read(here):
