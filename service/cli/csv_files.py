@@ -10,6 +10,8 @@ from typing import IO, Annotated, Any, NoReturn
 import typer
 
 from service.cli.output import make_console
+from service.cli.terminal import harmless
+from service.layout.cells import inert
 
 CsvOption = Annotated[
     str | None,
@@ -28,7 +30,7 @@ class CsvTable:
         self._writer.writerow(columns)
 
     def write(self, row: Sequence[Any]) -> None:
-        """Add a row; truth as `true` and `false`, nothing as an empty cell."""
+        """Add a row; truth as `true` and `false`, nothing as an empty cell, no text as a formula."""
         self._writer.writerow(map(_cell, row))
         self._stream.flush()
 
@@ -67,4 +69,6 @@ def _refuse(file: Path, error: OSError) -> NoReturn:
 
 
 def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return inert(harmless(value)) if isinstance(value, str) else value

@@ -16,6 +16,7 @@ from typer.completion import install_callback, show_callback
 
 from registry.streams import ready_streams, settle
 from service.cli.commands import CommandTable, Listed
+from service.cli.terminal import harmless
 
 COMMANDS = {
     "Begin": (
@@ -146,7 +147,7 @@ def main() -> None:
     if failure is not None:
         if not isinstance(failure, BrokenPipeError):
             with suppress(OSError):
-                typer.echo(_sentence(failure), err=True)
+                typer.echo(harmless(_sentence(failure)), err=True)
         sys.exit(1)
 
 

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from service.cli.problems import sentence
+from service.cli.terminal import escaped, harmless
 from service.image_warnings import image_warning
 from service.remote import replies
 
@@ -37,7 +39,19 @@ def make_console(*, stderr: bool = False) -> Console:
         width: int | None = max(NARROWEST, int(given[:4]))
     else:
         width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(stderr=stderr, markup=False, highlight=False, width=width)
+    return _Console(stderr=stderr, markup=False, highlight=False, width=width)
+
+
+class _Console(Console):
+    """Prints labels and names of files as text, whatever is in them."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the pieces of what is printed: only rich itself moves the cursor."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else harmless(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
 
 
 def is_watched(console: Console) -> bool:
@@ -47,7 +61,7 @@ def is_watched(console: Console) -> bool:
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON to stdout."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = escaped(json.dumps(value, indent=2, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -9,6 +9,7 @@ from io import StringIO
 from itertools import islice
 from typing import Any
 
+from service.layout.cells import plain
 from service.layout.errors import TableError
 from service.layout.names import IMAGE_ENDS, fold, split_of
 
@@ -121,7 +122,8 @@ def _cells(text: str, delimiter: str, name: str) -> list[list[str]]:
         StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
     try:
-        return list(islice((row for row in reader if any(row)), MAX_ROWS + 2))
+        rows = islice((row for row in reader if any(row)), MAX_ROWS + 2)
+        return [[plain(cell) for cell in row] for row in rows]
     except csv.Error as error:
         detail = (
             f"{name} cannot be read at its line {reader.line_num}: look at its quotation marks."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from service.layout.by_table import require_one_label
+from service.layout.cells import legible
 from service.layout.errors import LayoutError, TableError
 from service.layout.folders import read_folder
 from service.layout.layouts import Layout
@@ -122,5 +123,8 @@ def _manifest(layout: Layout) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(("file_name", "label", "split"))
-    writer.writerows((image.path.as_posix(), image.label, image.split) for image in layout.images)
+    writer.writerows(
+        (legible(image.path.as_posix()), legible(image.label), image.split)
+        for image in layout.images
+    )
     return text.getvalue().encode()

@@ -44,6 +44,12 @@ PAYLOADS = (
     f"{{{{constructor.constructor('{RAN}')()}}}}",
     f"${{{RAN}}}`-{RAN}-`",
     "<meta http-equiv=refresh content='0;url=javascript:0'><base href=//evil.example>",
+    "__proto__",
+    "constructor",
+    "toString",
+    "=cmd|'/c calc'!A1",
+    "heron\u202eparc\u2066",
+    "he\u200b\u200dron\ufeff",
     f"<math><mtext></form><form><mglyph><style></math><img src onerror={RAN}>",
 )
 WATCH = """
