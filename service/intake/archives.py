@@ -9,7 +9,7 @@ import stat
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Protocol, cast
@@ -39,6 +39,8 @@ from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_na
 _MAX_ENTRY_HEADER = 512
 """Bytes a central directory entry may take on average: 46 and its name."""
 _PIECE_BYTES = 1 << 20
+_MAX_NAMES = 16 << 20
+"""Characters of all names together, which are held in memory: 20,000 images have a tenth of it."""
 _END_RECORD = 22
 _METHODS = {
     1: "shrinking",
@@ -88,29 +90,38 @@ def unpack(
     Raises:
         Problem: `archive-rejected` or `too-many-images`.
     """
-    files: dict[PurePosixPath, RawFile] = {}
-    n_images = n_table_bytes = 0
     try:
-        for path, stream in _entries(archive, limits, encoding):
-            file, is_image = _take(path, stream, into, limits)
-            n_images += is_image
-            n_table_bytes += len(file.entry.head)
-            if n_images > limits.max_images:
-                raise Problem("too-many-images")
-            if into.size > limits.max_bytes:
-                raise _rejected("The archive unpacks to more than a task may have.")
-            if n_table_bytes > MAX_TABLES_BYTES:
-                raise _rejected(
-                    f"Its tables of labels have more than {MAX_TABLES_BYTES >> 20} MiB together."
-                )
-            # What is packed twice under one name is replaced, as it is by whoever unpacks it.
-            files[path] = file
+        return _take_all(_entries(archive, limits, encoding), into, limits)
     except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE) as error:
         raise _rejected("The archive is damaged.") from error
     except UnicodeDecodeError as error:
         raise _rejected("A name in the archive is marked as UTF-8 and is not.") from error
     except (ValueError, struct.error, NotImplementedError, RuntimeError) as error:
         raise _rejected("The archive cannot be read.") from error
+
+
+def _take_all(
+    entries: Iterable[tuple[PurePosixPath, Readable]], into: Spool, limits: ArchiveLimits
+) -> list[RawFile]:
+    files: dict[PurePosixPath, RawFile] = {}
+    n_images = n_table_bytes = n_characters = 0
+    for path, stream in entries:
+        file, is_image = _take(path, stream, into, limits)
+        n_images += is_image
+        n_table_bytes += len(file.entry.head)
+        n_characters += len(str(path))
+        if n_images > limits.max_images:
+            raise Problem("too-many-images")
+        if into.size > limits.max_bytes:
+            raise _rejected("The archive unpacks to more than a task may have.")
+        if n_characters > _MAX_NAMES:
+            raise _rejected("The names in the archive are too long together.")
+        if n_table_bytes > MAX_TABLES_BYTES:
+            raise _rejected(
+                f"Its tables of labels have more than {MAX_TABLES_BYTES >> 20} MiB together."
+            )
+        # What is packed twice under one name is replaced, as it is by whoever unpacks it.
+        files[path] = file
     return list(files.values())
 
 

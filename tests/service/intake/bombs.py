@@ -142,6 +142,14 @@ def header_bomb(kind, content, n=1):
     return gzip.compress((block + member) * n + bytes(1024))
 
 
+def tar_of_names(n):
+    """Return a packed tar of files without content, each with a name as long as may be."""
+    folders = "/".join(["a" * 200] * 20)
+    return gzip.compress(
+        tar_of({f"{folders}/{i}": b"" for i in range(n)}, format=tarfile.GNU_FORMAT), 1
+    )
+
+
 def nothing_joined(pack, n=50_000):
     """Return a packed tar before which very many packed nothings are joined."""
     return PACKERS[pack](b"") * n + PACKERS[pack](tar_of({"heron/a.png": b"1"}))
@@ -173,6 +181,7 @@ TARS = {
     "passed over": lambda: tar_bomb("xz", name=".cache/{}"),
     "digits in a header": lambda: header_bomb(tarfile.XHDTYPE, b"1" * 200_000),
     "long names": lambda: header_bomb(tarfile.GNUTYPE_LONGNAME, b"a" * 200_000, 200),
+    "names up to the limit": lambda: tar_of_names(5000),
     "comments": lambda: header_bomb(tarfile.XHDTYPE, b"12 comment=\n" * 16_000, 200),
     "gzips of nothing": lambda: nothing_joined("gz"),
     "xz of nothing": lambda: nothing_joined("xz"),
