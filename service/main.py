@@ -25,6 +25,7 @@ from registry.embedded import EmbeddedPostgres
 from registry.environment import unknown_settings
 from registry.errors import RegistryError
 from registry.logs import configure_logging
+from registry.loops import SteadyThread
 from service.app import create_app
 from service.dependencies import Collaborators
 from service.http.protocol import deadline_protocol
@@ -83,12 +84,16 @@ def serve(settings: ServiceSettings, startup: Startup) -> None:
         # The address first: a port in use must not cost a database start.
         listener = stack.enter_context(_listen(settings))
         with startup.step("Starting the database"):
-            url, session_factory = _open_database(settings, stack)
-        if settings.starts_worker:
-            worker = WorkerProcess(settings, url)
+            url, session_factory, guard = _open_database(settings, stack)
+        worker = WorkerProcess(settings, url) if settings.starts_worker else None
+        if worker is not None:
             worker.start()
             stack.callback(worker.stop)
         app = create_app(settings, session_factory, open_blob_store(settings.blob_location))
+        on: Collaborators = app.state.collaborators
+        on.health.watch(guard)
+        if worker is not None:
+            on.health.watch_worker(worker)
         with _announced(settings, listener) as announce:
             server = _Server(_config(app, settings), startup, on_started=announce)
             asyncio.run(server.serve(sockets=[listener]))
@@ -96,9 +101,12 @@ def serve(settings: ServiceSettings, startup: Startup) -> None:
 
 def _open_database(
     settings: ServiceSettings, stack: ExitStack
-) -> tuple[str, sessionmaker[Session]]:
-    """Return the database's URL and its sessions; started if it is our own, migrated, with an admin key in it."""
-    url, is_embedded = _database(settings, stack)
+) -> tuple[str, sessionmaker[Session], SteadyThread | None]:
+    """Return the database's URL, its sessions, and what keeps it running if it is our own.
+
+    It is migrated then, with an admin key in it.
+    """
+    url, guard = _database(settings, stack)
     # What a service that was killed left behind would send clients to a port that is not ours.
     (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
     schema.upgrade(url)
@@ -107,11 +115,11 @@ def _open_database(
     )
     stack.callback(engine.dispose)
     session_factory = make_session_factory(engine)
-    if is_embedded:
+    if guard is not None:
         with session_factory.begin() as session:
             idempotency.abandon_unfinished(session)
     ensure_admin_key(session_factory, settings.data_dir)
-    return url, session_factory
+    return url, session_factory, guard
 
 
 class _Server(uvicorn.Server):
@@ -168,12 +176,13 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     )
 
 
-def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, bool]:
-    """Return the database's URL, and whether it is our own."""
+def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, SteadyThread | None]:
+    """Return the database's URL, and what keeps it running; None if it is not our own."""
     url = settings.database_dsn()
     if url is not None:
-        return url, False
-    return stack.enter_context(EmbeddedPostgres(settings.data_dir)).url, True
+        return url, None
+    own = stack.enter_context(EmbeddedPostgres(settings.data_dir))
+    return own.url, own.guard
 
 
 @contextmanager

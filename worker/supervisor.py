@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -57,16 +58,31 @@ def supervise(
     """
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
-        stdin=subprocess.DEVNULL,
-        env=settings.environment(),
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
+            stdin=subprocess.DEVNULL,
+            env=settings.environment(),
+            start_new_session=True,
+        )
+    except OSError as error:  # no memory, or no process more: perhaps in a while
+        logger.error("attempt_not_started", reason=str(error))
+        _settle(
+            _requeueing(claimed, f"No learn process could be started ({error.strerror})."),
+            session_factory,
+            stop,
+        )
+        return
     logger.info("attempt_started", pid=process.pid)
-    reason = _watch(process, claimed, session_factory, settings, stop)
-    if reason is not None:
-        _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
+    try:
+        reason = _watch(process, claimed, session_factory, settings, stop)
+        if reason is not None:
+            _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
+    except BaseException:
+        # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
+        _stop_group(process, 0.0)
+        _settle(_requeueing(claimed, "The worker met an error of its own."), session_factory, stop)
+        raise
     logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
     was_oom = _oom_kills() > oom_kills
     settle = _settlement(claimed, reason, process.returncode, was_oom, settings)
@@ -129,7 +145,8 @@ def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
     if grace_s > 0:
         os.killpg(process.pid, signal.SIGTERM)
     if not _has_ended(process, grace_s):
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended just now
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -152,10 +169,14 @@ def _settlement(
     if reason == "lost" or exit_code == 0:
         return None
     if was_oom:
-        code, detail = "out-of-memory", "The learn process was stopped because memory ran out."
-    else:
-        code, detail = "worker-lost", f"The learn process ended unexpectedly ({_name(exit_code)})."
-    return lambda session: queue.requeue_task(session, task_id, token, code, detail)
+        detail = "The learn process was stopped because memory ran out."
+        return _requeueing(claimed, detail, "out-of-memory")
+    return _requeueing(claimed, f"The learn process ended unexpectedly ({_name(exit_code)}).")
+
+
+def _requeueing(claimed: ClaimedTask, detail: str, code: str = "worker-lost") -> Settle:
+    """Return the write that lets another attempt follow, or fails the task after the last one."""
+    return lambda session: queue.requeue_task(session, claimed.id, claimed.token, code, detail)
 
 
 def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: threading.Event) -> None:
