@@ -30,6 +30,7 @@ from registry.errors import DataDirBusyError, EmbeddedDatabaseError, RegistryErr
 from registry.lifeline import die_with_parent, libc
 from registry.loops import SteadyThread
 from registry.postgres_programs import (
+    forget_other_servers,
     give_to,
     let_traverse,
     process_options,
@@ -87,7 +88,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """URL of its database, good between `start` and `stop`; the port keeps `PGPORT` from interfering."""
+        """URL of its database, good between `start` and `stop`."""
         query = {"host": str(self._paths.socket_dir), "port": str(PORT)}
         url = URL.create("postgresql", username=SUPERUSER, database="postgres", query=query)
         return url.render_as_string()
@@ -120,6 +121,7 @@ class EmbeddedPostgres:
         """Start the server and wait until it answers. Creates the data directory and the database if missing.
 
         Takes about a second the first time, a tenth after that, and as long as its log takes to replay after a crash.
+        Removes the variables `PG...` from the environment of this process: they are about another server.
 
         Raises:
             DataDirBusyError: If another service uses the data directory.
@@ -127,6 +129,7 @@ class EmbeddedPostgres:
             EmbeddedDatabaseError: If the server cannot be started; the message says where its log is.
         """
         prepare_data_dir(self.data_dir)
+        forget_other_servers()
         self._stopping.clear()
         try:
             self._service_lock = self._lock("service.lock", timeout_s=0)
