@@ -19,7 +19,7 @@ from typing import Literal
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import checkpoints, queue
+from registry import checkpoints, queue, time_limits
 from registry.blobs import open_blob_store
 from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint
@@ -58,6 +58,7 @@ def supervise(
     """
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
+    limit_s = _limit_s(claimed, session_factory, settings)
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
@@ -75,7 +76,7 @@ def supervise(
         return
     logger.info("attempt_started", pid=process.pid)
     try:
-        reason = _watch(process, claimed, session_factory, settings, stop)
+        reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
         if reason is not None:
             _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
     except BaseException:
@@ -85,11 +86,25 @@ def supervise(
         raise
     logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
     was_oom = _oom_kills() > oom_kills
-    settle = _settlement(claimed, reason, process.returncode, was_oom, settings)
+    settle = _settlement(claimed, reason, process.returncode, was_oom, limit_s)
     if settle is not None:
         _settle(settle, session_factory, stop)
     if not stop.is_set():
         _clear_checkpoints(session_factory, settings)
+
+
+def _limit_s(
+    claimed: ClaimedTask, session_factory: sessionmaker[Session], settings: WorkerSettings
+) -> float:
+    """Return how long the attempt may take, in seconds: as the operator says, or as fits the task."""
+    if settings.task_time_limit_s is not None:
+        return settings.task_time_limit_s or math.inf
+    try:
+        with session_factory() as session:
+            return time_limits.time_limit_s(session, claimed.id)
+    except RegistryError:
+        # The database has just gone away, or the task has.
+        return time_limits.MOST_S
 
 
 def _watch(
@@ -98,10 +113,10 @@ def _watch(
     session_factory: sessionmaker[Session],
     settings: WorkerSettings,
     stop: threading.Event,
+    limit_s: float,
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    limit_s = settings.task_time_limit_s or math.inf
     next_beat = started + settings.heartbeat_s
     while not _has_ended(process, WAIT_S):
         now = time.monotonic()
@@ -155,7 +170,7 @@ def _settlement(
     reason: StopReason | None,
     exit_code: int,
     was_oom: bool,
-    settings: WorkerSettings,
+    limit_s: float,
 ) -> Settle | None:
     """Return the write that settles the task's row, or None if it needs none."""
     task_id, token = claimed.id, claimed.token
@@ -164,7 +179,10 @@ def _settlement(
     if reason == "stop":
         return lambda session: queue.give_back(session, task_id, token)
     if reason == "time-limit":
-        detail = f"Learning took longer than the {settings.task_time_limit_s:g} seconds allowed."
+        detail = (
+            f"Learning took longer than the {limit_s:.10g} seconds allowed: post fewer images in one task or ask for "
+            "fewer epochs, or have FILOPODIA_TASK_TIME_LIMIT_S of the worker raised."
+        )
         return lambda session: queue.fail_task(session, task_id, token, "time-limit", detail)
     if reason == "lost" or exit_code == 0:
         return None

@@ -11,7 +11,7 @@ from service.settings import ServiceSettings
     [
         ("127.0.0.1", socket.AF_INET),
         ("localhost", socket.AF_INET),
-        ("0.0.0.0", socket.AF_INET),
+        ("0.0.0.0", socket.AF_INET),  # noqa: S104 (for a moment)
         ("::1", socket.AF_INET6),
         ("[::1]", socket.AF_INET6),
         ("::", socket.AF_INET6),
@@ -35,7 +35,7 @@ def test_what_is_announced_is_where_it_listens(host, family):
 )
 def test_a_place_that_is_none_is_told_in_a_sentence(host):
     with (
-        pytest.raises(OSError, match="^Nothing can listen on .*: stop what uses it, or set"),
+        pytest.raises(OSError, match=r"^Nothing can listen on .*: stop what uses it, or set"),
         listening(ServiceSettings(host=host, port=0)),
     ):
         pass
