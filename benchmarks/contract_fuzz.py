@@ -42,7 +42,8 @@ from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.tables import ROLES
 from service.app import create_app
-from service.main import _config, _listen
+from service.listening import listening
+from service.main import _config
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -176,7 +177,7 @@ class Sender:
 @contextmanager
 def served(app: FastAPI, settings: ServiceSettings) -> Iterator[str]:
     """Serve an app in a thread as `filopodia serve` does, and yield its address."""
-    with _listen(settings) as listener:
+    with listening(settings) as listener:
         server = uvicorn.Server(_config(app, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry import queue
 from registry.errors import DatabaseUnavailableError
 from registry.failpoints import failpoint
+from registry.loops import SteadyThread
 
 log = structlog.get_logger()
 
@@ -83,6 +84,9 @@ class Bell:
 class Doorbell(Protocol):
     """What those who add or free tasks need."""
 
+    thread: SteadyThread | None
+    """What rings; None where nobody does."""
+
     @property
     def is_up(self) -> bool | None:
         """Whether rings are heard; None where nobody rings."""
@@ -100,6 +104,7 @@ class Doorbell(Protocol):
 class NoDoorbell:
     """For workers that poll the database."""
 
+    thread: SteadyThread | None = None
     is_up: bool | None = None
 
     def start(self) -> None:
@@ -164,20 +169,23 @@ class Sweeper:
         self._every_s = every_s
         self._awake = threading.Event()
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+        self.thread: SteadyThread | None = SteadyThread(
+            "doorbell", self._run, most_pause_s=min(OUTAGE_PAUSE_S, every_s)
+        )
         self.is_up = True
         """Whether Redis answered last time."""
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        if self.thread is not None:
+            self.thread.start()
 
     def stop(self) -> None:
         """End the thread; one that hangs in an outage is left behind."""
         self._is_stopping = True
         self._awake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2)
+        if self.thread is not None:
+            self.thread.join(timeout=2)
 
     def wake(self) -> None:
         """See `Doorbell.wake`."""
@@ -208,9 +216,6 @@ class Sweeper:
             except BellError as error:
                 self.is_up = False
                 log.warning("doorbell_unheard", reason=str(error))
-                self._pause()
-            except Exception:  # tasks must go on being rung for, whatever one look meets
-                log.exception("sweep_failed")
                 self._pause()
             self._awake.wait(self._every_s)
 

@@ -26,9 +26,11 @@ from psycopg.pq import PGconn, Ping
 from sqlalchemy import URL
 
 from registry.data_dir import prepare_data_dir
-from registry.errors import DataDirBusyError, EmbeddedDatabaseError
+from registry.errors import DataDirBusyError, EmbeddedDatabaseError, RegistryError
 from registry.lifeline import die_with_parent, libc
+from registry.loops import SteadyThread
 from registry.postgres_programs import (
+    forget_other_servers,
     give_to,
     let_traverse,
     process_options,
@@ -48,6 +50,8 @@ SILENCE_S = 300.0
 """How long a server that starts may give no sign of life. One that replays the log of a crash does, however long."""
 GUARD_S = 0.5
 """Seconds between two looks whether the server still runs."""
+GUARD_PAUSE_S = 2.0
+"""Longest until the next try, where a look failed."""
 
 SERVER_SETTINGS = {
     "listen_addresses": "",
@@ -79,12 +83,12 @@ class EmbeddedPostgres:
         self._service_lock: IO[bytes] | None = None
         self._server_lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: threading.Thread | None = None
+        self._guard: SteadyThread | None = None
         self._stopping = threading.Event()
 
     @property
     def url(self) -> str:
-        """URL of its database, good between `start` and `stop`; the port keeps `PGPORT` from interfering."""
+        """URL of its database, good between `start` and `stop`."""
         query = {"host": str(self._paths.socket_dir), "port": str(PORT)}
         url = URL.create("postgresql", username=SUPERUSER, database="postgres", query=query)
         return url.render_as_string()
@@ -95,6 +99,11 @@ class EmbeddedPostgres:
         if self._process is None:
             raise EmbeddedDatabaseError("The embedded PostgreSQL is not running.")
         return self._process.pid
+
+    @property
+    def guard(self) -> SteadyThread | None:
+        """What starts it again when it dies; None unless it was started."""
+        return self._guard
 
     def __enter__(self) -> Self:
         self.start()
@@ -112,6 +121,7 @@ class EmbeddedPostgres:
         """Start the server and wait until it answers. Creates the data directory and the database if missing.
 
         Takes about a second the first time, a tenth after that, and as long as its log takes to replay after a crash.
+        Removes the variables `PG...` from the environment of this process: they are about another server.
 
         Raises:
             DataDirBusyError: If another service uses the data directory.
@@ -119,6 +129,7 @@ class EmbeddedPostgres:
             EmbeddedDatabaseError: If the server cannot be started; the message says where its log is.
         """
         prepare_data_dir(self.data_dir)
+        forget_other_servers()
         self._stopping.clear()
         try:
             self._service_lock = self._lock("service.lock", timeout_s=0)
@@ -135,7 +146,7 @@ class EmbeddedPostgres:
         except BaseException:
             self.stop()
             raise
-        self._guard = threading.Thread(target=self._keep_running, name="postgres", daemon=True)
+        self._guard = SteadyThread("postgres", self._keep_running, most_pause_s=GUARD_PAUSE_S)
         self._guard.start()
 
     def stop(self) -> None:
@@ -269,5 +280,5 @@ class EmbeddedPostgres:
                 self._server_lock = self._lock_server()
                 self._paths.prepare(self._user)
                 self._process = self._spawn()
-            except (OSError, EmbeddedDatabaseError) as error:
+            except (OSError, RegistryError) as error:
                 log.error("embedded_postgres_not_restarted", reason=str(error))

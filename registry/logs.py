@@ -8,13 +8,16 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Literal
 
 import structlog
 
-from registry.streams import STANDARD_ERROR, ready_streams
+from registry.log_lines import LOG_LINES
+from registry.streams import ready_streams
 
 LogFormat = Literal["auto", "json", "text"]
 
@@ -40,7 +43,8 @@ _CLEAR_LINE = "\r\x1b[K"
 def configure_logging() -> None:
     """Let structlog and `logging` write to standard error. Call once, in `main`.
 
-    From then on a standard error that is closed or full costs the log, and nothing else.
+    From then on a standard error that is closed, full, or read by nobody costs the log, and nothing else: lines are
+    written by a thread of their own. So are warnings, and what ends a thread or the process.
     """
     ready_streams()
     is_text = _is_text(os.environ.get("FILOPODIA_LOG_FORMAT", "auto"))
@@ -48,17 +52,57 @@ def configure_logging() -> None:
     structlog.configure(
         processors=[*_SHARED, *((_drop_quiet,) if is_text else ()), *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(STANDARD_ERROR),
+        logger_factory=_LineLoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(STANDARD_ERROR)
+    handler = logging.StreamHandler(LOG_LINES)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    # One that cannot be rendered is left out in silence: what `logging` would say of it goes where a full pipe may be.
+    logging.raiseExceptions = False
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    LOG_LINES.on_recovery = _say_dropped
+    threading.excepthook = _log_end_of_thread
+    sys.excepthook = _log_end_of_process
+
+
+class _LineLogger:
+    """Where structlog's entries end, as text."""
+
+    def msg(self, message: str) -> None:
+        LOG_LINES.write(message + "\n")
+
+    log = debug = info = warning = warn = error = critical = fatal = failure = exception = msg
+
+
+class _LineLoggerFactory:
+    def __call__(self, *_: object) -> _LineLogger:
+        return _LineLogger()
+
+
+def _say_dropped(lines: int) -> None:
+    structlog.get_logger().warning("log_lines_dropped", lines=lines)
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_type is not SystemExit and ended.exc_value is not None:
+        structlog.get_logger().error(
+            "thread_ended",
+            thread=ended.thread.name if ended.thread else None,
+            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+        )
+
+
+def _log_end_of_process(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        structlog.get_logger().critical("process_ended", exc_info=(kind, error, trace))
 
 
 def _is_text(wanted: str) -> bool:
@@ -77,13 +121,26 @@ def _is_watched() -> bool:
 
 def _rendering(*, is_text: bool) -> list[structlog.typing.Processor]:
     if not is_text:
-        return [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        return [_TRACEBACKS, _whatever_happens(structlog.processors.JSONRenderer())]
     clear = _CLEAR_LINE if _is_watched() and os.environ.get("TERM", "dumb") != "dumb" else ""
 
     def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         return clear + as_text(event)
 
-    return [structlog.processors.format_exc_info, render]
+    return [structlog.processors.format_exc_info, _whatever_happens(render)]
+
+
+def _whatever_happens(render: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Return a renderer that leaves the values out where they cannot be rendered: nobody fails because he logs."""
+
+    def render_or_name(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        try:
+            return render(logger, method, event)
+        except Exception:  # noqa: BLE001 (a value may raise anything when it is asked what it is)
+            name = str(event.get("event"))
+            return json.dumps({"event": name, "level": method, "left_out": sorted(map(str, event))})
+
+    return render_or_name
 
 
 def _drop_quiet(

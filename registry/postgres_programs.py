@@ -55,6 +55,16 @@ def server_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam(SYSTEM_USER)
 
 
+def forget_other_servers() -> None:
+    """Remove what `PG...` variables say from the environment of this process, and of those it will start.
+
+    They are a person's, about servers of his: `PGSERVICE`, `PGOPTIONS`, `PGPASSFILE`, `PGTZ` and twenty more. libpq
+    reads them at every connection, ours to the embedded server too, and most cannot be overruled otherwise.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 def process_options(user: pwd.struct_passwd | None) -> dict[str, Any]:
     """Return the arguments that make `subprocess` run a program as a user, undisturbed by `PG...` variables."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("PG")}

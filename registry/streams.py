@@ -1,6 +1,6 @@
 """Standard output and error that may be closed, full, or of a narrow encoding: nothing written there stops a process.
 
-`ready_streams` goes first in a process. Logs go to `STANDARD_ERROR`, which drops what cannot be written.
+`ready_streams` goes first in a process. Logs go through `registry.log_lines`, which drops what cannot be written.
 """
 
 import atexit
@@ -8,7 +8,9 @@ import codecs
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import TextIO
+
+from registry.log_lines import LOG_LINES
 
 PLAIN_FORMS = str.maketrans(
     {
@@ -36,33 +38,6 @@ PLAIN_FORMS = str.maketrans(
 _ERRORS = "filopodia_plain"
 
 
-class StandardError:
-    """The standard error of the moment, as a file that takes everything."""
-
-    def write(self, text: str) -> int:
-        """Write a text if it can be written."""
-        stream = sys.stderr
-        with suppress(OSError, ValueError, AttributeError):
-            stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush if that is possible."""
-        stream = sys.stderr
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-
-    def isatty(self) -> bool:
-        """Return whether a person reads it."""
-        stream = sys.stderr
-        with suppress(OSError, ValueError, AttributeError):
-            return stream.isatty()
-        return False
-
-
-STANDARD_ERROR = cast("TextIO", StandardError())
-
-
 def ready_streams() -> None:
     """Make the standard streams of this process harmless: open, able to write any letter, quiet at the end.
 
@@ -88,9 +63,10 @@ def ready_streams() -> None:
 def settle() -> OSError | None:
     """Write what waits to be written, drop what cannot be, and return why if that is standard output.
 
-    At the end of a process Python would complain about it, and change the exit code to 120.
+    At the end of a process Python would complain about it, and change the exit code to 120. Waits for the log a while.
     """
-    _flush(sys.stderr)
+    if LOG_LINES.settle():
+        _flush(sys.stderr)
     return _flush(sys.stdout)
 
 

@@ -16,6 +16,7 @@ from service.collector import Collector
 from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
 from service.doorbell import make_doorbell
+from service.health import Health
 from service.http import exception_handlers
 from service.http.cors import Cors
 from service.http.login_links import LoginLinks
@@ -143,7 +144,7 @@ def build_collaborators(
         metrics=metrics,
         interval_s=settings.watch_s,
     )
-    return Collaborators(
+    on = Collaborators(
         settings=settings,
         session_factory=session_factory,
         blobs=blobs,
@@ -161,9 +162,14 @@ def build_collaborators(
         collector=Collector(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
         ),
+        health=Health(watcher),
         device=str(device),
         stopping=Event(),
     )
+    on.health.watch(on.engine.thread, watcher.thread, on.writer.thread)
+    on.health.watch(on.doorbell.thread, on.collector.thread)
+    metrics.registry.register(on.health)
+    return on
 
 
 @asynccontextmanager

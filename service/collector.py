@@ -1,7 +1,7 @@
 """Housekeeping behind the service's back: once an hour, what is old or nothing refers to any more is deleted."""
 
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
@@ -10,6 +10,7 @@ from registry import idempotency, predictions
 from registry.blobs import BlobStore
 from registry.collection import GRACE, collect
 from registry.errors import RegistryError
+from registry.loops import SteadyThread
 
 log = structlog.get_logger(__name__)
 
@@ -43,17 +44,16 @@ class Collector:
         self._first_s = first_s
         self._every_s = every_s
         self._stopping = Event()
-        self._thread = Thread(target=self._run, name="collector", daemon=True)
+        self.thread = SteadyThread("collector", self._run, most_pause_s=every_s)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread; a listing of the blob store under way is left behind, which does no harm."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1)
+        self.thread.join(timeout=1)
 
     def _run(self) -> None:
         pause_s = self._first_s
@@ -66,8 +66,6 @@ class Collector:
                 collected = collect(self._sessions, self._blobs, grace=self._grace)
             except RegistryError as error:
                 log.warning("not_collected", reason=str(error))
-            except Exception:  # housekeeping must go on whatever one round meets
-                log.exception("collection_failed")
             else:
                 if collected.n_blobs:
                     log.info("collected", blobs=collected.n_blobs, bytes=collected.size_bytes)

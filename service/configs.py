@@ -2,11 +2,13 @@
 
 import difflib
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from models.bounds import require_within
 from models.errors import ConfigError
 from models.strategies.base import Strategy
 from models.strategies.catalog import find_strategy
@@ -28,8 +30,16 @@ def require_strategy(name: str) -> type[Strategy[Any]]:
         raise Problem("unknown-strategy", str(error)) from error
 
 
-def complete_config(strategy_name: str, config: dict[str, Any]) -> dict[str, Any]:
+def complete_config(
+    strategy_name: str, config: dict[str, Any], *, asked: Collection[str] | None = None
+) -> dict[str, Any]:
     """Validate hyperparameters and fill in the defaults.
+
+    Args:
+        strategy_name: Whose hyperparameters they are.
+        config: Those that are not to have their defaults.
+        asked: Names of those that have to lie within their bounds; None is all of them. The others are kept from what
+            was accepted once, by an earlier release perhaps.
 
     Raises:
         Problem: `unknown-strategy` or `invalid-config`, with the nearest known name of a mistyped one.
@@ -40,8 +50,14 @@ def complete_config(strategy_name: str, config: dict[str, Any]) -> dict[str, Any
     try:
         # JSON mode: a list fills a tuple, but "0.1" does not pass as a number.
         value = adapter.validate_json(json.dumps(config), strict=True)
+        require_within(value, asked)
     except ValidationError as error:
         raise _invalid(error, strategy) from error
+    except ConfigError as error:
+        name = str(error).partition(" ")[0]
+        raise Problem(
+            "invalid-config", str(error), errors=(FieldError(f"/config/{name}", str(error)),)
+        ) from error
     except (ValueError, OverflowError) as error:
         raise Problem("invalid-config") from error
     return dict(json.loads(json.dumps(asdict(value))))

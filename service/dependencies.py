@@ -12,6 +12,7 @@ from registry.blobs import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from service.collector import Collector
+from service.health import Health
 from service.http.login_links import LoginLinks
 from service.http.problems import Problem
 from service.http.quotas import Quotas
@@ -44,6 +45,7 @@ class Collaborators:
     writer: PredictionWriter
     doorbell: Doorbell
     collector: Collector
+    health: Health
     device: str
     stopping: Event
     """Set when the service is asked to stop: whoever waits for something ends then."""

@@ -19,15 +19,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, keys, schema
 from registry.blobs import open_blob_store
-from registry.data_dir import prepare_data_dir
 from registry.database import make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
-from registry.environment import unknown_settings
-from registry.errors import RegistryError
-from registry.logs import configure_logging
+from registry.loops import SteadyThread
 from service.app import create_app
 from service.dependencies import Collaborators
 from service.http.protocol import deadline_protocol
+from service.listening import ready_to_serve, url_of
 from service.private_files import ADMIN_KEY_FILE, write_private
 from service.settings import ServiceSettings
 from service.startup import Startup, on_terminal
@@ -46,25 +44,24 @@ SWITCH_INTERVAL_S = 0.0005
 Python's 5 ms a form that is parsed meanwhile holds up each crossing: `python -m benchmarks.bad_input`."""
 
 
-def main(startup: Startup | None = None) -> None:
-    """Read the settings and serve until SIGTERM or Ctrl-C; `startup` tells who watches how it goes."""
-    configure_logging()
+def main() -> None:
+    """Read the settings and serve until SIGTERM or Ctrl-C."""
+    startup = on_terminal()
+    with ready_to_serve() as (settings, listener):
+        run(settings, listener, startup)
+
+
+def run(settings: ServiceSettings, listener: socket.socket, startup: Startup) -> None:
+    """Serve until SIGTERM or Ctrl-C; `startup` tells who watches how it goes. In the block of `ready_to_serve`."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    startup = startup or on_terminal()
     try:
-        settings = ServiceSettings.read()
-        for sentence in unknown_settings(os.environ):
-            log.warning("unknown_setting", reason=sentence)
-        serve(settings, startup)
-    except (RegistryError, OSError) as error:
-        log.error("not_started", reason=str(error))
-        sys.exit(1)
+        serve(settings, listener, startup)
     except SystemExit:
         startup.say(STOPPED)
         raise
 
 
-def serve(settings: ServiceSettings, startup: Startup) -> None:
+def serve(settings: ServiceSettings, listener: socket.socket, startup: Startup) -> None:
     """Run the service in this process until it is asked to stop.
 
     Starts PostgreSQL in the data directory unless `DATABASE_URL` names one, brings the schema up to date, makes the
@@ -72,23 +69,23 @@ def serve(settings: ServiceSettings, startup: Startup) -> None:
 
     Raises:
         DataDirBusyError: If another service uses the data directory.
-        DataDirUnusableError: If nothing can be written to it.
         DatabaseUnavailableError: If the database does not answer.
         SchemaTooNewError: If a later release has migrated it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    prepare_data_dir(settings.data_dir)
     with ExitStack() as stack:
-        # The address first: a port in use must not cost a database start.
-        listener = stack.enter_context(_listen(settings))
         with startup.step("Starting the database"):
-            url, session_factory = _open_database(settings, stack)
-        if settings.starts_worker:
-            worker = WorkerProcess(settings, url)
+            url, session_factory, guard = _open_database(settings, stack)
+        worker = WorkerProcess(settings, url) if settings.starts_worker else None
+        if worker is not None:
             worker.start()
             stack.callback(worker.stop)
         app = create_app(settings, session_factory, open_blob_store(settings.blob_location))
+        on: Collaborators = app.state.collaborators
+        on.health.watch(guard)
+        if worker is not None:
+            on.health.watch_worker(worker)
         with _announced(settings, listener) as announce:
             server = _Server(_config(app, settings), startup, on_started=announce)
             asyncio.run(server.serve(sockets=[listener]))
@@ -96,9 +93,12 @@ def serve(settings: ServiceSettings, startup: Startup) -> None:
 
 def _open_database(
     settings: ServiceSettings, stack: ExitStack
-) -> tuple[str, sessionmaker[Session]]:
-    """Return the database's URL and its sessions; started if it is our own, migrated, with an admin key in it."""
-    url, is_embedded = _database(settings, stack)
+) -> tuple[str, sessionmaker[Session], SteadyThread | None]:
+    """Return the database's URL, its sessions, and what keeps it running if it is our own.
+
+    It is migrated then, with an admin key in it.
+    """
+    url, guard = _database(settings, stack)
     # What a service that was killed left behind would send clients to a port that is not ours.
     (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
     schema.upgrade(url)
@@ -107,11 +107,11 @@ def _open_database(
     )
     stack.callback(engine.dispose)
     session_factory = make_session_factory(engine)
-    if is_embedded:
+    if guard is not None:
         with session_factory.begin() as session:
             idempotency.abandon_unfinished(session)
     ensure_admin_key(session_factory, settings.data_dir)
-    return url, session_factory
+    return url, session_factory, guard
 
 
 class _Server(uvicorn.Server):
@@ -168,30 +168,13 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     )
 
 
-def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, bool]:
-    """Return the database's URL, and whether it is our own."""
+def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, SteadyThread | None]:
+    """Return the database's URL, and what keeps it running; None if it is not our own."""
     url = settings.database_dsn()
     if url is not None:
-        return url, False
-    return stack.enter_context(EmbeddedPostgres(settings.data_dir)).url, True
-
-
-@contextmanager
-def _listen(settings: ServiceSettings) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it. Without, an answer's body waits 40 ms for the client's delayed acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no such address"
-            raise OSError(
-                f"Nothing can listen on {settings.host}:{settings.port} ({reason}): "
-                "stop what uses it, or set FILOPODIA_PORT."
-            ) from error
-        yield listener
+        return url, None
+    own = stack.enter_context(EmbeddedPostgres(settings.data_dir))
+    return own.url, own.guard
 
 
 @contextmanager
@@ -199,8 +182,7 @@ def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[C
     """Tell the command line on this machine where we are, as long as we are. What is yielded also returns it."""
     file = settings.data_dir / SERVICE_FILE
     port = listener.getsockname()[1]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 (asked, not bound)
-    url = f"http://{host}:{port}"
+    url = url_of(settings.host, port)
 
     def announce() -> str:
         write_private(file, json.dumps({"url": url, "pid": os.getpid()}))

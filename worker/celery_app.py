@@ -22,6 +22,7 @@ from registry.doorbell import LEARN_TASK, Bell, Sweeper, celery_settings
 from registry.errors import DatabaseUnavailableError
 from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
+from registry.loops import SteadyThread
 from worker.broker import use_sturdy_transport
 from worker.local import learn_next
 from worker.presence import Presence
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 ARRIVAL_S = 10.0
 """How long a ring waits for a worker that has just started."""
 STOP_LOOK_S = 0.2
+MOST_PAUSE_S = 2.0
+"""Longest until a thread whose work an error broke off goes on."""
 
 
 class PoolProcess:
@@ -52,9 +55,12 @@ class PoolProcess:
 
     def start(self) -> None:
         """Become the worker. Connects in the background: Celery gives a pool process four seconds to start."""
-        threading.Thread(target=self._arrive, name="arrival", daemon=True).start()
-        threading.Thread(target=self._pass_stop_on, name="stop", daemon=True).start()
-        threading.Thread(target=self._patrol, name="patrol", daemon=True).start()
+        for name, work in (
+            ("arrival", self._arrive),
+            ("stop", self._pass_stop_on),
+            ("patrol", self._patrol),
+        ):
+            SteadyThread(name, work, most_pause_s=MOST_PAUSE_S).start()
 
     def hear(self, task_id: str) -> None:
         """Learn the task that was rung for, then all else that can be claimed; nothing if nothing can be."""

@@ -36,6 +36,7 @@ from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
+from registry.streams import settle
 from registry.tables import SampleRow
 from registry.versions import NewAccuracy, NewVersion
 from worker.attempt import Attempt, code_versions, identity, load_attempt
@@ -440,5 +441,6 @@ def _publish(
 
 if __name__ == "__main__":
     exit_code = main()
+    settle()
     # Nothing is left to clean up, and taking torch down takes a second in which the next task could start.
     os._exit(exit_code)

@@ -1,10 +1,10 @@
 """The embedded worker: `python -m worker.local` polls the registry and learns, without a broker."""
 
+import argparse
 import os
 import signal
 import sys
 import threading
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,6 +15,7 @@ from registry.errors import DatabaseUnavailableError, SettingsError
 from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
+from registry.loops import SteadyThread
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.sole import sole_worker
@@ -23,18 +24,37 @@ from worker.supervisor import supervise
 log = structlog.get_logger()
 
 OUTAGE_PAUSE_S = 2.0
+STOP_LOOK_S = 0.2
 
 
 def main() -> int:
-    """Run the worker until `SIGTERM` or `SIGINT`, or until its parent dies. Returns the exit code."""
+    """Run the worker until `SIGTERM` or `SIGINT`, or until its parent dies. Returns the exit code.
+
+    That is `os.EX_CONFIG` if it cannot work with its settings, so that nobody starts it again with the same. Why is
+    written to the file descriptor `--refusal-to`, if there is one, and else logged.
+    """
     die_with_parent(signal.SIGKILL, os.getppid())
+    parser = argparse.ArgumentParser(prog="worker.local")
+    parser.add_argument("--refusal-to", type=int)
+    refusal_to: int | None = parser.parse_args().refusal_to
     try:
         settings = WorkerSettings.read()
-    except SettingsError as error:
-        configure_logging()
-        log.error("not_started", reason=str(error))
-        return 1
+        settings.require_database_url()
+    except (SettingsError, ValueError) as error:
+        _refuse(str(error), refusal_to)
+        return os.EX_CONFIG
+    if refusal_to is not None:
+        os.close(refusal_to)
     return run_alone(settings)
+
+
+def _refuse(reason: str, to: int | None) -> None:
+    if to is None:
+        configure_logging()
+        log.error("not_started", reason=reason)
+        return
+    with os.fdopen(to, "wb") as file:
+        file.write(reason.encode())
 
 
 def run_alone(settings: WorkerSettings) -> int:
@@ -62,19 +82,24 @@ def run(settings: WorkerSettings, stop: threading.Event) -> None:
     log.info("worker_started", worker_id=settings.worker_id, slots=settings.slots)
     presence = Presence(settings, session_factory, "local")
     presence.start()
-    with ThreadPoolExecutor(settings.slots) as slots:
-        running = [
-            slots.submit(_work, settings, session_factory, presence, stop)
-            for _ in range(settings.slots)
-        ]
-        wait(running, return_when=FIRST_COMPLETED)
-        # A slot that broke takes the others with it; whoever started the worker starts it again.
-        stop.set()
+    slots = [
+        SteadyThread(
+            f"slot-{i + 1}",
+            lambda: _work(settings, session_factory, presence, stop),
+            most_pause_s=OUTAGE_PAUSE_S,
+        )
+        for i in range(settings.slots)
+    ]
+    for slot in slots:
+        slot.start()
+    # Signals are handled between two looks.
+    while not stop.wait(STOP_LOOK_S):
+        pass
+    for slot in slots:
+        slot.join()
     presence.stop()
     engine.dispose()
     log.info("worker_stopped", worker_id=settings.worker_id)
-    for slot in running:
-        slot.result()
 
 
 def _work(

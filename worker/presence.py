@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue, workers
 from registry.errors import DatabaseUnavailableError
+from registry.loops import SteadyThread
 from worker.devices import device_name
 from worker.settings import WorkerSettings
 
@@ -35,7 +36,7 @@ class Presence:
         self._sessions = session_factory
         self._kind = kind
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = SteadyThread("presence", self._run, most_pause_s=OUTAGE_PAUSE_S)
 
     def start(self) -> None:
         """Start the thread."""

@@ -43,8 +43,9 @@ class WorkerSettings(RegistrySettings):
     """Seconds a learn process gets to write its checkpoint and end after SIGTERM, before it is killed."""
     checkpoint_s: float = Field(default=30.0, gt=0)
     """Seconds of training between two checkpoints: what a killed learn process loses at most."""
-    task_time_limit_s: float | None = Field(default=None, gt=0)
-    """Longest an attempt may take; then the task fails as `time-limit`. None: no limit."""
+    task_time_limit_s: float | None = Field(default=None, ge=0)
+    """Longest an attempt may take, in seconds; then the task fails as `time-limit`. None: what fits the task, from two
+    hours for a few images to 14 days; far more than is ever needed. 0: no limit."""
     progress_s: float = Field(default=0.5, ge=0)
     """Least seconds between two progress reports of one phase."""
     device: str = Field(

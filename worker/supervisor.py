@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import checkpoints, queue
+from registry import checkpoints, queue, time_limits
 from registry.blobs import open_blob_store
 from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint
@@ -57,23 +58,53 @@ def supervise(
     """
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
-        stdin=subprocess.DEVNULL,
-        env=settings.environment(),
-        start_new_session=True,
-    )
+    limit_s = _limit_s(claimed, session_factory, settings)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
+            stdin=subprocess.DEVNULL,
+            env=settings.environment(),
+            start_new_session=True,
+        )
+    except OSError as error:  # no memory, or no process more: perhaps in a while
+        logger.error("attempt_not_started", reason=str(error))
+        _settle(
+            _requeueing(claimed, f"No learn process could be started ({error.strerror})."),
+            session_factory,
+            stop,
+        )
+        return
     logger.info("attempt_started", pid=process.pid)
-    reason = _watch(process, claimed, session_factory, settings, stop)
-    if reason is not None:
-        _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
+    try:
+        reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
+        if reason is not None:
+            _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
+    except BaseException:
+        # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
+        _stop_group(process, 0.0)
+        _settle(_requeueing(claimed, "The worker met an error of its own."), session_factory, stop)
+        raise
     logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
     was_oom = _oom_kills() > oom_kills
-    settle = _settlement(claimed, reason, process.returncode, was_oom, settings)
+    settle = _settlement(claimed, reason, process.returncode, was_oom, limit_s)
     if settle is not None:
         _settle(settle, session_factory, stop)
     if not stop.is_set():
         _clear_checkpoints(session_factory, settings)
+
+
+def _limit_s(
+    claimed: ClaimedTask, session_factory: sessionmaker[Session], settings: WorkerSettings
+) -> float:
+    """Return how long the attempt may take, in seconds: as the operator says, or as fits the task."""
+    if settings.task_time_limit_s is not None:
+        return settings.task_time_limit_s or math.inf
+    try:
+        with session_factory() as session:
+            return time_limits.time_limit_s(session, claimed.id)
+    except RegistryError:
+        # The database has just gone away, or the task has.
+        return time_limits.MOST_S
 
 
 def _watch(
@@ -82,10 +113,10 @@ def _watch(
     session_factory: sessionmaker[Session],
     settings: WorkerSettings,
     stop: threading.Event,
+    limit_s: float,
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    limit_s = settings.task_time_limit_s or math.inf
     next_beat = started + settings.heartbeat_s
     while not _has_ended(process, WAIT_S):
         now = time.monotonic()
@@ -129,7 +160,8 @@ def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
     if grace_s > 0:
         os.killpg(process.pid, signal.SIGTERM)
     if not _has_ended(process, grace_s):
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended just now
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -138,7 +170,7 @@ def _settlement(
     reason: StopReason | None,
     exit_code: int,
     was_oom: bool,
-    settings: WorkerSettings,
+    limit_s: float,
 ) -> Settle | None:
     """Return the write that settles the task's row, or None if it needs none."""
     task_id, token = claimed.id, claimed.token
@@ -147,15 +179,22 @@ def _settlement(
     if reason == "stop":
         return lambda session: queue.give_back(session, task_id, token)
     if reason == "time-limit":
-        detail = f"Learning took longer than the {settings.task_time_limit_s:g} seconds allowed."
+        detail = (
+            f"Learning took longer than the {limit_s:.10g} seconds allowed: post fewer images in one task or ask for "
+            "fewer epochs, or have FILOPODIA_TASK_TIME_LIMIT_S of the worker raised."
+        )
         return lambda session: queue.fail_task(session, task_id, token, "time-limit", detail)
     if reason == "lost" or exit_code == 0:
         return None
     if was_oom:
-        code, detail = "out-of-memory", "The learn process was stopped because memory ran out."
-    else:
-        code, detail = "worker-lost", f"The learn process ended unexpectedly ({_name(exit_code)})."
-    return lambda session: queue.requeue_task(session, task_id, token, code, detail)
+        detail = "The learn process was stopped because memory ran out."
+        return _requeueing(claimed, detail, "out-of-memory")
+    return _requeueing(claimed, f"The learn process ended unexpectedly ({_name(exit_code)}).")
+
+
+def _requeueing(claimed: ClaimedTask, detail: str, code: str = "worker-lost") -> Settle:
+    """Return the write that lets another attempt follow, or fails the task after the last one."""
+    return lambda session: queue.requeue_task(session, claimed.id, claimed.token, code, detail)
 
 
 def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: threading.Event) -> None:

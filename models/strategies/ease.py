@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.bounds import Share
 from models.calibration import COSINE_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError, UnlearningError
 from models.head import cosine_scores
@@ -44,7 +45,7 @@ from models.strategies.subnetwork import train_subnetwork
 class EASEConfig(TrainingConfig):
     """Hyperparameters of EASE. Trained as `artsy` is, so that the two compare; the paper: 20 epochs, batches of 48."""
 
-    alpha: float = 0.1
+    alpha: Share = 0.1
     """Weight of all the branches together that are not a class's own; the paper's value."""
     completion: Literal["task", "seen"] = "task"
     """Classes that prototypes are completed from: those of the branch's own task (the paper's equation), or all whose

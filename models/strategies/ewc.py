@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
+from models.bounds import Share, Weight
 from models.errors import CheckpointError, ConfigError
 from models.fitting import derive_seed
 from models.progress import Progress, ProgressFn, ignore_progress
@@ -40,10 +41,10 @@ Spring = tuple[nn.Parameter, Tensor, Tensor]
 class EWCConfig(TrainingConfig):
     """Hyperparameters of Elastic Weight Consolidation."""
 
-    strength: float = 10_000.0
+    strength: Weight = 10_000.0
     """Stiffness of the springs, for a Fisher information of 1. In a trained adapter it is near 1e-6, in the head near
     5e-3, so this holds the head still and slows what mattered most in the adapter. Chosen from these sizes alone."""
-    decay: float = 1.0
+    decay: Share = 1.0
     """Share of the running Fisher that each further task leaves, gamma of the online form; 1 forgets no task."""
     softmax: Softmax = "task"
     """Classes that compete in training: those of the `task` alone, as in the papers, or `all` learned so far, as in

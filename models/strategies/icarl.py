@@ -10,12 +10,14 @@ Reference:
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.backbone import Backbone
+from models.bounds import Bounds
 from models.calibration import COSINE_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError
 from models.fitting import derive_seed, fit
@@ -31,7 +33,7 @@ from models.strategies.network import LinearHead, LinearNetwork, TrainingConfig
 class ICaRLConfig(TrainingConfig):
     """Hyperparameters of iCaRL."""
 
-    exemplars_per_class: int = 20
+    exemplars_per_class: Annotated[int, Bounds(1, 2000, "every version keeps them all")] = 20
     """Images kept of each class a task brings; 2000 for 100 classes is the paper's memory."""
 
     def __post_init__(self) -> None:

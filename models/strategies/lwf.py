@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.bounds import Factor, Weight
 from models.errors import ConfigError
 from models.fitting import derive_seed
 from models.progress import ProgressFn, ignore_progress
@@ -30,9 +31,9 @@ from models.strategies.network import (
 class LwFConfig(TrainingConfig):
     """Hyperparameters of Learning without Forgetting."""
 
-    distillation: float = 1.0
+    distillation: Weight = 1.0
     """Weight of the old answers beside the new labels; the paper's value. 0 is `finetune`."""
-    temperature: float = 2.0
+    temperature: Factor = 2.0
     """Softens both answers before they are compared, so that small probabilities count; the paper's value."""
     softmax: Softmax = "task"
     """Classes that compete for the new labels: those of the `task` alone, as in the paper, or `all` learned so far, as

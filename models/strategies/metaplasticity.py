@@ -12,13 +12,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbone import Backbone
+from models.bounds import Bounds, Epochs, Factor, Rate
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError
 from models.fitting import Schedule, derive_seed, fit
@@ -35,15 +36,15 @@ Others = Literal["permuted", "replayed", "none"]
 class MetaplasticityConfig(StrategyConfig):
     """Hyperparameters of metaplasticity."""
 
-    epochs: int = 5
+    epochs: Epochs = 5
     """Passes over a task's images; the paper's."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Bounds(1, 8192, "a step holds all of its features")] = 32
     """Images a step. The paper takes 1024 of 4000; tasks here are smaller."""
-    learning_rate: float = 0.05
+    learning_rate: Rate = 0.05
     """Of plain SGD, the same at every step; chosen on scikit-learn's digits."""
-    width: int = 256
+    width: Annotated[int, Bounds(1, 8192, "memory and time grow with its square")] = 256
     """Of the two hidden layers. The paper has 4096 on a feature of 9216."""
-    relative_scale: float = 1.0
+    relative_scale: Factor = 1.0
     """s in units of the inverse of the median distance that weights move in the first task. More stiffens sooner."""
     others: Others = "permuted"
     """What else is shown with a task's images. `permuted`: as many draws from the Gaussians of known classes that the

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.bounds import BatchSize, Bottleneck, Epochs, Rate
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.dataset import Augmentation
 from models.errors import CheckpointError, ConfigError
@@ -26,13 +27,13 @@ Softmax = Literal["all", "task"]
 class TrainingConfig(StrategyConfig):
     """How an adapter is trained: the same for every strategy that trains one, so that they compare."""
 
-    epochs: int = 8
+    epochs: Epochs = 8
     """Passes over a task's images."""
-    batch_size: int = 16
+    batch_size: BatchSize = 16
     """Images a step."""
-    learning_rate: float = 0.025
+    learning_rate: Rate = 0.025
     """Peak of the cosine schedule; EASE's value for adapters."""
-    bottleneck: int = 64
+    bottleneck: Bottleneck = 64
     """Width of the adapter in each block; AdaptFormer's value."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""

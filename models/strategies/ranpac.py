@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.bounds import Bounds
 from models.calibration import RIDGE_PRIOR, Calibration
 from models.errors import CheckpointError, ConfigError, MissingImagesError
 from models.head import GaussianHead, cross_validate
@@ -61,10 +62,10 @@ class RanPACConfig(TrainingConfig):
     adapt: Literal["first_task", "none"] = "first_task"
     """`first_task`: an adapter is trained on the first task and frozen for ever, as published. `none`: the backbone's
     features as they are, and learning is independent of the order of tasks."""
-    projection_width: int = 2000
+    projection_width: Annotated[int, Bounds(1, 10_000, "memory grows with its square")] = 2000
     """Columns M of the projection. Memory grows with M^2 (16 MB a version here), time with M^3 (a second a task). The
     paper's 10,000 is the most allowed."""
-    projection_seed: int = 0
+    projection_seed: Annotated[int, Bounds(0, 2**63 - 1, "generators take no more")] = 0
     """The projection derives from it alone. Learners to be compared or merged share it."""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from models.backbone import Backbone
+from models.bounds import Factor, Rate, Weight
 from models.errors import CheckpointError, ConfigError
 from models.fitting import Schedule, derive_seed
 from models.path_integral import PathIntegral
@@ -31,11 +32,11 @@ from models.strategies.network import (
 class SynapticIntelligenceConfig(TrainingConfig):
     """Hyperparameters of Synaptic Intelligence."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """Of Adam, as in the paper, whose steps stay small however stiff the penalty is. Peak of a cosine."""
-    strength: float = 1.0
+    strength: Weight = 1.0
     """c: weight of the penalty that holds important synapses; 0 is sequential training with nothing to hold them."""
-    damping: float = 1e-3
+    damping: Factor = 1e-3
     """xi: keeps the importance of a synapse that hardly moved finite; the paper's value but for permuted MNIST."""
     softmax: Softmax = "task"
     """Classes that compete in training: those of the `task` alone, as in the paper, or `all` learned so far, as in

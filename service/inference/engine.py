@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.strategies.base import Prediction
+from registry.loops import SteadyThread
 from service.http.problems import Problem
 from service.inference.snapshots import Snapshot
 from service.metrics import Metrics
@@ -78,24 +79,24 @@ class InferenceEngine:
         self._arriving = 0
         self._image_s = 0.0
         self._is_stopping = False
-        self._thread = Thread(target=self._run, name="inference", daemon=True)
+        self.thread = SteadyThread("inference", self._run, first_pause_s=0.1, most_pause_s=1.0)
 
     def start(self) -> None:
         """Start the owner thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Answer what waits, then end the thread."""
         with self._wakeup:
             self._is_stopping = True
             self._wakeup.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
+        if self.thread.is_alive():
+            self.thread.join(timeout=30)
 
     @property
     def is_alive(self) -> bool:
         """Whether requests will be answered."""
-        return self._thread.is_alive() and not self._is_stopping
+        return self.thread.is_alive() and not self._is_stopping
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -140,6 +141,8 @@ class InferenceEngine:
         return [item.future for item in items]
 
     def _run(self) -> None:
+        # What an error broke off runs no more.
+        self._running_images = 0
         while True:
             batch = self._next_batch()
             if batch is None:

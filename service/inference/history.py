@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread, get_native_id
+from threading import Condition, Lock, get_native_id
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
 from registry.errors import DatabaseUnavailableError, RegistryError
+from registry.loops import SteadyThread
 from registry.predictions import NewImage, NewPrediction, add_images, add_predictions
 from service.intake.images import DecodedImage
 from service.metrics import Metrics
@@ -86,12 +87,12 @@ class PredictionWriter:
         self._queue: queue.Queue[_Answered | None] = queue.Queue(settings.prediction_backlog)
         self._written = Condition()
         self._n_put = self._n_written = 0
-        self._thread = Thread(target=self._run, name="prediction-writer", daemon=True)
+        self.thread = SteadyThread("prediction-writer", self._run, most_pause_s=RETRY_S)
         self._is_stopping = False
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Write what waits, for a few seconds at most, then end the thread."""
@@ -101,8 +102,7 @@ class PredictionWriter:
             self._queue.put_nowait(None)
         except queue.Full:
             return
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
 
     def keeps(self, image: DecodedImage) -> bool:
         """Return whether an image that is about to be predicted can be kept; it is counted in then.
@@ -143,13 +143,22 @@ class PredictionWriter:
         while True:
             batch, is_end = self._take()
             if batch:
-                self._write(batch, self._keep_images(batch))
-                with self._written:
-                    self._n_written += len(batch)
-                    self._written.notify_all()
+                self._write_whole(batch)
                 batch.clear()
             if is_end:
                 return
+
+    def _write_whole(self, batch: list[_Answered]) -> None:
+        """Write a batch; one that fails is dropped, and counted, so that nobody waits for it."""
+        try:
+            self._write(batch, self._keep_images(batch))
+        except BaseException:
+            self._metrics.dropped.inc(len(batch))
+            raise
+        finally:
+            with self._written:
+                self._n_written += len(batch)
+                self._written.notify_all()
 
     def _take(self) -> tuple[list[_Answered], bool]:
         batch: list[_Answered] = []
@@ -179,7 +188,7 @@ class PredictionWriter:
             size_bytes = sum(image.pixels.nbytes for _, _, image in found)
             self._blobs.require_space(size_bytes, floor_bytes=self._floor_bytes)
             hashes = self._blobs.put_many(image.to_png() for _, _, image in found)
-        except RegistryError as error:
+        except (RegistryError, OSError) as error:
             self._drop_images(len(found), error)
             return []
         finally:
@@ -190,7 +199,7 @@ class PredictionWriter:
             for (prediction_id, index, image), sha256 in zip(found, hashes, strict=True)
         ]
 
-    def _drop_images(self, count: int, error: RegistryError) -> None:
+    def _drop_images(self, count: int, error: RegistryError | OSError) -> None:
         self._metrics.images_not_kept.inc(count)
         log.warning("prediction_images_not_kept", images=count, reason=str(error))
 

@@ -4,8 +4,9 @@ Everything that serving needs from the database comes through here, so requests 
 beside the one it replaces; when it is complete, one reference moves.
 """
 
+import math
 import time
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 
 import structlog
 from sqlalchemy import func, select
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry import accuracy, classes, versions, workers
 from registry.errors import RegistryError
 from registry.failpoints import failpoint
+from registry.loops import SteadyThread
 from registry.tables import TaskRow
 from registry.versions import LiveVersion
 from service.http.problems import Problem
@@ -52,22 +54,23 @@ class Watcher:
         self._is_stopping = False
         self._load_lock = Lock()
         self._failing: dict[str, int] = {}
-        self._thread = Thread(target=self._run, name="watcher", daemon=True)
+        self.thread = SteadyThread("watcher", self._run, most_pause_s=interval_s)
         self._looked_well = False
         self._asked_at: float | None = None
+        self.worker_unseen_s = math.inf
+        """Seconds since the last sign of life of any worker that has not said goodbye, at the last look."""
         self.has_looked = False
         """Whether the database has answered once and everything live was loaded, or tried. Nothing is served before."""
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread after what it is doing; a load in progress is not waited for long."""
         self._is_stopping = True
         self._wakeup.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
 
     def wake(self) -> None:
         """Look now rather than at the next interval."""
@@ -144,9 +147,11 @@ class Watcher:
         depth, oldest_s = session.execute(select(func.count(), age).where(pending)).one()
         self._metrics.queue_depth.set(depth)
         self._metrics.queue_age.set(oldest_s or 0)
+        unseen_s = workers.unseen_seconds(session)
         self._metrics.worker_seen.clear()
-        for worker_id, seconds in workers.unseen_seconds(session).items():
+        for worker_id, seconds in unseen_s.items():
             self._metrics.worker_seen.labels(worker_id).set(seconds)
+        self.worker_unseen_s = min(unseen_s.values(), default=math.inf)
 
     def _note_accuracy(self, found: LiveVersion) -> None:
         with self._sessions() as session:
@@ -191,9 +196,9 @@ class Watcher:
                 self._note_database(is_up=True)
             except RegistryError:
                 self._note_database(is_up=False)
-            except Exception:  # serving must go on whatever the watcher meets
-                log.exception("watcher_failed")
+            except Exception:  # the thread logs it, and looks again
                 self._note_database(is_up=False)
+                raise
             else:
                 self.has_looked = True
             self._wakeup.wait(self._interval_s)

@@ -127,8 +127,8 @@ class CheckedBundle:
         return NewLearner(
             strategy=self.head.learner.strategy,
             backbone=self.head.learner.backbone,
-            config=complete_config(self.head.learner.strategy, self.head.learner.config),
-            version_config=complete_config(self.head.learner.strategy, self.described["config"]),
+            config=_kept_config(self.head.learner.strategy, self.head.learner.config),
+            version_config=_kept_config(self.head.learner.strategy, self.described["config"]),
             seed=version.seed,
             backbone_fingerprint=self.head.learner.fingerprint,
             manifest_sha256=manifest_sha256,
@@ -154,6 +154,11 @@ class CheckedBundle:
         }
         kept = self.metrics.model_dump(exclude_none=True)
         return {**kept, "imported": origin}
+
+
+def _kept_config(strategy: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole configuration of what was learned with it: of any size, since it has been borne once."""
+    return complete_config(strategy, config, asked=())
 
 
 def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
@@ -184,7 +189,7 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
     }:
         raise _invalid("The bundle does not hold the files that its manifest names.")
     for config in (head.learner.config, described["config"]):
-        complete_config(head.learner.strategy, config)
+        _kept_config(head.learner.strategy, config)
     if not is_known_backbone(head.learner.backbone, weights=settings.backbone_weights):
         detail = (
             "The bundle was learned on a backbone that this installation does not have: put its weights file where "

@@ -423,6 +423,14 @@ class LoadedVersion(TypedDict):
     version: int
 
 
+class Part(TypedDict):
+    """A thread of the service that has to run all the time."""
+
+    name: str
+    state: str
+    failures: int
+
+
 class Readiness(TypedDict):
     """Whether predictions are answered, and by what."""
 
@@ -431,6 +439,11 @@ class Readiness(TypedDict):
     doorbell: str
     loaded: list[LoadedVersion]
     failing: list[LoadedVersion]
+    worker: str
+    worker_refusal: str | None
+    worker_restarts: int
+    parts: list[Part]
+    log_lines_dropped: int
 
 
 class Info(TypedDict):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from registry.log_lines import LOG_LINES
 from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep, requires
 from service.http.pages import problem_page
@@ -14,7 +15,14 @@ from service.http.problems import PROBLEMS, Problem
 from service.http.security import Principal
 from service.http.strict_json import StrictRoute
 from service.intake.formats import FORMATS
-from service.schemas.operations import DoorbellState, Info, Limits, LoadedVersion, Readiness
+from service.schemas.operations import (
+    DoorbellState,
+    Info,
+    Limits,
+    LoadedVersion,
+    Part,
+    Readiness,
+)
 
 VERSION = version("filopodia")
 
@@ -31,7 +39,8 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> Readiness:
-    """Say whether predictions are answered. A database that is down is reported and does not make this 503."""
+    """Say whether predictions are answered: 503 if not. What else works is reported, and changes nothing about that."""
+    health = on.health
     is_ready = on.engine.is_alive and on.watcher.has_looked
     response.status_code = 200 if is_ready else 503
     # Names of learners are not for strangers, nor for a key that is limited to others.
@@ -44,6 +53,12 @@ async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> 
         doorbell=DOORBELL[on.doorbell.is_up],
         loaded=[found for found in loaded if principal and principal.sees(found.learner)],
         failing=[found for found in failing if principal and principal.sees(found.learner)],
+        worker=health.worker,
+        # It names a setting with its value.
+        worker_refusal=health.refusal if principal and principal.may("admin") else None,
+        worker_restarts=health.worker_process.restarts if health.worker_process else 0,
+        parts=[Part(name=t.name, state=t.state, failures=t.failures) for t in health.threads],
+        log_lines_dropped=LOG_LINES.dropped,
     )
 
 

@@ -132,7 +132,8 @@ def _create(
             given = _feedback(session, on, learner, upload)
             n_images = len(upload.images) + len(given)
             on.quotas.require_day(session, request.state.principal, n_images)
-        config = complete_config(learner.strategy, {**learner.config, **upload.options.config})
+        asked = upload.options.config
+        config = complete_config(learner.strategy, {**learner.config, **asked}, asked=asked)
         on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
         failpoint("upload.before_blobs")
         received = take_in(

@@ -11,6 +11,7 @@ Role = Literal["reader", "predictor", "trainer", "admin"]
 WorkerKind = Literal["local", "celery"]
 Quota = Annotated[int | None, Field(ge=0, le=MAX_INT)]
 DoorbellState = Literal["up", "down", "none"]
+WorkerHealth = Literal["up", "starting", "down", "refused", "unknown"]
 
 
 class AccuracyRead(ReadSchema):
@@ -227,8 +228,18 @@ class LoadedVersion(ReadSchema):
     version: int
 
 
+class Part(ReadSchema):
+    """A thread of the service that has to run all the time."""
+
+    name: str
+    state: Literal["up", "failing", "down"]
+    """`failing`: an error broke its work off, which begins again within seconds. `down`: it does not run."""
+    failures: int
+    """How often that has happened since the service was started."""
+
+
 class Readiness(ReadSchema):
-    """Whether predictions are answered; the database is reported, not required."""
+    """Whether predictions are answered; all else is reported, not required."""
 
     status: Literal["ready", "starting"]
     database: Literal["up", "down"]
@@ -237,3 +248,13 @@ class Readiness(ReadSchema):
     loaded: list[LoadedVersion]
     failing: list[LoadedVersion]
     """Live versions that could not be loaded; the ones before go on serving."""
+    worker: WorkerHealth
+    """Whether somebody learns what is queued: the worker that the service starts, or else any. `refused`: it cannot
+    work with its settings, and is not tried again before the service is restarted. `unknown`: the database is away."""
+    worker_refusal: str | None
+    """Why it is `refused`; for admin keys, null for others."""
+    worker_restarts: int
+    """How often the worker that the service starts has died and was started again."""
+    parts: list[Part]
+    log_lines_dropped: int
+    """Lines of the service's log that could not be written since it was started."""

@@ -143,3 +143,11 @@ def test_a_stale_process_id_that_is_in_use_again_does_not_matter(data_dir):
     (server.pgdata / "postmaster.pid").write_text("\n".join(lines) + "\n")
     with server:
         assert value(server, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("name", ["PGSERVICE", "PGOPTIONS", "PGHOST", "PGTZ", "PGSSLMODE"])
+def test_variables_of_other_servers_do_not_reach_it(data_dir, monkeypatch, name):
+    monkeypatch.setenv(name, "theirs")
+    with EmbeddedPostgres(data_dir) as server:
+        assert value(server, "SELECT 1") == 1
+        assert name not in os.environ

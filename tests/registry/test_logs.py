@@ -49,6 +49,8 @@ try:
     raise RuntimeError("no\\x07")
 except RuntimeError:
     log.exception("failed")
+from registry.streams import settle
+settle()
 os.write(2, b"END")
 said = b""
 while not said.endswith(b"END"):

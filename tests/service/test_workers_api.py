@@ -45,5 +45,17 @@ def test_metrics_tell_of_workers_until_they_say_goodbye(client, learning, sessio
     wait_until(lambda: "gpu-1" not in client.get("/metrics").text)
 
 
+def test_readiness_tells_whether_somebody_learns(client, learning, session):
+    wait_until(lambda: client.get("/readyz").json()["worker"] == "up")
+    assert "filopodia_worker_up 1.0" in client.get("/metrics").text
+    workers.leave(session, "gpu-1")
+    session.commit()
+    wait_until(lambda: client.get("/readyz").json()["worker"] == "down")
+    ready = client.get("/readyz")
+    # Predictions go on.
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    assert (ready.json()["worker_restarts"], ready.json()["worker_refusal"]) == (0, None)
+
+
 def test_without_redis_there_is_no_doorbell(client):
     assert client.get("/readyz").json()["doorbell"] == "none"

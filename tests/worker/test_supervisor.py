@@ -1,15 +1,21 @@
 """One attempt under a real supervisor: a real learn process, a real database."""
 
+import math
+import os
+import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from registry import queue, tasks
+from registry import queue, tasks, time_limits
 from registry.database import make_engine, make_session_factory
 from tests.factories import make_learner, make_task
+from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
 from worker.settings import WorkerSettings
-from worker.supervisor import supervise
+from worker.supervisor import _limit_s, supervise
 
 ENDLESS = {"epochs": 100_000, "augmentation": "none"}
 
@@ -87,6 +93,72 @@ def test_the_time_limit_fails_the_task(session_factory, settings, claimed):
     task = task_now(session_factory, claimed.id)
     assert (task.status, task.error["code"]) == ("failed", "time-limit")
     assert "1 seconds" in task.error["detail"]
+
+
+def test_an_attempt_that_is_stuck_ends_at_the_limit_that_fits_its_task(
+    session_factory, settings, claimed, monkeypatch
+):
+    """Stopped, so that it hears no signal but the last one: as a process stuck in a driver."""
+    monkeypatch.setattr("registry.time_limits.FLOOR_S", 2.0)
+    monkeypatch.setattr("registry.time_limits.PASS_S", 0.001)
+    unset = settings.model_copy(update={"task_time_limit_s": None})
+    run = threading.Thread(
+        target=supervise,
+        args=(claimed,),
+        kwargs={"session_factory": session_factory, "settings": unset, "stop": threading.Event()},
+    )
+    run.start()
+    (pid,) = wait_until(lambda: learn_processes(claimed))
+    os.kill(pid, signal.SIGSTOP)
+    run.join()
+    task = task_now(session_factory, claimed.id)
+    assert (task.status, task.error["code"]) == ("failed", "time-limit")
+    assert "FILOPODIA_TASK_TIME_LIMIT_S" in task.error["detail"]
+    assert not is_alive(pid)
+
+
+def test_the_limit_grows_with_the_task_and_zero_is_none(session_factory, settings, claimed):
+    def limit(**update):
+        changed = settings.model_copy(update={"task_time_limit_s": None, **update})
+        return _limit_s(claimed, session_factory, changed)
+
+    assert time_limits.FLOOR_S < limit() < time_limits.MOST_S
+    assert limit(task_time_limit_s=0) == math.inf
+    assert limit(task_time_limit_s=7) == 7
+
+
+def test_an_error_of_the_worker_leaves_nobody_learning(
+    session_factory, settings, claimed, monkeypatch
+):
+    def fail(*_):
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr("worker.supervisor._beat", fail)
+    prompt = settings.model_copy(update={"heartbeat_s": 0.1})
+    with pytest.raises(RuntimeError, match="unexpected"):
+        supervise(claimed, session_factory=session_factory, settings=prompt, stop=threading.Event())
+    task = task_now(session_factory, claimed.id)
+    assert (task.status, task.error["code"]) == ("queued", "worker-lost")
+    assert learn_processes(claimed) == []
+
+
+def test_a_learn_process_that_cannot_be_started_is_tried_again_later(
+    session_factory, settings, claimed, monkeypatch
+):
+    monkeypatch.setattr("worker.supervisor.sys.executable", "/nowhere/python")
+    supervise(claimed, session_factory=session_factory, settings=settings, stop=threading.Event())
+    task = task_now(session_factory, claimed.id)
+    assert (task.status, task.error["code"]) == ("queued", "worker-lost")
+
+
+def learn_processes(claimed):
+    """Return the processes of this test that learn the task."""
+    found = []
+    for pid in children(os.getpid()):
+        with suppress(OSError):
+            if claimed.id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def test_settling_waits_for_the_database_but_not_past_a_stop(settings, claimed):

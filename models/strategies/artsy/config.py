@@ -1,8 +1,18 @@
 """Hyperparameters of Artsy, each with its source."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from models.bounds import (
+    BatchSize,
+    Bottleneck,
+    Bounds,
+    Epochs,
+    Factor,
+    PositiveShare,
+    Rate,
+    Share,
+)
 from models.dataset import Augmentation
 from models.errors import ConfigError
 from models.fitting import Precision, Schedule
@@ -19,30 +29,30 @@ class ArtsyConfig(StrategyConfig):
     preset: Literal["consolidated", "paper"] = "consolidated"
     """`consolidated`: one functional adapter answers in one pass, silent sub-networks help where it is unsure.
     `paper`: the literal method, T + 1 passes, for comparison."""
-    epochs: int | None = None
+    epochs: Epochs | None = None
     """Passes over a task's images: 8 / 20 (the paper's)."""
-    batch_size: int | None = None
+    batch_size: BatchSize | None = None
     """Images a step: 16 (small tasks need the steps) / 48 (the paper's)."""
-    learning_rate: float = 0.025
+    learning_rate: Rate = 0.025
     """Peak of the cosine schedule; EASE's value for adapters."""
-    bottleneck: int = 64
+    bottleneck: Bottleneck = 64
     """Width of the adapter in each block; AdaptFormer's value."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
     precision: Precision = "auto"
     """Of training: `float32`, or `bfloat16` where the processor is faster at it."""
-    shrinkage: float = 0.1
+    shrinkage: Share = 0.1
     """Share of the pooled covariance replaced by a sphere, `consolidated` only; 0.05 to 0.4 make little difference."""
-    covariance_prior: float | None = 4.0
+    covariance_prior: Factor | None = 4.0
     """How many images the pooled covariance is worth to a class that has its own, as a multiple of the feature width,
     `consolidated` only. None: all classes share one."""
-    threshold: float | None = None
+    threshold: Share | None = None
     """Current at which a synapse turns functional, in `[0, 1]`: 0.25 (chosen, untested) / 0.5 (the paper's)."""
-    max_routed: int = 2
+    max_routed: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 2
     """Silent sub-networks that may turn functional for one image, strongest first, `consolidated` only."""
-    synapse_epochs: int = 2
+    synapse_epochs: Epochs = 2
     """Passes over the synapse's training features, `paper` only; the paper's value."""
-    synapse_learning_rate: float = 0.01
+    synapse_learning_rate: Rate = 0.01
     """Rate of the synapse's cosine schedule, `paper` only; the paper's value."""
     combine: Literal["sum", "concat"] = "sum"
     """How functional branches answer together, `paper` only. `sum`: their features add (literal, Eq. 5). `concat`: each
@@ -53,7 +63,7 @@ class ArtsyConfig(StrategyConfig):
     gates: Literal["frozen", "reconsolidate"] = "frozen"
     """What later tasks do to a synapse, `paper` only. `frozen`: nothing (literal). `reconsolidate`: after each task all
     synapses are fitted anew, to replayed features of every class, so that they know later tasks too."""
-    gate_recall: float | None = None
+    gate_recall: PositiveShare | None = None
     """Share of its task's held-out images that each synapse shall fire on, in `(0, 1]`, `paper` only; it sets the
     synapse's threshold. None: `threshold` for all (literal)."""
 

@@ -21,7 +21,8 @@ from registry.database import make_session_factory
 from registry.tables import ROLES, IdempotencyRow, KeyRow, LearnerRow, TaskRow, WorkerRow
 from service.app import create_app
 from service.http.problems import PROBLEMS
-from service.main import _config, _listen
+from service.listening import listening
+from service.main import _config
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.catalogue import access, artifacts, connections, documents, forms, images
@@ -127,7 +128,7 @@ def app(folder, sessions):
 def port(app, log, role_keys):
     """Port of the app, served as `filopodia serve` does."""
     settings = app.state.collaborators.settings
-    with _listen(settings) as listener:
+    with listening(settings) as listener:
         server = uvicorn.Server(_config(app, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
