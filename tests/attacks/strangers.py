@@ -23,13 +23,15 @@ def head(method: str, path: str, **headers: str) -> bytes:
 
 
 @contextmanager
-def connections(service: Service, count: int) -> Iterator[list[socket.socket]]:
-    """Open bare connections, which are closed at the end."""
+def connections(service: Service, count: int, *, source: str = "") -> Iterator[list[socket.socket]]:
+    """Open bare connections, which are closed at the end; `source` is one of this machine's addresses, 127.*.*.*."""
     host, port = service.address
     with ExitStack() as stack:
         yield [
             stack.enter_context(
-                socket.create_connection((host, int(port)), timeout=PACE.scaled(30))
+                socket.create_connection(
+                    (host, int(port)), timeout=PACE.scaled(30), source_address=(source, 0)
+                )
             )
             for _ in range(count)
         ]

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 from starlette.datastructures import Headers
 
 from registry import keys, sessions
+from registry.backup import TABLES
 from registry.tables import EndedSessionRow
 from service.app import create_app
 from service.http.browser_sessions import COOKIE, SESSIONS_PER_MINUTE, session_of
@@ -144,3 +145,7 @@ def test_ended_sessions_are_forgotten_when_their_cookies_have_expired(session):
 )
 def test_the_cookie_is_found_among_others(header, found):
     assert session_of(Headers({"cookie": header})) == found
+
+
+def test_a_restore_brings_no_ended_session_back():
+    assert EndedSessionRow.__table__ not in TABLES
