@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.attacks.strangers import LOGIN, OWN, connections, cpu_s, head
-from tests.waiting import PACE
+from tests.waiting import PACE, wait_until
 
 MOST_S = 0.010
 ROUNDS = 40
@@ -79,8 +79,7 @@ REQUESTS = {
 def quiet_share(service):
     """What share of a processor the service uses when nobody asks it anything."""
     started, before = time.monotonic(), cpu_s(service)
-    while time.monotonic() - started < 1:
-        pass
+    wait_until(lambda: time.monotonic() - started >= 1)
     return (cpu_s(service) - before) / (time.monotonic() - started)
 
 
