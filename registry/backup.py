@@ -1,7 +1,8 @@
 """`back_up`: everything an installation remembers, as of one moment, in one file. Decision record 12 says why so.
 
 Rows come from one snapshot of the database, then the blobs that these rows refer to; blobs never change, so rows and
-blobs fit together although the service goes on working. What workers are alive is no part of it.
+blobs fit together although the service goes on working. What workers are alive is no part of it, nor who has logged
+out: a restore must not bring a session back that was ended since.
 """
 
 import json
@@ -34,10 +35,11 @@ from registry.errors import (
     DatabaseUnavailableError,
 )
 from registry.references import ArtifactFiles
-from registry.tables import Row, WorkerRow
+from registry.tables import EndedSessionRow, Row, WorkerRow
 
 FORMAT_VERSION = 1
-TABLES = tuple(table for table in Row.metadata.sorted_tables if table is not WorkerRow.__table__)
+_LEFT_OUT = (WorkerRow.__table__, EndedSessionRow.__table__)
+TABLES = tuple(table for table in Row.metadata.sorted_tables if table not in _LEFT_OUT)
 """In an order in which each comes after those it refers to."""
 AT_A_TIME = 8
 """Blobs read side by side, and held in memory: a remote store answers each only after a while. Chosen, untested."""

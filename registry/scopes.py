@@ -18,6 +18,7 @@ from registry.tables import (
     AliasRow,
     AuditRow,
     ClassRow,
+    EndedSessionRow,
     EventRow,
     FeedbackRow,
     KeyRow,
@@ -35,7 +36,7 @@ EVERY_LEARNER: Mapping[str, Any] = MappingProxyType({"every_learner": True})
 """Execution options of a query that has to know what all learners refer to, such as whether a blob can be deleted. What
 it finds must not be answered."""
 
-HIDDEN: tuple[type[Row], ...] = (AuditRow, KeyRow, WorkerRow)
+HIDDEN: tuple[type[Row], ...] = (AuditRow, EndedSessionRow, KeyRow, WorkerRow)
 """Rows that are about the whole installation."""
 
 

@@ -387,6 +387,16 @@ class AuditRow(Row):
     request_id: Mapped[str | None]
 
 
+class EndedSessionRow(Row):
+    """A browser session that somebody has logged out of, kept until its cookie has expired."""
+
+    __tablename__ = "ended_sessions"
+
+    session_sha256: Mapped[str] = mapped_column(primary_key=True)
+    """Of the cookie's value."""
+    ended_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
 class IdempotencyRow(Row):
     """The first answer to a creating POST, replayed when the same key comes again within 24 h."""
 

@@ -6,7 +6,7 @@ from threading import Event
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import idempotency, predictions
+from registry import idempotency, predictions, sessions
 from registry.blobs import BlobStore
 from registry.collection import GRACE, collect
 from registry.errors import RegistryError
@@ -22,7 +22,7 @@ PRUNED = 500
 
 
 class Collector:
-    """A thread that deletes old predictions, old idempotency keys, and blobs without a reference.
+    """A thread that deletes old predictions, idempotency keys and ended sessions, and blobs without a reference.
 
     Several services may each run one: of two that collect blobs at once one does nothing, and the rest is safe twice.
     """
@@ -62,6 +62,7 @@ class Collector:
             try:
                 with self._sessions.begin() as session:
                     idempotency.sweep(session)
+                    sessions.sweep(session)
                 self._prune()
                 collected = collect(self._sessions, self._blobs, grace=self._grace)
             except RegistryError as error:

@@ -159,8 +159,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        proxy_headers=False,  # the frontier looks at them
         limit_concurrency=settings.max_connections,
         backlog=512,
         timeout_keep_alive=30,

@@ -48,8 +48,8 @@ class ServiceSettings(RegistrySettings):
     """Port to listen on; 0 takes a free one, which `<data>/service.json` then names."""
     allowed_hosts: Listed = ("*",)
     """Names in Host headers that are answered. `*` is any well-formed one: every request needs a key anyway."""
-    forwarded_allow_ips: Listed = ("127.0.0.1",)
-    """Addresses of proxies whose `X-Forwarded-*` headers are believed. Never `*`."""
+    forwarded_allow_ips: Listed = ()
+    """Addresses of proxies whose `X-Forwarded-*` headers are believed; none by default. Never `*`."""
     root_path: str = ""
     """Path that a proxy puts before ours, such as `/filopodia`, whether it takes it away again or passes it on."""
     cors_origins: Listed = ()
@@ -86,8 +86,8 @@ class ServiceSettings(RegistrySettings):
     max_json_task_bytes: int = Field(default=64 * MIB, ge=1)
     """Bytes of a JSON body with images of a task: it is held in memory whole, unlike the other two forms."""
     max_held_body_bytes: int = Field(default=128 * MIB, ge=1)
-    """Bytes of bodies held in memory by all requests together; more get 503. At least those of one prediction or task
-    as JSON."""
+    """Bytes of bodies held in memory by all requests together, and of one key two thirds at most; more get 503. At
+    least those of one prediction or task as JSON."""
     large_body_bytes_per_s: int = Field(default=32 * MIB, ge=0)
     """How fast bodies beyond their first MiB are read, all requests together, so that predictions keep the processor; 0
     is as fast as they come. `python -m benchmarks.bad_input`."""

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
-from registry.tables import AuditRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
+from registry.tables import AuditRow, EndedSessionRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
 from service.cli.demo_process import free_port
 from tests.isolation import Isolation
 from tests.waiting import wait_until
@@ -63,7 +63,7 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     factory = make_session_factory(engine)
     with factory.begin() as session:
         # Everything else hangs on a learner.
-        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow):
+        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow, EndedSessionRow):
             session.execute(delete(table))
         # Out of its trigger's sight, which lets nobody else do so.
         session.execute(text("SET LOCAL session_replication_role = replica"))

@@ -42,6 +42,7 @@ SENTENCES = {
     "precondition-failed": "Somebody else has changed this meanwhile: look again.",
     "quota-exceeded": "This would go beyond what the key or the installation may have.",
     "rate-limited": "That was too much in too short a time.",
+    "request-timeout": "What was sent did not arrive in time: try again.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
     "too-few-images": "Some of the classes have too few images.",
     "too-many-images": "These are more images than the service takes at once: send them in parts.",

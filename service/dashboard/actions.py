@@ -1,6 +1,7 @@
 """What the dashboard's forms do: log in and out, change tasks, serve another version.
 
-Requests with a cookie come from our own pages only: `service.http.security` checks that before they get here.
+Requests with a cookie, and logins, come from our own pages only: `service.http.security` checks that before they get
+here.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +19,15 @@ from registry.audit import AuditBy
 from registry.errors import ConflictError
 from service import live_alias
 from service.dashboard.pages import PageRoute, page
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, requires
-from service.http.problems import Problem
-from service.http.security import COOKIE, SESSION_S, Principal, client_address, is_same_site
+from service.dependencies import (
+    AuditDep,
+    Collaborators,
+    CollaboratorsDep,
+    PrincipalDep,
+    requires,
+)
+from service.http.browser_sessions import COOKIE, SESSION_S
+from service.http.security import Principal, client_address
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.task_changes import change_task
 
@@ -48,16 +55,14 @@ async def log_in(
     next_page: Annotated[str, Form(alias="next", max_length=600)] = "/admin",
 ) -> Response:
     """Exchange a key for a session cookie."""
-    if not is_same_site(request.headers):
-        raise Problem("csrf")
     principal = await run_in_threadpool(
-        on.keys.find_guess, key.strip(), client_address(request.scope), on.keys.failed_logins
+        on.keys.find_login, key.strip(), client_address(request.scope)
     )
     target = own_page(next_page)
     if principal is None:
         problem = "This is not a valid key of this service."
         return page("login.html", None, status=401, next=target, problem=problem)
-    return _logged_in(on, principal, target)
+    return _logged_in(request, on, principal, target)
 
 
 @router.get("/enter")
@@ -74,19 +79,16 @@ def use_link(
     request: Request, on: CollaboratorsDep, token: Annotated[str, Form(max_length=200)] = ""
 ) -> Response:
     """Exchange a login link, this once, for the session of the key it stands for."""
-    if not is_same_site(request.headers):
-        raise Problem("csrf")
     key_id = on.login_links.use(token)
     principal = None if key_id is None else on.keys.principal_of(key_id)
     if principal is None:
-        address = client_address(request.scope)
-        on.keys.failed_logins.require_left(address)
-        on.keys.failed_logins.count(address)
+        on.keys.fail_login(client_address(request.scope))
         return page("login.html", None, status=401, next="/admin", problem=LINK_SPENT)
-    return _logged_in(on, principal, "/admin")
+    return _logged_in(request, on, principal, "/admin")
 
 
-def _logged_in(on: Collaborators, principal: Principal, target: str) -> Response:
+def _logged_in(request: Request, on: Collaborators, principal: Principal, target: str) -> Response:
+    request.state.logged_in = principal  # for the log
     response = RedirectResponse(target, status_code=303)
     response.set_cookie(
         COOKIE,
@@ -101,8 +103,9 @@ def _logged_in(on: Collaborators, principal: Principal, target: str) -> Response
 
 
 @router.post("/logout")
-def log_out() -> Response:
-    """Forget the session."""
+def log_out(on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+    """End the session: its cookie is refused from now on, wherever it was copied to."""
+    on.keys.end_session(viewer)
     response = RedirectResponse("/admin/login", status_code=303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response

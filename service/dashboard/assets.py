@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from threading import Lock
 
 PLOTLY = "plotly.min.js"
 MEDIA_TYPES = {
@@ -20,6 +21,10 @@ MEDIA_TYPES = {
     "logo.svg": "image/svg+xml",
     PLOTLY: "text/javascript; charset=utf-8",
 }
+
+
+_LOADING = Lock()
+"""Many who ask for Plotly's at first together must not each compress it."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,18 @@ def asset_url(name: str) -> str:
     return f"/admin/static/{name}?v={load_asset(name).digest}"
 
 
-@lru_cache(maxsize=len(MEDIA_TYPES))
 def load_asset(name: str) -> Asset:
     """Read and compress an asset; the first time only. Plotly's takes a third of a second.
 
     Raises:
         KeyError: If there is none of this name.
     """
-    media_type = MEDIA_TYPES[name]
+    with _LOADING:
+        return _load(name, MEDIA_TYPES[name])
+
+
+@lru_cache(maxsize=len(MEDIA_TYPES))
+def _load(name: str, media_type: str) -> Asset:
     folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__) / "static"
     body = (folder / name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:16]

@@ -10,8 +10,10 @@ from starlette.responses import HTMLResponse
 
 from registry.errors import RegistryError
 from service.dashboard.errors import page_for
+from service.dashboard.forms import PageRequest
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import ON_PAGES
+from service.dependencies import RoleCheck, get_principal
 from service.http.problems import PROBLEMS, Problem
 from service.http.security import Principal
 
@@ -42,15 +44,18 @@ DONE = {
 
 
 class PageRoute(APIRoute):
-    """A route whose problems are pages, where a browser asks."""
+    """A route that asks for the role before it reads a form, and whose problems are pages, where a browser asks."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the endpoint."""
         handle = super().get_route_handler()
+        checks = [d.dependency for d in self.dependencies if isinstance(d.dependency, RoleCheck)]
 
         async def handle_with_pages(request: Request) -> Response:
             try:
-                return await handle(request)
+                for check in checks:
+                    check(get_principal(request))
+                return await handle(PageRequest(request.scope, request.receive))
             except (Problem, RegistryError, RequestValidationError) as error:
                 answer = page_for(as_problem(error), request.scope)
                 if answer is None:

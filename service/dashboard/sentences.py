@@ -23,6 +23,7 @@ ON_PAGES = {
     "precondition-failed": "Somebody else has changed it since this page was shown: look again.",
     "quota-exceeded": "This would go beyond what the key or the installation may have.",
     "rate-limited": "That was too much in too short a time: wait a moment.",
+    "request-timeout": "What the page has sent did not arrive in time: try again.",
     "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
     "too-few-images": "Some of the classes have too few images.",

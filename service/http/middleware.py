@@ -7,19 +7,37 @@ import asyncio
 import base64
 import re
 import time
-from dataclasses import dataclass
-from hashlib import sha256
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.ids import new_id
 from service.dashboard.errors import page_for
+from service.http.bodies import (
+    BODY_OVERHEAD,
+    SMALL_BODY_BYTES,
+    STRANGER_BODY_S,
+    BodyBudget,
+    BodyMeter,
+    Pace,
+    body_limit,
+    check_declared_length,
+    goes_to_disk,
+    holder_of,
+    is_prediction,
+)
 from service.http.problems import Problem, problem_response
 from service.http.quotas import Quotas
-from service.http.security import SAFE_METHODS, KeyRing, Principal, unauthorized
+from service.http.security import (
+    SAFE_METHODS,
+    KeyRing,
+    Principal,
+    client_address,
+    unauthorized,
+)
 from service.metrics import Metrics
 from service.settings import ServiceSettings, host_name
 
@@ -28,17 +46,9 @@ log = structlog.get_logger(__name__)
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024
 MAX_URI_BYTES = 8 * 1024
-BODY_OVERHEAD = 1024 * 1024
-"""Room for the multipart framing around files that together reach a limit."""
-
-SMALL_BODY_BYTES = 1024 * 1024
-"""What of a body is read as it comes, before `Pace` counts."""
-IMPORT_PATH = "/v1/learners/import"
 _HOST = re.compile(r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$")
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_TASK_POST = re.compile(r"^/v1/learners/[^/]+/tasks$")
-_PREDICT_POST = re.compile(r"^/v1/learners/[^/]+/predictions$|^/admin/")
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -52,93 +62,6 @@ SECURITY_HEADERS = {
     ),
     "Cache-Control": "no-store",
 }
-
-
-@dataclass
-class BodyBudget:
-    """A bound on the bodies that all requests together hold in memory. For one event loop."""
-
-    most_bytes: int
-    held_bytes: int = 0
-
-    def take(self, n_bytes: int) -> None:
-        """Count bytes in.
-
-        Raises:
-            Problem: `overloaded`, if there is no room for them; they are not counted then.
-        """
-        if self.held_bytes + n_bytes > self.most_bytes:
-            raise Problem("overloaded")
-        self.held_bytes += n_bytes
-
-    def give_back(self, n_bytes: int) -> None:
-        """Count bytes out again."""
-        self.held_bytes -= n_bytes
-
-
-@dataclass
-class Pace:
-    """How fast the large bodies of all requests together are read. For one event loop.
-
-    Reading as fast as a sender sends takes the processor from those who want a prediction.
-    """
-
-    bytes_per_s: int
-    """0 is as fast as they come."""
-    free_at: float = 0.0
-    """When the bytes read so far are paid for, on the monotonic clock."""
-
-    async def take(self, n_bytes: int) -> None:
-        """Wait until the next bytes may be read."""
-        if self.bytes_per_s:
-            now = time.monotonic()
-            self.free_at = max(now, self.free_at) + n_bytes / self.bytes_per_s
-            await asyncio.sleep(self.free_at - now)
-
-
-@dataclass
-class BodyMeter:
-    """Counts a request's body as it comes, stops it at its limit, and compares it with its Content-Digest."""
-
-    limit: int
-    expected_sha256: bytes | None = None
-    budget: BodyBudget | None = None
-    """Where it is counted as long as it is held; None for one that goes to the disk as it comes."""
-    size: int = 0
-    held: int = 0
-
-    def __post_init__(self) -> None:
-        self._digest = sha256()
-
-    def take(self, chunk: bytes) -> None:
-        """Count one chunk.
-
-        Raises:
-            Problem: If the body is longer than its limit.
-        """
-        self.size += len(chunk)
-        if self.size > self.limit:
-            raise Problem("body-too-large")
-        if self.budget is not None:
-            self.budget.take(len(chunk))
-            self.held += len(chunk)
-        if self.expected_sha256 is not None:
-            self._digest.update(chunk)
-
-    def finish(self) -> None:
-        """Check the whole body.
-
-        Raises:
-            Problem: If its digest is not the one declared.
-        """
-        if self.expected_sha256 not in (None, self._digest.digest()):
-            raise Problem("digest-mismatch")
-
-    def release(self) -> None:
-        """Let the body go: its request has been answered."""
-        if self.budget is not None:
-            self.budget.give_back(self.held)
-        self.held = 0
 
 
 class Frontier:
@@ -158,14 +81,24 @@ class Frontier:
         self.keys = keys
         self.quotas = quotas
         self.metrics = metrics
-        self.bodies = BodyBudget(settings.max_held_body_bytes)
+        largest = max(settings.max_predict_bytes + BODY_OVERHEAD, settings.max_json_task_bytes)
+        self.bodies = BodyBudget(settings.max_held_body_bytes, largest)
         self.pace = Pace(settings.large_body_bytes_per_s)
+        # Ours rather than uvicorn's, so that a header nobody believes is told.
+        admit: Any = self._admit
+        self._proxies: Any = ProxyHeadersMiddleware(admit, list(settings.forwarded_allow_ips))
+        self._has_told_of_proxy = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if not self._has_told_of_proxy:
+            self._tell_of_proxy(client_address(scope), Headers(scope=scope))
+        await self._proxies(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         state = scope.setdefault("state", {})
@@ -193,12 +126,16 @@ class Frontier:
         scope["state"]["principal"] = principal
         self.quotas.admit(scope, principal)
         meter = BodyMeter(
-            self._body_limit(scope),
+            body_limit(scope, principal, self.settings),
             _declared_sha256(headers),
-            None if _goes_to_disk(scope, headers) else self.bodies,
+            self.bodies,
+            holder_of(scope, principal),
+            is_held=not goes_to_disk(scope, headers),
         )
         scope["state"]["body_meter"] = meter
-        _check_declared_length(headers, meter)
+        check_declared_length(headers, meter)
+        if principal is None:
+            receive = _hurried(receive)
 
         async def metered() -> Message:
             message = await receive()
@@ -229,16 +166,18 @@ class Frontier:
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem("unsupported-content-encoding")
 
-    def _body_limit(self, scope: Scope) -> int:
-        if scope["method"] != "POST":
-            return self.settings.max_json_bytes
-        if scope["path"] == IMPORT_PATH:
-            return self.settings.max_bundle_bytes
-        if _TASK_POST.match(scope["path"]):
-            return self.settings.max_task_bytes + BODY_OVERHEAD
-        if _PREDICT_POST.match(scope["path"]):
-            return self.settings.max_predict_bytes + BODY_OVERHEAD
-        return self.settings.max_json_bytes
+    def _tell_of_proxy(self, sender: str, headers: Headers) -> None:
+        """Say, once, that a proxy seems to be there that is not believed: limits by address hold it for one client."""
+        is_forwarded = "x-forwarded-for" in headers or "x-forwarded-proto" in headers
+        if not is_forwarded or sender in self._proxies.trusted_hosts:
+            return
+        self._has_told_of_proxy = True
+        address = sender[:100]
+        reason = (
+            f"A request from {address} came with X-Forwarded-For or X-Forwarded-Proto, which is not believed. If that "
+            f"is your proxy, set FILOPODIA_FORWARDED_ALLOW_IPS={address}."
+        )
+        log.warning("forwarded_header_ignored", reason=reason)
 
 
 class _Sender:
@@ -309,11 +248,33 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: _Sende
         await answer(scope, receive, send)
 
 
+def _hurried(receive: Receive) -> Receive:
+    """Return a receiver that gives up on a body that takes longer than one without a key may.
+
+    Raises:
+        Problem: `request-timeout`.
+    """
+    until: float | None = time.monotonic() + STRANGER_BODY_S
+
+    async def hurried() -> Message:
+        nonlocal until
+        try:
+            async with asyncio.timeout(until and until - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            raise Problem("request-timeout") from None
+        if not message.get("more_body", False):
+            until = None
+        return message
+
+    return hurried
+
+
 def _log_change(scope: Scope, status: int | None, seconds: float) -> None:
-    """Log who changed what. Reading and predicting are counted in the metrics only."""
-    if scope["method"] in SAFE_METHODS or _PREDICT_POST.match(scope["path"]):
+    """Log who changed what, in the dashboard too. Reading and predicting are counted in the metrics only."""
+    if scope["method"] in SAFE_METHODS or is_prediction(scope["path"]):
         return
-    principal = scope["state"].get("principal")
+    principal = scope["state"].get("logged_in") or scope["state"].get("principal")
     log.info(
         "request",
         method=scope["method"][:16],
@@ -325,12 +286,6 @@ def _log_change(scope: Scope, status: int | None, seconds: float) -> None:
     )
 
 
-def _goes_to_disk(scope: Scope, headers: Headers) -> bool:
-    """Return whether a route writes the body into a spool as it comes: all forms of an upload but JSON."""
-    is_upload = scope["path"] == IMPORT_PATH or _TASK_POST.match(scope["path"]) is not None
-    return is_upload and "json" not in headers.get("content-type", "").lower()
-
-
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.match(given) else new_id("req")
@@ -340,20 +295,3 @@ def _declared_sha256(headers: Headers) -> bytes | None:
     """Return the SHA-256 that `Content-Digest` (RFC 9530) declares, if it does."""
     found = _SHA256.search(headers.get("content-digest", ""))
     return base64.b64decode(found[1]) if found else None
-
-
-def limit_body(request: Request, limit: int) -> None:
-    """Lower the limit of a body that is about to be read.
-
-    Raises:
-        Problem: If it declares to be longer.
-    """
-    meter: BodyMeter = request.state.body_meter
-    meter.limit = min(meter.limit, limit)
-    _check_declared_length(request.headers, meter)
-
-
-def _check_declared_length(headers: Headers, meter: BodyMeter) -> None:
-    declared = headers.get("content-length", "0")
-    if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > meter.limit:
-        raise Problem("body-too-large")

@@ -37,6 +37,7 @@ def _table() -> dict[str, ProblemType]:
         "headers-too-large": p(431, "Headers too large", "Send at most 64 headers and 16 KiB of them."),
         "uri-too-long": p(414, "URI too long", "The path and query may have 8 KiB."),
         "bad-host": p(400, "Bad Host header", "The Host header is malformed or not one this service answers to."),
+        "request-timeout": p(408, "Body too slow", "The rest of the body did not come in time.", True),
         "digest-mismatch": p(400, "Digest mismatch", "The body is not the one `Content-Digest` was made of.", True),
         "client-closed": p(400, "Connection closed", "The connection ended before the body was complete.", True),
         "unsupported-media-type": p(415, "Unsupported media type", "The API reference names the content types."),

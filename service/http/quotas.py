@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.types import Scope
 
 from registry import keys
-from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn
-from service.http.problems import Problem
+from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn, too_many
 from service.http.security import SAFE_METHODS, Principal
 from service.settings import ServiceSettings
 
@@ -76,7 +75,7 @@ class Quotas:
         is_past_images = images is not None and use.n_images + n_images > images
         if is_past_tasks or is_past_images:
             what = f"{tasks} tasks" if is_past_tasks else f"{images} images to learn from"
-            raise _too_many(f"This key may post {what} in 24 hours", math.ceil(use.frees_in_s))
+            raise too_many(f"This key may post {what} in 24 hours", math.ceil(use.frees_in_s))
 
     def _draw(
         self, scope: Scope, principal: Principal, name: str, tokens: int, *, already: int = 0
@@ -88,7 +87,7 @@ class Quotas:
         scope["state"]["rate_limit"] = _fields(POLICIES[name], drawn)
         if drawn.retry_after_s is not None:
             what = "images to predict" if name == PREDICT_IMAGES else "changes"
-            raise _too_many(f"This key may send {limit} {what} a minute", drawn.retry_after_s)
+            raise too_many(f"This key may send {limit} {what} a minute", drawn.retry_after_s)
 
 
 def _fields(policy: str, drawn: Drawn) -> dict[str, str]:
@@ -98,8 +97,3 @@ def _fields(policy: str, drawn: Drawn) -> dict[str, str]:
         "RateLimit-Policy": f'"{policy}";q={drawn.per_minute};w={WINDOW_S}',
         "RateLimit": f'"{policy}";r={left};t={drawn.full_in_s}',
     }
-
-
-def _too_many(reason: str, wait_s: int) -> Problem:
-    detail = f"{reason}: wait as long as Retry-After says."
-    return Problem("rate-limited", detail, headers={"Retry-After": str(max(1, wait_s))})

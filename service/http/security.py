@@ -5,11 +5,9 @@ in memory and refreshed by the watcher, so checking one touches no database. A k
 carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
 """
 
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from threading import Lock
 from urllib.parse import urlsplit
@@ -17,7 +15,6 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from registry import keys
@@ -25,21 +22,24 @@ from registry.errors import DatabaseUnavailableError
 from registry.keys import ActiveKey
 from registry.scopes import limited_to
 from registry.tables import ROLES
+from service.http.browser_sessions import COOKIE as COOKIE
+from service.http.browser_sessions import BrowserSessions, session_of
 from service.http.buckets import Guesses
 from service.http.login_links import ENTRY
 from service.http.problems import Problem
 
-PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info", "/admin/login", ENTRY})
+LOGINS = frozenset({"/admin/login", ENTRY})
+"""Where a browser gets its session."""
+PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info"}) | LOGINS
 PUBLIC_PREFIXES = ("/problems/", "/admin/static/")
-COOKIE = "filopodia_session"
-SESSION_S = 12 * 3600
-"""How long a login to the dashboard lasts."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WRONG_KEYS_PER_MINUTE = 1000
 """From one address, before they are refused unseen. High: a program with an old key asks often, and guessing one of
 2^256 is hopeless anyway; it only bounds what guessers cost."""
 LOGINS_PER_MINUTE = 10
 """Wrong keys that the login page takes from one address."""
+UNREAD_LOGINS_PER_MINUTE = 60
+"""Failed logins from one address after which none is read any more, right or wrong: no person fails that often."""
 USED_EVERY_S = 60.0
 """Seconds between two writings of when keys were last used."""
 SCOPES = 256
@@ -58,6 +58,8 @@ class Principal:
     learners: Mapping[str, str] | None = field(default=None, hash=False)
     """Ids, by name, of the only learners it may see and use; None is all of them."""
     quotas: Mapping[str, int | None] = field(default_factory=dict, hash=False)
+    session: str | None = field(default=None, compare=False)
+    """Hash of the browser session that the request came with; None for one with the key itself."""
 
     @property
     def sees_everything(self) -> bool:
@@ -78,7 +80,7 @@ class KeyRing:
 
     def __init__(self, session_factory: sessionmaker[Session], session_secret: bytes) -> None:
         self._sessions = session_factory
-        self._session_secret = session_secret
+        self._browsers = BrowserSessions(session_factory, session_secret)
         self._active: Mapping[str, ActiveKey] = {}
         self._good_until: Mapping[str, float] = {}
         self._used: dict[str, float] = {}
@@ -89,6 +91,7 @@ class KeyRing:
         self._limited = lru_cache(maxsize=SCOPES)(self._limit)
         self.wrong_keys = Guesses(WRONG_KEYS_PER_MINUTE)
         self.failed_logins = Guesses(LOGINS_PER_MINUTE)
+        self.unread_logins = Guesses(UNREAD_LOGINS_PER_MINUTE)
 
     def refresh(self) -> None:
         """Read the valid keys from the database; a revoked one stops working here.
@@ -99,6 +102,7 @@ class KeyRing:
         asked_at = time.monotonic()
         with self._sessions() as session:
             active = keys.active_keys(session)
+            self._browsers.refresh(session)
         # By the database's clock and our stopwatch: what time this machine thinks it is does not matter.
         self._good_until = {
             key.id: asked_at + key.expires_in_s
@@ -127,7 +131,10 @@ class KeyRing:
 
     def is_valid(self, principal: Principal) -> bool:
         """Return whether the key of a request that was admitted still is."""
-        return principal.key_id in self._active and self._is_in_time(principal.key_id)
+        is_ended = principal.session is not None and self._browsers.is_ended(principal.session)
+        return (
+            not is_ended and principal.key_id in self._active and self._is_in_time(principal.key_id)
+        )
 
     def write_used(self, *, at_once: bool = False) -> None:
         """Write down when keys were last used, if it was not done within a minute. Blocks.
@@ -172,34 +179,42 @@ class KeyRing:
         return self.verify(text)
 
     def session_cookie(self, principal: Principal) -> str:
-        """Return the value of a cookie that stands for this key until it expires or the key is revoked."""
-        stamp = f"{principal.key_id}.{int(time.time()) + SESSION_S}"
-        return f"{stamp}.{self._sign(stamp, self._active[principal.key_id])}"
+        """Return the value of a cookie that stands for this key until it expires, is ended, or the key is revoked.
+
+        Raises:
+            Problem: `rate-limited`, if too many sessions were opened with the key.
+        """
+        return self._browsers.open(self._active[principal.key_id])
 
     def verify_cookie(self, value: str) -> Principal | None:
         """Return whose cookie this is, or None."""
-        stamp, _, signature = value.rpartition(".")
-        key_id, _, expires = stamp.partition(".")
-        key = self._active.get(key_id)
-        if key is None or not self._is_in_time(key_id):
-            return None
-        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
-            return None
-        expected = self._sign(stamp, key).encode()
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), expected):
-            return None
-        return self._principal(key) if int(expires) > time.time() else None
+        found = self._browsers.read(value, self._active)
+        principal = None if found is None else self._principal(found[0])
+        return None if found is None or principal is None else replace(principal, session=found[1])
+
+    def end_session(self, principal: Principal) -> None:
+        """Refuse the cookie that a request came with from now on. Blocks.
+
+        Raises:
+            DatabaseUnavailableError: If it could not be written down; the session goes on.
+        """
+        if principal.session is not None:
+            self._browsers.end(principal.session)
 
     async def admit(self, scope: Scope, headers: Headers) -> Principal | None:
         """Return who sends this request; None only on public paths.
 
         Raises:
             Problem: `unauthorized`; `rate-limited` after too many wrong keys from one address; `csrf` for a change that
-                another site makes with a browser's session; `storage-unavailable` as in `find`.
+                another site makes with a browser's session, or a login; `storage-unavailable` as in `find`.
         """
         public = is_public(scope["path"])
+        if scope["path"] in LOGINS and scope["method"] == "POST":
+            if not is_same_site(headers):
+                raise Problem("csrf")
+            self.unread_logins.require_left(client_address(scope))
         principal = await self._by_bearer(scope, headers, in_memory=public)
-        if principal is None and (cookie := cookie_parser(headers.get("cookie", "")).get(COOKIE)):
+        if principal is None and (cookie := session_of(headers)):
             principal = self._by_cookie(scope, headers, cookie)
         if principal is None and not public:
             raise unauthorized()
@@ -220,6 +235,28 @@ class KeyRing:
         if found is None:
             guesses.count(address)
         return found
+
+    def find_login(self, text: str, address: str) -> Principal | None:
+        """Like `find_guess`, for the login page.
+
+        Raises:
+            Problem: `rate-limited`; `storage-unavailable` as in `find`.
+        """
+        found = self.verify(text)
+        if found is None:
+            self.unread_logins.count(address)
+            found = self.find_guess(text, address, self.failed_logins)
+        return found
+
+    def fail_login(self, address: str) -> None:
+        """Note a login by a link that does not work.
+
+        Raises:
+            Problem: `rate-limited`, if there were too many from this address.
+        """
+        self.unread_logins.count(address)
+        self.failed_logins.require_left(address)
+        self.failed_logins.count(address)
 
     async def _by_bearer(
         self, scope: Scope, headers: Headers, *, in_memory: bool
@@ -256,10 +293,6 @@ class KeyRing:
 
     def _limit(self, learner_ids: frozenset[str]) -> sessionmaker[Session]:
         return limited_to(self._sessions, learner_ids)
-
-    def _sign(self, stamp: str, key: ActiveKey) -> str:
-        text = f"{stamp}.{key.secret_sha256}"
-        return hmac.new(self._session_secret, text.encode(), hashlib.sha256).hexdigest()
 
 
 def unauthorized() -> Problem:

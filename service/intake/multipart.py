@@ -6,6 +6,7 @@ a body that was cut off for one with fewer parts.
 
 import asyncio
 import re
+import sys
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,6 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
+from service.http.bodies import BodyMeter
 from service.http.problems import FieldError, Problem
 from service.http.strict_json import safe_token
 from service.intake.spool import Spool
@@ -28,15 +30,21 @@ if TYPE_CHECKING:
 MAX_FIELD_BYTES = 64 * 1024
 MAX_JSON_FIELD_BYTES = 8 * 1024 * 1024
 """The fields `manifest` and `options` describe up to 20,000 images."""
+MAX_TEXT_BYTES = 32 * 1024 * 1024
+"""All fields and names of files together: two such fields, and 800 bytes for each of 20,000 images."""
+PART_BYTES = 256
+"""What a part takes in memory beside its texts."""
 _EXTENDED_FILENAME = re.compile(
     rb";\s*filename\*\s*=\s*([^';]*)(?:'([^';]*)')?([^;]*)", re.IGNORECASE
 )
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
 _FLUSH_BYTES = 1 << 20
 _SLICE_BYTES = 8 * 1024
-"""Parsed before other requests get a turn: 8 KiB of nothing but tiny fields take 3 ms."""
-_SLOW_SLICE_S = 0.0005
-"""After a slice that took longer the form waits as long again: tiny parts must not keep others from the interpreter."""
+"""Parsed before the time is looked at: 8 KiB of nothing but tiny fields take 3 ms."""
+_TURN_S = 0.004
+"""How long a thread parses before another form gets it."""
+_SLOW_BYTES_PER_S = 16e6
+"""After a turn that was slower the form waits as long again: tiny parts must not keep others from the interpreter."""
 
 
 @dataclass
@@ -65,35 +73,40 @@ async def read_form(
     *,
     max_files: int,
     max_fields: int,
-    known_fields: frozenset[str] = frozenset(),
+    known_fields: frozenset[str] | None = None,
 ) -> Form:
-    """Read the whole body.
+    """Read the whole body. Its texts count as held in memory until the request is answered.
 
     Args:
         request: Whose body is a form.
         spool: Where the files go.
         max_files: Most of them.
         max_fields: Most fields.
-        known_fields: Names of the fields there are; files are `images`, and a field may come as a file too.
+        known_fields: Names of the fields there are, if others are refused; files are `images`, and a field may come as
+            a file too.
 
     Raises:
-        Problem: `malformed-multipart`, `too-many-parts` or `part-too-large`; `validation`, for an unknown field.
+        Problem: `malformed-multipart`, `too-many-parts` or `part-too-large`; `validation`, for an unknown field;
+            `overloaded`, if there is no room in memory for its texts.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise Problem("malformed-multipart", "The content type names no multipart boundary.")
+    meter: BodyMeter = request.state.body_meter
     reader = _Reader(spool.size, max_files, max_fields, known_fields)
     try:
-        parser = MultipartParser(boundary, reader.callbacks())
+        reader.parser = MultipartParser(boundary, reader.callbacks())
         async for chunk in request.stream():
-            for at in range(0, len(chunk), _SLICE_BYTES):
-                started = time.perf_counter()
-                parser.write(chunk[at : at + _SLICE_BYTES])
-                spent_s = time.perf_counter() - started
-                await asyncio.sleep(spent_s if spent_s > _SLOW_SLICE_S else 0)
-            if len(reader.pending) >= _FLUSH_BYTES:
-                await run_in_threadpool(reader.flush, spool)
+            at = 0
+            while at < len(chunk):
+                began_at = at
+                at = await run_in_threadpool(reader.feed, chunk, at, spool)
+                # Counted here: the budget belongs to the event loop.
+                if not meter.is_held:
+                    meter.hold(reader.take_held())
+                if at - began_at < reader.turn_s * _SLOW_BYTES_PER_S:
+                    await asyncio.sleep(reader.turn_s)
     except FormParserError as error:
         raise Problem("malformed-multipart") from error
     if not reader.is_complete:
@@ -129,8 +142,12 @@ def _extended_filename(disposition: bytes, name: str) -> bytes | None:
 class _Reader:
     """The parser's callbacks and what they gather."""
 
+    parser: MultipartParser
+    turn_s = 0.0
+    """How long the last turn of parsing took."""
+
     def __init__(
-        self, offset: int, max_files: int, max_fields: int, known_fields: frozenset[str]
+        self, offset: int, max_files: int, max_fields: int, known_fields: frozenset[str] | None
     ) -> None:
         self.form = Form()
         self.pending = bytearray()
@@ -146,6 +163,25 @@ class _Reader:
         self._file: FilePart | None = None
         self._field_name = ""
         self._field_value = bytearray()
+        self._text_bytes = 0
+        self._held = 0
+
+    def feed(self, chunk: bytes, at: int, spool: Spool) -> int:
+        """Parse from a place in a chunk on, for a few milliseconds at most, and return how far that went."""
+        started = time.perf_counter()
+        self.turn_s = 0.0
+        while at < len(chunk) and self.turn_s < _TURN_S:
+            self.parser.write(chunk[at : at + _SLICE_BYTES])
+            at += _SLICE_BYTES
+            self.turn_s = time.perf_counter() - started
+        if len(self.pending) >= _FLUSH_BYTES:
+            self.flush(spool)
+        return min(at, len(chunk))
+
+    def take_held(self) -> int:
+        """Return how many bytes of memory texts have taken since the last time."""
+        held, self._held = self._held, 0
+        return held
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -187,6 +223,7 @@ class _Reader:
         if filename is None:
             filename = _extended_filename(self._disposition, name)
         self._digest_header(name, filename)
+        self._count(len(name) + len(filename or b""), PART_BYTES + sys.getsizeof(name))
         if filename is None or name in ("manifest", "options"):
             self._require_known(name)
             self._file, self._field_name = None, name
@@ -197,9 +234,19 @@ class _Reader:
         if len(self.form.files) >= self._max_files:
             raise Problem("too-many-parts")
         self._file = FilePart(name, filename.decode("utf-8", "replace"), self._offset)
+        self._held += sys.getsizeof(self._file.filename)
+
+    def _count(self, n_bytes: int, n_held: int) -> None:
+        """Count text that came, and what it takes in memory."""
+        self._text_bytes += n_bytes
+        self._held += n_held
+        if self._text_bytes > MAX_TEXT_BYTES:
+            most = f"{MAX_TEXT_BYTES // 2**20} MiB"
+            detail = f"The fields and names of files of a form have at most {most} together."
+            raise Problem("part-too-large", detail)
 
     def _require_known(self, name: str) -> None:
-        if name in self._known_fields:
+        if self._known_fields is None or name in self._known_fields:
             return
         if name == "images":
             raise refused_part(name, "Send it as a file, with a `filename`.")
@@ -219,6 +266,7 @@ class _Reader:
             self._offset += len(piece)
             return
         self._field_value += piece
+        self._count(len(piece), len(piece))
         is_json = self._field_name in ("manifest", "options")
         if len(self._field_value) > (MAX_JSON_FIELD_BYTES if is_json else MAX_FIELD_BYTES):
             raise Problem("part-too-large")
@@ -232,6 +280,8 @@ class _Reader:
             value = self._field_value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise Problem("malformed-multipart", "A form field is not UTF-8.") from error
+        # The bytes of the field make way for its text, in which one wide character makes all others wide.
+        self._held += sys.getsizeof(value) - len(self._field_value)
         self.form.fields.append((self._field_name, value))
 
     def _finish(self) -> None:

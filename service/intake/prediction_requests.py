@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from models.backbone import Backbone
-from service.http.middleware import limit_body
+from service.http.bodies import limit_body
 from service.http.problems import Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
@@ -78,7 +78,13 @@ async def read_images(request: Request, settings: ServiceSettings) -> list[Encod
 
 async def _read_multipart(request: Request, settings: ServiceSettings) -> list[EncodedFile]:
     with Spool() as spool:
-        form = await read_form(request, spool, max_files=settings.max_predict_images, max_fields=0)
+        form = await read_form(
+            request,
+            spool,
+            max_files=settings.max_predict_images,
+            max_fields=0,
+            known_fields=frozenset(),
+        )
         for part in form.files:
             if part.name != "images":
                 raise refused_part(part.name, "Send files as parts `images`.")

@@ -18,7 +18,7 @@ from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from service.http.middleware import limit_body
+from service.http.bodies import limit_body
 from service.http.problems import FieldError, Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.http.middleware import BodyBudget, BodyMeter, Pace
+from service.http.bodies import STRANGERS_HOLD_BYTES, BodyBudget, BodyMeter, Holder, Pace
 from service.http.problems import Problem
 from tests.waiting import is_within
 
@@ -83,3 +83,73 @@ def test_requests_share_the_room_and_leave_it(app, client, taught, path, kind, i
     answer = client.post(path.format(taught), content=bytes(5000), headers={"Content-Type": kind})
     assert answer.status_code != 503
     assert budget.held_bytes == 0
+
+
+def test_no_number_of_keys_takes_all_the_room():
+    """Each holds at most twice what it leaves, so that another one finds some."""
+    budget = BodyBudget(1_000_000)
+
+    def fill(holder):
+        while True:
+            budget.take(100, holder)
+
+    for number in range(1, 6):
+        with pytest.raises(Problem) as caught:
+            fill(Holder(f"{number}"))
+        assert caught.value.code == "overloaded"
+        free = budget.most_bytes - budget.held_bytes
+        assert 0 <= free - 1_000_000 / 3**number < 200
+    budget.take(1000, Holder("another"))
+    alone = BodyBudget(900)
+    alone.take(600, Holder("only"))
+
+
+def test_the_largest_body_finds_room_however_little_there_is():
+    budget = BodyBudget(1000, largest_body=1000)
+    meter = BodyMeter(1000, budget=budget, holder=Holder("only"))
+    meter.take(bytes(1000))
+    meter.release()
+    assert budget.held_bytes == 0
+
+
+def test_an_address_without_a_key_holds_little():
+    budget = BodyBudget(10**9)
+    here, there = Holder("here", is_stranger=True), Holder("there", is_stranger=True)
+    budget.take(STRANGERS_HOLD_BYTES, here)
+    with pytest.raises(Problem) as caught:
+        budget.take(1, here)
+    assert (caught.value.code, caught.value.headers) == ("rate-limited", {"Retry-After": "1"})
+    budget.take(1, there)
+    budget.give_back(STRANGERS_HOLD_BYTES, here)
+    budget.take(1, here)
+
+
+def test_texts_of_an_upload_count_until_it_is_answered(app, client, birds):
+    """Though its files go to the disk. One wide letter makes a text four times as large in memory."""
+    budget = frontier_of(app).bodies
+    most = budget.most_bytes
+    files = [("images", ("a.png", b"x"))]
+
+    def post(label):
+        return client.post(
+            f"/v1/learners/{birds}/tasks", files=files, data={"labels": [label] * 50}
+        )
+
+    budget.most_bytes = 300_000
+    assert post("x" * 1000).status_code == 422
+    for label in ("x" * 10_000, "x" * 2000 + "\N{ROCKET}"):
+        assert post(label).status_code == 503
+    assert budget.held_bytes == 0
+    budget.most_bytes = most
+    assert post("x" * 10_000).status_code == 422
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_all_texts_of_a_form_have_a_limit(client, birds, monkeypatch, is_file):
+    monkeypatch.setattr("service.intake.multipart.MAX_TEXT_BYTES", 10_000)
+    name = "a/" + "x" * 1000
+    part = ("images", (name, b"x")) if is_file else ("labels", (None, name))
+    for count, status in ((9, 422), (10, 413)):
+        answer = client.post(f"/v1/learners/{birds}/tasks", files=[part] * count)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["code"] == "part-too-large"
