@@ -162,6 +162,7 @@ def build_collaborators(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
         ),
         device=str(device),
+        draining=Event(),
         stopping=Event(),
     )
 

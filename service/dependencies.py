@@ -45,6 +45,8 @@ class Collaborators:
     doorbell: Doorbell
     collector: Collector
     device: str
+    draining: Event
+    """Set when the service will stop: proxies are to go elsewhere."""
     stopping: Event
     """Set when the service is asked to stop: whoever waits for something ends then."""
     learner_ids: frozenset[str] | None = None
