@@ -42,8 +42,9 @@ from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.tables import ROLES
 from service.app import create_app
+from service.http.connections import Connections
 from service.listening import listening
-from service.main import _config
+from service.server import server_config
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -178,7 +179,7 @@ class Sender:
 def served(app: FastAPI, settings: ServiceSettings) -> Iterator[str]:
     """Serve an app in a thread as `filopodia serve` does, and yield its address."""
     with listening(settings) as listener:
-        server = uvicorn.Server(_config(app, settings))
+        server = uvicorn.Server(server_config(app, settings, Connections(settings.max_connections)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

@@ -164,6 +164,7 @@ def build_collaborators(
         ),
         health=Health(watcher),
         device=str(device),
+        draining=Event(),
         stopping=Event(),
     )
     on.health.watch(on.engine.thread, watcher.thread, on.writer.thread)

@@ -47,6 +47,8 @@ class Collaborators:
     collector: Collector
     health: Health
     device: str
+    draining: Event
+    """Set when the service will stop: proxies are to go elsewhere."""
     stopping: Event
     """Set when the service is asked to stop: whoever waits for something ends then."""
     learner_ids: frozenset[str] | None = None

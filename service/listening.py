@@ -20,6 +20,8 @@ from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes of an answer before the peer has room for it."""
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -63,6 +65,8 @@ def listening(settings: ServiceSettings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit it. Without, an answer's body waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Without, the kernel takes megabytes that nobody reads, and we would not know.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
             listener.bind(address)
         except OSError as error:

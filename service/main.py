@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, keys, schema
@@ -24,20 +22,18 @@ from registry.embedded import EmbeddedPostgres
 from registry.loops import SteadyThread
 from service.app import create_app
 from service.dependencies import Collaborators
-from service.http.protocol import deadline_protocol
+from service.http.connections import Connections
 from service.listening import ready_to_serve, url_of
 from service.private_files import ADMIN_KEY_FILE, write_private
+from service.server import Server, connection_limit, server_config
 from service.settings import ServiceSettings
 from service.startup import Startup, on_terminal
-from service.welcome import welcome
 from service.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
 SERVICE_FILE = "service.json"
-STOPPING = "\nStopping: what is being learned is kept, and goes on at the next start. Ctrl-C again does not wait."
 STOPPED = "Stopped."
-WELCOME_POLL_S = 0.05
 STATEMENT_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter while another waits for it. A prediction crosses several threads, and at
@@ -87,7 +83,8 @@ def serve(settings: ServiceSettings, listener: socket.socket, startup: Startup) 
         if worker is not None:
             on.health.watch_worker(worker)
         with _announced(settings, listener) as announce:
-            server = _Server(_config(app, settings), startup, on_started=announce)
+            connections = Connections(connection_limit(settings.max_connections))
+            server = Server(server_config(app, settings, connections), startup, on_started=announce)
             asyncio.run(server.serve(sockets=[listener]))
 
 
@@ -112,59 +109,6 @@ def _open_database(
             idempotency.abandon_unfinished(session)
     ensure_admin_key(session_factory, settings.data_dir)
     return url, session_factory, guard
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server that says when it answers, and ends long polls and streams when it is asked to stop."""
-
-    def __init__(
-        self, config: uvicorn.Config, startup: Startup, *, on_started: Callable[[], str]
-    ) -> None:
-        super().__init__(config)
-        self._on_started = on_started
-        self._startup = startup
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        url = self._on_started()
-        if self._startup.is_watched and not self.should_exit:
-            self._welcoming = asyncio.create_task(self._welcome(url))
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        app: Any = self.config.app
-        on: Collaborators = app.state.collaborators
-        if not self.should_exit:
-            self._startup.say(STOPPING)
-        on.stopping.set()
-        super().handle_exit(sig, frame)
-
-    async def _welcome(self, url: str) -> None:
-        """Wait until predictions are answered, and show the way in."""
-        app: Any = self.config.app
-        on: Collaborators = app.state.collaborators
-        with self._startup.step("Loading what was learned"):
-            while not (on.watcher.has_looked or self.should_exit):
-                await asyncio.sleep(WELCOME_POLL_S)
-        if not self.should_exit:
-            for line in await asyncio.to_thread(welcome, on, url):
-                self._startup.say(line)
-
-
-def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=deadline_protocol(settings),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the frontier looks at them
-        limit_concurrency=settings.max_connections,
-        backlog=512,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=settings.graceful_stop_s,
-    )
 
 
 def _database(settings: ServiceSettings, stack: ExitStack) -> tuple[str, SteadyThread | None]:

@@ -57,12 +57,17 @@ class ServiceSettings(RegistrySettings):
     default."""
     https_only_cookie: bool = False
     """Whether the dashboard cookie is sent over TLS only. Turn on behind a TLS proxy."""
-    max_connections: int = Field(default=1000, ge=1)
-    """Open connections and running requests before new ones get 503."""
+    max_connections: int = Field(default=2000, ge=1)
+    """Open connections before idle ones are closed for new ones, those without a valid key first, and requests under
+    way before new ones get 503. Fewer where the system allows fewer open files."""
     request_deadline_s: float = Field(default=10.0, gt=0)
-    """Seconds for a request's headers to arrive; a connection that takes longer is dropped."""
+    """Seconds for a request's headers to arrive, and for an answer to begin to be read; a connection that takes longer
+    is dropped."""
     body_bytes_per_s: int = Field(default=100_000, ge=1)
-    """Slowest upload that is waited for: the body may take the header deadline + its size / this."""
+    """Slowest upload that is waited for: the body may take the header deadline + its size / this. So may an answer."""
+    drain_s: float = Field(default=0.0, ge=0, le=3600)
+    """Seconds that a service goes on after SIGTERM, not ready and closing connections after their next answer, so that
+    a proxy sends nothing more to it; Ctrl-C does not wait. 0 without a proxy."""
     graceful_stop_s: int = Field(default=20, ge=1)
     """Seconds that running requests get to end after SIGTERM."""
 

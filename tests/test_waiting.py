@@ -21,6 +21,7 @@ SLEEPERS = {
     "service/catalogue/wire.py": "a client that sends slowly",
     "service/dashboard/test_browser.py": "gives what must not happen the time to happen",
     "service/dashboard/test_hostile.py": "gives what must not happen the time to happen",
+    "service/http/test_protocol.py": "a stream with nothing to say for longer than the deadline",
     "service/inference/test_engine.py": "requests some time apart",
     "service/inference/test_serving.py": "answers some time apart",
     "service/test_main.py": "a client that is slow to hang up",

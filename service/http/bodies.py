@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
-from service.http.buckets import network
+from service.http.buckets import network_of
 from service.http.problems import Problem
 from service.http.security import Principal, client_address
 from service.settings import ServiceSettings
@@ -79,7 +79,7 @@ def holder_of(scope: Scope, principal: Principal | None) -> Holder:
     """Return for whom a request's body is held."""
     if principal is not None:
         return Holder(principal.key_id)
-    return Holder(f"from {network(client_address(scope))}", is_stranger=True)
+    return Holder(f"from {network_of(client_address(scope))}", is_stranger=True)
 
 
 @dataclass

@@ -95,14 +95,14 @@ class Guesses:
         Raises:
             Problem: `rate-limited`.
         """
-        drawn = self._buckets.draw(network(address), self.per_minute, 0)
+        drawn = self._buckets.draw(network_of(address), self.per_minute, 0)
         if drawn.tokens < 1 - ROUNDING:
             wait_s = max(1, _seconds(1 - drawn.tokens, self.per_minute))
             raise too_many("Too many wrong keys came from this address", wait_s)
 
     def count(self, address: str) -> None:
         """Note a wrong key."""
-        self._buckets.draw(network(address), self.per_minute, 1)
+        self._buckets.draw(network_of(address), self.per_minute, 1)
 
 
 def too_many(reason: str, wait_s: int) -> Problem:
@@ -116,7 +116,7 @@ def _seconds(tokens: float, per_minute: int) -> int:
     return math.ceil(tokens * WINDOW_S / per_minute - ROUNDING) if per_minute else 3600
 
 
-def network(address: str) -> str:
+def network_of(address: str) -> str:
     """Return what one guesser has: an IPv4 address, or the 64 bits of an IPv6 one that a provider gives away."""
     try:
         found = ip_address(address.partition("%")[0])

@@ -1,147 +1,304 @@
-"""uvicorn's HTTP protocol with deadlines and a bound on what comes before a body.
+"""uvicorn's HTTP protocol with deadlines, and bounds on what one connection may ask for ahead.
 
-uvicorn waits for ever for the rest of a request, so a few idle sockets could take all connections (slow headers, slow
-bodies, a body that never comes), and gathers headers without end. What is no HTTP at all gets a problem too.
+uvicorn waits for ever for the rest of a request and for answers to be read, so a few idle sockets could take all
+connections (slow headers, slow bodies, a body that never comes, answers nobody reads), gathers headers and pipelined
+requests without end, and closes so that an answer may be lost. What is no HTTP at all gets a problem too. Which parts
+of uvicorn this leans on: `tests/service/http/test_uvicorn.py`.
 """
 
 import asyncio
-import json
-import math
-from collections.abc import Callable, Iterable
-from http import HTTPStatus
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from registry.ids import new_id
-from service.http.problems import MEDIA_TYPE, Problem, problem_body
+from service.http.buckets import network_of
+from service.http.connections import Connections
+from service.http.doorway import MAX_UNREAD_BYTES, Doorway, declared_size, raw_problem
+from service.http.farewell import LastMoment, Outgoing, Reader
 from service.settings import ServiceSettings
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Bytes of request line and headers that may wait for the rest; what is complete is judged by the middleware."""
-MAX_UNREAD_BYTES = 1024 * 1024
-"""Bytes of a body that may be thrown away after the request was answered, so that the connection can go on."""
-LINGER_S = 0.5
-"""How long a sender that we stopped listening to may read our answer; chosen, untested."""
+"""Bytes of one request line and headers that may wait for the rest; what is complete is judged by the middleware."""
+MAX_PIPELINED = 8
+"""Requests that may wait on a connection for the one that is answered; what comes after them is not read."""
+PIECE_BYTES = 4096
+"""What is parsed at once of a head, or of a body in chunks: its end may hold the begin of more requests."""
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+"""Bytes of a body that are thrown away before a connection ends on which a valid key was seen: many a client reads its
+answer only when it has sent everything. Strangers have `MAX_UNREAD_BYTES`."""
+FIRST_REQUEST_S, NEXT_REQUEST_S = 0.5, 0.05
+"""How long a connection is kept for what is on its way when the service stops: a new one, and one that was answered."""
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """Aborts a connection whose request arrives slower than the settings allow."""
+    """Aborts a connection whose request arrives, or whose answer is read, slower than the settings allow."""
 
     grace_s = 10.0
     bytes_per_s = 100_000
+    connections_open = Connections(1000)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.app = Doorway(self.app, self.connections_open)
+        self.address = ""
+        self._key_id: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._started_at = 0.0
         self._received = 0
         self._head_bytes = 0
-        self._is_reading = False
-        self._is_hanging_up = False
-        self.app = _Farewell(self.app)
+        self._is_in_message = False
+        self._body_left: float | None = None
+        """Bytes that the body being read has left; None between a body's end and the next one's begin."""
+        self._unread, self._at = b"", 0
+        """What has come and is not parsed yet, from a place on."""
+        self._is_deaf = False
+        """Whether nothing that comes is a request any more."""
+        self._n_ignored = 0
+        self._n_unanswered = 0
+        self._last_words: bytes | None = None
+        self._last_moment: LastMoment | None = None
+
+    # What uvicorn's server and the transport call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
-        super().connection_made(transport)
+        outgoing = Outgoing(transport, self._close)
+        super().connection_made(outgoing)  # type: ignore[arg-type]
+        self._outgoing = outgoing
+        self._reader = Reader(outgoing, grace_s=self.grace_s, bytes_per_s=self.bytes_per_s)
+        self.flow: _Flow = _Flow(outgoing)  # type: ignore[arg-type]
+        self.address = network_of(self.client[0]) if self.client else ""
+        self.connections_open.opened(self)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._disarm()
+        self._reader.stop()
+        if self._last_moment is not None:
+            self._last_moment.stop()
+        self.connections_open.closed(self)
+        self._unread = b""
+        self._is_deaf = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and refuse a head without end.
+        """Feed the parser, as far as requests may wait for each other."""
+        if self._last_moment is not None:
+            self._last_moment.came(len(data))
+        elif self._is_deaf:
+            self._n_ignored += len(data)
+            self.flow.hold(self._n_ignored > MAX_UNREAD_BYTES)
+        else:
+            self._unread, self._at = self._unread[self._at :] + data, 0
+            self._parse()
 
-        Line breaks between two requests are no request, but uvicorn stops its keep-alive clock for them: they start
-        ours.
-        """
-        if self._is_hanging_up:
-            return
-        super().data_received(data)
-        if self._is_reading and self._head_bytes >= 0:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse("headers-too-large" if self.headers else "uri-too-long")
-        is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and self._deadline is None:
-            self._arm()
+    def eof_received(self) -> None:
+        """Watch that what is still to be read is read: the transport closes itself only after that."""
+        if self._outgoing.waiting:
+            self._reader.start()
+
+    def pause_writing(self) -> None:
+        """Watch how fast answers are read."""
+        super().pause_writing()
+        self._reader.start()
+
+    def resume_writing(self) -> None:
+        """Stop watching."""
+        super().resume_writing()
+        self._reader.stop()
+
+    def shutdown(self) -> None:
+        """End after the answer that is under way, or after the one to what is just on its way here."""
+        if self._is_busy:
+            super().shutdown()
+        else:
+            is_first = self.cycle is None or self._is_in_message
+            wait_s = FIRST_REQUEST_S if is_first else NEXT_REQUEST_S
+            self.loop.call_later(wait_s, self._close_if_idle)
+
+    # What the connections of the service ask
+
+    @property
+    def key_id(self) -> str | None:
+        """The valid key that was last seen here."""
+        if self.cycle is not None:
+            principal = self.cycle.scope["state"].get("principal")
+            self._key_id = getattr(principal, "key_id", self._key_id)
+        return self._key_id
+
+    def cut(self) -> None:
+        """Close without a word."""
+        self._outgoing.abort()
+
+    def part(self) -> None:
+        """Say that the connection ends with the answer that has not begun yet."""
+        if self._is_busy and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    # What the parser calls
 
     def on_message_begin(self) -> None:
         """Start to wait for the rest of a request."""
         super().on_message_begin()
-        self._is_reading = True
+        self._is_in_message = True
         self._head_bytes = 0
         self._arm()
 
     def on_headers_complete(self) -> None:
-        """Stop counting the head."""
-        self._head_bytes = -1
+        """Start the request, or let it wait."""
+        self._head_bytes = 0
         super().on_headers_complete()
-        if self.cycle is not None:
-            self.cycle.transport = _Parting(self.transport, self._close)  # type: ignore[assignment]
+        self._body_left = declared_size(self.headers)
+        if self.connections_open.is_draining:
+            self.cycle.keep_alive = False
+        self._n_unanswered += 1
+        if self._n_unanswered == 1:
+            self.connections_open.began(self)
 
     def on_body(self, body: bytes) -> None:
         """Count what came."""
         self._received += len(body)
+        self._body_left = max(1.0, (self._body_left or 0.0) - len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop waiting: the request is complete."""
-        self._is_reading = False
+        self._is_in_message = False
+        self._body_left = None
         self._disarm()
         super().on_message_complete()
+        self._is_deaf = not self.cycle.keep_alive
+
+    def on_response_complete(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._n_unanswered -= 1
+        if not self._is_busy:
+            self.connections_open.rested(self)
+        if self._last_moment is not None or self.transport.is_closing():
+            return
+        super().on_response_complete()
+        self._parse()
+        if self._is_busy:
+            return
+        if self._last_words is not None:
+            self.transport.write(self._last_words)
+            self._close()
+        elif self._outgoing.waiting:
+            self._reader.start()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""
         self._refuse("malformed-request")
 
-    def _refuse(self, code: str) -> None:
-        """Answer with a problem without asking the app, and close."""
-        if self._is_hanging_up or self.transport.is_closing():
-            return
-        problem = Problem(code)
-        content = json.dumps(problem_body(problem, new_id("req"))).encode()
-        head = (
-            f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n"
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + content)
-        self._hang_up()
-
-    def _close(self) -> None:
-        """Close after an answer; a sender who was refused in the middle of a body gets a moment to read it."""
-        if self._is_reading:
-            self._hang_up()
-        else:
-            self.transport.close()
-
-    def _hang_up(self) -> None:
-        """Close for good, but not before the sender had a moment to read what we said.
-
-        Closing at once would reset the connection while bytes are on their way, and the answer would be lost.
-        """
-        if self._is_hanging_up or self.transport.is_closing():
-            return
-        self._is_hanging_up = True
-        self._disarm()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # the app still answers: it learns of it as of a client that left
-            return
-        self.flow.pause_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.abort)
-
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: an upgrade that is not offered is ignored, as RFC 9110 has it, and is no news."""
 
+    # How it reads
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._n_unanswered > 0
+
+    def _parse(self) -> None:
+        """Parse what has come, a request at a time, until enough of them wait.
+
+        Line breaks between two requests are no request, but uvicorn stops its keep-alive clock for them: they start
+        ours.
+        """
+        while self._at < len(self._unread) and not self._is_deaf and self._may_ask:
+            end = self._end_of_piece()
+            piece, self._at = self._unread[self._at : end], end
+            n_received = self._received
+            super().data_received(piece)
+            if self._received == n_received:
+                self._count_head(len(piece))
+            if not self._is_busy and self._deadline is None:
+                self._arm()
+        if self._at == len(self._unread) or self._is_deaf:
+            self._unread, self._at = b"", 0
+        if self._last_moment is None:
+            self.flow.hold(not self._may_ask)
+
+    @property
+    def _may_ask(self) -> bool:
+        return len(self.pipeline) < MAX_PIPELINED
+
+    def _end_of_piece(self) -> int:
+        """Return where to stop parsing: at the end of a head or body, as far as that can be told."""
+        at, end = self._at, len(self._unread)
+        if self._body_left is None:
+            found = self._unread.find(b"\r\n\r\n", at, at + PIECE_BYTES)
+            return found + 4 if found >= 0 else min(end, at + PIECE_BYTES)
+        if self._body_left == float("inf"):
+            return min(end, at + PIECE_BYTES)
+        return min(end, at + int(self._body_left))
+
+    def _count_head(self, n_bytes: int) -> None:
+        """Refuse a head without end, and one behind a body in chunks."""
+        self._head_bytes += n_bytes
+        if self._is_in_message and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse("headers-too-large" if self.headers else "uri-too-long")
+
+    # How it ends
+
+    def _refuse(self, code: str) -> None:
+        """Answer with a problem without asking the app, after the answers that are under way, and close."""
+        if self._is_deaf or self._last_moment is not None or self.transport.is_closing():
+            return
+        self._is_deaf = True
+        self._disarm()
+        if self._body_left is not None:
+            if not self.pipeline:
+                self._give_up(code)
+                return
+            self.pipeline.popleft()  # the newest, and not begun
+            self._n_unanswered -= 1
+        if self._is_busy:
+            self._last_words = raw_problem(code)
+        else:
+            self.transport.write(raw_problem(code))
+            self._close()
+
+    def _give_up(self, code: str) -> None:
+        """End the request whose body is broken: for the app its client has left."""
+        if not self.cycle.response_started:
+            self.transport.write(raw_problem(code))
+        if not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._close()
+
+    def _close_if_idle(self) -> None:
+        if not self._is_busy:
+            self._close()
+
+    def _close(self) -> None:
+        """Close after what was said, but not before its reader had a moment to read it."""
+        if self._last_moment is not None or self.transport.is_closing():
+            return
+        self._disarm()
+        self._unset_keepalive_if_required()
+        self._unread, self._at = b"", 0
+        self.pipeline.clear()
+        self.flow.hold(False)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        most_bytes = MAX_UNREAD_BYTES if self.key_id is None else MAX_DISCARDED_BYTES
+        self._last_moment = LastMoment(
+            self._outgoing,
+            self._reader,
+            most_bytes=most_bytes,
+            is_sending=self._is_in_message,
+        )
+
     def _arm(self) -> None:
         self._disarm()
-        if self._is_hanging_up or self.transport.is_closing():
+        if self._last_moment is not None or self.transport.is_closing():
             return
         self._started_at = monotonic()
         self._received = 0
@@ -166,59 +323,37 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self.grace_s / 4, self._check)
 
 
-class _Farewell:
-    """Says `Connection: close` to who was answered with much of the body still to come.
+class _Flow(FlowControl):
+    """uvicorn's flow control, whose every `receive` reads on, with a reason not to."""
 
-    Without it the rest, gigabytes perhaps, would be read to be thrown away.
-    """
+    _is_held = False
 
-    def __init__(self, app: ASGI3Application) -> None:
-        self._app = app
+    def hold(self, is_held: bool) -> None:
+        """Read nothing, or as uvicorn wishes."""
+        if is_held == self._is_held:
+            return
+        self._is_held = is_held
+        if is_held:
+            self.pause_reading()
+        else:
+            self.resume_reading()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        outstanding = _declared_size(scope.get("headers", ()))
-
-        async def counting() -> Any:
-            nonlocal outstanding
-            message = await receive()
-            outstanding -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                outstanding = 0
-            return message
-
-        async def parting(message: Any) -> None:
-            if message["type"] == "http.response.start" and outstanding > MAX_UNREAD_BYTES:
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
-        await self._app(scope, counting, parting)
+    def resume_reading(self) -> None:
+        """Read on, unless that is held."""
+        if not self._is_held:
+            super().resume_reading()
 
 
-def _declared_size(headers: Iterable[tuple[bytes, bytes]]) -> float:
-    """Return how long a body says it is; one in chunks may be of any length."""
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            return math.inf
-        if name == b"content-length":
-            return int(value)
-    return 0
-
-
-class _Parting:
-    """A transport whose `close` is another one."""
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self._transport = transport
-        self.close = close
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-def deadline_protocol(settings: ServiceSettings) -> type[DeadlineProtocol]:
+def deadline_protocol(
+    settings: ServiceSettings, connections: Connections
+) -> Callable[..., DeadlineProtocol]:
     """Return the protocol class with the deadlines of these settings; uvicorn takes a class."""
     return type(
         "ConfiguredProtocol",
         (DeadlineProtocol,),
-        {"grace_s": settings.request_deadline_s, "bytes_per_s": settings.body_bytes_per_s},
+        {
+            "grace_s": settings.request_deadline_s,
+            "bytes_per_s": settings.body_bytes_per_s,
+            "connections_open": connections,
+        },
     )

@@ -41,14 +41,15 @@ async def livez() -> dict[str, str]:
 async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> Readiness:
     """Say whether predictions are answered: 503 if not. What else works is reported, and changes nothing about that."""
     health = on.health
-    is_ready = on.engine.is_alive and on.watcher.has_looked
+    is_stopping = on.draining.is_set()
+    is_ready = on.engine.is_alive and on.watcher.has_looked and not is_stopping
     response.status_code = 200 if is_ready else 503
     # Names of learners are not for strangers, nor for a key that is limited to others.
     principal: Principal | None = request.state.principal
     loaded = [LoadedVersion(learner=s.learner, version=s.version) for s in on.store.all_live()]
     failing = [LoadedVersion(learner=n, version=v) for n, v in on.watcher.failing().items()]
     return Readiness(
-        status="ready" if is_ready else "starting",
+        status="ready" if is_ready else "stopping" if is_stopping else "starting",
         database="up" if on.watcher.is_database_up else "down",
         doorbell=DOORBELL[on.doorbell.is_up],
         loaded=[found for found in loaded if principal and principal.sees(found.learner)],

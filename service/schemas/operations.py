@@ -241,7 +241,7 @@ class Part(ReadSchema):
 class Readiness(ReadSchema):
     """Whether predictions are answered; all else is reported, not required."""
 
-    status: Literal["ready", "starting"]
+    status: Literal["ready", "starting", "stopping"]
     database: Literal["up", "down"]
     doorbell: DoorbellState
     """Whether Redis answers, through which workers hear of tasks; `none` where workers poll the database."""

@@ -20,9 +20,10 @@ from registry.blobs import LocalBlobStore
 from registry.database import make_session_factory
 from registry.tables import ROLES, IdempotencyRow, KeyRow, LearnerRow, TaskRow, WorkerRow
 from service.app import create_app
+from service.http.connections import Connections
 from service.http.problems import PROBLEMS
 from service.listening import listening
-from service.main import _config
+from service.server import server_config
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.catalogue import access, artifacts, connections, documents, forms, images
@@ -129,7 +130,7 @@ def port(app, log, role_keys):
     """Port of the app, served as `filopodia serve` does."""
     settings = app.state.collaborators.settings
     with listening(settings) as listener:
-        server = uvicorn.Server(_config(app, settings))
+        server = uvicorn.Server(server_config(app, settings, Connections(settings.max_connections)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         wait_until(lambda: server.started)

@@ -1,0 +1,177 @@
+"""The protocol over real sockets, before an app of a few lines: deadlines, too many requests, and how it leaves."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from service.http import protocol as module
+from service.http.connections import Connections
+from service.http.protocol import deadline_protocol
+from service.settings import ServiceSettings
+from tests.waiting import PACE, wait_until, within
+
+GRACE_S = 0.5
+LARGE = b"x" * 50_000_000
+GET = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer at once, with much, with a body read whole, or with a piece now and another when the client sends one."""
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    if scope["path"] == "/stream":
+        scope["state"]["principal"] = type("Principal", (), {"key_id": "k"})
+        await send(start)
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await asyncio.sleep(3 * GRACE_S)
+        await send({"type": "http.response.body", "body": b"last"})
+        return
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
+    await send(start)
+    body = LARGE if scope["path"] == "/large" else scope["path"].encode()
+    await send({"type": "http.response.body", "body": body})
+
+
+class Running:
+    """A server of the app in a thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.connections = Connections(limit)
+        settings = ServiceSettings(request_deadline_s=GRACE_S, body_bytes_per_s=1_000_000)
+        http: Any = deadline_protocol(settings, self.connections)
+        config = uvicorn.Config(
+            app, http=http, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=20
+        )
+        self.server = uvicorn.Server(config)
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self._stack = ExitStack()
+
+    def ask(self, path: str, sent: str = GET) -> socket.socket:
+        """Send a request on a connection of its own."""
+        connection = socket.create_connection(self.listener.getsockname())
+        self._stack.enter_context(connection)
+        connection.settimeout(PACE.scaled(30))
+        connection.sendall(sent.replace("{}", path).encode())
+        return connection
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+    @contextmanager
+    def running(self) -> Iterator["Running"]:
+        self.thread.start()
+        wait_until(lambda: self.server.started)
+        try:
+            yield self
+        finally:
+            self._stack.close()
+            self.stop()
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with Running(2).running() as found:
+        yield found
+
+
+def rest(connection: socket.socket) -> bytes:
+    found = b""
+    while data := connection.recv(1 << 20):
+        found += data
+    return found
+
+
+def test_beyond_the_requests_under_way_only_health_is_answered(running: Running) -> None:
+    streams = [running.ask("/stream") for _ in range(2)]
+    assert all(stream.recv(1 << 16).startswith(b"HTTP/1.1 200") for stream in streams)
+    refused = rest(running.ask("/other"))
+    head, _, body = refused.partition(b"\r\n\r\n")
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"content-type: application/problem+json" in head
+    assert b"retry-after: 1" in head
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+    assert problem["code"] == "overloaded"
+    assert running.ask("/livez").recv(12) == b"HTTP/1.1 200"
+    assert b"last" in rest_of_stream(streams[0])
+    wait_until(lambda: not running.connections.is_full)
+    assert running.ask("/other").recv(12) == b"HTTP/1.1 200"
+
+
+def rest_of_stream(stream: socket.socket) -> bytes:
+    found = b""
+    while b"last" not in found:
+        found += stream.recv(1 << 16)
+    return found
+
+
+def test_a_stream_with_nothing_to_say_outlives_the_deadline(running: Running) -> None:
+    assert b"last" in rest_of_stream(running.ask("/stream"))
+
+
+def test_an_answer_that_nobody_reads_ends(running: Running) -> None:
+    with within(10):
+        running.ask("/large")
+        running.ask("/large", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+        leaving = running.ask("/large")
+        leaving.shutdown(socket.SHUT_WR)
+        wait_until(lambda: len(running.connections) == 3)
+        wait_until(lambda: len(running.connections) == 0)
+
+
+def test_a_large_answer_is_read_to_its_end(running: Running) -> None:
+    found = rest(running.ask("/large", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")))
+    assert len(found) > len(LARGE)
+
+
+def test_no_more_than_a_few_requests_wait(running: Running, monkeypatch: Any) -> None:
+    waiting: list[int] = []
+    began = module.DeadlineProtocol.on_headers_complete
+
+    def counting(self: Any) -> None:
+        began(self)
+        waiting.append(len(self.pipeline))
+
+    monkeypatch.setattr(module.DeadlineProtocol, "on_headers_complete", counting)
+    connection = running.ask("/a", GET * 3000 + GET.replace("x\r\n", "x\r\nConnection: close\r\n"))
+    assert rest(connection).count(b"HTTP/1.1 200") == 3001
+    assert len(waiting) == 3001
+    assert max(waiting) == module.MAX_PIPELINED
+
+
+def test_bodies_and_requests_behind_them_are_told_apart(running: Running) -> None:
+    counted = "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + "\r\n\r\n" * 2250
+    chunked = "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked += ("2329\r\n" + "y" * 9001 + "\r\n") * 20 + "0\r\nA: b\r\n\r\n"
+    last = GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+    found = rest(running.ask("/end", (counted + chunked + GET) * 5 + last))
+    assert found.count(b"HTTP/1.1 200") == 16
+    assert found.count(b"/body") == 10
+
+
+def test_what_is_on_its_way_when_it_stops_is_answered(running: Running) -> None:
+    idle = running.ask("/a")
+    assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    half = running.ask("/b", GET[:10])
+    wait_until(lambda: len(running.connections) == 2)
+    stopping = threading.Thread(target=running.stop)
+    running.connections.drain()
+    stopping.start()
+    half.sendall(GET[10:].replace("{}", "/b").encode())
+    found = rest(half)
+    assert found.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in found
+    assert idle.recv(1) == b""
+    with within(5):
+        stopping.join()
