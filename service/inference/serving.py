@@ -8,7 +8,10 @@ from starlette.concurrency import run_in_threadpool
 from registry.errors import LearnerNotFoundError
 from service.dependencies import Collaborators
 from service.http.problems import Problem
+from service.http.security import Principal
 from service.inference.snapshots import Snapshot
+from service.intake.deadlines import Deadline
+from service.intake.prediction_requests import Turn
 
 WAIT_S = 10.0
 """How long `min_version` is waited for: longer than a version takes to load, shorter than clients' time-outs."""
@@ -75,3 +78,12 @@ async def _wait_for(on: Collaborators, learner: str, min_version: int) -> Snapsh
             return snapshot
         await asyncio.sleep(POLL_S)
     raise Problem("version-not-served")
+
+
+def turn_of(on: Collaborators, principal: Principal) -> Turn:
+    """Return the turn of a request for a prediction, which waits from now on."""
+    return Turn(
+        principal.key_id,
+        Deadline(on.settings.max_wait_s),
+        lambda work: on.quotas.draw_pixels(principal, work),
+    )
