@@ -123,6 +123,9 @@ class ServiceSettings(RegistrySettings):
     """Seconds between two looks at which version of each learner is live, and which keys are valid."""
     older_versions: int = Field(default=4, ge=1)
     """Versions other than the live ones that are kept loaded for `?version=`."""
+    max_loaded_bytes: int = Field(default=1024 * MIB, ge=0)
+    """Bytes of learned versions held in memory, backbones aside; those used longest ago are dropped, and loaded again
+    when they are asked for. The last one used stays, whatever its size."""
     prediction_backlog: int = Field(default=10_000, ge=1)
     """Answered predictions waiting to be stored; beyond it they are counted and dropped."""
     keep_prediction_images: bool = True

@@ -99,7 +99,7 @@ def _samples(on: Collaborators, name: str) -> list[SampleView]:
 
 
 async def _predict(on: Collaborators, viewer: Principal, name: str, tried: Tried) -> dict[str, Any]:
-    snapshot = await choose_snapshot(on, name, version=None, min_version=None)
+    snapshot = await choose_snapshot(on, name, version=None, min_version=None, owner=viewer.key_id)
     shown = on.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
     turn = turn_of(on, viewer)

@@ -82,7 +82,9 @@ async def predict(
     - **503** `overloaded`: the wait would be, or has become, too long; repeat after `Retry-After`
     """
     started = perf_counter()
-    snapshot = await choose_snapshot(on, name, version=version, min_version=min_version)
+    snapshot = await choose_snapshot(
+        on, name, version=version, min_version=min_version, owner=principal.key_id
+    )
     shown = on.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
     files = await read_images(request, on.settings)

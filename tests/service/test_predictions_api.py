@@ -114,7 +114,7 @@ def test_an_older_version_is_asked_for_and_the_live_one_rolled_back(client, taug
 def test_older_versions_come_from_the_blob_store_when_not_in_memory(client, taught, teach, app):
     teach(("owl", "wren"))
     wait_until(lambda: version_of(client, taught) == 2)
-    app.state.collaborators.store._older.clear()
+    app.state.collaborators.store._loaded.clear()
     assert predict(client, taught, "?version=1").json()["version"] == 1
 
 

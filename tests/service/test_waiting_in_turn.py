@@ -30,7 +30,6 @@ def test_the_work_of_who_has_left_is_cancelled():
     async def main():
         client, future = Client(), Future()
         asking = asyncio.ensure_future(while_there(client, asyncio.wrap_future(future)))
-        await asyncio.sleep(0)
         client.left.set()
         with pytest.raises(Problem) as caught:
             await asking
