@@ -32,10 +32,10 @@ def form(data: bytes, count: int) -> list[tuple[str, tuple[str, bytes]]]:
 
 def photo(width: int, height: int) -> bytes:
     """Return a JPEG with structure everywhere, as a camera makes it."""
-    coarse = np.random.default_rng(3).integers(0, 255, (height // 40, width // 40, 3), np.uint8)
+    coarse = np.random.default_rng(3).integers(0, 255, (height // 200, width // 200, 3), np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 
