@@ -27,7 +27,9 @@ from service.http.root_path import UnderRoot
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
-from service.inference.snapshots import SnapshotStore, VersionLoader
+from service.inference.loading import Loads
+from service.inference.snapshots import VersionLoader
+from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
@@ -133,7 +135,11 @@ def build_collaborators(
     """Build what the routes work with; starts nothing."""
     metrics = Metrics()
     keys = KeyRing(session_factory, session_secret(settings.data_dir))
-    store = SnapshotStore(older_versions=settings.older_versions, metrics=metrics)
+    store = SnapshotStore(
+        older_versions=settings.older_versions,
+        metrics=metrics,
+        max_bytes=settings.max_loaded_bytes,
+    )
     device = choose_device(settings.device)
     loader = VersionLoader(blobs, device=device, weights=settings.backbone_weights, metrics=metrics)
     watcher = Watcher(
@@ -156,6 +162,7 @@ def build_collaborators(
         engine=InferenceEngine(settings, metrics),
         store=store,
         loader=loader,
+        loads=Loads(store, loader, metrics, max_wait_s=settings.max_wait_s),
         watcher=watcher,
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
         doorbell=make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s),
@@ -197,3 +204,4 @@ def _stop(on: Collaborators) -> None:
     on.engine.stop()
     on.writer.stop()
     on.decoder.close()
+    on.loads.close()

@@ -19,7 +19,9 @@ from service.http.quotas import Quotas
 from service.http.security import KeyRing, Principal, unauthorized
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
-from service.inference.snapshots import SnapshotStore, VersionLoader
+from service.inference.loading import Loads
+from service.inference.snapshots import VersionLoader
+from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
@@ -41,6 +43,7 @@ class Collaborators:
     engine: InferenceEngine
     store: SnapshotStore
     loader: VersionLoader
+    loads: Loads
     watcher: Watcher
     writer: PredictionWriter
     doorbell: Doorbell

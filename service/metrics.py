@@ -74,6 +74,21 @@ class Metrics:
         self.versions_loaded = Gauge(
             "filopodia_versions_loaded", "Versions in memory", registry=registry
         )
+        self.loaded_bytes = Gauge(
+            "filopodia_loaded_bytes",
+            "Tensors of the versions in memory, shared backbones aside",
+            registry=registry,
+        )
+        self.versions_dropped = Counter(
+            "filopodia_versions_dropped",
+            "Versions dropped from memory to stay within the bound of bytes",
+            registry=registry,
+        )
+        self.versions_loaded_on_request = Counter(
+            "filopodia_versions_loaded_on_request",
+            "Versions loaded because a request needed one that was not in memory",
+            registry=registry,
+        )
         self.swap_seconds = Histogram(
             "filopodia_swap_seconds",
             "Loading a version until it is served",

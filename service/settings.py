@@ -84,6 +84,9 @@ class ServiceSettings(RegistrySettings):
     megapixels of each format that is."""
     max_predict_images: int = Field(default=64, ge=1)
     """Images in one prediction request."""
+    max_predict_pixels: int = Field(default=1_000_000_000, ge=1)
+    """Work that decoding the images of one prediction request may take, in pixels of PNG (`docs/photos.md`): 64 photos
+    of 12 megapixels pass in every format."""
     max_predict_bytes: int = Field(default=64 * MIB, ge=1)
     """Bytes of one prediction request; chosen as a bound for memory, untested beyond that."""
     max_json_bytes: int = Field(default=MIB, ge=1)
@@ -125,6 +128,9 @@ class ServiceSettings(RegistrySettings):
     """Seconds between two looks at which version of each learner is live, and which keys are valid."""
     older_versions: int = Field(default=4, ge=1)
     """Versions other than the live ones that are kept loaded for `?version=`."""
+    max_loaded_bytes: int = Field(default=1024 * MIB, ge=0)
+    """Bytes of learned versions held in memory, backbones aside; those used longest ago are dropped, and loaded again
+    when they are asked for. The last one used stays, whatever its size."""
     prediction_backlog: int = Field(default=10_000, ge=1)
     """Answered predictions waiting to be stored; beyond it they are counted and dropped."""
     keep_prediction_images: bool = True
@@ -137,6 +143,11 @@ class ServiceSettings(RegistrySettings):
     predict_images_per_minute: int = Field(default=60_000, ge=0)
     """Images a key may have predicted within a minute, in each service process; 0: any number. Keys may have quotas of
     their own, and admin keys are bound by those only."""
+    predict_pixels_per_minute: int = Field(
+        default_factory=lambda: 1_500_000_000 * (os.cpu_count() or 1), ge=0
+    )
+    """Work of decoding that a key's predictions may cause within a minute, in pixels of PNG, in each service process.
+    Default: 1,500 million a core, about half of what it can do; 0: any amount."""
     changes_per_minute: int = Field(default=1200, ge=0)
     """Requests that change something, predictions aside, that a key may send within a minute; 0: any number."""
     tasks_per_day: int = Field(default=10_000, ge=0)

@@ -27,6 +27,7 @@ ON_PAGES = {
     "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
     "too-few-images": "Some of the classes have too few images.",
+    "too-many-pixels": "Decoding these images is more work than the service takes at once.",
     "too-many-images": "These are more images than the service takes at once.",
     "unauthorized": "Log in with a valid key.",
     "unknown-content": "The learner no longer knows what the task was to unlearn.",

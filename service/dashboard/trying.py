@@ -3,14 +3,13 @@
 Nothing is stored: what a person tries here is no request of a client.
 """
 
-import asyncio
 import base64
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
@@ -22,10 +21,13 @@ from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
 from service.dashboard.shown import TINY_SIDE, SampleView
 from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
+from service.http.presence import while_there
 from service.http.problems import Problem
+from service.http.security import Principal
 from service.image_warnings import image_warning
 from service.inference.answers import hide, image_answer, named, require_shown
-from service.inference.serving import choose_snapshot
+from service.inference.serving import choose_snapshot, turn_of
+from service.intake.images import DecodedImage
 from service.intake.prediction_requests import EncodedFile, decode_all
 from service.schemas.base import LearnerName, PublicId
 
@@ -58,6 +60,7 @@ def show_form(name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep) -> 
 @router.post("/learners/{name}/try", dependencies=[requires("predictor")])
 async def try_image(
     name: LearnerName,
+    request: Request,
     on: CollaboratorsDep,
     viewer: PrincipalDep,
     image: Annotated[UploadFile | None, File()] = None,
@@ -67,7 +70,7 @@ async def try_image(
     answer, notice, status = None, None, 200
     try:
         tried = await _read(on, image, sample)
-        answer = await _predict(on, name, tried)
+        answer = await while_there(request, _predict(on, viewer, name, tried))
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
         answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
@@ -95,19 +98,23 @@ def _samples(on: Collaborators, name: str) -> list[SampleView]:
         return views.held_out_samples(session, name)
 
 
-async def _predict(on: Collaborators, name: str, tried: Tried) -> dict[str, Any]:
-    snapshot = await choose_snapshot(on, name, version=None, min_version=None)
+async def _predict(on: Collaborators, viewer: Principal, name: str, tried: Tried) -> dict[str, Any]:
+    snapshot = await choose_snapshot(on, name, version=None, min_version=None, owner=viewer.key_id)
     shown = on.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
-    decoded = await decode_all(on.decoder, snapshot.backbone, [EncodedFile(None, tried.data)])
-    futures = on.engine.submit(snapshot, decoded.stack())
-    scores = await asyncio.wrap_future(futures[0])
+    turn = turn_of(on, viewer)
+    files = [EncodedFile(None, tried.data)]
+    decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, lambda image: True)
+    futures = on.engine.submit(snapshot, decoded.stack(), turn.owner)
+    [scores] = await on.engine.answers(futures, turn.deadline)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
     found = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
     (answer,) = named([found], shown)
-    preview, is_tiny = await run_in_threadpool(_preview, on, tried.data)
+    [outcome] = decoded.outcomes
+    seen = cast("DecodedImage", outcome.image)
+    preview, is_tiny = await run_in_threadpool(_preview, seen)
     return answer | {
-        "warnings": [image_warning(code) for code in decoded.outcomes[0].warnings],
+        "warnings": [image_warning(code) for code in outcome.warnings],
         "version": snapshot.version,
         "truth": None if tried.truth is None else shown.name(tried.truth),
         "image": preview,
@@ -131,9 +138,9 @@ def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _preview(on: Collaborators, data: bytes) -> tuple[str, bool]:
+def _preview(image: DecodedImage) -> tuple[str, bool]:
     """Return the image as the service sees it, as a data address, and whether it is very small."""
-    picture = Image.fromarray(on.decoder.decode(data).pixels)
+    picture = Image.fromarray(image.pixels)
     is_tiny = max(picture.size) <= TINY_SIDE
     picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     png = BytesIO()

@@ -94,6 +94,7 @@ def _table() -> dict[str, ProblemType]:
         "images-rejected": p(422, "Unusable images", "See `errors`; `on_bad_image=skip` learns from the others."),
         "sample-not-found": p(404, "No such image", "There is no stored image of that id."),
         "too-many-images": p(413, "Too many images", "The request has more images than `/v1/info` allows."),
+        "too-many-pixels": p(413, "Too much to decode", "The images take more work together than `/v1/info` allows."),
         "layout-unclear": p(422, "Folders not understood", "It is not clear which class an image is of: see `detail`."),
         "archive-rejected": p(422, "Archive rejected", "It is damaged, or holds links, odd paths or too much data."),
         # Bundles

@@ -17,6 +17,7 @@ from service.http.security import SAFE_METHODS, Principal
 from service.settings import ServiceSettings
 
 PREDICT_IMAGES, CHANGES = "predict_images_per_minute", "changes_per_minute"
+PREDICT_PIXELS = "predict_pixels_per_minute"
 TASKS, IMAGES = "tasks_per_day", "images_per_day"
 POLICIES = {PREDICT_IMAGES: "predict-images", CHANGES: "changes"}
 """What the quotas by the minute are called in the `RateLimit` fields."""
@@ -60,6 +61,20 @@ class Quotas:
         if n_images > 1:
             principal: Principal = scope["state"]["principal"]
             self._draw(scope, principal, PREDICT_IMAGES, n_images - 1, already=1)
+
+    def draw_pixels(self, principal: Principal, work: float) -> None:
+        """Draw what decoding the images of a prediction costs, in pixels of a PNG, once their headers are read.
+
+        Raises:
+            Problem: `rate-limited`.
+        """
+        limit = self.limit(principal, PREDICT_PIXELS)
+        if limit is None:
+            return
+        drawn = self._buckets.draw((PREDICT_PIXELS, principal.key_id), limit, math.ceil(work))
+        if drawn.retry_after_s is not None:
+            what = f"images that take as much work as {limit // 1_000_000:,} megapixels of PNG"
+            raise too_many(f"This key may have {what} predicted a minute", drawn.retry_after_s)
 
     def require_day(self, session: Session, principal: Principal, n_images: int) -> None:
         """Refuse a task that is more than the key may post in 24 hours.

@@ -5,8 +5,7 @@ snapshot, up to `max_batch` images, scores them in one go and answers each.
 """
 
 import math
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,10 @@ from torch import Tensor
 
 from models.strategies.base import Prediction
 from registry.loops import SteadyThread
+from service.fairness import FairQueue
 from service.http.problems import Problem
 from service.inference.snapshots import Snapshot
+from service.intake.deadlines import Deadline
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 
@@ -72,7 +73,7 @@ class InferenceEngine:
         self._batch_wait_s = settings.batch_wait_ms / 1000
         self._max_wait_s = settings.max_wait_s
         self._metrics = metrics
-        self._items: deque[_Item] = deque()
+        self._items: FairQueue[_Item] = FairQueue()
         self._wakeup = Condition()
         self._queued_images = 0
         self._running_images = 0
@@ -110,35 +111,54 @@ class InferenceEngine:
                 self._arriving -= 1
                 self._wakeup.notify_all()
 
-    def require_capacity(self, n_images: int) -> None:
-        """Refuse work that could not be done in time.
+    def require_capacity(self, n_images: int, owner: Hashable = None) -> None:
+        """Refuse work that could not be done in time, by what would be served before its owner's turn comes.
 
         Raises:
             Problem: `overloaded`, with `Retry-After`.
         """
         with self._wakeup:
-            waiting = self._queued_images + self._running_images
+            waiting = self._items.ahead(owner, n_images) + self._running_images
         estimate = waiting * self._image_s
         is_cold = not self._image_s and waiting + n_images > COLD_BATCHES * self._max_batch
         if not self.is_alive or is_cold or estimate > self._max_wait_s:
-            self._metrics.overloaded.inc()
-            retry = max(1, math.ceil(estimate - self._max_wait_s / 2))
-            raise Problem("overloaded", headers={"Retry-After": str(retry)})
+            raise self._overloaded(estimate - self._max_wait_s / 2)
 
-    def submit(self, snapshot: Snapshot, images: Tensor) -> list[Future[Scores]]:
+    def _overloaded(self, retry_s: float = 0.0) -> Problem:
+        self._metrics.overloaded.inc()
+        return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(retry_s)))})
+
+    def submit(
+        self, snapshot: Snapshot, images: Tensor, owner: Hashable = None
+    ) -> list[Future[Scores]]:
         """Queue images, uint8 `(B, 3, S, S)`, and return one future for each part of at most `max_batch`.
+
+        What waits is scored in the order of `FairQueue`: an owner's hundreds of images do not delay another's one.
 
         Raises:
             Problem: `overloaded`, if the estimated wait is past the bound.
         """
-        self.require_capacity(len(images))
+        self.require_capacity(len(images), owner)
         now = perf_counter()
         items = [_Item(snapshot, part, Future(), now) for part in images.split(self._max_batch)]
         with self._wakeup:
-            self._items.extend(items)
+            for item in items:
+                self._items.put(owner, len(item.images), item)
             self._queued_images += len(images)
             self._wakeup.notify_all()
         return [item.future for item in items]
+
+    async def answers(self, futures: Sequence[Future[Scores]], deadline: Deadline) -> list[Scores]:
+        """Wait for what `submit` has returned.
+
+        Raises:
+            Problem: `overloaded`, if the deadline and the time that scoring the images takes have passed.
+        """
+        deadline.allow(len(futures) * self._max_batch * self._image_s)
+        try:
+            return await deadline.gather(futures)
+        except TimeoutError as error:
+            raise self._overloaded() from error
 
     def _run(self) -> None:
         # What an error broke off runs no more.
@@ -176,19 +196,18 @@ class InferenceEngine:
             self._wakeup.wait(remaining)
 
     def _take_alike(self) -> list[_Item]:
-        """Remove the oldest item and those behind it that want the same snapshot and still fit."""
-        first = self._items.popleft()
-        batch, images = [first], len(first.images)
-        others: deque[_Item] = deque()
-        while self._items:
-            item = self._items.popleft()
-            if item.snapshot is first.snapshot and images + len(item.images) <= self._max_batch:
-                batch.append(item)
-                images += len(item.images)
-            else:
-                others.append(item)
-        self._items = others
-        return batch
+        """Remove the next item and those that want the same snapshot and still fit."""
+        first = self._items.take()
+        room = self._max_batch - len(first.images)
+
+        def fits(item: _Item) -> bool:
+            nonlocal room
+            if item.snapshot is not first.snapshot or len(item.images) > room:
+                return False
+            room -= len(item.images)
+            return True
+
+        return [first, *self._items.take_fitting(fits)]
 
     def _score(self, batch: list[_Item]) -> None:
         """Answer a batch. Whatever goes wrong belongs to its requests; the thread goes on."""

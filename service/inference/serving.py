@@ -1,6 +1,7 @@
 """Which snapshot answers a request."""
 
 import asyncio
+from collections.abc import Hashable
 from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
@@ -8,7 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from registry.errors import LearnerNotFoundError
 from service.dependencies import Collaborators
 from service.http.problems import Problem
-from service.inference.snapshots import Snapshot
+from service.http.security import Principal
+from service.inference.snapshots import Snapshot, VersionAddress
+from service.intake.deadlines import Deadline
+from service.intake.prediction_requests import Turn
 
 WAIT_S = 10.0
 """How long `min_version` is waited for: longer than a version takes to load, shorter than clients' time-outs."""
@@ -18,36 +22,56 @@ START_S = 1.0
 
 
 async def choose_snapshot(
-    on: Collaborators, learner: str, *, version: int | None, min_version: int | None
+    on: Collaborators,
+    learner: str,
+    *,
+    version: int | None,
+    min_version: int | None,
+    owner: Hashable = None,
 ) -> Snapshot:
     """Return the live snapshot, an older one asked for, or the live one once it is new enough.
 
-    Looks into memory only, unless the version is not there.
+    Looks into memory only, unless the version is not there; a live one is loaded without the database.
 
     Raises:
         LearnerNotFoundError, VersionNotFoundError: If there is none.
         VersionErasedError: If the one asked for was erased.
-        Problem: `nothing-learned`, `version-not-served` or `version-damaged`.
+        Problem: `nothing-learned`, `version-not-served`, `version-damaged` or `overloaded`.
     """
-    snapshot = on.store.live(learner)
-    if snapshot is None:
+    live = await _live_address(on, learner, owner)
+    address = live
+    if version is not None and version != live.version:
+        loaded = on.store.older(live.learner_id, version)
+        address = loaded.address if loaded else await _find(on, learner, version)
+    if min_version is not None and address.version < min_version:
+        address = await _wait_for(on, learner, min_version)
+    return await on.loads.get(address, owner)
+
+
+async def _live_address(on: Collaborators, learner: str, owner: Hashable) -> VersionAddress:
+    address = on.store.live_address(learner)
+    if address is None:
         await _wait_for_start(on)
-        snapshot = on.store.live(learner) or await run_in_threadpool(
-            on.watcher.load_version, learner, None
-        )
-    if snapshot is None:
-        raise Problem("nothing-learned")
-    if version is not None and version != snapshot.version:
-        snapshot = on.store.older(snapshot.learner_id, version) or await run_in_threadpool(
-            on.watcher.load_version, learner, version
-        )
-    if snapshot is None:
-        raise Problem("nothing-learned")
-    if min_version is not None and snapshot.version < min_version:
-        snapshot = await _wait_for(on, learner, min_version)
-    if not on.shows(snapshot.learner_id):
+        address = on.store.live_address(learner)
+    if address is None:
+        address = await _find(on, learner, None)
+        if on.shows(address.learner_id):
+            on.store.adopt(await on.loads.get(address, owner))
+    if not on.shows(address.learner_id):
         raise LearnerNotFoundError(learner)
-    return snapshot
+    return address
+
+
+async def _find(on: Collaborators, learner: str, version: int | None) -> VersionAddress:
+    """Ask the database which version that is.
+
+    Raises:
+        Problem: `nothing-learned`.
+    """
+    address = await run_in_threadpool(on.watcher.find_version, learner, version)
+    if address is None:
+        raise Problem("nothing-learned")
+    return address
 
 
 async def _wait_for_start(on: Collaborators) -> None:
@@ -66,12 +90,21 @@ async def _wait_for_start(on: Collaborators) -> None:
         )
 
 
-async def _wait_for(on: Collaborators, learner: str, min_version: int) -> Snapshot:
+async def _wait_for(on: Collaborators, learner: str, min_version: int) -> VersionAddress:
     on.watcher.wake()
     deadline = monotonic() + WAIT_S
     while monotonic() < deadline:
-        snapshot = on.store.live(learner)
-        if snapshot is not None and snapshot.version >= min_version:
-            return snapshot
+        address = on.store.live_address(learner)
+        if address is not None and address.version >= min_version:
+            return address
         await asyncio.sleep(POLL_S)
     raise Problem("version-not-served")
+
+
+def turn_of(on: Collaborators, principal: Principal) -> Turn:
+    """Return the turn of a request for a prediction, which waits from now on."""
+    return Turn(
+        principal.key_id,
+        Deadline(on.settings.max_wait_s),
+        lambda work: on.quotas.draw_pixels(principal, work),
+    )

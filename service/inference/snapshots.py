@@ -1,12 +1,11 @@
-"""Versions in memory: the live one of every learner, and a few older ones.
+"""A version in memory, and how it gets there.
 
 A snapshot is immutable. A request takes its reference once, so it is answered by exactly one version, whatever is
 published meanwhile.
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -21,7 +20,6 @@ from models.backbone import Backbone, load_backbone
 from models.errors import LearnerError
 from models.strategies.base import Strategy
 from registry.blobs import BlobStore
-from registry.classes import PLAIN, Shown
 from registry.errors import RegistryError
 from service.http.problems import Problem
 from service.metrics import Metrics
@@ -44,6 +42,14 @@ class Snapshot:
     version: int
     strategy: Strategy[Any]
     backbone: Backbone
+    manifest_sha256: str = ""
+
+    @property
+    def address(self) -> "VersionAddress":
+        """What has to be known to load it again."""
+        return VersionAddress(
+            self.learner_id, self.learner, self.backbone.name, self.version, self.manifest_sha256
+        )
 
     @property
     def novelty_threshold(self) -> float:
@@ -60,6 +66,11 @@ class VersionAddress:
     backbone: str
     version: int
     manifest_sha256: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Id of the learner and number."""
+        return self.learner_id, self.version
 
 
 class VersionLoader:
@@ -105,7 +116,14 @@ class VersionLoader:
         backbone = self.backbone(address.backbone)
         manifest = self._blobs.get(address.manifest_sha256)
         strategy = artifact.load(manifest, self._blobs.get, backbone)
-        return Snapshot(address.learner_id, address.learner, address.version, strategy, backbone)
+        return Snapshot(
+            address.learner_id,
+            address.learner,
+            address.version,
+            strategy,
+            backbone,
+            address.manifest_sha256,
+        )
 
     def admit(self, manifest: bytes, read: Callable[[str], bytes], backbone_name: str) -> None:
         """Prove a version from outside, one at a time: each is held in memory about twice.
@@ -130,82 +148,3 @@ class VersionLoader:
                 backbone = load_backbone(name, weights=self._weights).to(self._device)
                 self._backbones[name] = backbone
             return backbone
-
-
-class SnapshotStore:
-    """The snapshots that requests take, and how their classes are shown.
-
-    Reading is one dictionary access; writing replaces the dictionary.
-    """
-
-    def __init__(self, *, older_versions: int, metrics: Metrics) -> None:
-        self._live: Mapping[str, Snapshot] = {}
-        self._older: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()
-        self._shown: Mapping[str, Shown] = {}
-        self._keep = older_versions
-        self._lock = Lock()
-        self._metrics = metrics
-
-    def live(self, learner: str) -> Snapshot | None:
-        """Return the live snapshot of a learner, if it is loaded."""
-        return self._live.get(learner)
-
-    def all_live(self) -> list[Snapshot]:
-        """Return the live snapshots of all learners."""
-        return list(self._live.values())
-
-    def shown(self, learner_id: str) -> Shown:
-        """Return what a learner's classes are called, and which are hidden."""
-        return self._shown.get(learner_id, PLAIN)
-
-    def show(self, shown: Mapping[str, Shown]) -> None:
-        """Show classes so from now on, by the id of their learner."""
-        self._shown = shown
-
-    def swap(self, snapshot: Snapshot) -> None:
-        """Serve this snapshot from now on, and keep the one before among the older ones."""
-        before = self._live.get(snapshot.learner)
-        self._live = {**self._live, snapshot.learner: snapshot}
-        if before is not None and before.learner_id == snapshot.learner_id:
-            self.keep(before)
-        self._count()
-
-    def retain(self, learner_ids: set[str]) -> None:
-        """Forget the snapshots of learners that are gone."""
-        self._live = {n: s for n, s in self._live.items() if s.learner_id in learner_ids}
-        with self._lock:
-            for key in [key for key in self._older if key[0] not in learner_ids]:
-                del self._older[key]
-        self._count()
-
-    def loaded_older(self) -> list[tuple[str, int]]:
-        """Return id of the learner and number of every older version in memory."""
-        with self._lock:
-            return list(self._older)
-
-    def drop(self, erased: set[tuple[str, int]]) -> None:
-        """Forget older versions that were erased; each as id of its learner and number."""
-        with self._lock:
-            for key in erased:
-                self._older.pop(key, None)
-        self._count()
-
-    def older(self, learner_id: str, version: int) -> Snapshot | None:
-        """Return an older version if it is loaded, and mark it as used."""
-        with self._lock:
-            snapshot = self._older.get((learner_id, version))
-            if snapshot is not None:
-                self._older.move_to_end((learner_id, version))
-            return snapshot
-
-    def keep(self, snapshot: Snapshot) -> None:
-        """Keep an older version until enough others were used since."""
-        with self._lock:
-            self._older[(snapshot.learner_id, snapshot.version)] = snapshot
-            self._older.move_to_end((snapshot.learner_id, snapshot.version))
-            while len(self._older) > self._keep:
-                self._older.popitem(last=False)
-        self._count()
-
-    def _count(self) -> None:
-        self._metrics.versions_loaded.set(len(self._live) + len(self._older))

@@ -6,7 +6,7 @@ beside the one it replaces; when it is complete, one reference moves.
 
 import math
 import time
-from threading import Event, Lock
+from threading import Event
 
 import structlog
 from sqlalchemy import func, select
@@ -20,7 +20,8 @@ from registry.tables import TaskRow
 from registry.versions import LiveVersion
 from service.http.problems import Problem
 from service.http.security import KeyRing
-from service.inference.snapshots import Snapshot, SnapshotStore, VersionAddress, VersionLoader
+from service.inference.snapshots import VersionAddress, VersionLoader
+from service.inference.store import SnapshotStore
 from service.inference.task_metrics import TaskMetrics
 from service.metrics import Metrics
 
@@ -52,7 +53,6 @@ class Watcher:
         self._interval_s = interval_s
         self._wakeup = Event()
         self._is_stopping = False
-        self._load_lock = Lock()
         self._failing: dict[str, int] = {}
         self.thread = SteadyThread("watcher", self._run, most_pause_s=interval_s)
         self._looked_well = False
@@ -86,30 +86,16 @@ class Watcher:
         """Return the live versions that could not be loaded, by learner name."""
         return dict(self._failing)
 
-    def load_version(self, learner: str, number: int | None) -> Snapshot | None:
-        """Load a version on request; None if the learner has learned nothing yet. Blocks, reads the database.
+    def find_version(self, learner: str, number: int | None) -> VersionAddress | None:
+        """Return a version on request; None if the learner has learned nothing yet. Blocks, reads the database.
 
         Raises:
             LearnerNotFoundError, VersionNotFoundError: If there is none.
             VersionErasedError: If it was erased.
-            Problem: `version-damaged`, if it is there but cannot be loaded.
         """
         with self._sessions() as session:
             found = versions.find_live_version(session, learner, number)
-        if found is None:
-            return None
-        with self._load_lock:
-            live = self._store.live(learner)
-            if live is not None and _is_same(live, found):
-                return live
-            loaded = self._store.older(found.learner_id, found.version)
-            if loaded is None:
-                loaded = self._loader.load(_address(found))
-                if number is None:
-                    self._store.swap(loaded)
-                else:
-                    self._store.keep(loaded)
-            return loaded
+        return None if found is None else _address(found)
 
     def show_classes(self) -> None:
         """Show classes as they are set now, in this process; the others look within their interval. Blocks."""
@@ -134,6 +120,7 @@ class Watcher:
                 failing[version.learner_name] = version.version
         self._failing = failing
         self._drop_erased()
+        self._store.weigh_used()
 
     def _drop_erased(self) -> None:
         """Forget versions that were erased: the one before the live one may be among them."""
@@ -168,20 +155,19 @@ class Watcher:
     def _bring_up(self, found: LiveVersion) -> bool:
         """Serve a version; return whether it is served."""
         name = found.learner_name
-        with self._load_lock:
-            current = self._store.live(name)
-            if current is not None and _is_same(current, found):
-                return True
-            started = time.perf_counter()
-            loaded = self._store.older(found.learner_id, found.version)
-            failpoint("serve.before_load")
-            try:
-                snapshot = loaded or self._loader.load(_address(found))
-            except Problem:
-                return False
-            failpoint("serve.before_swap")
-            self._store.swap(snapshot)
-            failpoint("serve.after_swap")
+        address = _address(found)
+        if self._store.live_address(name) == address:
+            return True  # in memory or not: dropped ones come back when they are asked for
+        started = time.perf_counter()
+        loaded = self._store.loaded(address.key)
+        failpoint("serve.before_load")
+        try:
+            snapshot = loaded or self._loader.load(address)
+        except Problem:
+            return False
+        failpoint("serve.before_swap")
+        self._store.swap(snapshot)
+        failpoint("serve.after_swap")
         seconds = time.perf_counter() - started
         self._metrics.swap_seconds.observe(seconds)
         self._note_accuracy(found)
@@ -208,10 +194,6 @@ class Watcher:
             log.warning("database_down")
         self._looked_well = is_up
         self._metrics.database_up.set(is_up)
-
-
-def _is_same(snapshot: Snapshot, found: LiveVersion) -> bool:
-    return snapshot.learner_id == found.learner_id and snapshot.version == found.version
 
 
 def _address(found: LiveVersion) -> VersionAddress:

@@ -1,25 +1,31 @@
-"""The small pool of threads that decodes images, and a bound on what waits for it."""
+"""The threads that decode images, shared fairly by keys, and a bound on what waits for them."""
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from threading import Condition, Lock
+from threading import Condition
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from anyio import CapacityLimiter
 
+from service.fairness import FairPool
 from service.http.problems import Problem
-from service.intake.images import DecodedImage, ImageLimits, decode_image
+from service.intake.cost import LIGHT_WORK, UNIT_S
+from service.intake.images import DecodedImage, ImageLimits, Weight, decode_image, weigh_image
+from service.intake.upload_slots import UploadSlots
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 
 SMALL_BYTES = 50_000_000
 """Memory of an image that is decoded without asking: 12 megapixels of a PNG."""
-SMOOTHING = 0.1
-"""Weight of the newest image in the running cost of decoding one; chosen, untested."""
+LARGE_NICENESS, UPLOAD_NICENESS = 5, 10
+"""How far the threads for large images and for uploads stand back for everything else in the process. Learning stands
+back by 10."""
+TYPICAL_WORK = 1_000_000.0
+"""What an image of an upload counts as before it is opened: its turn comes by number then; chosen, untested."""
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -53,7 +59,11 @@ class DecodeMemory:
 
 
 class Decoder:
-    """Decodes images on its own threads. Close it when the service stops."""
+    """Decodes images on its own threads. Close it when the service stops.
+
+    Pools of their own, each fair between keys, for headers, small and large images of predictions, and uploads: none
+    waits behind what takes longer than itself. The threads for what takes long stand back for everything else.
+    """
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
         self._limits = ImageLimits(
@@ -62,23 +72,22 @@ class Decoder:
         self._memory = DecodeMemory(2 * settings.max_decode_bytes)
         self._metrics = metrics
         self._window = 2 * settings.decode_threads
-        self.uploads = CapacityLimiter(settings.upload_slots)
+        self._max_wait_s = settings.max_wait_s
+        self._most_work = settings.max_predict_pixels
+        self.uploads = UploadSlots(settings.upload_slots)
         """Uploads being decoded; an own limit, so that they never take the threads of other requests."""
         self.unpacking = CapacityLimiter(settings.upload_slots)
         """Uploads being taken apart before that, likewise."""
-        # Two pools: a long upload must not make a prediction wait behind its thousands of images.
-        self._upload_pool = ThreadPoolExecutor(settings.decode_threads, "decode-upload")
-        self._predict_pool = ThreadPoolExecutor(settings.decode_threads, "decode-predict")
-        self._threads = settings.decode_threads
-        self._max_wait_s = settings.max_wait_s
-        self._lock = Lock()
-        self._waiting = 0
-        self._image_s = 0.0
+        n = settings.decode_threads
+        self._header_pool = FairPool(1, "decode-headers", unit_s=UNIT_S)
+        self._light_pool = FairPool(n, "decode-predict", unit_s=UNIT_S)
+        self._large_pool = FairPool(n, "decode-large", unit_s=UNIT_S, niceness=LARGE_NICENESS)
+        self._upload_pool = FairPool(n, "decode-upload", unit_s=UNIT_S, niceness=UPLOAD_NICENESS)
 
     def close(self) -> None:
         """Stop the threads after what they are doing."""
-        self._upload_pool.shutdown(cancel_futures=True)
-        self._predict_pool.shutdown(cancel_futures=True)
+        for pool in (self._header_pool, self._light_pool, self._large_pool, self._upload_pool):
+            pool.close()
 
     def decode(self, data: bytes) -> DecodedImage:
         """Decode one image in the calling thread.
@@ -90,52 +99,81 @@ class Decoder:
         try:
             return decode_image(data, self._limits, self._memory.reserve)
         finally:
-            seconds = perf_counter() - started
-            self._metrics.decode_seconds.observe(seconds)
-            with self._lock:
-                self._image_s += SMOOTHING * (seconds - self._image_s)
+            self._metrics.decode_seconds.observe(perf_counter() - started)
 
-    def require_capacity(self) -> None:
-        """Refuse a prediction that would wait too long to be decoded.
+    def weigh(self, owner: Hashable, files: Sequence[bytes]) -> Future[list[Weight | Problem]]:
+        """Tell of each image what decoding it takes, by its header alone, or why it is refused."""
+
+        def work() -> list[Weight | Problem]:
+            return [self._weigh(data) for data in files]
+
+        return self._header_pool.submit(owner, len(files), work)
+
+    def _weigh(self, data: bytes) -> Weight | Problem:
+        try:
+            return weigh_image(data, self._limits)
+        except Problem as problem:
+            return problem
+
+    def require_payable(self, work: float) -> None:
+        """Refuse a prediction whose images take more work than one request may cause.
+
+        Raises:
+            Problem: `too-many-pixels`.
+        """
+        if work > self._most_work:
+            found, most = math.ceil(work / 1e6), int(self._most_work / 1e6)
+            raise Problem(
+                "too-many-pixels",
+                f"Decoding the images takes as much work as {found:,} megapixels of PNG: at most {most:,} are taken "
+                "at a time. Send fewer images in a request, or smaller ones, or JPEG.",
+            )
+
+    def require_capacity(self, owner: Hashable, weights: Sequence[Weight]) -> float:
+        """Refuse a prediction that would wait too long to be decoded; return about how long decoding it takes, seconds.
 
         Raises:
             Problem: `overloaded`.
         """
-        with self._lock:
-            estimate = self._waiting * self._image_s / self._threads
-        if estimate > self._max_wait_s:
-            self._metrics.overloaded.inc()
-            raise Problem("overloaded", headers={"Retry-After": str(math.ceil(estimate / 2))})
+        waits, own_s = [0.0], 0.0
+        for pool, is_light in ((self._light_pool, True), (self._large_pool, False)):
+            work = sum(weight.work for weight in weights if _is_light(weight) is is_light)
+            if work:
+                waits.append(pool.wait_s(owner, work))
+                own_s += pool.own_s(work)
+        if max(waits) > self._max_wait_s:
+            raise self.overloaded(max(waits) - self._max_wait_s / 2)
+        return own_s
 
-    def submit(self, work: Callable[[], ResultT]) -> Future[ResultT]:
-        """Run the decoding of one image of a prediction on the threads for those."""
-        with self._lock:
-            self._waiting += 1
-        future = self._predict_pool.submit(work)
-        future.add_done_callback(self._note_done)
-        return future
+    def overloaded(self, retry_s: float = 0.0) -> Problem:
+        """Count and return the refusal of a prediction that would wait, or has waited, too long."""
+        self._metrics.overloaded.inc()
+        return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(retry_s)))})
 
-    def _note_done(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._waiting -= 1
+    def submit(
+        self, owner: Hashable, weight: Weight, work: Callable[[], ResultT]
+    ) -> Future[ResultT]:
+        """Run the decoding of one image of a prediction on the threads for its kind when its owner's turn comes."""
+        pool = self._light_pool if _is_light(weight) else self._large_pool
+        return pool.submit(owner, weight.work, work)
 
-    def require_upload_slot(self) -> None:
-        """Refuse an upload, before it is read, while as many are being decoded as may be.
-
-        Raises:
-            Problem: `overloaded`.
-        """
-        if self.uploads.available_tokens < 1:
-            raise Problem("overloaded", "Too many uploads are being decoded: repeat in a moment.")
+    @property
+    def n_waiting(self) -> int:
+        """Images of predictions that no thread has begun."""
+        return self._light_pool.n_waiting + self._large_pool.n_waiting
 
     def map_upload(
-        self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT]
+        self,
+        work: Callable[[ItemT], ResultT],
+        items: Iterable[ItemT],
+        owner: Hashable,
     ) -> Iterator[ResultT]:
         """Apply `work` on the upload threads and yield results in order, holding only a few at a time."""
         waiting: deque[Future[ResultT]] = deque()
         try:
             for item in items:
-                waiting.append(self._upload_pool.submit(work, item))
+                job = _bound(work, item)
+                waiting.append(self._upload_pool.submit(owner, TYPICAL_WORK, job))
                 if len(waiting) > self._window:
                     yield waiting.popleft().result()
             while waiting:
@@ -143,3 +181,12 @@ class Decoder:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _is_light(weight: Weight) -> bool:
+    """Return whether an image is decoded in a moment, and without waiting for memory."""
+    return weight.work <= LIGHT_WORK and weight.n_bytes < SMALL_BYTES
+
+
+def _bound(work: Callable[[ItemT], ResultT], item: ItemT) -> Callable[[], ResultT]:
+    return lambda: work(item)

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from pillow_heif import options
 
 from service.intake.colour import ToRgb
+from service.intake.cost import heif_work
 from service.intake.pictures import Picture
 from service.intake.strips import Source
 
@@ -43,6 +44,7 @@ class HeifPicture(Picture):
         except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError) as error:
             raise UnidentifiedImageError from error
         self.size = self._image.size
+        self.work = heif_work(self.size, len(data))
         self.has_more = len(file) > 1
         is_deep = cast("int", self._image.info["bit_depth"]) > 8
         beside = _ALPHA_BYTES if self._image.has_alpha else _YUV_BYTES

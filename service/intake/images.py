@@ -7,8 +7,8 @@ most 384 pixels. So an image is seen at prediction exactly as it was seen at lea
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -64,6 +64,16 @@ class ImageLimits:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """What decoding an image takes."""
+
+    work: float
+    """See `service.intake.cost`."""
+    n_bytes: float
+    """Of memory."""
+
+
+@dataclass(frozen=True)
 class DecodedImage:
     """A canonical image."""
 
@@ -102,6 +112,25 @@ def decode_image(
     Raises:
         Problem: With an `image-*` code and a sentence that names the format, the limit and what was found.
     """
+    with _told(data, limits) as format:
+        return _decode(_open(data, format, limits), reserve)
+
+
+def weigh_image(data: bytes, limits: ImageLimits) -> Weight:
+    """Return what decoding an image costs, by its header alone: within a millisecond or two.
+
+    Raises:
+        Problem: If it would be refused by its header.
+    """
+    with _told(data, limits) as format:
+        picture = _open(data, format, limits)
+        width, height = picture.size
+        return Weight(picture.work, width * height * picture.bytes_per_pixel)
+
+
+@contextmanager
+def _told(data: bytes, limits: ImageLimits) -> Iterator[str]:
+    """Tell the format of a file, and what goes wrong with it in the block by a problem."""
     if not data:
         raise Problem("image-empty")
     format = detect(data)
@@ -114,7 +143,7 @@ def decode_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(data, format, limits, reserve)
+            yield format
     except Image.DecompressionBombError as error:
         raise Problem("image-too-many-pixels") from error
     except UnidentifiedImageError as error:
@@ -128,7 +157,8 @@ def pixel_limit(picture: Picture, limits: ImageLimits) -> int:
     return min(limits.max_pixels, int(limits.max_decode_bytes / picture.bytes_per_pixel))
 
 
-def _decode(data: bytes, format: str, limits: ImageLimits, reserve: Reserve) -> DecodedImage:
+def _open(data: bytes, format: str, limits: ImageLimits) -> Picture:
+    """Read the header and check what it says."""
     size = check_png(data) if format == "PNG" else None
     if size is not None:
         _check_pixels("PNG", size, limits.max_pixels)
@@ -136,6 +166,10 @@ def _decode(data: bytes, format: str, limits: ImageLimits, reserve: Reserve) -> 
         raise Problem("image-truncated", f"The {display_name(format)} ends before the image does.")
     picture = HeifPicture(data) if format == "HEIF" else PillowPicture(data, format)
     _check_size(picture, limits)
+    return picture
+
+
+def _decode(picture: Picture, reserve: Reserve) -> DecodedImage:
     width, height = picture.size
     with reserve(width * height * picture.bytes_per_pixel):
         source, to_rgb = picture.load()

@@ -7,6 +7,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 
 from service.http.problems import Problem
 from service.intake.colour import ToRgb
+from service.intake.cost import jpeg_work, pillow_work
 from service.intake.deep_png import deep_source, is_deep
 from service.intake.formats import display_name
 from service.intake.jpeg import JpegStructure, read_structure
@@ -52,6 +53,8 @@ class Picture(ABC):
     """Width and height as stored, before it is turned upright."""
     bytes_per_pixel: float
     """Memory that decoding takes."""
+    work: float
+    """What decoding costs; see `service.intake.cost`."""
     has_more: bool = False
     """Whether the file holds further images, which are not looked at."""
 
@@ -87,7 +90,10 @@ class PillowPicture(Picture):
             self.bytes_per_pixel += _ALPHA_BYTES
         if structure is not None:
             self._plan_jpeg(structure, stored)
-        elif self._is_deep:
+            self.work = jpeg_work(self.size, len(data), structure, self._scale)
+            return
+        self.work = pillow_work(self._image, format, len(data), is_deep=self._is_deep)
+        if self._is_deep:
             self.kind = "PNG with 16 bits a colour"
             self.bytes_per_pixel = 2 * stored
 

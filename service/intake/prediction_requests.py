@@ -1,7 +1,6 @@
 """Reading the images of a prediction request in all the forms a client may send them, and decoding them."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +15,9 @@ from service.http.bodies import limit_body
 from service.http.problems import Problem
 from service.http.strict_json import media_type, parse_json
 from service.http.validation import field_errors
+from service.intake.deadlines import Deadline
 from service.intake.decoding import Decoder
-from service.intake.images import DecodedImage
+from service.intake.images import DecodedImage, Weight
 from service.intake.labels import clean_filename
 from service.intake.multipart import read_form, refused_part
 from service.intake.spool import Spool
@@ -111,29 +111,41 @@ def _read_json(body: bytes, settings: ServiceSettings) -> list[EncodedFile]:
     ]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Who asks for a prediction, what that may cost, and how long it waits."""
+
+    owner: Hashable
+    """Whose requests share a turn with this one."""
+    deadline: Deadline
+    draw: Callable[[float], None] = lambda work: None
+    """Takes what decoding costs from what the owner may cause in a minute, or raises."""
+
+
 async def decode_all(
     decoder: Decoder,
     backbone: Backbone,
     files: Sequence[EncodedFile],
+    turn: Turn,
     keeps: Callable[[DecodedImage], bool] | None = None,
 ) -> DecodedFiles:
-    """Decode and resize the images on the decoder's threads.
+    """Decode and resize the images on the decoder's threads, once it is known what that costs.
 
     Args:
         decoder: The threads.
         backbone: Says what it takes.
         files: The images as they came.
+        turn: Whose they are.
         keeps: Says of each image whether its pixels are to be kept in its outcome; None keeps none.
 
     Raises:
-        Problem: That of the image, if there is only one; of several, each keeps its own. `overloaded`, if they would
-            wait too long.
+        Problem: That of the image, if there is only one; of several, each keeps its own. `too-many-pixels` or
+            `rate-limited`, if decoding costs too much; `overloaded`, if they would wait too long, or have.
     """
-    decoder.require_capacity()
-    waiting = [
-        decoder.submit(partial(_prepare, decoder, backbone, keeps, file.data)) for file in files
-    ]
-    found = await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
+    try:
+        found = await _decode_in_time(decoder, backbone, files, turn, keeps)
+    except TimeoutError as error:
+        raise decoder.overloaded() from error
     outcomes: list[Outcome] = []
     images: list[Tensor] = []
     for item in found:
@@ -148,12 +160,43 @@ async def decode_all(
     return DecodedFiles(outcomes, images)
 
 
+_Prepared = tuple[Tensor, tuple[str, ...], DecodedImage | None]
+
+
+async def _decode_in_time(
+    decoder: Decoder,
+    backbone: Backbone,
+    files: Sequence[EncodedFile],
+    turn: Turn,
+    keeps: Callable[[DecodedImage], bool] | None,
+) -> list[_Prepared | Problem]:
+    weighing = decoder.weigh(turn.owner, [file.data for file in files])
+    [weighed] = await turn.deadline.gather([weighing])
+    weights = [weight for weight in weighed if isinstance(weight, Weight)]
+    work = sum(weight.work for weight in weights)
+    decoder.require_payable(work)
+    turn.draw(work)
+    turn.deadline.allow(decoder.require_capacity(turn.owner, weights))
+    decoding = iter(
+        await turn.deadline.gather(
+            [
+                decoder.submit(
+                    turn.owner, weight, partial(_prepare, decoder, backbone, keeps, file.data)
+                )
+                for file, weight in zip(files, weighed, strict=True)
+                if isinstance(weight, Weight)
+            ]
+        )
+    )
+    return [item if isinstance(item, Problem) else next(decoding) for item in weighed]
+
+
 def _prepare(
     decoder: Decoder,
     backbone: Backbone,
     keeps: Callable[[DecodedImage], bool] | None,
     data: bytes,
-) -> tuple[Tensor, tuple[str, ...], DecodedImage | None] | Problem:
+) -> _Prepared | Problem:
     try:
         image = decoder.decode(data)
     except Problem as problem:

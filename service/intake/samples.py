@@ -1,7 +1,8 @@
 """From uploaded bytes to stored images: every one decoded, checked and kept before the task is acknowledged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -78,10 +79,13 @@ def take_in(
     upload: Upload,
     *,
     decoder: Decoder,
+    owner: Hashable,
     blobs: BlobStore,
     feedback: Sequence[FeedbackImage] = (),
 ) -> Received:
     """Decode and store the images of an upload. Blocks; never holds more than a few decoded images.
+
+    Uploads of different owners are decoded in turns.
 
     Images of `feedback` lie in the store already; one that came in the upload too, or twice, is taken once.
 
@@ -94,7 +98,8 @@ def take_in(
     refused: list[_Refused] = []
 
     def encoded() -> Iterator[bytes]:
-        for outcome in decoder.map_upload(lambda raw: _decode(upload, decoder, raw), upload.images):
+        decode = partial(_decode, upload, decoder)
+        for outcome in decoder.map_upload(decode, upload.images, owner):
             if isinstance(outcome, _Refused):
                 refused.append(outcome)
             elif not (refused and refuses):

@@ -1,9 +1,9 @@
 """Bundles: a version of a learner as one file, out of this installation and into another."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -87,12 +87,12 @@ async def import_learner(
       the weights it was learned on
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
-    on.decoder.require_upload_slot()
+    on.decoder.uploads.require(by.key_id)
     await run_in_threadpool(on.blobs.require_space, 0, floor_bytes=on.settings.min_free_bytes)
     with Spool() as spool:
         await receive(request, spool)
-        answer = await to_thread.run_sync(
-            _import, on, by, name, request, spool, limiter=on.decoder.uploads
+        answer = await on.decoder.uploads.run(
+            by.key_id, partial(_import, on, by, name, request, spool)
         )
     on.watcher.wake()
     return answer

@@ -12,6 +12,7 @@ from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep, requires
 from service.http.pages import problem_page
 from service.http.problems import PROBLEMS, Problem
+from service.http.quotas import PREDICT_PIXELS
 from service.http.security import Principal
 from service.http.strict_json import StrictRoute
 from service.intake.formats import FORMATS
@@ -75,11 +76,13 @@ async def info(on: CollaboratorsDep) -> Info:
         image_pixels=settings.max_image_pixels,
         predict_images=settings.max_predict_images,
         predict_bytes=settings.max_predict_bytes,
+        predict_pixels=settings.max_predict_pixels,
         json_bytes=settings.max_json_bytes,
         bundle_bytes=settings.max_bundle_bytes,
         min_images=settings.min_images,
         classes=settings.max_classes or None,
         **{name: on.quotas.default(name) for name in QUOTAS},
+        predict_pixels_per_minute=on.quotas.default(PREDICT_PIXELS),
         image_formats=list(FORMATS),
         keep_prediction_images=settings.keep_prediction_images,
         keep_predictions_days=settings.keep_predictions_days,

@@ -1,7 +1,6 @@
 """Predictions: answered from memory, stored behind the request's back."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Annotated, Any
@@ -13,14 +12,30 @@ from pydantic import AwareDatetime
 from registry import classes, learners, predictions
 from registry.ids import new_id
 from registry.predictions import NewPrediction
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
+from service.dependencies import (
+    Collaborators,
+    CollaboratorsDep,
+    Cursor,
+    Limit,
+    PrincipalDep,
+    link_next,
+    requires,
+)
 from service.http.openapi import PREDICTION_BODY
+from service.http.presence import while_there
+from service.http.security import Principal
 from service.http.strict_json import StrictRoute
 from service.inference.answers import named, request_results, require_shown
 from service.inference.engine import Scores
-from service.inference.serving import choose_snapshot
+from service.inference.serving import choose_snapshot, turn_of
 from service.inference.snapshots import Snapshot
-from service.intake.prediction_requests import decode_all, read_images
+from service.intake.images import DecodedImage
+from service.intake.prediction_requests import (
+    DecodedFiles,
+    EncodedFile,
+    decode_all,
+    read_images,
+)
 from service.prediction_views import READ_OWN_WRITES_S, read_predictions
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
@@ -46,6 +61,7 @@ async def predict(
     name: LearnerName,
     request: Request,
     on: CollaboratorsDep,
+    principal: PrincipalDep,
     top_k: Annotated[int, Query(ge=1, le=1000)] = 5,
     trace: Trace = "summary",
     version: Number = None,
@@ -61,23 +77,22 @@ async def predict(
     - **207** when some of several images are unusable: those entries carry `problem`
     - **409** `nothing-learned`: no version yet; `version-not-served`: `min_version` was not reached in time;
       `version-erased`: the one asked for held what was unlearned since; `all-classes-hidden`
-    - **429** `rate-limited`: more images than the key may send in a minute
-    - **503** `overloaded`: the estimated wait is too long; repeat after `Retry-After`
+    - **413** `too-many-pixels`: by their headers, decoding the images is more work than `predict_pixels` of `/v1/info`
+    - **429** `rate-limited`: more images than the key may send in a minute, or more work of decoding
+    - **503** `overloaded`: the wait would be, or has become, too long; repeat after `Retry-After`
     """
     started = perf_counter()
-    snapshot = await choose_snapshot(on, name, version=version, min_version=min_version)
+    snapshot = await choose_snapshot(
+        on, name, version=version, min_version=min_version, owner=principal.key_id
+    )
     shown = on.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
     files = await read_images(request, on.settings)
     on.quotas.draw_images(request.scope, len(files))
-    on.engine.require_capacity(len(files))
-    with on.engine.arriving():
-        decoding = perf_counter()
-        keeps = on.writer.keeps if store else None
-        decoded = await decode_all(on.decoder, snapshot.backbone, files, keeps)
-        decode_s = perf_counter() - decoding
-        futures = on.engine.submit(snapshot, decoded.stack()) if decoded.images else []
-    parts = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+    keeps = on.writer.keeps if store else None
+    decoded, parts, decode_s = await while_there(
+        request, _answer(on, principal, snapshot, files, keeps)
+    )
     for part in parts:
         tasks = snapshot.strategy.synapse_tasks_
         on.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
@@ -104,6 +119,28 @@ async def predict(
     }
     is_partial = any(outcome.problem for outcome in decoded.outcomes)
     return JSONResponse(body, 207 if is_partial else 200)
+
+
+async def _answer(
+    on: Collaborators,
+    principal: Principal,
+    snapshot: Snapshot,
+    files: Sequence[EncodedFile],
+    keeps: Callable[[DecodedImage], bool] | None,
+) -> tuple[DecodedFiles, list[Scores], float]:
+    """Decode and score images in time, and say how many seconds decoding took.
+
+    Raises:
+        Problem: `too-many-pixels`, `rate-limited`, `overloaded`, or that of the only image.
+    """
+    turn = turn_of(on, principal)
+    on.engine.require_capacity(len(files), turn.owner)
+    with on.engine.arriving():
+        started = perf_counter()
+        decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, keeps)
+        decode_s = perf_counter() - started
+        futures = on.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
+    return decoded, await on.engine.answers(futures, turn.deadline), decode_s
 
 
 @router.get("/learners/{name}/predictions", response_model=Page[StoredPrediction])

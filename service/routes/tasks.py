@@ -1,9 +1,9 @@
 """Tasks: learn new classes, watch, cancel, retry."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
@@ -101,12 +101,12 @@ async def create_task(
     - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
-    on.decoder.require_upload_slot()
+    on.decoder.uploads.require(by.key_id)
     await run_in_threadpool(_check_before, on, name, request.state.principal)
     with Upload() as upload:
         await read_upload(request, query, on.settings, upload, on.decoder.unpacking)
-        answer = await to_thread.run_sync(
-            _create, on, by, name, request, upload, limiter=on.decoder.uploads
+        answer = await on.decoder.uploads.run(
+            by.key_id, partial(_create, on, by, name, request, upload)
         )
     on.doorbell.wake()
     return answer
@@ -139,6 +139,7 @@ def _create(
         received = take_in(
             upload,
             decoder=on.decoder,
+            owner=by.key_id,
             blobs=on.blobs,
             feedback=given,
         )

@@ -162,6 +162,8 @@ class Limits(ReadSchema):
     image_pixels: int
     predict_images: int
     predict_bytes: int
+    predict_pixels: int
+    """Work that decoding the images of a request may take, in pixels of PNG: `docs/photos.md` has the factors."""
     json_bytes: int
     bundle_bytes: int
     min_images: int
@@ -172,6 +174,8 @@ class Limits(ReadSchema):
     changes_per_minute: int | None
     tasks_per_day: int | None
     images_per_day: int | None
+    predict_pixels_per_minute: int | None
+    """With one key, as `predict_pixels`; null is any number."""
     image_formats: list[str]
     keep_prediction_images: bool
     """Whether the images of stored predictions are kept, for feedback."""

@@ -245,7 +245,7 @@ def test_too_many_uploads_at_once_are_refused(client, birds, app, monkeypatch):
     threads = [threading.Thread(target=post, args=(client, birds, (str(i),))) for i in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: decoder.uploads.available_tokens == 0)
+    wait_until(lambda: decoder.uploads.slots.available_tokens == 0)
     answer = post(client, birds)
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
     assert answer.headers["retry-after"] == "1"

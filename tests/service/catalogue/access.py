@@ -177,12 +177,12 @@ def _predict_without_database(wire):
 def _decoder_is_full(wire):
     """As if more images waited than can be decoded in time."""
     decoder = wire.app.state.collaborators.decoder
-    with wire.changed(decoder, "_waiting", 1_000_000), wire.changed(decoder, "_image_s", 1.0):
+    with wire.changed(decoder, "_max_wait_s", -1.0):
         return wire.predict(make_image())
 
 
 def _uploads_are_full(wire):
-    uploads = wire.app.state.collaborators.decoder.uploads
+    uploads = wire.app.state.collaborators.decoder.uploads.slots
     slots = [object() for _ in range(int(uploads.total_tokens))]
     for slot in slots:
         uploads.acquire_on_behalf_of_nowait(slot)

@@ -221,8 +221,8 @@ def test_afterwards_everything_is_as_before(wire, sessions, folder, log):
     on = wire.app.state.collaborators
     assert wire.predict(make_image("heron", 99)).json()["results"][0]["label"] == "heron"
     assert wire.send("GET", "/readyz").json()["status"] == "ready"
-    wait_until(lambda: on.decoder.uploads.borrowed_tokens == 0)
-    wait_until(lambda: on.decoder._waiting == 0)
+    wait_until(lambda: on.decoder.uploads.slots.borrowed_tokens == 0)
+    wait_until(lambda: on.decoder.n_waiting == 0)
     assert list((folder / "tmp").iterdir()) == []
     wait_until(lambda: open_spools(folder) == [])
     assert [p for p in (folder / "blobs").rglob("*") if p.is_file() and "tmp" in p.name] == []

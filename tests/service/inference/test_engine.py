@@ -8,7 +8,8 @@ import torch
 from models.strategies.base import Prediction
 from service.http.problems import Problem
 from service.inference.engine import InferenceEngine
-from service.inference.snapshots import Snapshot, SnapshotStore
+from service.inference.snapshots import Snapshot
+from service.inference.store import SnapshotStore
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 from tests.waiting import within
@@ -47,7 +48,7 @@ def images(*values):
 
 
 def snapshot(strategy, version=1):
-    return Snapshot("lrn_1", "birds", version, strategy, None)
+    return Snapshot("lrn_1", "birds", version, strategy, SimpleNamespace(name="tiny"))
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_learner_that_is_not_loaded_is_not_waited_for_while_the_database_is_aw
     client, taught, app
 ):
     on = app.state.collaborators
-    on.store._live = {}
+    on.store.retain(set())
     on.watcher.stop()
     on.watcher._note_database(is_up=False)
     answer = client.post(
@@ -83,7 +83,7 @@ def test_a_version_that_cannot_be_loaded_is_not_tried_by_every_request(client, t
         raise CheckpointError("This version was learned on other weights.")
 
     loader._load = fail
-    app.state.collaborators.store._live = {}
+    app.state.collaborators.store.retain(set())
     wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
     url = f"/v1/learners/{taught}/predictions"
     for _ in range(5):
@@ -99,7 +99,7 @@ def test_a_flipped_bit_in_an_artifact_is_found(client, taught, app, blobs, sessi
     path = blobs._path(live.manifest_sha256)
     path.write_bytes(path.read_bytes()[:-1] + b" ")
     store = app.state.collaborators.store
-    store._live = {}
+    store.retain(set())
     wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
     assert version_of(client, taught) is None
 

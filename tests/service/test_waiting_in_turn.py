@@ -1,0 +1,140 @@
+"""What was taken is answered in time, and what nobody waits for is not done."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from service.http.presence import while_there
+from service.http.problems import Problem
+from service.intake.deadlines import Deadline
+from tests.attacks.pictures import large
+from tests.factories import make_image
+from tests.waiting import wait_until, within
+
+
+class Client:
+    """Stays until it leaves."""
+
+    def __init__(self):
+        self.left = asyncio.Event()
+
+    async def receive(self):
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+def test_the_work_of_who_has_left_is_cancelled():
+    async def main():
+        client, future = Client(), Future()
+        asking = asyncio.ensure_future(while_there(client, asyncio.wrap_future(future)))
+        client.left.set()
+        with pytest.raises(Problem) as caught:
+            await asking
+        assert (caught.value.code, future.cancelled()) == ("client-closed", True)
+
+    asyncio.run(main())
+
+
+def test_who_stays_gets_what_the_work_gives():
+    async def main():
+        async def work():
+            return 7
+
+        async def fail():
+            raise Problem("overloaded")
+
+        assert await while_there(Client(), work()) == 7
+        with pytest.raises(Problem, match="More work"):
+            await while_there(Client(), fail())
+
+    asyncio.run(main())
+
+
+def test_a_deadline_ends_the_waiting_and_drops_what_has_not_begun():
+    async def main():
+        begun, waiting = Future(), Future()
+        begun.set_running_or_notify_cancel()
+        deadline = Deadline(0.0)
+        deadline.allow(0.01)
+        with pytest.raises(TimeoutError):
+            await deadline.gather([begun, waiting])
+        assert (waiting.cancelled(), begun.cancelled()) == (True, False)
+        done = Future()
+        done.set_result(3)
+        assert await Deadline(60.0).gather([done]) == [3]
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def stuck(app, monkeypatch):
+    """Let no image be decoded; returns how many have begun, and the gate that lets them go on."""
+    decoder = app.state.collaborators.decoder
+    gate, begun, decode = threading.Event(), [], decoder.decode
+
+    def slowly(data):
+        begun.append(len(data))
+        gate.wait()
+        return decode(data)
+
+    monkeypatch.setattr(decoder, "decode", slowly)
+    yield begun, gate
+    gate.set()
+
+
+def test_who_waits_beyond_the_promise_is_told_so(client, taught, app, stuck, monkeypatch):
+    _, gate = stuck
+    decoder = app.state.collaborators.decoder
+    settings = app.state.collaborators.settings
+    monkeypatch.setitem(vars(settings), "max_wait_s", 0.2)
+    files = [("images", ("a.png", make_image()))] * 8
+    started = time.monotonic()
+    answer = client.post(f"/v1/learners/{taught}/predictions", files=files)
+    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert time.monotonic() - started >= 0.2
+    assert decoder.n_waiting == 0
+    gate.set()
+    monkeypatch.undo()
+    with within(10.0):
+        answer = client.post(f"/v1/learners/{taught}/predictions", files=files)
+    assert answer.status_code == 200
+
+
+def test_another_key_is_taken_while_one_has_filled_its_lane(app, taught, client):
+    on = app.state.collaborators
+    gate = threading.Event()
+    [weight] = on.decoder.weigh("one", [large("PNG", 2500)]).result()
+    work = [on.decoder.submit("greedy", weight, gate.wait) for _ in range(200)]
+    with pytest.raises(Problem) as caught:
+        on.decoder.require_capacity("greedy", [weight])
+    assert caught.value.code == "overloaded"
+    assert on.decoder.require_capacity("other", [weight]) > 0
+    for future in work:
+        future.cancel()
+    gate.set()
+    wait_until(lambda: on.decoder.n_waiting == 0)
+
+
+def test_a_key_has_a_rate_of_decoding_and_an_admin_none(client, taught, app, monkeypatch):
+    settings = app.state.collaborators.settings
+    monkeypatch.setitem(vars(settings), "predict_pixels_per_minute", 1_000_000)
+    made = client.post("/v1/keys", json={"name": "camera", "role": "predictor"}).json()
+    url = f"/v1/learners/{taught}/predictions"
+    headers = {"Authorization": f"Bearer {made['key']}", "Content-Type": "image/png"}
+
+    def ask(**given):
+        return client.post(url, content=large("PNG", 2000), headers={**headers, **given})
+
+    assert ask().status_code == 200
+    refused = ask()
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate-limited")
+    assert int(refused.headers["retry-after"]) > 60
+    as_admin = {"Authorization": client.headers["Authorization"]}
+    assert [ask(**as_admin).status_code for _ in range(2)] == [200, 200]
+    limits = client.get("/v1/info").json()["limits"]
+    assert limits["predict_pixels_per_minute"] == 1_000_000
+    assert limits["predict_pixels"] == settings.max_predict_pixels
