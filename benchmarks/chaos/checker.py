@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.chaos.clients import Board, Upload
 from benchmarks.chaos.history import History
+from benchmarks.verdicts import Verdict
 from models import artifact
 from models.backbone import load_backbone
 from models.errors import LearnerError
@@ -23,24 +24,6 @@ from registry.errors import RegistryError
 from registry.learners import LIVE
 from registry.tables import AliasRow, EventRow, LearnerRow, SampleRow, TaskRow, VersionRow
 from registry.versions import address_of
-
-MAX_NAMED = 10
-"""Violations of one kind that a report spells out."""
-
-
-@dataclass
-class Verdict:
-    """One promise, and what speaks against it."""
-
-    name: str
-    checked: int
-    """How many things it was checked on."""
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.violations
 
 
 @dataclass(frozen=True)
@@ -263,16 +246,3 @@ def _logged(line: str) -> str:
         return f"{entry.get('event')}: {raised}"
     chain = " from ".join(f"{one.get('exc_type')}: {one.get('exc_value')}" for one in raised)
     return f"{entry.get('event')}: {chain}"
-
-
-def summary(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
-    """Return verdicts as they stand in a report."""
-    return [
-        {
-            "promise": verdict.name,
-            "checked": verdict.checked,
-            "broken": len(verdict.violations),
-            "violations": verdict.violations[:MAX_NAMED],
-        }
-        for verdict in verdicts
-    ]

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.chaos.checker import Rows, Verdict
+from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.history import Answer
 from benchmarks.chaos.nemesis import AFTERMATH_S, Struck
 from benchmarks.chaos.programs import Program
+from benchmarks.verdicts import Verdict
 from registry.queue import MAX_RETRY_DELAY_S, RETRY_DELAY_S
 
 STALE_S = 5.0

@@ -14,13 +14,14 @@ import httpx
 import structlog
 
 from benchmarks.chaos import checker, measures
-from benchmarks.chaos.checker import Rows, Verdict
+from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import Board, Predictor, Reader, Target, Uploader
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.history import History
 from benchmarks.chaos.measures import Window
 from benchmarks.chaos.nemesis import Nemesis
 from benchmarks.chaos.schedule import Profile, find_places, make_schedule
+from benchmarks.verdicts import Verdict, summary
 from registry.blobs import LocalBlobStore
 
 log = structlog.get_logger()
@@ -241,7 +242,7 @@ class Run:
         outcomes = Counter(upload.outcome for upload in self.board.uploads)
         return {
             "ok": all(verdict.is_kept for verdict in self._verdicts),
-            "promises": checker.summary(self._verdicts),
+            "promises": summary(self._verdicts),
             "faults": {
                 "n": len(nemesis.struck),
                 "kills": nemesis.kills,
