@@ -153,7 +153,7 @@ class TestJudges:
         ]
 
     def test_descriptors_that_stay_behind_are_noticed(self) -> None:
-        after = Sample(0, 800, 60, 13, 0)
+        after = Sample(0, 800, 90, 13, 0)
         assert broken(seen(after=after)) == [
             "descriptors and threads go back once everybody has gone"
         ]
