@@ -12,6 +12,7 @@ from registry.blobs import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from service.collector import Collector
+from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
 from service.http.problems import Problem
 from service.http.quotas import Quotas
@@ -33,6 +34,7 @@ class Collaborators:
     session_factory: sessionmaker[Session]
     blobs: BlobStore
     metrics: Metrics
+    feed: EventFeed
     keys: KeyRing
     login_links: LoginLinks
     quotas: Quotas
