@@ -143,12 +143,15 @@ class Crowd:
 
     def note(self, what: str, began: float, status: int, outcome: str) -> None:
         """Note what came of something that began at a time of the monotonic clock."""
-        now = time.monotonic()
-        lag = max(self._overrun, now - self._tick - TICK_S, 0.0)
+        now, lag = time.monotonic(), self.lag_s()
         at = time.time() - (now - began)
         self.asked.append(
             Asked(what, round(at, 3), round(now - began, 4), round(lag, 4), status, outcome)
         )
+
+    def lag_s(self) -> float:
+        """Return how late this process is with what lies ready for it, in seconds."""
+        return max(self._overrun, time.monotonic() - self._tick - TICK_S, 0.0)
 
     async def _ask_kept_alive(
         self, connection: Connection, request: tuple[str, str, dict[str, str], bytes]

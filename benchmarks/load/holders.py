@@ -26,7 +26,7 @@ class Watchers(Crowd):
         super().__init__(plan)
         self._tasks: list[str] = []
         self._delays: list[float] = []
-        """Seconds from an event to its coming here, of those that happened while a stream was open."""
+        """Seconds from an event to its coming here, without our own lateness; of events while a stream was open."""
 
     def report(self) -> dict[str, object]:
         """Add the delays of events."""
@@ -112,7 +112,7 @@ class Watchers(Crowd):
                     last_seq, last_type = int(named[b"id"]), named.get(b"event", "")
                     happened = datetime.fromisoformat(json.loads(named[b"data"])["at"]).timestamp()
                     if happened > opened and len(self._delays) < MOST_DELAYS:
-                        self._delays.append(time.time() - happened)
+                        self._delays.append(max(0.0, time.time() - happened - self.lag_s()))
         finally:
             self.open -= 1
             stopped.cancel()

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.bad_input.service import LEARNER, Service
 from benchmarks.load.crowds import GIVE_UP_S, INSIST_S, Asked, Plan
-from benchmarks.load.judging import Seen
+from benchmarks.load.judging import LEFT_DESCRIPTORS, Seen
 from benchmarks.load.profiles import Profile
 from benchmarks.load.report import Span, describe, during
 from benchmarks.load.sampling import Sample, Sampler, look
@@ -175,12 +175,15 @@ class Load:
         self._quiet.append((since, time.time()))
 
     def _let_leave(self, before: Sample) -> None:
-        """Wait until the service has closed what the clients left."""
+        """Wait until the service has closed what the clients left: few descriptors, and no fewer a moment later."""
         deadline = time.monotonic() + LEAVE_S * self._pace
+        last = float("inf")
         while time.monotonic() < deadline:
-            if look(self._service.process.pid).descriptors <= before.descriptors:
+            now = look(self._service.process.pid).descriptors
+            if now >= last and now <= before.descriptors + LEFT_DESCRIPTORS:
                 return
-            time.sleep(0.5)
+            last = now
+            time.sleep(2.0)
 
     def _drain(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Wait until acknowledged tasks have ended, and return them as they are then."""
