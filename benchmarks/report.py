@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import metaplasticity, synaptic_intelligence
 from benchmarks.plots import save
-from benchmarks.sections import ablation, comparison, papers, reliability, screening
+from benchmarks.sections import ablation, comparison, held, papers, reliability, screening
 from benchmarks.sections.common import Section, command
 
 RESULTS = Path(__file__).parent / "results"
@@ -115,6 +115,7 @@ CHAPTERS = {
     "Going on after a kill": ("resume", reliability.resumed),
     "Stopping": ("stops", reliability.stopped),
     "Bad input": ("bad_input", reliability.overloaded),
+    "A load that is held": ("load", held.held),
     "Generated requests": ("contract_fuzz", reliability.fuzzed),
 }
 """Titles in order, with the module that writes the files and what reads them."""
@@ -165,7 +166,7 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
-    if module in ("chaos", "resume", "stops", "bad_input", "contract_fuzz"):
+    if module in ("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz"):
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"

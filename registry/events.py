@@ -3,12 +3,13 @@
 Functions that change a task append its events in the same transaction, so the log and the row never disagree.
 """
 
+from collections.abc import Collection
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.tables import EventRow
+from registry.tables import EventRow, TaskRow
 
 EventType = Literal[
     "queued",
@@ -47,3 +48,11 @@ def list_events(
         .limit(limit)
     )
     return list(session.scalars(query))
+
+
+def latest(session: Session, task_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+    """Return, for those of some tasks that there are, the number of the last event (0: none yet) and the status."""
+    last = select(func.max(EventRow.seq)).where(EventRow.task_id == TaskRow.id).scalar_subquery()
+    query = select(TaskRow.id, func.coalesce(last, 0), TaskRow.status)
+    found = session.execute(query.where(TaskRow.id.in_(task_ids)))
+    return {task_id: (seq, status) for task_id, seq, status in found}

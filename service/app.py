@@ -19,6 +19,7 @@ from service.doorbell import make_doorbell
 from service.health import Health
 from service.http import exception_handlers
 from service.http.cors import Cors
+from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
 from service.http.middleware import Frontier
 from service.http.openapi import build_schema
@@ -155,6 +156,7 @@ def build_collaborators(
         session_factory=session_factory,
         blobs=blobs,
         metrics=metrics,
+        feed=EventFeed(session_factory),
         keys=keys,
         login_links=LoginLinks(),
         quotas=Quotas(settings),

@@ -13,6 +13,7 @@ from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from service.collector import Collector
 from service.health import Health
+from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
 from service.http.problems import Problem
 from service.http.quotas import Quotas
@@ -36,6 +37,7 @@ class Collaborators:
     session_factory: sessionmaker[Session]
     blobs: BlobStore
     metrics: Metrics
+    feed: EventFeed
     keys: KeyRing
     login_links: LoginLinks
     quotas: Quotas

@@ -1,6 +1,7 @@
 """Tasks as clients read them, and waiting for one to end."""
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 from typing import cast
 
@@ -25,7 +26,6 @@ from service.schemas.tasks import (
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
 """Statuses in which nothing happens any more by itself."""
-POLL_S = 0.25
 
 
 def read_task(session: Session, task: TaskRow, learner_name: str | None = None) -> TaskRead:
@@ -83,7 +83,17 @@ async def wait_for_task(
     deadline = monotonic() + wait_s
     while True:
         task = await run_in_threadpool(find_task, on.session_factory, task_id)
-        remaining = 0.0 if on.stopping.is_set() else deadline - monotonic()
-        if task.status in ENDED or remaining <= 0 or await request.is_disconnected():
+        left_s = deadline - monotonic()
+        is_over = on.stopping.is_set() or left_s <= 0
+        if task.status in ENDED or is_over or await request.is_disconnected():
             return task
-        await asyncio.sleep(min(POLL_S, remaining))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_until_ended(request, on, task_id), left_s)
+
+
+async def _until_ended(request: Request, on: Collaborators, task_id: str) -> None:
+    """Wait until a task has ended, or is gone, or nobody needs to know any more."""
+    while not (on.stopping.is_set() or await request.is_disconnected()):
+        latest = await on.feed.next(task_id)
+        if latest is None or latest.status in ENDED:
+            return

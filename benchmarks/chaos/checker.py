@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,27 @@ from sqlalchemy.orm import Session
 
 from benchmarks.chaos.clients import Board, Upload
 from benchmarks.chaos.history import History
+from benchmarks.verdicts import Verdict
 from models import artifact
 from models.backbone import load_backbone
 from models.errors import LearnerError
 from registry.blobs import BlobStore
 from registry.errors import RegistryError
 from registry.learners import LIVE
-from registry.tables import AliasRow, EventRow, LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import (
+    IMPORTED,
+    AliasRow,
+    EventRow,
+    LearnerRow,
+    SampleRow,
+    TaskRow,
+    VersionRow,
+)
+from registry.unlearning import MODE
 from registry.versions import address_of
 
-MAX_NAMED = 10
-"""Violations of one kind that a report spells out."""
-
-
-@dataclass
-class Verdict:
-    """One promise, and what speaks against it."""
-
-    name: str
-    checked: int
-    """How many things it was checked on."""
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.violations
+ASKED = ("try", "read", "operate", "ask", "look", "export")
+"""Entries of a history that tell of an answer."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,24 @@ class Rows:
     """Version that the alias points to, by learner id."""
     starts: dict[str, list[float]]
     """When attempts at a task started, in seconds since 1970."""
+
+    def only(self, learner_ids: Collection[str]) -> "Rows":
+        """Return those of some learners."""
+        return replace(
+            self,
+            learners=[learner for learner in self.learners if learner.id in learner_ids],
+            tasks=[task for task in self.tasks if task.learner_id in learner_ids],
+            versions=[version for version in self.versions if version.learner_id in learner_ids],
+        )
+
+    def named(self, *names: str) -> "Rows":
+        """Return those of learners of some names."""
+        return self.only([learner.id for learner in self.learners if learner.name in names])
+
+    def unlearned(self) -> set[str]:
+        """Return the classes that were taken out again."""
+        done = [t for t in self.tasks if t.mode == MODE and t.status == "succeeded"]
+        return {label for task in done for label in task.classes}
 
     def versions_of(self, learner_id: str) -> list[VersionRow]:
         """Return a learner's versions in order."""
@@ -84,10 +97,15 @@ def read_rows(session: Session) -> Rows:
 
 
 def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
-    """Check that acknowledged uploads are there whole, unanswered ones whole or not at all, and none is there twice."""
+    """Check that acknowledged uploads are there whole, unanswered ones whole or not at all, and none is there twice.
+
+    What was unlearned since is missed by nobody.
+    """
     by_key: dict[str | None, list[TaskRow]] = defaultdict(list)
     for task in rows.tasks:
-        by_key[task.name].append(task)
+        if task.mode != MODE:
+            by_key[task.name].append(task)
+    gone = rows.unlearned()
     n_acknowledged = sum(upload.outcome == "ok" for upload in board.uploads)
     lost = Verdict("acknowledged uploads are there, with every image", n_acknowledged)
     n_others = len(board.uploads) - n_acknowledged
@@ -105,13 +123,17 @@ def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
         if upload.outcome == "ok" and ids != sorted(upload.task_ids):
             verdict.violations.append(f"{upload.key}: answers {upload.task_ids}, rows {ids}")
         for task in found:
-            verdict.violations += _damages(upload, task, rows.samples[task.id], blobs)
+            verdict.violations += _damages(upload, task, rows.samples[task.id], blobs, gone)
     twice.violations += [f"{name}: nobody's" for name in by_key]
     return [lost, partial, twice, refused]
 
 
 def _damages(
-    upload: Upload, task: TaskRow, samples: Iterable[SampleRow], blobs: BlobStore
+    upload: Upload,
+    task: TaskRow,
+    samples: Iterable[SampleRow],
+    blobs: BlobStore,
+    gone: Collection[str],
 ) -> list[str]:
     """Say what a task lacks of what was uploaded: rows, blobs, pixels."""
     if sorted(task.classes) != sorted(upload.classes):
@@ -120,7 +142,7 @@ def _damages(
         kept = Counter((s.label, _pixels(blobs.get(s.blob_sha256))) for s in samples)
     except RegistryError as error:
         return [f"{upload.key}: {error}"]
-    sent = Counter((label, _pixels(data)) for label, data in upload.files)
+    sent = Counter((label, _pixels(data)) for label, data in upload.files if label not in gone)
     return [] if kept == sent else [f"{upload.key}: {sum((sent - kept).values())} images missing"]
 
 
@@ -164,11 +186,13 @@ def check_artifacts(rows: Rows, blobs: BlobStore) -> Verdict:
     """Load every version as the service would, and check that it knows just what it should."""
     verdict = Verdict("every artifact is complete and loads", len(rows.versions))
     backbone = load_backbone("tiny")
-    classes_of = {task.id: task.classes for task in rows.tasks}
+    tasks = {task.id: task for task in rows.tasks}
     for learner in rows.learners:
         known: list[str] = []
         for version in rows.versions_of(learner.id):
-            known += classes_of[version.task_id]
+            known = _known_after(known, tasks[version.task_id], version)
+            if version.manifest_sha256 is None:
+                continue
             try:
                 strategy = artifact.load(blobs.get(address_of(version)), blobs.get, backbone)
             except (RegistryError, LearnerError) as error:
@@ -179,11 +203,22 @@ def check_artifacts(rows: Rows, blobs: BlobStore) -> Verdict:
     return verdict
 
 
+def _known_after(known: list[str], task: TaskRow, version: VersionRow) -> list[str]:
+    """Return the classes that a learner knows with a version, by the tasks that led there."""
+    if task.mode == IMPORTED:
+        return list(version.classes)
+    if task.mode == MODE:
+        return [label for label in known if label not in task.classes]
+    return known + [label for label in task.classes if label not in known]
+
+
 def count_unreferenced(rows: Rows, root: Path, blobs: BlobStore) -> dict[str, int]:
     """Count files that no row names: what killed writers leave behind."""
     named = {sample.blob_sha256 for own in rows.samples.values() for sample in own}
     named |= {task.checkpoint for task in rows.tasks if task.checkpoint}
     for version in rows.versions:
+        if version.manifest_sha256 is None:
+            continue
         named.add(address_of(version))
         named |= set(_files(blobs.get(address_of(version))))
     stored = {f.parent.name + f.name for f in (root / "sha256").glob("*/*") if f.is_file()}
@@ -205,9 +240,7 @@ def check_answers(history: History) -> list[Verdict]:
     """Check that nobody got a 500, and that no acknowledged task was ever unknown to an api."""
     statuses = [(a.learner, a.status) for a in history.answers]
     statuses += [
-        (entry.id, entry.details.get("status"))
-        for entry in history.entries
-        if entry.op in ("try", "read")
+        (entry.id, entry.details.get("status")) for entry in history.entries if entry.op in ASKED
     ]
     internal = Verdict("no answer is a 500", len(statuses))
     internal.violations += [f"{what}: {status}" for what, status in statuses if status == 500]
@@ -263,16 +296,3 @@ def _logged(line: str) -> str:
         return f"{entry.get('event')}: {raised}"
     chain = " from ".join(f"{one.get('exc_type')}: {one.get('exc_value')}" for one in raised)
     return f"{entry.get('event')}: {chain}"
-
-
-def summary(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
-    """Return verdicts as they stand in a report."""
-    return [
-        {
-            "promise": verdict.name,
-            "checked": verdict.checked,
-            "broken": len(verdict.violations),
-            "violations": verdict.violations[:MAX_NAMED],
-        }
-        for verdict in verdicts
-    ]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -95,16 +96,18 @@ class Cluster:
         self.key = ""
         self.database_seen: list[float] = []
         """When PostgreSQL has answered, in seconds since 1970."""
-        ports = _free_ports(first_port)
+        ports = free_ports(first_port)
         self._postgres_port, self.redis_port, *api_ports = ports
-        self.url = f"postgresql://{SUPERUSER}@127.0.0.1:{self._postgres_port}/postgres"
+        self.url = database_url(self._postgres_port)
         self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.api_urls = {f"api{n}": f"http://127.0.0.1:{p}" for n, p in enumerate(api_ports, 1)}
         self._environment = self._make_environment()
-        self.postgres = self._make_postgres()
+        self.postgres = self.make_postgres(
+            "postgres", folder / "pgdata", self._postgres_port, self._database_answers
+        )
         self.redis = self._make_redis()
         self.apis = [
-            self._make_api(name, port) for name, port in zip(self.api_urls, api_ports, strict=True)
+            self.make_api(name, port) for name, port in zip(self.api_urls, api_ports, strict=True)
         ]
         self.workers = [self._make_worker(f"worker{n}") for n in (1, 2)]
         self._engine: Engine | None = None
@@ -236,21 +239,34 @@ class Cluster:
         own = {"FILOPODIA_DATA_DIR": str(self.folder / name), FAILPOINTS: str(self.armed / side)}
         return {**self._environment, **own, **more}
 
-    def _make_postgres(self) -> Program:
-        command_line: list[str | Path] = [programs() / "postgres", "-D", self.folder / "pgdata"]
-        for name, value in {**POSTGRES_SETTINGS, "port": str(self._postgres_port)}.items():
-            command_line += ["-c", f"{name}={value}"]
+    def make_postgres(
+        self, name: str, pgdata: Path, port: int, probe: Callable[[], bool]
+    ) -> Program:
+        """Return a PostgreSQL on a folder of data, not started yet."""
+        command_line: list[str | Path] = [programs() / "postgres", "-D", pgdata]
+        for setting, value in {**POSTGRES_SETTINGS, "port": str(port)}.items():
+            command_line += ["-c", f"{setting}={value}"]
         options = process_options(server_user())
         environment = {**options.pop("env"), RUN_VARIABLE: self.run_id}
         return Program(
-            "postgres",
+            name,
             command_line,
             environment=environment,
-            log=self.folder / "postgres.log",
-            probe=self._database_answers,
+            log=self.folder / f"{name}.log",
+            probe=probe,
             options={**options, "cwd": self.folder},
             stop_signal=signal.SIGINT,
             parent_death_signal=signal.SIGINT,
+        )
+
+    def make_api(self, name: str, port: int, **more: str) -> Program:
+        """Return an api with settings besides those of all, not started yet."""
+        return Program(
+            name,
+            [sys.executable, "-m", "service.main"],
+            environment=self._own(name, APIS, FILOPODIA_PORT=str(port), **more),
+            log=self.folder / f"{name}.log",
+            probe=lambda: _is_ok(f"http://127.0.0.1:{port}/readyz"),
         )
 
     def _make_redis(self) -> Program:
@@ -269,15 +285,6 @@ class Cluster:
             environment=self._environment,
             log=self.folder / "redis.log",
             probe=self._redis_answers,
-        )
-
-    def _make_api(self, name: str, port: int) -> Program:
-        return Program(
-            name,
-            [sys.executable, "-m", "service.main"],
-            environment=self._own(name, APIS, FILOPODIA_PORT=str(port)),
-            log=self.folder / f"{name}.log",
-            probe=lambda: _is_ok(f"http://127.0.0.1:{port}/readyz"),
         )
 
     def _make_worker(self, name: str) -> Program:
@@ -311,12 +318,7 @@ class Cluster:
             raise TimeoutError(f"{program.name} does not start; its log is {program.log}.")
 
     def _database_answers(self) -> bool:
-        try:
-            with psycopg.connect(self.url, connect_timeout=2) as connection:
-                connection.execute("SELECT 1")
-        except psycopg.Error:
-            return False
-        return True
+        return database_answers(self.url)
 
     def _redis_answers(self) -> bool:
         try:
@@ -333,7 +335,22 @@ class Cluster:
                 self.database_seen.append(asked)
 
 
-def _free_ports(first: int | None) -> list[int]:
+def database_url(port: int) -> str:
+    """Return the URL of a PostgreSQL of ours."""
+    return f"postgresql://{SUPERUSER}@127.0.0.1:{port}/postgres"
+
+
+def database_answers(url: str) -> bool:
+    """Return whether a PostgreSQL answers a query."""
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True
+
+
+def free_ports(first: int | None) -> list[int]:
     """Return ports that nothing listens on.
 
     Raises:

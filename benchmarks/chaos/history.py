@@ -57,6 +57,7 @@ class History:
     """Collects entries of all clients, in memory and in a file. Safe to use from several threads."""
 
     def __init__(self, file: Path) -> None:
+        self.started = time.time()
         self.entries: list[Entry] = []
         self.answers: list[Answer] = []
         self._lock = threading.Lock()

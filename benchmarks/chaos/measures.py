@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.chaos.checker import Rows, Verdict
+from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.history import Answer
 from benchmarks.chaos.nemesis import AFTERMATH_S, Struck
 from benchmarks.chaos.programs import Program
+from benchmarks.chaos.windows import CLOCK_S, Window, agree
+from benchmarks.verdicts import Verdict
 from registry.queue import MAX_RETRY_DELAY_S, RETRY_DELAY_S
 
 STALE_S = 5.0
@@ -23,11 +25,12 @@ RECONNECT_S = 5.0
 """After an outage."""
 TAKEOVER_SLACK_S = 5.0
 """On top of the lease; the promise."""
-TAKEN_OVER = ("kill_worker", "kill_pool", "kill_learn")
+TAKEN_OVER = ("kill_worker", "kill_workers", "kill_pool", "kill_learn")
 DELAYING = (
     *TAKEN_OVER,
     "pause_worker",
     "stop_worker",
+    "power_cut",
     "junk_messages",
     "kill_redis",
     "freeze_redis",
@@ -36,21 +39,6 @@ DELAYING = (
 )
 """Faults that keep a worker from taking over; those of PostgreSQL show as times without an answer."""
 PUBLISH_BEFORE_S, PUBLISH_AFTER_S = 0.5, 2.0
-SCORE_TOLERANCE = 1e-3
-CLOCK_S = 0.5
-"""A row's time is that of its transaction's begin, and clocks are read at different moments."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A span of time, in seconds since 1970."""
-
-    since: float
-    until: float
-
-    def overlap(self, since: float, until: float) -> float:
-        """Return the seconds that both spans share."""
-        return max(0.0, min(self.until, until) - max(self.since, since))
 
 
 def outages(seen: Sequence[float]) -> list[Window]:
@@ -147,7 +135,7 @@ def check_versions_answered(
             late = answer.started_at - until
             live.violations.append(f"{answer.api}: {answer.learner} {number}, {late:.1f} s stale")
         other = first.setdefault((answer.learner, answer.version, answer.image), answer)
-        if other.label != answer.label or not _is_near(other.score, answer.score):
+        if other.label != answer.label or not agree(other.score, answer.score):
             same.violations.append(f"{answer.learner} {number} image {answer.image}: two answers")
     return [live, same]
 
@@ -156,11 +144,6 @@ def _staleness(answer: Answer, replaced_at: float, away: Sequence[Window]) -> fl
     """Return for how long an answer could have known better."""
     late = answer.started_at - replaced_at
     return late - sum(window.overlap(replaced_at, answer.started_at) for window in away)
-
-
-def _is_near(one: float | None, other: float | None) -> bool:
-    # Another batch sums in another order.
-    return one == other or math.isclose(one or 0.0, other or 0.0, abs_tol=SCORE_TOLERANCE)
 
 
 def takeovers(

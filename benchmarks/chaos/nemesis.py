@@ -20,7 +20,8 @@ from kombu.exceptions import OperationalError
 
 from benchmarks.chaos.clients import Board, SlowPrediction
 from benchmarks.chaos.cluster import LEASE_S, Cluster
-from benchmarks.chaos.programs import Program
+from benchmarks.chaos.power import PowerCuts
+from benchmarks.chaos.programs import STARTS, Program
 from benchmarks.chaos.schedule import Fault
 from benchmarks.chaos.system import descendants, send
 from registry.blobs import LocalBlobStore
@@ -36,7 +37,8 @@ MAX_ARMED = 3
 ARMED_S = 25.0
 """A place that nobody comes to for so long is tried again later."""
 PAUSE_S = 2.5 * LEASE_S
-FREEZE_S = 6.0
+FREEZE_S = 2 * LEASE_S
+"""Redis or PostgreSQL: longer than any lease."""
 AFTERMATH_S = 5.0
 """How long after a fault its effects are looked for."""
 QUEUE_KEY = f"{PREFIX}{QUEUE}"
@@ -74,15 +76,19 @@ class Nemesis:
         cluster: Running.
         board: Knows of tasks to forge messages for.
         learner: One that can be asked for predictions.
+        cuts: Where power cuts go.
         seed: Of the choices that are left when a fault strikes.
     """
 
-    def __init__(self, cluster: Cluster, board: Board, learner: str, *, seed: int) -> None:
+    def __init__(
+        self, cluster: Cluster, board: Board, learner: str, cuts: PowerCuts, *, seed: int
+    ) -> None:
         self.struck: list[Struck] = []
         self.pending: list[Fault] = []
         self._cluster = cluster
         self._board = board
         self._learner = learner
+        self._cuts = cuts
         self._random = random.Random(seed)
         self._armed: dict[Path, Struck] = {}
         self._commands: list[subprocess.Popen[str]] = []
@@ -212,6 +218,16 @@ class Nemesis:
         tasks = list(self._cluster.learn_processes(worker).values())
         return {**(self._kill(worker) or {}), "tasks": tasks}
 
+    def kill_workers(self) -> Strike:
+        """Kill both workers at once, while one learns: nobody is left to take over until they come back."""
+        if self._some_worker(is_learning=True) is None:
+            return None
+        tasks = list(self._cluster.learn_processes().values())
+        ready = [worker for worker in self._cluster.workers if worker.is_ready]
+        struck = [self._kill(worker) for worker in ready]
+        kills = sum(one is not None for one in struck)
+        return {"kills": kills, "target": "both", "tasks": tasks} if kills == len(struck) else None
+
     def kill_pool(self) -> Strike:
         """Kill the pool process of a worker, which holds its lease and its learn process."""
         worker = self._some_worker()
@@ -268,6 +284,10 @@ class Nemesis:
         if not self._is_database_up():
             return None
         return self._freeze(self._cluster.postgres_processes(), FREEZE_S)
+
+    def power_cut(self) -> Strike:
+        """Take what would be on the disks if the power went now; everything goes on a moment later."""
+        return self._cuts.cut()
 
     def flush_redis(self) -> Strike:
         """Empty Redis."""
@@ -327,7 +347,7 @@ class Nemesis:
     def _freeze(self, pids: Sequence[int], seconds: float) -> dict[str, Any]:
         frozen = send(signal.SIGSTOP, *pids)
         # What was frozen first, the parent, goes on last: it must not find its children dead or dumb.
-        thaw = threading.Timer(seconds, send, (signal.SIGCONT, *reversed(frozen)))
+        thaw = threading.Timer(seconds, _let_go_on, (list(reversed(frozen)),))
         thaw.daemon = True
         thaw.start()
         self._thaws.append(thaw)
@@ -363,3 +383,8 @@ class Nemesis:
     def _send(self, name: str, *arguments: str) -> None:
         with suppress(OperationalError, redis.RedisError, OSError):
             self._celery.send_task(name, args=list(arguments), retry=False, ignore_result=True)
+
+
+def _let_go_on(pids: Sequence[int]) -> None:
+    with STARTS:
+        send(signal.SIGCONT, *pids)

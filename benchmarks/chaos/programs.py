@@ -17,6 +17,8 @@ from registry.lifeline import die_with_parent, libc
 LOOK_S = 0.05
 PAUSE_S = 0.3
 """Between the end of a program and its next start."""
+STARTS = threading.Lock()
+"""Held by whoever starts a process or lets one go on, and while nothing may."""
 NOTICE_S = 0.3
 """How long a death may go unnoticed by us on a busy machine: requests that fail in that time met a dead program."""
 
@@ -135,7 +137,7 @@ class Program:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with self.log.open("ab") as output:
+            with STARTS, self.log.open("ab") as output:
                 process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,

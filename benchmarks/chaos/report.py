@@ -43,7 +43,7 @@ def to_markdown(report: dict[str, Any]) -> str:
 
 
 def _figures(report: dict[str, Any]) -> Iterable[tuple[str, object]]:
-    for group in ("takeover", "stops", "starts", "files", "uploads", "tasks"):
+    for group in ("takeover", "stops", "starts", "files", "uploads", "operations", "tasks"):
         for name, value in report[group].items():
             yield f"{group} {name}", value
     yield "places not struck", report["faults"]["places_not_struck"]

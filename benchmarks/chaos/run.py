@@ -13,14 +13,19 @@ from typing import Any
 import httpx
 import structlog
 
-from benchmarks.chaos import checker, measures
-from benchmarks.chaos.checker import Rows, Verdict
+from benchmarks.chaos import checker, measures, operated
+from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import Board, Predictor, Reader, Target, Uploader
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.history import History
-from benchmarks.chaos.measures import Window
 from benchmarks.chaos.nemesis import Nemesis
+from benchmarks.chaos.operated import read_feedback
+from benchmarks.chaos.operations import TARGET as OPERATED
+from benchmarks.chaos.operations import Operated, Operator
+from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.schedule import Profile, find_places, make_schedule
+from benchmarks.chaos.windows import Window
+from benchmarks.verdicts import Verdict, summary
 from registry.blobs import LocalBlobStore
 
 log = structlog.get_logger()
@@ -75,6 +80,8 @@ class Run:
         self.seed = seed
         self.history = History(cluster.folder / "history.jsonl")
         self.board = Board()
+        self.done = Operated()
+        self.cuts = PowerCuts(cluster, self.board, self.done, pace=pace)
         self.places = find_places(ROOT)
         self._verdicts: list[Verdict] = []
         self._windows: dict[str, Window] = {}
@@ -88,6 +95,7 @@ class Run:
             nemesis = self._load_and_strike()
             rows = self._judge()
             took = self.cluster.stop()
+            self._verdicts += self.cuts.judge(self.history.answers)
         finally:
             leftovers = self.cluster.kill_leftovers()
             self.history.close()
@@ -122,10 +130,12 @@ class Run:
             )
             for name, is_balanced in zip(CLIENTS, (True, False), strict=True)
         ]
-        nemesis = Nemesis(cluster, board, TARGETS[0].name, seed=self.seed)
+        operator = Operator(urls, key, history, self.done, seed=self.seed, pace=self.pace)
+        nemesis = Nemesis(cluster, board, TARGETS[0].name, self.cuts, seed=self.seed)
         reader.start()
         for target in TARGETS:
             uploader.upload(target)
+        operator.teach()
         self._wait_until_ended(FIRST_TASKS_S * self.pace)
         time.sleep(SETTLE_S * self.pace)
         for predictor in predictors:
@@ -133,10 +143,12 @@ class Run:
         self._spend("quiet", self.profile.quiet_s)
         uploader.start()
         self._spend("calm", self.profile.calm_s)
+        operator.start()
         log.info("faults_begin")
         began = time.time()
         schedule = make_schedule(self.profile, self.places, self.seed)
         nemesis.run(schedule, seconds=self.profile.fault_s, extra_s=self.profile.extra_s)
+        operator.is_paused.set()
         uploader.stop()
         self._windows["faults"] = Window(began, time.time())
         log.info("drain", unfinished=len(board.unfinished()))
@@ -144,7 +156,7 @@ class Run:
             program.wait_ready(60 * self.pace)
         self._wait_until_ended(self.profile.drain_s)
         time.sleep(SETTLE_S * self.pace)
-        for client in (*predictors, reader):
+        for client in (*predictors, reader, operator):
             client.stop()
         return nemesis
 
@@ -152,7 +164,7 @@ class Run:
         url = next(iter(self.cluster.api_urls.values()))
         headers = {"Authorization": f"Bearer {self.cluster.key}"}
         with httpx.Client(base_url=url, headers=headers, timeout=30 * self.pace) as client:
-            for target in TARGETS:
+            for target in (*TARGETS, OPERATED):
                 body = {
                     "name": target.name,
                     "strategy": target.strategy,
@@ -169,7 +181,8 @@ class Run:
 
     def _wait_until_ended(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while self.board.unfinished() and time.monotonic() < deadline:
+        boards = (self.board, self.done.uploads)
+        while any(board.unfinished() for board in boards) and time.monotonic() < deadline:
             time.sleep(0.2)
 
     def _judge(self) -> Rows:
@@ -177,9 +190,22 @@ class Run:
         blobs = LocalBlobStore(self.cluster.blobs)
         with self.cluster.sessions() as session:
             rows = checker.read_rows(session)
+            kept = read_feedback(session)
         away = measures.outages(self.cluster.database_seen)
-        self._verdicts += checker.check_uploads(rows, self.board, blobs)
-        self._verdicts += checker.check_tasks(rows)
+        taught = rows.named(*(target.name for target in TARGETS))
+        self._verdicts += checker.check_uploads(taught, self.board, blobs)
+        self._verdicts += checker.check_tasks(taught)
+        self._verdicts += operated.check(
+            self.done,
+            rows,
+            kept,
+            away,
+            learner=OPERATED.name,
+            stale_s=measures.STALE_S * self.pace,
+        )
+        self._verdicts += operated.renamed(
+            checker.check_uploads(rows.named(OPERATED.name), self.done.uploads, blobs)
+        )
         self._verdicts.append(checker.check_artifacts(rows, blobs))
         self._verdicts += measures.check_versions_answered(
             self.history.answers, rows, away, measures.STALE_S * self.pace
@@ -241,7 +267,7 @@ class Run:
         outcomes = Counter(upload.outcome for upload in self.board.uploads)
         return {
             "ok": all(verdict.is_kept for verdict in self._verdicts),
-            "promises": checker.summary(self._verdicts),
+            "promises": summary(self._verdicts),
             "faults": {
                 "n": len(nemesis.struck),
                 "kills": nemesis.kills,
@@ -256,6 +282,8 @@ class Run:
                 "tries": sum(upload.tries for upload in self.board.uploads),
                 "answers": self._answers_to_uploads(),
             },
+            "operations": operated.count(self.done),
+            "power_cuts": len(self.cuts.cuts),
             "tasks": _tasks(rows),
             "predictions": {
                 "all": measures.rate(answers, apis),

@@ -10,6 +10,8 @@ PLACE = re.compile(r"""\bfailpoint\(\s*["']([a-z0-9_.]+)["']\s*\)""")
 FULL_PLACE = "blobs.after_write"
 """Where the disk is full."""
 APIS, WORKERS = "apis", "workers"
+EARLY = ("kill_workers", "power_cut")
+"""Somewhere in the first half, so that a short run on a slow machine has had them when its time is over."""
 SIDES = {"service": (APIS,), "worker": (WORKERS,), "registry": (WORKERS, APIS)}
 """Whose processes come to the places of a package."""
 
@@ -84,6 +86,7 @@ QUICK = Profile(
     counts={
         "kill_api": 1,
         "kill_worker": 2,
+        "kill_workers": 1,
         "kill_pool": 1,
         "kill_learn": 2,
         "kill_redis": 2,
@@ -92,6 +95,7 @@ QUICK = Profile(
         "pause_worker": 1,
         "freeze_redis": 1,
         "freeze_postgres": 1,
+        "power_cut": 1,
         "flush_redis": 1,
         "repeat_message": 1,
         "junk_messages": 1,
@@ -112,6 +116,7 @@ FULL = Profile(
     counts={
         "kill_api": 18,
         "kill_worker": 25,
+        "kill_workers": 6,
         "kill_pool": 18,
         "kill_learn": 25,
         "kill_redis": 20,
@@ -120,6 +125,7 @@ FULL = Profile(
         "pause_worker": 10,
         "freeze_redis": 5,
         "freeze_postgres": 5,
+        "power_cut": 6,
         "flush_redis": 5,
         "repeat_message": 4,
         "junk_messages": 4,
@@ -154,5 +160,10 @@ def make_schedule(profile: Profile, places: Mapping[str, str], seed: int) -> lis
         for place in sorted(places):
             sides = (WORKERS,) if place.startswith("collect.") else SIDES[places[place]]
             faults.append(Fault("fail_at", place, "kill", sides[i % len(sides)]))
-    random.Random(seed).shuffle(faults)
-    return faults
+    chance = random.Random(seed)
+    chance.shuffle(faults)
+    early = [fault for fault in faults if fault.verb in EARLY]
+    others = [fault for fault in faults if fault.verb not in EARLY]
+    for fault in early:
+        others.insert(chance.randrange(max(1, len(others) // 2)), fault)
+    return others

@@ -58,6 +58,12 @@ def belonging_to(variable: str, run_id: str, folder: Path) -> dict[int, str]:
     return found
 
 
+def is_frozen(pid: int) -> bool:
+    """Return whether a process stands still, stopped by a signal. One that is gone does too."""
+    status = _status(pid)
+    return status is None or status[0] == "T"
+
+
 def send(signal_number: signal.Signals, *pids: int) -> list[int]:
     """Send a signal to processes and return those that were still there."""
     reached = []

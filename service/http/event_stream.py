@@ -1,6 +1,5 @@
 """A task's events as server-sent events, read from the database and so resumable from any of them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from time import monotonic
@@ -15,7 +14,6 @@ from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead
 from service.task_views import ENDED
 
-POLL_S = 0.3
 PING_S = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""
 PAGE = 500
@@ -38,23 +36,30 @@ def read_events(
 
 
 async def stream_events(on: Collaborators, task_id: str, after: int) -> AsyncIterator[bytes]:
-    """Yield events until the task has ended and all of them are out."""
+    """Yield events until the task has ended and all of them are out.
+
+    Whoever follows the same task, or another one, shares the look for news.
+    """
     started = last_sign = monotonic()
+    is_news = True
     while monotonic() - started < MAX_STREAM_S and not on.stopping.is_set():
         try:
-            page, has_ended = await run_in_threadpool(
-                read_events, on.session_factory, task_id, after, PAGE
+            page, has_ended = (
+                await run_in_threadpool(read_events, on.session_factory, task_id, after, PAGE)
+                if is_news
+                else ([], False)
             )
+            for event in page:
+                after = event.seq
+                last_sign = monotonic()
+                data = json.dumps({**event.data, "at": event.created_at.isoformat()})
+                yield format_sse_event(data_str=data, event=event.type, id=str(event.seq))
+            if has_ended and len(page) < PAGE:
+                return
+            if monotonic() - last_sign > PING_S:
+                last_sign = monotonic()
+                yield KEEPALIVE_COMMENT
+            latest = await on.feed.next(task_id)
         except RegistryError:
             return  # the client reconnects, and is told then what is wrong
-        for event in page:
-            after = event.seq
-            last_sign = monotonic()
-            data = json.dumps({**event.data, "at": event.created_at.isoformat()})
-            yield format_sse_event(data_str=data, event=event.type, id=str(event.seq))
-        if has_ended and len(page) < PAGE:
-            return
-        if monotonic() - last_sign > PING_S:
-            last_sign = monotonic()
-            yield KEEPALIVE_COMMENT
-        await asyncio.sleep(POLL_S)
+        is_news = latest is None or latest.status in ENDED or latest.seq > after

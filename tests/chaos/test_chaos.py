@@ -20,13 +20,13 @@ from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import Board, Upload
 from benchmarks.chaos.cluster import RUN_VARIABLE
 from benchmarks.chaos.history import Answer
-from benchmarks.chaos.measures import Window
 from benchmarks.chaos.nemesis import Struck
 from benchmarks.chaos.pictures import picture
 from benchmarks.chaos.programs import Program, Spell
 from benchmarks.chaos.run import ROOT
 from benchmarks.chaos.schedule import QUICK, Fault, find_places, make_schedule
 from benchmarks.chaos.system import belonging_to
+from benchmarks.chaos.windows import Window
 from registry import learners, tasks
 from registry.blobs import LocalBlobStore
 from registry.samples import NewSample, add_samples

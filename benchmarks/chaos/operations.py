@@ -1,0 +1,323 @@
+"""One who operates a learner while everything fails: teaches, unlearns, gives feedback, rolls back, moves bundles.
+
+The learner is one of its own: the checks of the others need versions that only ever grow. What it asked and what came
+back is what `benchmarks.chaos.operated` judges.
+"""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from benchmarks.chaos.clients import (
+    GIVE_UP_S,
+    N_PICTURES,
+    RETRY_S,
+    Board,
+    Client,
+    Target,
+    Uploader,
+)
+from benchmarks.chaos.history import History, Phase
+from benchmarks.chaos.pictures import picture
+
+TARGET = Target("operated", "simplecil", {})
+"""Unlearns exactly, and learns in a moment."""
+OPERATE_TIMEOUT_S = 15.0
+BETWEEN_S = 0.4
+IMAGES_ASKED = 3
+BUNDLE_IN = 3
+"""One turn in so many moves a bundle."""
+UPLOAD_SEED = 500_000
+"""Added to the run's, so that keys and images are nobody else's."""
+OVER_LOADED = (httpx.codes.TOO_MANY_REQUESTS,)
+REPEATED = ("idempotency-in-progress",)
+
+
+@dataclass
+class Operation:
+    """Something that was to change, insisted on until it was answered."""
+
+    kind: str
+    """`move`, `unlearn`, `feedback` or `import`."""
+    key: str
+    started: float
+    """Seconds since 1970."""
+    what: dict[str, Any]
+    ended: float | None = None
+    """When it was answered for good; None if it never was."""
+    outcome: Phase = "unknown"
+    refusal: str | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A version that was read: as what the alias points to, or as that of an answer."""
+
+    started: float
+    ended: float
+    version: int
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a learner said of an image."""
+
+    image: int
+    label: str | None
+    score: float | None
+
+
+@dataclass
+class Operated:
+    """All that the operator did and saw."""
+
+    operations: list[Operation] = field(default_factory=list)
+    aliases: list[Seen] = field(default_factory=list)
+    answers: list[Seen] = field(default_factory=list)
+    compared: list[tuple[str, list[Opinion], list[Opinion]]] = field(default_factory=list)
+    """Name of an imported learner, with what the exported version and what it says of the same images."""
+    uploads: Board = field(default_factory=Board)
+
+    def of(self, kind: str) -> list[Operation]:
+        """Return the operations of a kind."""
+        return [one for one in self.operations if one.kind == kind]
+
+
+class Operator(Client):
+    """Goes round: reads the alias, predicts and says what it was, rolls back, teaches or unlearns, moves a bundle."""
+
+    def __init__(
+        self,
+        urls: dict[str, str],
+        key: str,
+        history: History,
+        done: Operated,
+        *,
+        seed: int,
+        pace: float = 1.0,
+    ) -> None:
+        super().__init__("operator", urls, key, history, timeout_s=OPERATE_TIMEOUT_S * pace)
+        self.done = done
+        self.is_paused = threading.Event()
+        """Set while nothing new is to begin."""
+        self._pace = pace
+        self._random = random.Random(seed)
+        self._uploader = Uploader(
+            urls, key, history, self.done.uploads, [TARGET], seed=UPLOAD_SEED + seed, window=1
+        )
+        self._pictures = [picture(0, n, 0) for n in range(N_PICTURES)]
+        self._n = 0
+        self._has_unlearned = False
+        """Whether that was the last change."""
+        self._gone: set[str] = set()
+        """Classes that were asked to be unlearned."""
+
+    def stop(self) -> None:
+        """Ask it to stop, and wait until it has."""
+        super().stop()
+        self._uploader.stop()
+
+    def teach(self) -> None:
+        """Upload one task."""
+        self._uploader.upload(TARGET)
+
+    def run(self) -> None:
+        """Go round until told to stop."""
+        turns: Sequence[Callable[[], None]] = (
+            self._read_alias,
+            self._give_feedback,
+            self._move,
+            self._change,
+            self._read_alias,
+            self._carry_bundle,
+        )
+        turn = 0
+        while not self.stopping.wait(BETWEEN_S * self._pace):
+            self._follow()
+            if not self.is_paused.is_set():
+                turns[turn % len(turns)]()
+                turn += 1
+
+    def unfinished(self) -> list[str]:
+        """Return its acknowledged tasks that have not ended, as far as it has read."""
+        return self.done.uploads.unfinished()
+
+    def _follow(self) -> None:
+        for task_id in self.unfinished():
+            answer = self._get(f"/v1/tasks/{task_id}")
+            if answer is not None:
+                self.done.uploads.statuses[task_id] = answer["status"]
+
+    def _read_alias(self) -> None:
+        started = time.time()
+        found = self._get(f"/v1/learners/{TARGET.name}/aliases/live")
+        if found is not None:
+            self.done.aliases.append(Seen(started, time.time(), found["version"]))
+
+    def _give_feedback(self) -> None:
+        image = self._random.randrange(N_PICTURES)
+        started = time.time()
+        answer = self._ask_about(TARGET.name, image)
+        if answer is None:
+            return
+        self.done.answers.append(Seen(started, time.time(), answer["version"]))
+        label = str(answer["results"][0]["label"])
+        body = {"index": 0, "label": label}
+        path = f"/v1/predictions/{answer['id']}/feedback"
+        what = {"prediction": answer["id"], "index": 0, "label": label}
+        self._insist("feedback", what, lambda client, key: client.post(path, json=body))
+
+    def _move(self) -> None:
+        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=5")
+        served = [v["number"] for v in (found or {}).get("items", []) if not v["erased_at"]]
+        if served:
+            body = {"version": self._random.choice(served)}
+            path = f"/v1/learners/{TARGET.name}/aliases/live"
+            self._insist("move", body, lambda client, key: client.put(path, json=body))
+
+    def _change(self) -> None:
+        """Take a class away, or teach two others: in turn, one after the other has ended."""
+        if self.unfinished():
+            return
+        known = [
+            label
+            for upload in self.done.uploads.uploads
+            for label in upload.classes
+            if label not in self._gone and self._is_learned(upload.task_ids)
+        ]
+        if self._has_unlearned or len(known) < 2:
+            self._has_unlearned = False
+            self.teach()
+            return
+        self._has_unlearned = True
+        label = self._random.choice(known[:-1])
+        self._gone.add(label)
+        path = f"/v1/learners/{TARGET.name}/unlearn"
+        body = {"classes": [label], "name": f"unlearn-{label}"}
+        one = self._insist(
+            "unlearn",
+            body,
+            lambda client, key: client.post(path, json=body, headers={"Idempotency-Key": key}),
+        )
+        if one.outcome == "ok":
+            self.done.uploads.statuses.setdefault(one.answer["id"], "queued")
+
+    def _is_learned(self, task_ids: set[str]) -> bool:
+        return any(self.done.uploads.statuses.get(task) == "succeeded" for task in task_ids)
+
+    def _carry_bundle(self) -> None:
+        """Export a version, import it under another name, and ask both about the same images."""
+        if self._random.randrange(BUNDLE_IN):
+            return
+        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=1")
+        if not found or not found["items"]:
+            return
+        number = found["items"][0]["number"]
+        answer = self._try(
+            "export",
+            "bundle",
+            lambda client: client.get(f"/v1/learners/{TARGET.name}/versions/{number}/bundle"),
+        )
+        if answer is None or answer.status_code != httpx.codes.OK:
+            return
+        before = self._opinions(TARGET.name, f"?version={number}&store=false")
+        name = f"imported-{self._n}"
+        headers = {"Content-Type": "application/x-tar"}
+        one = self._insist(
+            "import",
+            {"name": name, "version": number},
+            lambda client, key: client.post(
+                f"/v1/learners/import?name={name}",
+                content=answer.content,
+                headers={**headers, "Idempotency-Key": key},
+            ),
+        )
+        if one.outcome == "ok":
+            after = self._opinions(name, "?min_version=1&store=false")
+            if before and after:
+                self.done.compared.append((name, before, after))
+
+    def _opinions(self, learner: str, query: str) -> list[Opinion]:
+        """Ask about a few images; nothing if one of them was not answered."""
+        said = []
+        for image in range(IMAGES_ASKED):
+            answer = self._ask_about(learner, image, query)
+            if answer is None:
+                return []
+            first = answer["results"][0]
+            said.append(Opinion(image, first["label"], first["score"]))
+        return said
+
+    def _ask_about(self, learner: str, image: int, query: str = "") -> dict[str, Any] | None:
+        answer = self._try(
+            "ask",
+            learner,
+            lambda client: client.post(
+                f"/v1/learners/{learner}/predictions{query}",
+                content=self._pictures[image],
+                headers={"Content-Type": "image/png"},
+            ),
+        )
+        return _body(answer)
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        return _body(self._try("look", path, lambda client: client.get(path)))
+
+    def _insist(
+        self,
+        kind: str,
+        what: dict[str, Any],
+        send: Callable[[httpx.Client, str], httpx.Response],
+    ) -> Operation:
+        """Ask for a change again and again, under one key, until it is granted, refused, or given up."""
+        self._n += 1
+        one = Operation(kind, f"{kind}-{self._n}-{self.history.started:.0f}", time.time(), what)
+        self.done.operations.append(one)
+        self.history.add(kind, one.key, "invoke", **what)
+        deadline = time.monotonic() + GIVE_UP_S * self._pace
+        while time.monotonic() < deadline:
+            one.tries += 1
+            answer = self._try("operate", one.key, lambda client: send(client, one.key))
+            if answer is not None and not _is_temporary(answer):
+                one.ended = time.time()
+                one.outcome = "ok" if answer.is_success else "fail"
+                one.answer = answer.json()
+                one.refusal = None if answer.is_success else str(one.answer.get("code"))
+                break
+            time.sleep(RETRY_S)
+        self.history.add(kind, one.key, one.outcome, refusal=one.refusal, tries=one.tries)
+        return one
+
+    def _try(
+        self, op: str, op_id: str, send: Callable[[httpx.Client], httpx.Response]
+    ) -> httpx.Response | None:
+        api = self._random.choice(list(self.apis))
+        try:
+            answer = send(self.apis[api])
+        except httpx.HTTPError as error:
+            self.history.add(op, op_id, "unknown", api=api, outcome=type(error).__name__)
+            return None
+        phase: Phase = "ok" if answer.is_success else "fail"
+        self.history.add(op, op_id, phase, api=api, status=answer.status_code)
+        return answer
+
+
+def _body(answer: httpx.Response | None) -> dict[str, Any] | None:
+    if answer is None or answer.status_code != httpx.codes.OK:
+        return None
+    body: dict[str, Any] = json.loads(answer.content)
+    return body
+
+
+def _is_temporary(answer: httpx.Response) -> bool:
+    if answer.status_code >= 500 or answer.status_code in OVER_LOADED:
+        return True
+    return not answer.is_success and answer.json().get("code") in REPEATED
