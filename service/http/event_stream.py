@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import events, tasks
-from registry.errors import RegistryError
+from registry.errors import DatabaseUnavailableError, RegistryError
 from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead
 from service.task_views import ENDED
@@ -36,30 +36,42 @@ def read_events(
 
 
 async def stream_events(on: Collaborators, task_id: str, after: int) -> AsyncIterator[bytes]:
-    """Yield events until the task has ended and all of them are out.
+    """Yield events until the task has ended and all of them are out. A database that is away is waited for.
 
     Whoever follows the same task, or another one, shares the look for news.
     """
     started = last_sign = monotonic()
     is_news = True
     while monotonic() - started < MAX_STREAM_S and not on.stopping.is_set():
-        try:
-            page, has_ended = (
-                await run_in_threadpool(read_events, on.session_factory, task_id, after, PAGE)
-                if is_news
-                else ([], False)
-            )
-            for event in page:
-                after = event.seq
-                last_sign = monotonic()
-                data = json.dumps({**event.data, "at": event.created_at.isoformat()})
-                yield format_sse_event(data_str=data, event=event.type, id=str(event.seq))
-            if has_ended and len(page) < PAGE:
-                return
-            if monotonic() - last_sign > PING_S:
-                last_sign = monotonic()
-                yield KEEPALIVE_COMMENT
-            latest = await on.feed.next(task_id)
-        except RegistryError:
-            return  # the client reconnects, and is told then what is wrong
-        is_news = latest is None or latest.status in ENDED or latest.seq > after
+        found = await _read(on, task_id, after) if is_news else ([], False)
+        page, has_ended = found or ([], False)
+        for event in page:
+            after = event.seq
+            last_sign = monotonic()
+            data = json.dumps({**event.data, "at": event.created_at.isoformat()})
+            yield format_sse_event(data_str=data, event=event.type, id=str(event.seq))
+        if has_ended and len(page) < PAGE:
+            return
+        if monotonic() - last_sign > PING_S:
+            last_sign = monotonic()
+            yield KEEPALIVE_COMMENT
+        is_news = await _has_news(on, task_id, after) or found is None
+
+
+async def _read(on: Collaborators, task_id: str, after: int) -> tuple[list[EventRead], bool] | None:
+    """Return what `read_events` does; that a task which is gone has ended; None while the database is away."""
+    try:
+        return await run_in_threadpool(read_events, on.session_factory, task_id, after, PAGE)
+    except DatabaseUnavailableError:
+        return None
+    except RegistryError:
+        return [], True
+
+
+async def _has_news(on: Collaborators, task_id: str, after: int) -> bool:
+    """Wait for the next look, and return whether there is something to read."""
+    try:
+        latest = await on.feed.next(task_id)
+    except RegistryError:
+        return False
+    return latest is None or latest.status in ENDED or latest.seq > after

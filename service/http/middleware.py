@@ -7,6 +7,7 @@ import asyncio
 import base64
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from service.http.bodies import (
     holder_of,
     is_prediction,
 )
+from service.http.doorway import HEALTH
 from service.http.problems import Problem, problem_response
 from service.http.quotas import Quotas
 from service.http.security import (
@@ -38,6 +40,7 @@ from service.http.security import (
     client_address,
     unauthorized,
 )
+from service.http.under_way import UnderWay
 from service.metrics import Metrics
 from service.settings import ServiceSettings, host_name
 
@@ -84,6 +87,7 @@ class Frontier:
         largest = max(settings.max_predict_bytes + BODY_OVERHEAD, settings.max_json_task_bytes)
         self.bodies = BodyBudget(settings.max_held_body_bytes, largest)
         self.pace = Pace(settings.large_body_bytes_per_s)
+        self.under_way = UnderWay(settings.max_connections)
         # Ours rather than uvicorn's, so that a header nobody believes is told.
         admit: Any = self._admit
         self._proxies: Any = ProxyHeadersMiddleware(admit, list(settings.forwarded_allow_ips))
@@ -147,10 +151,17 @@ class Frontier:
                     meter.finish()
             return message
 
-        try:
-            await self.app(scope, metered, send)
-        finally:
-            meter.release()
+        with self._counted(scope, principal):
+            try:
+                await self.app(scope, metered, send)
+            finally:
+                meter.release()
+
+    def _counted(self, scope: Scope, principal: Principal | None) -> AbstractContextManager[None]:
+        """Count a request of a key for as long as it is under way, unless it asks for health."""
+        if principal is None or scope["path"] in HEALTH:
+            return nullcontext()
+        return self.under_way.one_of(principal.key_id)
 
     def _check_shape(self, scope: Scope, headers: Headers) -> None:
         raw = scope["headers"]

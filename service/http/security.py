@@ -12,8 +12,8 @@ from functools import lru_cache
 from threading import Lock
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -44,6 +44,9 @@ USED_EVERY_S = 60.0
 """Seconds between two writings of when keys were last used."""
 SCOPES = 256
 """Sets of learners whose sessions are kept ready."""
+FINDING_THREADS = 4
+"""For keys that are not known: they wait for a database that does not answer, and must not take the threads of those
+who have a key."""
 _REFRESH_S = 1.0
 """Shortest time between two looks for a key that is not known: a guesser costs one query a second."""
 
@@ -88,6 +91,7 @@ class KeyRing:
         self._has_read = False
         self._looked_at = float("-inf")
         self._lock = Lock()
+        self._finding = CapacityLimiter(FINDING_THREADS)
         self._limited = lru_cache(maxsize=SCOPES)(self._limit)
         self.wrong_keys = Guesses(WRONG_KEYS_PER_MINUTE)
         self.failed_logins = Guesses(LOGINS_PER_MINUTE)
@@ -268,8 +272,8 @@ class KeyRing:
         found = self.verify(text)
         if found is not None or in_memory:
             return found
-        return await run_in_threadpool(
-            self.find_guess, text, client_address(scope), self.wrong_keys
+        return await to_thread.run_sync(
+            self.find_guess, text, client_address(scope), self.wrong_keys, limiter=self._finding
         )
 
     def _by_cookie(self, scope: Scope, headers: Headers, value: str) -> Principal | None:

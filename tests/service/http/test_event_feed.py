@@ -1,14 +1,19 @@
 """Everybody who waits for a task shares one look at the database."""
 
 import asyncio
+import threading
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
+from registry.database import make_engine, make_session_factory
 from registry.errors import RegistryError
 from registry.events import append_event, latest
 from service.http.event_feed import EventFeed
+from service.http.event_stream import stream_events
 from tests.factories import make_learner, make_task
+from tests.waiting import wait_until
 
 N_WATCHERS = 50
 
@@ -121,3 +126,32 @@ def test_a_feed_goes_on_in_another_loop(session_factory, task_ids):
 
     asyncio.run(leave())
     assert asyncio.run(feed.next(task_ids[0])).status == "queued"
+
+
+def test_a_stream_outlasts_a_database_that_does_not_answer(postgres, session, task_ids):
+    engine = make_engine(postgres.url, application_name="impatient", statement_timeout_s=0.1)
+    refused = []
+    event.listen(engine, "handle_error", lambda context: refused.append(context))
+    sessions = make_session_factory(engine)
+    on = SimpleNamespace(
+        session_factory=sessions, feed=EventFeed(sessions), stopping=threading.Event()
+    )
+
+    async def follow():
+        stream = stream_events(on, task_ids[0], after=0)
+        assert b"event: queued" in await anext(stream)
+        session.execute(text("LOCK TABLE tasks, events IN ACCESS EXCLUSIVE MODE"))
+        following = asyncio.create_task(anext(stream))
+        await asyncio.to_thread(wait_until, lambda: len(refused) > 1)
+        assert not following.done()
+        session.rollback()
+        append_event(session, task_ids[0], "phase", {"phase": "training"})
+        session.commit()
+        news = await following
+        await stream.aclose()
+        return news
+
+    try:
+        assert b"event: phase" in asyncio.run(follow())
+    finally:
+        engine.dispose()
