@@ -140,7 +140,7 @@ def _start(service: Service, name: str) -> subprocess.Popen[str]:
             name,
             host,
             port,
-            service.key,
+            service.attacker_key,
             LEARNER,
         ],
         stdin=subprocess.PIPE,

@@ -4,7 +4,6 @@ They run at the lowest priority and at a fixed rate, so that what neighbours fee
 the attackers' share of the same cores. Each prints what it was answered, by status, when it is asked to stop.
 """
 
-import io
 import json
 import os
 import signal
@@ -14,70 +13,19 @@ import sys
 import threading
 import time
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import cycle, repeat
 
 from PIL import Image
 
+from benchmarks.bad_input.attacker import BOUNDARY, FORM, TIMEOUT_S, Attack, Attacker, status_of
+from benchmarks.bad_input.cheap import CHEAP
+from benchmarks.bad_input.encoding import encoded
+
 GIB = 1024**3
 PIECE = bytes(65_536)
 CHUNK = b"10000\r\n" + PIECE + b"\r\n"
-BOUNDARY = "bad"
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
-TIMEOUT_S = 30.0
-
-
-@dataclass
-class Attacker:
-    """Sends raw requests and counts what comes back."""
-
-    host: str
-    port: int
-    key: str
-    learner: str
-    answers: Counter[str] = field(default_factory=Counter)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def predictions(self) -> str:
-        """Path of the predictions."""
-        return f"/v1/learners/{self.learner}/predictions"
-
-    @property
-    def tasks(self) -> str:
-        """Path of the tasks."""
-        return f"/v1/learners/{self.learner}/tasks"
-
-    def head(self, path: str, *lines: str) -> bytes:
-        """Return the head of a POST without the empty line that ends it."""
-        fixed = (f"Host: {self.host}", f"Authorization: Bearer {self.key}")
-        return "\r\n".join([f"POST {path} HTTP/1.1", *fixed, *lines, ""]).encode()
-
-    def send(self, head: bytes, body: Iterable[bytes] = ()) -> None:
-        """Send one request on a connection of its own, as far as the service lets us."""
-        with socket.create_connection((self.host, self.port), timeout=TIMEOUT_S) as connection:
-            with suppress(OSError):
-                connection.sendall(head + b"\r\n")
-                for piece in body:
-                    if self.stopping.is_set():
-                        break
-                    connection.sendall(piece)
-            self.answers[_status(connection)] += 1
-
-    def post(self, path: str, kind: str, data: bytes) -> None:
-        """Send one whole request."""
-        self.send(self.head(path, f"Content-Type: {kind}", f"Content-Length: {len(data)}"), [data])
-
-
-def _status(connection: socket.socket) -> str:
-    try:
-        line = connection.recv(200).split(b"\r\n")[0].decode("latin-1").split(" ")
-    except OSError:
-        return "closed"
-    return line[1] if len(line) > 1 else "closed"
 
 
 def _chunked(attacker: Attacker, path: str, kind: str) -> None:
@@ -135,7 +83,7 @@ def slow_clients(attacker: Attacker) -> None:
                 if attacker.stopping.wait(1.0):
                     break
             else:
-                attacker.answers[_status(connection)] += 1
+                attacker.answers[status_of(connection)] += 1
                 return
         attacker.answers["closed"] += 1
 
@@ -159,16 +107,10 @@ def _chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
 def _bombs() -> list[tuple[str, bytes]]:
-    small = _encoded(Image.new("RGB", (32, 32), "red"), "PNG")
+    small = encoded(Image.new("RGB", (32, 32), "red"), "PNG")
     inflated = zlib.compress(bytes(200_000_000), 9)
-    photo = _encoded(Image.new("RGB", (5000, 5000), "teal"), "JPEG", progressive=True)
+    photo = encoded(Image.new("RGB", (5000, 5000), "teal"), "JPEG", progressive=True)
     scan = photo[photo.rindex(b"\xff\xda") : -2]
     singles = [
         png_of(60_000, 60_000),
@@ -216,17 +158,6 @@ _BOMBS = cycle([("image", b"")])
 _FORMS = cycle([b""])
 
 
-@dataclass(frozen=True)
-class Attack:
-    """What is done, by how many at once, and how often."""
-
-    act: Callable[[Attacker], None]
-    n_threads: int
-    per_s: float
-    """Actions a second, of all threads together."""
-    what: str
-
-
 ATTACKS = {
     "large_bodies": Attack(
         large_bodies,
@@ -242,6 +173,7 @@ ATTACKS = {
     ),
     "slow_clients": Attack(slow_clients, 200, 1000, "200 connections that send a byte a second"),
     "malformed_forms": Attack(malformed_forms, 4, 5, "broken multipart forms, ten a second"),
+    **CHEAP,
 }
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.bad_input.attacks import _encoded
+from benchmarks.bad_input.encoding import encoded
 
 PATIENCE_S = 180.0
 LEARNER = "birds"
@@ -64,6 +65,15 @@ class Service:
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return host, port
 
+    @cached_property
+    def attacker_key(self) -> str:
+        """A trainer's key, of somebody else."""
+        body = {"name": "attacker", "role": "trainer"}
+        answer = self.client.post("/v1/keys", json=body)
+        answer.raise_for_status()
+        key: str = answer.json()["key"]
+        return key
+
     def teach(self, *labels: str) -> int:
         """Let the learner learn some made-up classes, and return the version."""
         body = {"name": LEARNER, "strategy": "simplecil", "backbone": self._backbone}
@@ -112,7 +122,7 @@ def picture(label: str, index: int) -> bytes:
     rng = np.random.default_rng([*label.encode(), index])
     hue = np.random.default_rng([*label.encode()]).integers(0, 200, 3)
     pixels = np.clip(hue + rng.normal(0, 20, (96, 96, 3)), 0, 255).astype(np.uint8)
-    return _encoded(Image.fromarray(pixels), "PNG")
+    return encoded(Image.fromarray(pixels), "PNG")
 
 
 def _until(condition: Any) -> None:

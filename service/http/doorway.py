@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,8 @@ HEALTH = ("/livez", "/readyz")
 """What is answered however many requests are under way."""
 MAX_UNREAD_BYTES = 1024 * 1024
 """Bytes of a body that may be thrown away after the request was answered, so that the connection can go on."""
+PIECE_BYTES = 64 * 1024
+"""Of an answer, handed to the connection at once: as much as it takes before it says that enough waits."""
 BUSY_DETAIL = "All connections are in use: wait as long as Retry-After says."
 
 
@@ -23,8 +25,8 @@ class Doorway:
     """The app for one protocol.
 
     `Connection: close` is said to who was answered with much of the body still to come: without it the rest, gigabytes
-    perhaps, would be read to be thrown away. While more requests are under way than there may be connections, only
-    health is answered.
+    perhaps, would be read to be thrown away. Long answers are sent in pieces: one that nobody reads must not wait in
+    memory. While more requests are under way than there may be connections, only health is answered.
     """
 
     def __init__(self, app: ASGI3Application, connections: Connections) -> None:
@@ -46,12 +48,22 @@ class Doorway:
         async def parting(message: Any) -> None:
             if message["type"] == "http.response.start" and outstanding > MAX_UNREAD_BYTES:
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
+            for piece in _pieces(message):
+                await send(piece)
 
         if self._connections.is_full and not scope["path"].endswith(HEALTH):
             await _overloaded(scope, counting, parting)
         else:
             await self._app(scope, counting, parting)
+
+
+def _pieces(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Split what is sent of a body, so that more of it is taken up only when the peer has taken what was before."""
+    body = message.get("body", b"")
+    for at in range(0, len(body) - PIECE_BYTES, PIECE_BYTES):
+        yield {**message, "body": body[at : at + PIECE_BYTES], "more_body": True}
+    at = max(0, (len(body) - 1) // PIECE_BYTES * PIECE_BYTES)
+    yield {**message, "body": body[at:]} if at else message
 
 
 async def _overloaded(scope: Any, receive: Any, send: Any) -> None:

@@ -56,6 +56,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         """What has come and is not parsed yet, from a place on."""
         self._is_deaf = False
         """Whether nothing that comes is a request any more."""
+        self._is_left = False
+        """Whether the peer has sent all it will, and reads on."""
         self._n_ignored = 0
         self._n_unanswered = 0
         self._last_words: bytes | None = None
@@ -96,10 +98,16 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._unread, self._at = self._unread[self._at :] + data, 0
             self._parse()
 
-    def eof_received(self) -> None:
-        """Watch that what is still to be read is read: the transport closes itself only after that."""
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Go on with an answer of known length that has begun; all else has lost its reader, and the connection ends.
+
+        What waits to be read is read before: the transport closes itself only after that.
+        """
+        self._is_left = self._is_in_mid_answer
+        self._is_deaf = True
         if self._outgoing.waiting:
             self._reader.start()
+        return self._is_left
 
     def pause_writing(self) -> None:
         """Watch how fast answers are read."""
@@ -187,6 +195,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._last_words is not None:
             self.transport.write(self._last_words)
             self._close()
+        elif self._is_left:
+            self._close()
         elif self._outgoing.waiting:
             self._reader.start()
 
@@ -202,6 +212,12 @@ class DeadlineProtocol(HttpToolsProtocol):
     @property
     def _is_busy(self) -> bool:
         return self._n_unanswered > 0
+
+    @property
+    def _is_in_mid_answer(self) -> bool:
+        if not self._is_busy or self.pipeline:
+            return False
+        return self.cycle.response_started and self.cycle.expected_content_length > 0
 
     def _parse(self) -> None:
         """Parse what has come, a request at a time, until enough of them wait.

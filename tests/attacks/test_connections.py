@@ -87,12 +87,16 @@ def test_answers_that_nobody_reads_are_not_kept_for_long(service: Service) -> No
     assert size > 1_000_000
     with Neighbour(service) as neighbour:
         quiet = neighbour.watch(1.0)
+        service.forget_peak()
+        before = service.peak_mib()
         with neighbour.watching(2.0) as attacked, connections(service, 40) as deaf:
             for connection in deaf:
                 connection.sendall(STATIC * OFTEN)
             assert is_alive(service)
             # The deadline is 10 s.
             wait_until(lambda: all(has_ended(connection) for connection in deaf), 20)
+        # One answer on each would be 200 MB.
+        assert service.peak_mib() - before < 60
         require_unharmed(attacked, quiet, neighbour.watch(1.0))
 
 

@@ -35,8 +35,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/body":
         while (await receive()).get("more_body"):
             pass
+    body = LARGE if scope["path"].startswith("/large") else scope["path"].encode()
+    if scope["path"] == "/large":
+        start["headers"] = [(b"content-length", str(len(body)).encode())]
     await send(start)
-    body = LARGE if scope["path"] == "/large" else scope["path"].encode()
     await send({"type": "http.response.body", "body": body})
 
 
@@ -120,14 +122,25 @@ def test_a_stream_with_nothing_to_say_outlives_the_deadline(running: Running) ->
     assert b"last" in rest_of_stream(running.ask("/stream"))
 
 
-def test_an_answer_that_nobody_reads_ends(running: Running) -> None:
+@pytest.mark.parametrize("path", ["/large", "/large/in/chunks"])
+@pytest.mark.parametrize("is_leaving", [False, True])
+@pytest.mark.parametrize("ending", ["", "Connection: close\r\n"])
+def test_an_answer_that_nobody_reads_ends(
+    running: Running, path: str, is_leaving: bool, ending: str
+) -> None:
     with within(10):
-        running.ask("/large")
-        running.ask("/large", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
-        leaving = running.ask("/large")
-        leaving.shutdown(socket.SHUT_WR)
-        wait_until(lambda: len(running.connections) == 3)
+        deaf = running.ask(path, GET.replace("\r\n\r\n", f"\r\n{ending}\r\n"))
+        assert deaf.recv(12) == b"HTTP/1.1 200"
+        if is_leaving:
+            deaf.shutdown(socket.SHUT_WR)
         wait_until(lambda: len(running.connections) == 0)
+
+
+def test_who_has_sent_all_still_reads_all(running: Running) -> None:
+    reading = running.ask("/large")
+    begin = reading.recv(12)
+    reading.shutdown(socket.SHUT_WR)
+    assert (begin + rest(reading)).endswith(LARGE)
 
 
 def test_a_large_answer_is_read_to_its_end(running: Running) -> None:

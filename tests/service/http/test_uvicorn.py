@@ -16,6 +16,7 @@ PARTS = [
     (PROTOCOL.timeout_keep_alive_handler, ("self.transport.close()",)),
     (PROTOCOL.shutdown, ("self.cycle.keep_alive = False",)),
     (httptools_impl.RequestResponseCycle.send, ("self.disconnected", "self.keep_alive", "self.response_started",
+                                                "self.expected_content_length -= num_bytes",
                                                 "self.transport.close()", "self.on_response()")),
     (httptools_impl.RequestResponseCycle.receive, (
         "self.message_event", "self.disconnected", "self.flow.resume_reading()")),
