@@ -25,6 +25,11 @@ class UploadSlots:
         self._n_here: Counter[Hashable] = Counter()
         """Uploads of each key that are decoded or wait for it."""
 
+    @property
+    def n_under_way(self) -> int:
+        """Uploads of all keys that are decoded or wait for it."""
+        return self._n_here.total()
+
     def require(self, owner: Hashable) -> None:
         """Refuse an upload, before it is read, while as many are being decoded as may be.
 

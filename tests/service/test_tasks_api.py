@@ -245,12 +245,14 @@ def test_too_many_uploads_at_once_are_refused(client, birds, app, monkeypatch):
     threads = [threading.Thread(target=post, args=(client, birds, (str(i),))) for i in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: decoder.uploads.slots.available_tokens == 0)
-    answer = post(client, birds)
+    try:
+        wait_until(lambda: decoder.uploads.n_under_way == 4)
+        answer = post(client, birds)
+    finally:
+        gate.set()
+        for thread in threads:
+            thread.join()
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
     assert answer.headers["retry-after"] == "1"
-    gate.set()
-    for thread in threads:
-        thread.join()
     assert len(client.get("/v1/tasks").json()["items"]) == 4
     assert post(client, birds).status_code == 202
