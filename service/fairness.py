@@ -6,6 +6,7 @@ one small piece of another owner by more than what runs just then.
 """
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -160,8 +161,10 @@ class FairPool:
                 self._threads.append(Thread(target=self._run, name=self._name, daemon=True))
                 self._threads[-1].start()
             self._changed.notify()
+        # Weakly: a circle would keep the result until somebody collects it.
+        own = weakref.ref(job)
         job.future.add_done_callback(
-            lambda future: self._let_go(job) if future.cancelled() else None
+            lambda future: self._let_go(own()) if future.cancelled() else None
         )
         return job.future
 
@@ -192,9 +195,10 @@ class FairPool:
         for thread in self._threads:
             thread.join(STOP_S)
 
-    def _let_go(self, job: _Job) -> None:
-        with self._changed:
-            self._queue.remove(job.owner, job)
+    def _let_go(self, job: _Job | None) -> None:
+        if job is not None:
+            with self._changed:
+                self._queue.remove(job.owner, job)
 
     def _run(self) -> None:
         if self._niceness:

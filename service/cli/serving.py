@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from service.listening import ready_to_serve
 from service.startup import on_terminal
 
 
@@ -32,9 +31,10 @@ def serve(
     # Threads of torch that spin while they wait starve the learn process's, which share the processor. Read at load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     startup = on_terminal()
-    with ready_to_serve() as (settings, listener):
+    # Both loaded by name, and only here: no other command should wait for SQLAlchemy, or seconds for torch.
+    listening = importlib.import_module("service.listening")
+    with listening.ready_to_serve() as (settings, listener):
         with startup.step("Loading PyTorch"):
-            # Loaded by name, and only here: it brings torch, seconds that no other command should wait.
             service = importlib.import_module("service.main")
         service.run(settings, listener, startup)
 

@@ -62,7 +62,7 @@ def test_rolling_back_and_forward_under_load_is_quick_and_loses_nothing(client, 
         answer = client.put(f"/v1/learners/{taught}/aliases/live", json={"version": version})
         assert answer.status_code == 200, answer.text
         moved.append((time.monotonic(), version))
-        wait_until(lambda wanted=version: answers[-1][2] == wanted)
+        wait_until(lambda wanted=version: answers and answers[-1][2] == wanted)
         time.sleep(0.3)
     stopping.set()
     for thread in threads:

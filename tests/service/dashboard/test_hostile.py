@@ -132,6 +132,11 @@ def hostile(session, blobs):
     }
 
 
+def body_of(page, what):
+    """Return something of the page's body. One that sends a form by itself has none for a moment."""
+    return wait_until(lambda: page.evaluate(f"document.body && document.body.{what}"))
+
+
 def test_no_text_of_strangers_becomes_anything_but_text(app, page, site, hostile):
     paths = []
     for template in pages(app):
@@ -151,11 +156,11 @@ def test_no_text_of_strangers_becomes_anything_but_text(app, page, site, hostile
         page.evaluate(f"globalThis.left = 1, location.assign('{site}{path}')")
         page.wait_until("globalThis.left === undefined && document.readyState === 'complete'")
         # Figures are drawn after the page is complete, and what would run late runs with them.
-        time.sleep(0.25 if "data-plot" in page.evaluate("document.body.innerHTML") else 0.05)
+        time.sleep(0.25 if "data-plot" in body_of(page, "innerHTML") else 0.05)
         assert page.evaluate("globalThis.ran") is None, path
         assert page.evaluate("globalThis.violations") == [], path
         assert page.evaluate(f"{{{STRANGE}}}") == [], path
-        told += page.evaluate("document.body.textContent")
+        told += body_of(page, "textContent")
     # A link that was never made is refused, which the browser notes too.
     expected = ("404 (Not Found)", "401 (Unauthorized) " + f"{site}/admin/enter")
     assert [text for text in page.messages if not any(map(text.__contains__, expected))] == []
