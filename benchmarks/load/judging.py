@@ -20,8 +20,9 @@ LEAST_ADMITTED = 0.5
 """Share of the predictions that must be answered and not refused: who refuses everybody keeps no promise."""
 LEAST_HELD = 0.5
 """Share of the event streams that must have been open at once: a load that was not there shows nothing."""
-GROWTH = {"rss_mib": (0.05, 24.0), "descriptors": (0.10, 40.0), "threads": (0.10, 8.0)}
-"""Share of its mean, and amount, by which a figure may grow between the second and the last quarter of a load."""
+GROWTH = {"rss_mib": (0.05, 24.0), "descriptors": (0.10, 40.0), "threads": (0.10, 32.0)}
+"""Share of its mean, and amount, by which a figure may grow between the second and the last quarter of a load. Pools
+begin their threads as they need them; a thread a request would be hundreds."""
 LEFT_DESCRIPTORS, LEFT_THREADS = 40, 32
 """More than before the load, once everybody has gone: a pool of database connections and one of threads, which stay."""
 

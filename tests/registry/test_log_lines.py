@@ -96,8 +96,10 @@ LOG_LINES.settle(60)
         said = [json.loads(line) for line in log]
     process.stdout.close()
     assert process.wait() == 0
-    assert [line["i"] for line in said if line["event"] == "said"] == list(range(9000 - dropped))
-    assert [line["lines"] for line in said if line["event"] == "log_lines_dropped"] == [dropped]
+    kept = [line["i"] for line in said if line["event"] == "said"]
+    assert len(kept) == 9000 - dropped
+    assert kept == sorted(set(kept))
+    assert sum(line["lines"] for line in said if line["event"] == "log_lines_dropped") == dropped
 
 
 def test_a_full_disk_with_space_again(tmp_path):
