@@ -65,14 +65,17 @@ class Service:
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return host, port
 
-    @cached_property
-    def attacker_key(self) -> str:
-        """A trainer's key, of somebody else."""
-        body = {"name": "attacker", "role": "trainer"}
-        answer = self.client.post("/v1/keys", json=body)
+    def new_key(self, role: str, name: str = "somebody") -> str:
+        """Return a key made for somebody else."""
+        answer = self.client.post("/v1/keys", json={"name": name, "role": role})
         answer.raise_for_status()
         key: str = answer.json()["key"]
         return key
+
+    @cached_property
+    def attacker_key(self) -> str:
+        """A trainer's key, of somebody else."""
+        return self.new_key("trainer", "attacker")
 
     def teach(self, *labels: str) -> int:
         """Let the learner learn some made-up classes, and return the version."""

@@ -14,6 +14,7 @@ from starlette.types import Scope
 from service.http.buckets import network_of
 from service.http.problems import Problem
 from service.http.security import Principal, client_address
+from service.http.under_way import TAKES_OF_FREE
 from service.settings import ServiceSettings
 
 BODY_OVERHEAD = 1024 * 1024
@@ -28,8 +29,6 @@ STRANGER_BODY_S = 5.0
 """How long one may take to come; what a login sends fits into the packet of its headers. Chosen, untested."""
 FORM_BYTES = 64 * 1024
 """A form of the dashboard without a file."""
-KEY_TAKES_OF_FREE = 2
-"""A key may hold so many times what it leaves free: alone two thirds, and several together never all of it."""
 
 IMPORT_PATH = "/v1/learners/import"
 _TASKS = re.compile(r"/v1/learners/[^/]+/tasks")
@@ -109,7 +108,7 @@ class BodyBudget:
         if holder.is_stranger and held > STRANGERS_HOLD_BYTES:
             detail = "Too much without a key is on its way from this address: wait a moment."
             raise Problem("rate-limited", detail, headers={"Retry-After": "1"})
-        if not holder.is_stranger and held > max(KEY_TAKES_OF_FREE * free, self._always):
+        if not holder.is_stranger and held > max(TAKES_OF_FREE * free, self._always):
             detail = "Requests of this key hold as much memory as one key may: wait for answers."
             raise Problem("overloaded", detail)
         self.held_bytes += n_bytes
@@ -124,7 +123,7 @@ class BodyBudget:
     @property
     def _always(self) -> int:
         """What a key may hold whoever else does: nothing, unless there is room for hardly more than one body."""
-        share = self.most_bytes * KEY_TAKES_OF_FREE // (KEY_TAKES_OF_FREE + 1)
+        share = self.most_bytes * TAKES_OF_FREE // (TAKES_OF_FREE + 1)
         return self.largest_body if share < self.largest_body else 0
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from service.http.problems import Problem
 
 TAKES_OF_FREE = 2
-"""A key may have so many times what it leaves free: alone two thirds, and several together never all."""
+"""A key may have so many times what it leaves free, of requests as of memory for bodies: alone two thirds, and several
+together never all."""
 ALWAYS = 8
 """Requests that a key may have under way however many others there are."""
 

@@ -41,18 +41,20 @@ class Spell:
 class Neighbour:
     """Predicts one small picture after another, twenty a second at most, on a connection kept alive. A context.
 
+    With a key of its own: what one key is refused for now is not another's harm.
+
     Example:
-        with Neighbour(service, key) as neighbour:
+        with Neighbour(service) as neighbour:
             quiet = neighbour.watch(3.0)
             with neighbour.watching(5.0) as attacked:
                 attack()
             require_unharmed(attacked, quiet, neighbour.watch(3.0))
     """
 
-    def __init__(self, service: Service, key: str | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         self._client = httpx.Client(
             base_url=service.url,
-            headers={"Authorization": f"Bearer {key or service.key}"} | PNG,
+            headers={"Authorization": f"Bearer {service.new_key('predictor', 'neighbour')}"} | PNG,
             timeout=PACE.scaled(60.0),
         )
         self._image = picture("heron", 99)

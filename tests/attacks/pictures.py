@@ -3,11 +3,11 @@
 import os
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tests.attacks.strangers import cpu_s
 from tests.waiting import wait_until
 
 SIDE = 5000
@@ -37,12 +37,6 @@ def photo(width: int, height: int) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used, its children aside, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_idle(pid: int, spell_s: float = 0.5) -> None:

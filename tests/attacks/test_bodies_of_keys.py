@@ -14,8 +14,7 @@ TASKS = "/v1/learners/birds/tasks"
 
 
 def key_of(service, role, name="attacker"):
-    answer = service.client.post("/v1/keys", json={"name": name, "role": role})
-    return {"Authorization": f"Bearer {answer.json()['key']}"}
+    return {"Authorization": f"Bearer {service.new_key(role, name)}"}
 
 
 def send(connection, data):

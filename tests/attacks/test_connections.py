@@ -2,18 +2,17 @@
 
 import json
 import re
-import resource
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from benchmarks.bad_input.service import LEARNER, Service, picture
 from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.strangers import connections
 from tests.waiting import PACE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,28 +21,6 @@ STATIC = b"GET /admin/static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 OFTEN = 3
 """Requests that ask for more than the kernel takes."""
-
-
-@contextmanager
-def connections(service: Service, n: int) -> Iterator[list[socket.socket]]:
-    """Open connections to the service; closes them at the end."""
-    host, port = service.address
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, n + 500)), hard))
-    try:
-        with ExitStack() as stack:
-            found = []
-            breath = threading.Event()
-            for number in range(n):
-                found.append(stack.enter_context(socket.create_connection((host, int(port)))))
-                found[-1].settimeout(PACE.scaled(30))
-                if (
-                    number % 50 == 49
-                ):  # the neighbour is a thread of this process, which wants to go on too
-                    breath.wait(0.02)
-            yield found
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def has_ended(connection: socket.socket) -> bool:

@@ -78,9 +78,9 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def quiet_share(service):
     """What share of a processor the service uses when nobody asks it anything."""
-    started, before = time.monotonic(), cpu_s(service)
+    started, before = time.monotonic(), cpu_s(service.process.pid)
     wait_until(lambda: time.monotonic() - started >= 1)
-    return (cpu_s(service) - before) / (time.monotonic() - started)
+    return (cpu_s(service.process.pid) - before) / (time.monotonic() - started)
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
@@ -89,11 +89,11 @@ def test_it_costs_little(service, quiet_share, request_):
         request_ = request_.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
     costs = []
     for _ in range(3):
-        started, before = time.monotonic(), cpu_s(service)
+        started, before = time.monotonic(), cpu_s(service.process.pid)
         for _ in range(ROUNDS):
             exchange(service, request_)
         took_s = time.monotonic() - started
-        costs.append((cpu_s(service) - before - quiet_share * took_s) / ROUNDS)
+        costs.append((cpu_s(service.process.pid) - before - quiet_share * took_s) / ROUNDS)
         if min(costs) <= MOST_S:
             break
     assert min(costs) <= MOST_S * max(1.0, PACE.factor), f"{1000 * min(costs):.2f} ms"

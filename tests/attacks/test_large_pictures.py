@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.bad_input.service import LEARNER
 from tests.attacks.neighbour import Neighbour, require_unharmed
-from tests.attacks.pictures import cpu_s, form, large, photo, wait_idle
+from tests.attacks.pictures import form, large, photo, wait_idle
+from tests.attacks.strangers import cpu_s
 from tests.waiting import PACE, wait_until
 
 SIDES = {"WEBP": 5000, "PNG": 5000, "GIF": 7500}
@@ -86,7 +87,7 @@ def test_sixty_four_large_pictures_in_few_bytes_are_refused_by_their_headers(
 def test_large_pictures_of_one_key_do_no_harm_to_another(service, key, format, side, count):
     attacker = key("predictor")
     files = form(large(format, side), count)
-    with Neighbour(service, key("predictor")) as neighbour:
+    with Neighbour(service) as neighbour:
         quiet = neighbour.watch(2.0)
         with (
             neighbour.watching(3.0) as attacked,
@@ -116,7 +117,7 @@ def test_what_nobody_waits_for_is_not_decoded(service, key):
     )
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     head = f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode()
-    with Neighbour(service, key("predictor")) as neighbour:
+    with Neighbour(service) as neighbour:
         quiet = neighbour.watch(1.0)
         before = cpu_s(service.process.pid)
         with neighbour.watching(2.0) as attacked:
@@ -144,7 +145,7 @@ def test_an_upload_of_large_pictures_leaves_predictions_alone(service, key):
     body = {"name": "walls", "strategy": "simplecil", "backbone": "tiny"}
     service.client.post("/v1/learners", json=body).raise_for_status()
     files = form(large("WEBP"), 12)
-    with Neighbour(service, key("predictor")) as neighbour:
+    with Neighbour(service) as neighbour:
         quiet = neighbour.watch(2.0)
         with neighbour.watching(2.0) as attacked:
             answer = service.client.post(

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -210,22 +209,6 @@ class TestAnswers:
         at = found.versions[0].created_at.timestamp() + 1
         assert self.broken(found, answer(at, 1), answer(at, 1, api="api2")) == []
         assert self.broken(found, answer(at, 1), answer(at, 1, api="api2", label="b")) != []
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    """Something that runs until it is stopped, in a run of its own."""
-    program = Program(
-        "sleeper",
-        [sys.executable, "-c", "import time; time.sleep(100_000)"],
-        environment={RUN_VARIABLE: tmp_path.name},
-        log=tmp_path / "sleeper.log",
-        probe=lambda: True,
-    )
-    program.start()
-    wait_until(lambda: program.is_ready)
-    yield program
-    program.stop()
 
 
 class TestProgram:

@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from benchmarks.chaos import checker, operated
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import Board, Upload
-from benchmarks.chaos.cluster import LEASE_S, RUN_VARIABLE
+from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.nemesis import FREEZE_S
 from benchmarks.chaos.operated import Kept, Write, possible
 from benchmarks.chaos.operations import Operated, Operation, Opinion, Seen
@@ -296,23 +294,8 @@ class TestSchedule:
         assert FREEZE_S > LEASE_S
 
 
-@pytest.fixture
-def sleeper(tmp_path: Path) -> Iterator[Program]:
-    program = Program(
-        "sleeper",
-        [sys.executable, "-c", "import time; time.sleep(100_000)"],
-        environment={RUN_VARIABLE: tmp_path.name},
-        log=tmp_path / "sleeper.log",
-        probe=lambda: True,
-    )
-    program.start()
-    wait_until(lambda: program.is_ready)
-    yield program
-    program.stop()
-
-
-def test_a_process_that_was_stopped_is_seen_to_stand_still(sleeper: Program) -> None:
-    spell = sleeper.current
+def test_a_process_that_was_stopped_is_seen_to_stand_still(program: Program) -> None:
+    spell = program.current
     assert spell is not None
     assert not is_frozen(spell.pid)
     os.kill(spell.pid, signal.SIGSTOP)
