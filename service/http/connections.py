@@ -62,8 +62,6 @@ class Connections:
         self.limit = limit
         self.is_draining = False
         """Whether the service is about to stop: every answer says that its connection ends."""
-        self.n_cut = 0
-        """Connections closed because there were too many."""
         self.n_busy = 0
         """Connections with a request that is read, worked on or answered."""
         self._groups = {
@@ -125,7 +123,6 @@ class Connections:
         for is_known, is_busy in ((False, False), (False, True), (True, False)):
             victim = self._victim(is_known, is_busy, is_urgent)
             if victim is not None and victim is not newest:
-                self.n_cut += 1
                 victim.cut()
                 return
 

@@ -6,12 +6,12 @@ over all processes; uploads that are checked at the same moment may pass it toge
 """
 
 import math
-import re
 
 from sqlalchemy.orm import Session
 from starlette.types import Scope
 
 from registry import keys
+from service.http.bodies import is_prediction
 from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn, too_many
 from service.http.security import SAFE_METHODS, Principal
 from service.settings import ServiceSettings
@@ -21,7 +21,6 @@ PREDICT_PIXELS = "predict_pixels_per_minute"
 TASKS, IMAGES = "tasks_per_day", "images_per_day"
 POLICIES = {PREDICT_IMAGES: "predict-images", CHANGES: "changes"}
 """What the quotas by the minute are called in the `RateLimit` fields."""
-_PREDICTS = re.compile(r"^/v1/learners/[^/]+/predictions$|^/admin/learners/[^/]+/try$")
 
 
 class Quotas:
@@ -49,7 +48,7 @@ class Quotas:
             Problem: `rate-limited`.
         """
         if principal is not None and scope["method"] not in SAFE_METHODS:
-            name = PREDICT_IMAGES if _PREDICTS.match(scope["path"]) else CHANGES
+            name = PREDICT_IMAGES if is_prediction(scope["path"]) else CHANGES
             self._draw(scope, principal, name, 1)
 
     def draw_images(self, scope: Scope, n_images: int) -> None:

@@ -41,7 +41,7 @@ async def choose_snapshot(
     live = await _live_address(on, learner, owner)
     address = live
     if version is not None and version != live.version:
-        loaded = on.store.older(live.learner_id, version)
+        loaded = on.store.loaded((live.learner_id, version))
         address = loaded.address if loaded else await _find(on, learner, version)
     if min_version is not None and address.version < min_version:
         address = await _wait_for(on, learner, min_version)

@@ -72,10 +72,6 @@ class SnapshotStore:
             self._loaded.move_to_end(key)
             return found.snapshot
 
-    def older(self, learner_id: str, version: int) -> Snapshot | None:
-        """Return a version if it is in memory, and mark it as used."""
-        return self.loaded((learner_id, version))
-
     def shown(self, learner_id: str) -> Shown:
         """Return what a learner's classes are called, and which are hidden."""
         return self._shown.get(learner_id, PLAIN)

@@ -187,10 +187,10 @@ def test_the_store_keeps_the_versions_used_last():
     for version in (1, 2, 3):
         store.swap(snapshot(None, version))
     assert store.live("birds").version == 3
-    assert store.older("lrn_1", 1).version == 1
+    assert store.loaded(("lrn_1", 1)).version == 1
     store.keep(snapshot(None, 4))
-    assert store.older("lrn_1", 2) is None
-    assert store.older("lrn_1", 1).version == 1
+    assert store.loaded(("lrn_1", 2)) is None
+    assert store.loaded(("lrn_1", 1)).version == 1
     store.retain(set())
     assert store.live("birds") is None
-    assert store.older("lrn_1", 1) is None
+    assert store.loaded(("lrn_1", 1)) is None
