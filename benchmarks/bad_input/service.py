@@ -65,17 +65,10 @@ class Service:
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return host, port
 
-    def new_key(self, role: str, name: str = "somebody") -> str:
-        """Return a key made for somebody else."""
-        answer = self.client.post("/v1/keys", json={"name": name, "role": role})
-        answer.raise_for_status()
-        key: str = answer.json()["key"]
-        return key
-
     @cached_property
     def attacker_key(self) -> str:
         """A trainer's key, of somebody else."""
-        return self.new_key("trainer", "attacker")
+        return new_key(self.client, "trainer", "attacker")
 
     def teach(self, *labels: str) -> int:
         """Let the learner learn some made-up classes, and return the version."""
@@ -118,6 +111,14 @@ class Service:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("The kernel does not tell the peak.")
+
+
+def new_key(client: httpx.Client, role: str, name: str) -> str:
+    """Return a key that an admin's client makes for somebody else."""
+    answer = client.post("/v1/keys", json={"name": name, "role": role})
+    answer.raise_for_status()
+    key: str = answer.json()["key"]
+    return key
 
 
 def picture(label: str, index: int) -> bytes:

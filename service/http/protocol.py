@@ -8,6 +8,7 @@ of uvicorn this leans on: `tests/service/http/test_uvicorn.py`.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -302,7 +303,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self.flow.hold(False)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
+        # A peer who has gone is noticed here first when the answer had no body.
+        with suppress(OSError):
             self.transport.write_eof()
         most_bytes = MAX_UNREAD_BYTES if self.key_id is None else MAX_DISCARDED_BYTES
         self._last_moment = LastMoment(

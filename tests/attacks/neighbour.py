@@ -11,7 +11,7 @@ from typing import Self
 
 import httpx
 
-from benchmarks.bad_input.service import LEARNER, Service, picture
+from benchmarks.bad_input.service import LEARNER, Service, new_key, picture
 from tests.waiting import PACE, wait_until
 
 EVERY_S = 0.05
@@ -54,7 +54,8 @@ class Neighbour:
     def __init__(self, service: Service) -> None:
         self._client = httpx.Client(
             base_url=service.url,
-            headers={"Authorization": f"Bearer {service.new_key('predictor', 'neighbour')}"} | PNG,
+            headers={"Authorization": f"Bearer {new_key(service.client, 'predictor', 'neighbour')}"}
+            | PNG,
             timeout=PACE.scaled(60.0),
         )
         self._image = picture("heron", 99)

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from benchmarks.bad_input.service import new_key
 from tests.attacks.neighbour import Neighbour, require_unharmed
 from tests.attacks.strangers import connections, head, status_of
 
@@ -14,7 +15,7 @@ TASKS = "/v1/learners/birds/tasks"
 
 
 def key_of(service, role, name="attacker"):
-    return {"Authorization": f"Bearer {service.new_key(role, name)}"}
+    return {"Authorization": f"Bearer {new_key(service.client, role, name)}"}
 
 
 def send(connection, data):
