@@ -1,6 +1,7 @@
 """uvicorn's server as we run it: it says when it answers, and goes without anybody being cut off."""
 
 import asyncio
+import gc
 import resource
 import signal
 import socket
@@ -28,6 +29,10 @@ LOADING_S = 5.0
 """How long a start waits for what was learned to be loaded before the port is opened; after that, it loads beside."""
 KEEP_ALIVE_S = 75
 """Longer than proxies keep an idle connection to us (nginx: 60 s), so that it is theirs to close."""
+BACKLOG = 512
+"""Connections that the kernel makes for us until we take them."""
+ACCEPTED_AT_ONCE = 8
+"""asyncio takes as many as it is told the backlog is before it does anything else."""
 OTHER_FILES = 256
 """Descriptors kept for anything but connections."""
 FEWEST = 16
@@ -68,9 +73,12 @@ class Server(uvicorn.Server):
         async def start_and_load() -> None:
             await start_app()
             await self._until_loaded(time.monotonic() + LOADING_S)
+            keep_what_is_loaded()
 
         self.lifespan.startup = start_and_load
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
         url = self._on_started()
         if self._startup.is_watched and not self.should_exit:
             self._welcoming = asyncio.create_task(self._welcome(url))
@@ -139,6 +147,17 @@ class Server(uvicorn.Server):
                 self._startup.say(line)
 
 
+def keep_what_is_loaded() -> None:
+    """Take all that is there out of the garbage collector's sight, and let it collect what comes.
+
+    What is loaded stays as long as the process. Looking through the half million objects of the libraries would stop
+    everybody for a third of a second now and then; see https://docs.python.org/3/library/gc.html#gc.freeze.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 def server_config(
     app: FastAPI, settings: ServiceSettings, connections: Connections
 ) -> uvicorn.Config:
@@ -153,7 +172,7 @@ def server_config(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the frontier looks at them
-        backlog=512,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.graceful_stop_s,
     )

@@ -23,7 +23,7 @@ MEDIA_TYPES = {
 }
 
 
-_LOADING = Lock()
+_COMPRESSING = Lock()
 """Many who ask for Plotly's at first together must not each compress it."""
 
 
@@ -33,8 +33,13 @@ class Asset:
 
     media_type: str
     body: bytes
-    compressed: bytes
     digest: str
+
+    @property
+    def compressed(self) -> bytes:
+        """Its body in gzip. At first, Plotly's takes a third of a second: not for the event loop."""
+        with _COMPRESSING:
+            return _compressed(self.body)
 
 
 def asset_url(name: str) -> str:
@@ -43,13 +48,12 @@ def asset_url(name: str) -> str:
 
 
 def load_asset(name: str) -> Asset:
-    """Read and compress an asset; the first time only. Plotly's takes a third of a second.
+    """Read an asset; the first time only.
 
     Raises:
         KeyError: If there is none of this name.
     """
-    with _LOADING:
-        return _load(name, MEDIA_TYPES[name])
+    return _load(name, MEDIA_TYPES[name])
 
 
 @lru_cache(maxsize=len(MEDIA_TYPES))
@@ -57,7 +61,12 @@ def _load(name: str, media_type: str) -> Asset:
     folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__) / "static"
     body = (folder / name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:16]
-    return Asset(media_type, body, gzip.compress(body, compresslevel=6, mtime=0), digest)
+    return Asset(media_type, body, digest)
+
+
+@lru_cache(maxsize=len(MEDIA_TYPES))
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=6, mtime=0)
 
 
 @lru_cache(maxsize=1)

@@ -1,26 +1,35 @@
 """Somebody who wants predictions while somebody else does harm, over real sockets."""
 
+import base64
+import functools
+import json
+import logging
 import math
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import httpx
+from typing import ParamSpec, Self
+from urllib.parse import urlsplit
 
 from benchmarks.bad_input.service import LEARNER, Service, new_key, picture
 from tests.waiting import PACE, wait_until
 
+log = logging.getLogger(__name__)
+
 EVERY_S = 0.05
 TIMES_QUIET = 3.0
 """How much longer the slowest hundredth may wait than without the attack."""
-NOISE_S = 0.4
+NOISE_S = 0.3
 """Below this a share of a second says more about the scheduler than about the service, with the attackers on the same
 cores; times the pace. How late neighbours really are is measured by `benchmarks.bad_input`, on a quiet machine."""
-PNG = {"Content-Type": "image/png"}
+TRIES = 3
+Args = ParamSpec("Args")
 
 
 @dataclass
@@ -41,7 +50,8 @@ class Spell:
 class Neighbour:
     """Predicts one small picture after another, twenty a second at most, on a connection kept alive. A context.
 
-    With a key of its own: what one key is refused for now is not another's harm.
+    With a key of its own: what one key is refused for now is not another's harm. In a process of its own: a
+    thread of this one would wait for the attackers' interpreter too.
 
     Example:
         with Neighbour(service) as neighbour:
@@ -52,19 +62,33 @@ class Neighbour:
     """
 
     def __init__(self, service: Service) -> None:
-        self._client = httpx.Client(
-            base_url=service.url,
-            headers={"Authorization": f"Bearer {new_key(service.client, 'predictor', 'neighbour')}"}
-            | PNG,
-            timeout=PACE.scaled(60.0),
-        )
-        self._image = picture("heron", 99)
-        self._spell = Spell()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="neighbour")
+        url = urlsplit(service.url)
+        key = new_key(service.client, "predictor", "neighbour")
+        self._told = {
+            "host": url.hostname,
+            "port": url.port,
+            "path": f"/v1/learners/{LEARNER}/predictions?store=false",
+            "headers": {"Authorization": f"Bearer {key}", "Content-Type": "image/png"},
+            "image": base64.b64encode(picture("heron", 99)).decode(),
+            "every_s": EVERY_S,
+            "timeout_s": PACE.scaled(60.0),
+        }
+        self._spells: list[tuple[float, Spell]] = []
+        """Each with when it begins, by the clock that all processes share; in order."""
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._begin_spell()
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("predicting.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._told) + "\n")
+        self._reader = threading.Thread(target=self._read, name="neighbour")
+        self._reader.start()
         return self
 
     def __exit__(
@@ -73,18 +97,19 @@ class Neighbour:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
-        self._thread.join()
-        self._client.close()
+        self._process.kill()
+        self._reader.join()
+        # Closes the pipes too, and waits.
+        self._process.__exit__(None, None, None)
 
     @contextmanager
     def watching(self, seconds: float) -> Iterator[Spell]:
         """Gather what it meets during the block, which lasts at least so long, until its last question is answered."""
         started = time.monotonic()
-        self._spell = spell = Spell()
+        spell = self._begin_spell()
         yield spell
         wait_until(lambda: time.monotonic() - started >= seconds and spell.seconds)
-        self._spell = later = Spell()
+        later = self._begin_spell()
         wait_until(lambda: later.seconds)
 
     def watch(self, seconds: float) -> Spell:
@@ -93,21 +118,42 @@ class Neighbour:
             pass
         return spell
 
-    def _run(self) -> None:
-        path = f"/v1/learners/{LEARNER}/predictions?store=false"
-        while not self._stopping.is_set():
-            spell, asked = self._spell, time.monotonic()
-            try:
-                status = self._client.post(path, content=self._image).status_code
-            except httpx.HTTPError:
-                status = 0
-            spell.statuses.append(status)
-            spell.seconds.append(time.monotonic() - asked)
-            self._stopping.wait(max(0.0, EVERY_S - (time.monotonic() - asked)))
+    def _begin_spell(self) -> Spell:
+        spell = Spell()
+        self._spells.append((time.monotonic(), spell))
+        return spell
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            asked, status, took_s = line.split()
+            spell = next(s for begins, s in reversed(self._spells) if begins <= float(asked))
+            spell.statuses.append(int(status))
+            spell.seconds.append(float(took_s))
+
+
+class TooLateError(AssertionError):
+    """A neighbour was answered later than is allowed."""
 
 
 def require_unharmed(attacked: Spell, *quiet: Spell) -> None:
     """Fail unless every prediction was answered with 200, and about as soon as in the quiet spells before and after."""
     assert set(attacked.statuses) == {200}, attacked.statuses
     allowed = max(TIMES_QUIET * max(spell.p99_s for spell in quiet), NOISE_S * PACE.factor)
-    assert attacked.p99_s <= allowed, f"p99 {attacked.p99_s:.3f} s; {allowed:.3f} s are allowed"
+    if attacked.p99_s > allowed:
+        raise TooLateError(f"p99 {attacked.p99_s:.3f} s; {allowed:.3f} s are allowed")
+
+
+def harmless(test: Callable[Args, None]) -> Callable[Args, None]:
+    """Let a test be late up to twice: harm that an attack does comes each time, a hiccup of the machine does not."""
+
+    @functools.wraps(test)
+    def tried(*args: Args.args, **named: Args.kwargs) -> None:
+        for _ in range(TRIES - 1):
+            try:
+                return test(*args, **named)
+            except TooLateError as error:
+                log.warning("a neighbour was late: %s", error)
+        return test(*args, **named)
+
+    return tried

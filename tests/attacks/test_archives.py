@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from benchmarks.bad_input.service import LEARNER, picture
-from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.service.intake import bombs
 from tests.service.intake.packing import zip_of
 from tests.waiting import PACE, wait_until, within
@@ -42,6 +42,7 @@ def send(client, data, media_type="application/zip"):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+@harmless
 def test_bombs_in_all_slots_harm_nobody(service, trainer, name):
     make, media_type = ATTACKS[name]
     bomb = make()

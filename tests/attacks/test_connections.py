@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.bad_input.service import LEARNER, Service, picture
-from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import connections
 from tests.waiting import PACE, wait_until
 
@@ -47,6 +47,7 @@ def is_alive(service: Service) -> bool:
     return httpx.get(f"{service.url}/livez", timeout=PACE.scaled(10)).status_code == 200
 
 
+@harmless
 def test_more_idle_connections_than_there_may_be_keep_nobody_out(service: Service) -> None:
     with Neighbour(service) as neighbour:
         quiet = neighbour.watch(1.0)
@@ -64,6 +65,7 @@ def test_more_idle_connections_than_there_may_be_keep_nobody_out(service: Servic
         require_unharmed(attacked, quiet, neighbour.watch(1.0))
 
 
+@harmless
 def test_answers_that_nobody_reads_are_not_kept_for_long(service: Service) -> None:
     size = len(httpx.get(f"{service.url}/admin/static/plotly.min.js").content)
     assert size > 1_000_000
@@ -93,6 +95,7 @@ def test_an_answer_that_is_read_slowly_but_steadily_arrives(service: Service) ->
     assert f"content-length: {len(body)}".encode() in head.lower()
 
 
+@harmless
 def test_bodies_that_hardly_come_hold_up_nobody(service: Service) -> None:
     head = (
         f"POST /v1/learners/{LEARNER}/predictions HTTP/1.1\r\nHost: x\r\n"
@@ -108,6 +111,7 @@ def test_bodies_that_hardly_come_hold_up_nobody(service: Service) -> None:
         require_unharmed(attacked, quiet, neighbour.watch(1.0))
 
 
+@harmless
 def test_requests_sent_ahead_are_all_answered_in_order(service: Service) -> None:
     paths = [f"/problems/{'no-such-' * 12}{i}" for i in range(1500)]
     requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)

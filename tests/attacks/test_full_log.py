@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.processes import children, is_alive
 from tests.service.conftest import image_files
 from tests.waiting import PACE, wait_until
@@ -120,6 +120,7 @@ def test_a_full_disk_under_the_log():
         assert service.metric("filopodia_log_lines_dropped_total") >= lost
 
 
+@harmless
 def test_a_log_that_nobody_reads_until_late():
     reading, writing = os.pipe()
     # So little that the first lines fill it.

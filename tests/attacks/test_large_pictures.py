@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from benchmarks.bad_input.service import LEARNER
-from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.pictures import form, large, photo, wait_idle
 from tests.attacks.strangers import cpu_s
 from tests.waiting import PACE, wait_until
@@ -84,6 +84,7 @@ def test_sixty_four_large_pictures_in_few_bytes_are_refused_by_their_headers(
 @pytest.mark.parametrize(
     ("format", "side", "count"), [("WEBP", 5000, 64), ("PNG", 5000, 4), ("PNG", 2000, 12)]
 )
+@harmless
 def test_large_pictures_of_one_key_do_no_harm_to_another(service, key, format, side, count):
     attacker = key("predictor")
     files = form(large(format, side), count)
@@ -108,6 +109,7 @@ def test_refusals_again_and_again_cost_little(service, key):
     assert cpu_s(service.process.pid) - before < 2.0
 
 
+@harmless
 def test_what_nobody_waits_for_is_not_decoded(service, key):
     request = service.client.build_request(
         "POST",
@@ -140,16 +142,24 @@ def test_sixty_four_photos_of_a_phone_are_answered(service, key):
     assert len(answer.json()["results"]) == 64
 
 
-def test_an_upload_of_large_pictures_leaves_predictions_alone(service, key):
-    headers = {"Authorization": f"Bearer {key('trainer')}"}
+@pytest.fixture
+def walls(service):
+    """A learner that has learned nothing."""
     body = {"name": "walls", "strategy": "simplecil", "backbone": "tiny"}
     service.client.post("/v1/learners", json=body).raise_for_status()
+    yield "walls"
+    service.client.delete("/v1/learners/walls")
+
+
+@harmless
+def test_an_upload_of_large_pictures_leaves_predictions_alone(service, key, walls):
+    headers = {"Authorization": f"Bearer {key('trainer')}"}
     files = form(large("WEBP"), 12)
     with Neighbour(service) as neighbour:
         quiet = neighbour.watch(2.0)
         with neighbour.watching(2.0) as attacked:
             answer = service.client.post(
-                "/v1/learners/walls/tasks",
+                f"/v1/learners/{walls}/tasks",
                 files=files,
                 data={"labels": "wall"},
                 headers=headers,
@@ -157,4 +167,3 @@ def test_an_upload_of_large_pictures_leaves_predictions_alone(service, key):
             )
         require_unharmed(attacked, quiet, neighbour.watch(2.0))
     assert answer.status_code in (202, 422), answer.text
-    service.client.delete("/v1/learners/walls")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.http.bodies import STRANGER_BODY_BYTES, STRANGER_BODY_S
-from tests.attacks.neighbour import Neighbour, require_unharmed
+from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import LOGIN, OWN, ask, connections, head, status_of
 from tests.waiting import PACE, wait_until, within
 
@@ -24,6 +24,7 @@ def posted(body: bytes, path: str = LOGIN, **headers: str) -> bytes:
     [{"Content_Length": str(63 * MIB)}, {"Transfer_Encoding": "chunked"}],
     ids=["declared", "in chunks"],
 )
+@harmless
 def test_forms_that_never_end(service, headers):
     piece = b"k" * (2 * KIB)
     if "Transfer_Encoding" in headers:
@@ -58,6 +59,7 @@ def test_forms_that_never_end(service, headers):
     ],
     ids=["separators", "percent signs", "odd", "4 MiB of separators"],
 )
+@harmless
 def test_forms_that_are_much_to_parse(service, path, body, statuses):
     met = set()
     request = posted(body, path)
@@ -104,6 +106,7 @@ def test_changes_in_the_dashboard_are_refused_before_their_form_is_read(service)
         assert ask(service, head("POST", path, **FORM, **too_long)) == 413
 
 
+@harmless
 def test_forms_of_separators_with_a_key_are_refused_too(service):
     request = posted(b"&" * 60_000, "/admin/keys", Authorization=f"Bearer {service.key}")
     with Neighbour(service) as neighbour:

@@ -1,0 +1,36 @@
+"""Predicts one picture after another and writes when it asked, what came and how soon; for `neighbour.py`.
+
+A process of its own, of the standard library alone: a thread beside the attackers would measure their interpreter.
+Reads one line of JSON: host, port, path, headers, image (base64), every_s and timeout_s. Runs until it is killed.
+"""
+
+import base64
+import http.client
+import json
+import sys
+import time
+
+
+def main() -> None:
+    """Ask until killed."""
+    told = json.loads(sys.stdin.readline())
+    image = base64.b64decode(told["image"])
+    connection = http.client.HTTPConnection(told["host"], told["port"], timeout=told["timeout_s"])
+    while True:
+        asked = time.monotonic()
+        try:
+            connection.request("POST", told["path"], body=image, headers=told["headers"])
+            answer = connection.getresponse()
+            answer.read()
+            status = answer.status
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            status = 0
+        took_s = time.monotonic() - asked
+        sys.stdout.write(f"{asked} {status} {took_s}\n")
+        sys.stdout.flush()
+        time.sleep(max(0.0, told["every_s"] - took_s))
+
+
+if __name__ == "__main__":
+    main()
