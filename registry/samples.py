@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
 from registry.errors import BlobMissingError, LearnerBusyError, SampleNotFoundError
@@ -20,6 +20,15 @@ from registry.tasks import get_task
 
 BLOBS_LOCK = 0xF110_B10B
 """Key of the advisory lock on the samples' blobs."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The image of a sample."""
+
+    png: bytes
+    sha256: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,20 @@ def get_sample(session: Session, sample_id: str) -> SampleRow:
     if sample is None:
         raise SampleNotFoundError(sample_id)
     return sample
+
+
+def read_image(sessions: sessionmaker[Session], blobs: BlobStore, sample_id: str) -> StoredImage:
+    """Read the image of a sample.
+
+    Raises:
+        SampleNotFoundError: If there is none with this id, it was deleted, or its image is gone from the store.
+    """
+    with sessions() as session:
+        sample = get_sample(session, sample_id)
+    try:
+        return StoredImage(blobs.get(sample.blob_sha256), sample.blob_sha256, sample.label)
+    except BlobMissingError as error:
+        raise SampleNotFoundError(sample_id) from error
 
 
 def task_samples(session: Session, task_id: str, split: str) -> list[SampleRow]:

@@ -14,7 +14,8 @@ from service.dashboard.forms import PageRequest
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import ON_PAGES
 from service.dependencies import RoleCheck, get_principal
-from service.http.problems import PROBLEMS, Problem
+from service.http.problems import Problem
+from service.http.registry_problems import problem_of
 from service.http.security import Principal
 
 FORM_INVALID = ON_PAGES["validation"]
@@ -69,8 +70,8 @@ def as_problem(error: Exception) -> Problem:
     """Return the problem that an error on the way to a page is."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, RegistryError) and error.code in PROBLEMS:
-        return Problem(error.code, str(error))
+    if isinstance(error, RegistryError):
+        return problem_of(error) or Problem("internal")
     if isinstance(error, RequestValidationError):
         in_form = any(item["loc"][:1] == ("body",) for item in error.errors())
         return Problem("validation", FORM_INVALID) if in_form else Problem("not-found")

@@ -140,14 +140,13 @@ def follow_tasks(
 @router.get("/samples/{sample_id}/image")
 def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
     """Return a stored image."""
-    with on.session_factory() as session:
-        sha256 = samples.get_sample(session, sample_id).blob_sha256
+    image = samples.read_image(on.session_factory, on.blobs, sample_id)
     headers = {
         "Cache-Control": f"private, max-age={YEAR_S}, immutable",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
         "Content-Disposition": "inline",
     }
-    return Response(on.blobs.get(sha256), media_type="image/png", headers=headers)
+    return Response(image.png, media_type="image/png", headers=headers)
 
 
 @router.get("/static/{name}")

@@ -88,9 +88,8 @@ async def _read(on: Collaborators, image: UploadFile | None, sample: str | None)
 
 
 def _read_sample(on: Collaborators, sample_id: str) -> Tried:
-    with on.session_factory() as session:
-        row = samples.get_sample(session, sample_id)
-    return Tried(on.blobs.get(row.blob_sha256), row.label)
+    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+    return Tried(image.png, image.label)
 
 
 def _samples(on: Collaborators, name: str) -> list[SampleView]:

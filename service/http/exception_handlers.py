@@ -1,4 +1,4 @@
-"""The one place where errors turn into problems: inner families, FastAPI's own, and the unexpected."""
+"""Where errors turn into problems: inner families, FastAPI's own, and the unexpected."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -9,9 +9,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from models.errors import LearnerError
-from registry.errors import LabelConfusableError, LabelKnownError, RegistryError
+from registry.errors import RegistryError
 from service.dashboard.errors import page_for
-from service.http.problems import PROBLEMS, FieldError, Problem, problem_response
+from service.http.problems import Problem, problem_response
+from service.http.registry_problems import problem_of
 from service.http.validation import field_errors
 
 log = structlog.get_logger(__name__)
@@ -23,10 +24,6 @@ _BY_STATUS = {
     406: "not-acceptable",
     413: "body-too-large",
 }
-MAX_NAMED = 100
-"""Most labels that one problem names."""
-_RENAMED = {"alias-moved": "precondition-failed", "blob-missing": "version-damaged"}
-"""Registry codes whose meaning towards a client has another name."""
 
 
 def install(app: FastAPI) -> None:
@@ -67,25 +64,10 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 async def _on_registry_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RegistryError)
-    code = _RENAMED.get(error.code, error.code)
-    if code not in PROBLEMS:
+    problem = problem_of(error)
+    if problem is None:
         return await _on_unexpected(request, error)
-    # A blob's hash is nobody's business: only our own sentences about rows go out.
-    detail = None if code in ("version-damaged", "blob-damaged") else str(error)
-    return answer(request, Problem(code, detail, errors=_labels(error)))
-
-
-def _labels(error: RegistryError) -> tuple[FieldError, ...]:
-    """Return which of the labels that were sent an error is about."""
-    if isinstance(error, LabelKnownError):
-        return tuple(
-            FieldError("/classes", "The label is known already.", extra={"label": label})
-            for label in error.labels[:MAX_NAMED]
-        )
-    if isinstance(error, LabelConfusableError):
-        detail = f"The label looks like {error.twin}."
-        return (FieldError("/classes", detail, extra={"label": error.label}),)
-    return ()
+    return answer(request, problem)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

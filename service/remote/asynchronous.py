@@ -75,7 +75,7 @@ def awaits_task(build: Callable[P, Exchange[replies.Task]]) -> Awaits[P, "AsyncT
     return Awaits(build, AsyncTask)
 
 
-def awaits_tawaits(
+def awaits_tasks(
     build: Callable[P, Exchange[list[replies.Task]]],
 ) -> Awaits[P, "list[AsyncTask]"]:
     """Return a method that replies with tasks."""
@@ -135,7 +135,7 @@ class AsyncTask(TaskHandle):
 
 
 class AsyncFilopodia:
-    """Talks to one service with one key. `AsyncFilopodia` does the same for asyncio and trio.
+    """Talks to one service with one key, from asyncio or trio. `Filopodia` does the same without `await`.
 
     Every method raises `ProblemError` if the service says no, and `UnreachableError` if it does not answer.
 
@@ -187,7 +187,7 @@ class AsyncFilopodia:
     learn_archive = awaits_task(task_calls.learn_archive)
     learn_feedback = awaits_task(task_calls.learn_feedback)
     task = awaits_task(task_calls.task)
-    tasks = awaits_tawaits(task_calls.tasks)
+    tasks = awaits_tasks(task_calls.tasks)
     cancel_task = awaits_task(task_calls.cancel_task)
     retry_task = awaits_task(task_calls.retry_task)
     publish_task = awaits_task(task_calls.publish_task)

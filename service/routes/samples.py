@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from registry import audit, classes, learners, samples, tasks
-from registry.errors import BlobMissingError, SampleNotFoundError
 from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next, requires
 from service.http.strict_json import StrictRoute
 from service.schemas.base import Page, PublicId
@@ -70,12 +69,8 @@ def drop_samples(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> Sampl
 )
 def get_sample_image(sample_id: PublicId, on: CollaboratorsDep) -> Response:
     """Read a stored image as it is learned from: upright, RGB, without metadata, as PNG."""
-    with on.session_factory() as session:
-        sha256 = samples.get_sample(session, sample_id).blob_sha256
-    try:
-        return image_response(on.blobs.get(sha256), sha256)
-    except BlobMissingError as error:
-        raise SampleNotFoundError(sample_id) from error
+    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+    return image_response(image.png, image.sha256)
 
 
 def image_response(png: bytes, sha256: str) -> Response:

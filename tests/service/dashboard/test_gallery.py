@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from registry import audit, classes, learners
+from registry import audit, classes, learners, samples
 from service.dashboard import gallery
 from tests.factories import make_learner
 from tests.service.dashboard.published import publish_task
@@ -117,3 +117,23 @@ def test_a_predictor_sees_the_gallery_without_forms(visitor, log_in, role_keys, 
     form = {"label": "heron", "name": "x"}
     assert visitor.post(PATH, data=form, headers=OWN).status_code == 403
     assert shown().name("heron") == "heron"
+
+
+@pytest.fixture
+def lost(session, blobs, birds):
+    """The sha256 of an image that is gone from the store, and its sample's id."""
+    sample = gallery.gallery(session, birds).classes[0].samples[0]
+    sha256 = samples.get_sample(session, sample.id).blob_sha256
+    blobs.delete(sha256)
+    return sha256, sample.id
+
+
+def test_an_image_that_is_gone_is_the_same_problem_on_a_page_as_in_the_api(browser, client, lost):
+    sha256, sample = lost
+    page = browser.get(f"/admin/samples/{sample}/image")
+    api = client.get(f"/v1/samples/{sample}/image")
+    tried = browser.post("/admin/learners/birds/try", data={"sample": sample}, headers=OWN)
+    assert page.status_code == api.status_code == tried.status_code == 404
+    assert api.json()["code"] == "sample-not-found"
+    for answer in (page, api, tried):
+        assert sha256 not in answer.text
