@@ -21,11 +21,11 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from service.http.problems import Problem
 from service.intake.deep_png import is_deep
 from service.intake.formats import detect
 from service.intake.images import DecodedImage, ImageLimits, decode_image
 from service.intake.strips import canonical_size
+from service.problems import Problem
 from service.settings import ServiceSettings
 
 NEAR = 1.0

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from models.backbone import choose_device
 from registry.blobs import BlobStore
 from service.collector import Collector
+from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
 from service.dependencies import Collaborators
 from service.doorbell import make_doorbell
@@ -97,7 +98,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.collaborators = on
-    exception_handlers.install(app)
+    exception_handlers.install(app, page_for)
     for module in (
         learners,
         classes,
@@ -120,7 +121,12 @@ def create_app(
         app.include_router(module.router)
     app.include_router(dashboard)
     app.add_middleware(
-        Frontier, settings=settings, keys=on.keys, quotas=on.quotas, metrics=on.metrics
+        Frontier,
+        settings=settings,
+        keys=on.keys,
+        quotas=on.quotas,
+        metrics=on.metrics,
+        page_for=page_for,
     )
     # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
     if settings.cors_origins:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,9 +15,9 @@ from service.collector import Collector
 from service.health import Health
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
-from service.http.problems import Problem
 from service.http.quotas import Quotas
-from service.http.security import KeyRing, Principal, unauthorized
+from service.http.roles import PrincipalDep
+from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
 from service.inference.history import PredictionWriter
 from service.inference.loading import Loads
@@ -85,20 +85,7 @@ def get_collaborators(request: Request) -> Collaborators:
     return replace(on, session_factory=on.keys.sessions_of(principal), learner_ids=learner_ids)
 
 
-def get_principal(request: Request) -> Principal:
-    """Return who sends this request.
-
-    Raises:
-        Problem: `unauthorized`, on a public path without a key.
-    """
-    principal: Principal | None = request.state.principal
-    if principal is None:
-        raise unauthorized()
-    return principal
-
-
 CollaboratorsDep = Annotated[Collaborators, Depends(get_collaborators)]
-PrincipalDep = Annotated[Principal, Depends(get_principal)]
 
 
 def get_audit_by(request: Request, principal: PrincipalDep) -> AuditBy:
@@ -107,31 +94,6 @@ def get_audit_by(request: Request, principal: PrincipalDep) -> AuditBy:
 
 
 AuditDep = Annotated[AuditBy, Depends(get_audit_by)]
-
-
-@dataclass(frozen=True)
-class RoleCheck:
-    """A dependency that refuses keys below a role. `StrictRoute` runs it before it reads a body."""
-
-    role: str
-    everywhere: bool = False
-    """Whether a key that is limited to some learners is refused too."""
-
-    def __call__(self, principal: PrincipalDep) -> None:
-        """Check the caller.
-
-        Raises:
-            Problem: `forbidden`.
-        """
-        if not principal.may(self.role):
-            raise Problem("forbidden", f"This needs a key with the role {self.role} or higher.")
-        if self.everywhere and not principal.sees_everything:
-            raise Problem("forbidden", "This needs a key that is not limited to some learners.")
-
-
-def requires(role: str, *, everywhere: bool = False) -> Any:
-    """Return the dependency that lets only keys of at least this role pass; `everywhere`, only unlimited ones."""
-    return Depends(RoleCheck(role, everywhere))
 
 
 async def read_body(request: Request) -> bytes:

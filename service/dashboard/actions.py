@@ -17,19 +17,14 @@ from starlette.responses import RedirectResponse
 from registry import tasks, versions
 from registry.audit import AuditBy
 from registry.errors import ConflictError
-from service import live_alias
 from service.dashboard.pages import PageRoute, page
-from service.dependencies import (
-    AuditDep,
-    Collaborators,
-    CollaboratorsDep,
-    PrincipalDep,
-    requires,
-)
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
 from service.http.browser_sessions import COOKIE, SESSION_S
+from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal, client_address
 from service.schemas.base import MAX_INT, LearnerName, PublicId
-from service.task_changes import change_task
+from service.use_cases import live_alias
+from service.use_cases.task_changes import change_task
 
 router = APIRouter(route_class=PageRoute)
 

@@ -12,7 +12,8 @@ from registry import audit
 from registry.tables import AuditRow
 from service.dashboard.pages import PageRoute, page
 from service.dashboard.rendering import NONE
-from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep, requires
+from service.dependencies import CollaboratorsDep, Cursor
+from service.http.roles import PrincipalDep, requires
 
 ENTRIES_SHOWN = 50
 

@@ -10,14 +10,15 @@ from starlette.responses import RedirectResponse
 from registry import audit, learners
 from registry.audit import AuditBy
 from registry.errors import ConflictError
-from service.class_changes import apply_change, find_class
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
-from service.dependencies import AuditDep, CollaboratorsDep, PrincipalDep, requires
-from service.http.problems import Problem
-from service.intake.labels import MAX_LABEL, clean_label
+from service.dependencies import AuditDep, CollaboratorsDep
+from service.http.roles import PrincipalDep, requires
+from service.labels import MAX_LABEL, clean_label
+from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName
+from service.use_cases.class_changes import apply_change, find_class
 
 MOST_SEARCH = 200
 MOST_TEXT = 8 * MAX_LABEL

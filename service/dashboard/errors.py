@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import for_person
-from service.http.problems import PROBLEMS, Problem
+from service.problems import PROBLEMS, Problem
 
 
 def page_for(problem: Problem, scope: Scope) -> Response | None:

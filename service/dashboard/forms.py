@@ -11,10 +11,10 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from service.http.problems import Problem
-from service.http.strict_json import media_type
 from service.intake.multipart import read_form
 from service.intake.spool import Spool
+from service.problems import Problem
+from service.strict_json import media_type
 
 MOST_FIELDS = 500
 """More than the longest form has, a new key for 200 learners."""

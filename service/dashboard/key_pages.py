@@ -14,9 +14,10 @@ from registry.errors import InvalidKeyError
 from registry.tables import ROLES, KeyRow
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, PrincipalDep, requires
-from service.http.problems import Problem
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
+from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
+from service.problems import Problem
 
 LIVES = {
     0: "never",

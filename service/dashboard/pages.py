@@ -13,10 +13,10 @@ from service.dashboard.errors import page_for
 from service.dashboard.forms import PageRequest
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import ON_PAGES
-from service.dependencies import RoleCheck, get_principal
-from service.http.problems import Problem
-from service.http.registry_problems import problem_of
+from service.http.roles import RoleCheck, get_principal
 from service.http.security import Principal
+from service.problems import Problem
+from service.registry_problems import problem_of
 
 FORM_INVALID = ON_PAGES["validation"]
 

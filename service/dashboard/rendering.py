@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from service.dashboard.assets import asset_url, plotly_style_id
+from service.assets import asset_url, plotly_style_id
 
 NONE = "–"  # noqa: RUF001
 PAGE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}

@@ -7,14 +7,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from registry import samples
+from service.assets import load_asset
 from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
-from service.dashboard.assets import load_asset
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.releases import version_page
 from service.dashboard.routing import Routing
 from service.dashboard.sentences import sentence
-from service.dependencies import CollaboratorsDep, Cursor, PrincipalDep
-from service.http.problems import Problem
+from service.dependencies import CollaboratorsDep, Cursor
+from service.http.roles import PrincipalDep
+from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 
 YEAR_S = 31_536_000

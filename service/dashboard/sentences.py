@@ -1,6 +1,6 @@
 """What the pages say of a problem: the service's sentence, unless that names what only programs have."""
 
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from service.wording import speaks_api
 
 ON_PAGES = {

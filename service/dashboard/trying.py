@@ -20,16 +20,18 @@ from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
 from service.dashboard.shown import TINY_SIDE, SampleView
-from service.dependencies import Collaborators, CollaboratorsDep, PrincipalDep, requires
+from service.dependencies import Collaborators, CollaboratorsDep
 from service.http.presence import while_there
-from service.http.problems import Problem
+from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
 from service.image_warnings import image_warning
 from service.inference.answers import hide, image_answer, named, require_shown
-from service.inference.serving import choose_snapshot, turn_of
 from service.intake.images import DecodedImage
-from service.intake.prediction_requests import EncodedFile, decode_all
+from service.intake.prediction_requests import EncodedFile
+from service.problems import Problem
 from service.schemas.base import LearnerName, PublicId
+from service.use_cases.predicting import answer_images
+from service.use_cases.serving import choose_snapshot
 
 TOP_LABELS = 5
 PREVIEW_SIDE = 224
@@ -101,11 +103,8 @@ async def _predict(on: Collaborators, viewer: Principal, name: str, tried: Tried
     snapshot = await choose_snapshot(on, name, version=None, min_version=None, owner=viewer.key_id)
     shown = on.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
-    turn = turn_of(on, viewer)
     files = [EncodedFile(None, tried.data)]
-    decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, lambda image: True)
-    futures = on.engine.submit(snapshot, decoded.stack(), turn.owner)
-    [scores] = await on.engine.answers(futures, turn.deadline)
+    decoded, [scores], _ = await answer_images(on, viewer, snapshot, files, lambda image: True)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
     found = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
     (answer,) = named([found], shown)

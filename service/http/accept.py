@@ -7,7 +7,7 @@ looked at: no address has two forms of one media type.
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 MAX_RANGES = 100
 """Entries of the header that are looked at."""

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from service.http.buckets import network_of
-from service.http.problems import Problem
 from service.http.security import Principal, client_address
 from service.http.under_way import TAKES_OF_FREE
+from service.problems import Problem
 from service.settings import ServiceSettings
 
 BODY_OVERHEAD = 1024 * 1024

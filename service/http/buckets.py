@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from threading import Lock
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 WINDOW_S = 60
 ROUNDING = 1e-6

@@ -10,7 +10,7 @@ from uvicorn._types import ASGI3Application
 
 from registry.ids import new_id
 from service.http.connections import Connections
-from service.http.problems import MEDIA_TYPE, Problem, problem_body, problem_response
+from service.problems import MEDIA_TYPE, Problem, problem_body, problem_response
 
 HEALTH = ("/livez", "/readyz")
 """What is answered however many requests are under way."""

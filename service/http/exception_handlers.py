@@ -10,10 +10,9 @@ from starlette.responses import Response
 
 from models.errors import LearnerError
 from registry.errors import RegistryError
-from service.dashboard.errors import page_for
-from service.http.problems import Problem, problem_response
-from service.http.registry_problems import problem_of
-from service.http.validation import field_errors
+from service.problems import PageFor, Problem, problem_response
+from service.registry_problems import problem_of
+from service.validation import field_errors
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +25,9 @@ _BY_STATUS = {
 }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, page_for: PageFor) -> None:
     """Register all handlers. What none of them takes ends in `service.http.middleware`, as a 500."""
+    app.state.page_for = page_for
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -39,6 +39,7 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, problem: Problem) -> Response:
     """Return the response for a problem of this request: a page for a browser in the dashboard, else problem+json."""
+    page_for: PageFor = request.app.state.page_for
     page = page_for(problem, request.scope)
     return page or problem_response(problem, request.state.request_id)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency
 from registry.errors import RegistryError
-from service.http.problems import Problem
+from service.problems import Problem
 
 HEADER = "idempotency-key"
 _VISIBLE = re.compile(r"^[\x21-\x7e]{1,255}$")

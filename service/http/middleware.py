@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.ids import new_id
-from service.dashboard.errors import page_for
 from service.http.bodies import (
     BODY_OVERHEAD,
     SMALL_BODY_BYTES,
@@ -31,7 +30,6 @@ from service.http.bodies import (
     is_prediction,
 )
 from service.http.doorway import HEALTH
-from service.http.problems import Problem, problem_response
 from service.http.quotas import Quotas
 from service.http.security import (
     SAFE_METHODS,
@@ -42,6 +40,7 @@ from service.http.security import (
 )
 from service.http.under_way import UnderWay
 from service.metrics import Metrics
+from service.problems import PageFor, Problem, problem_response
 from service.settings import ServiceSettings, host_name
 
 log = structlog.get_logger(__name__)
@@ -78,8 +77,10 @@ class Frontier:
         keys: KeyRing,
         quotas: Quotas,
         metrics: Metrics,
+        page_for: PageFor,
     ) -> None:
         self.app = app
+        self._page_for = page_for
         self.settings = settings
         self.keys = keys
         self.quotas = quotas
@@ -112,11 +113,11 @@ class Frontier:
         try:
             await self._serve(scope, headers, receive, sender)
         except Problem as problem:
-            await _refuse(problem, scope, receive, sender)
+            await self._refuse(problem, scope, receive, sender)
         except Exception:
             # Whatever went wrong inside: the client gets an answer, the log the rest.
             log.exception("unexpected_error", request_id=request_id)
-            await _refuse(Problem("internal"), scope, receive, sender)
+            await self._refuse(Problem("internal"), scope, receive, sender)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.observe_request(scope, sender.status, seconds)
@@ -156,6 +157,15 @@ class Frontier:
                 await self.app(scope, metered, send)
             finally:
                 meter.release()
+
+    async def _refuse(
+        self, problem: Problem, scope: Scope, receive: Receive, send: "_Sender"
+    ) -> None:
+        """Answer with a problem, unless an answer has begun already."""
+        if send.status is None:
+            request_id: str = scope["state"]["request_id"]
+            answer = self._page_for(problem, scope) or problem_response(problem, request_id)
+            await answer(scope, receive, send)
 
     def _counted(self, scope: Scope, principal: Principal | None) -> AbstractContextManager[None]:
         """Count a request of a key for as long as it is under way, unless it asks for health."""
@@ -249,14 +259,6 @@ class _Sender:
         elif not self._is_counted:
             await self._send({"type": "http.response.body", "body": b""})
         # One whose length was announced cannot end well: the connection is closed when the app returns.
-
-
-async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: _Sender) -> None:
-    """Answer with a problem, unless an answer has begun already."""
-    if send.status is None:
-        request_id: str = scope["state"]["request_id"]
-        answer = page_for(problem, scope) or problem_response(problem, request_id)
-        await answer(scope, receive, send)
 
 
 def _hurried(receive: Receive) -> Receive:

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.http.problems import MEDIA_TYPE
 from service.http.security import is_public
+from service.problems import MEDIA_TYPE
 from service.schemas.base import ProblemRead
 from service.schemas.predictions import PredictCreate
 from service.schemas.tasks import TaskCreate

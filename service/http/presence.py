@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 ResultT = TypeVar("ResultT")
 

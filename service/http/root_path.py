@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.problems import MEDIA_TYPE
+from service.problems import MEDIA_TYPE
 
 _ADDRESS = re.compile(rb'(\s(?:href|src|action|formaction|data-live|data-path)=")/(?![/\\])')
 """An address of ours in a page. What users wrote cannot look like one: quotes of theirs are escaped."""

@@ -26,7 +26,7 @@ from service.http.browser_sessions import COOKIE as COOKIE
 from service.http.browser_sessions import BrowserSessions, session_of
 from service.http.buckets import Guesses
 from service.http.login_links import ENTRY
-from service.http.problems import Problem
+from service.problems import Problem
 
 LOGINS = frozenset({"/admin/login", ENTRY})
 """Where a browser gets its session."""

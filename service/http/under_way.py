@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 TAKES_OF_FREE = 2
 """A key may have so many times what it leaves free, of requests as of memory for bodies: alone two thirds, and several

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.classes import Shown
-from service.http.problems import Problem
 from service.inference.engine import Scores
 from service.inference.snapshots import Snapshot
 from service.intake.prediction_requests import Outcome
+from service.problems import Problem
 
 DIGITS = 6
 """Decimals of scores: more than they mean, few enough to read."""

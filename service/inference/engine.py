@@ -22,10 +22,10 @@ from torch import Tensor
 from models.strategies.base import Prediction
 from registry.loops import SteadyThread
 from service.fairness import FairQueue
-from service.http.problems import Problem
 from service.inference.snapshots import Snapshot
 from service.intake.deadlines import Deadline
 from service.metrics import Metrics
+from service.problems import Problem
 from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)

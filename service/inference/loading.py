@@ -8,10 +8,10 @@ from functools import partial
 from threading import Lock
 
 from service.fairness import FairPool
-from service.http.problems import Problem
 from service.inference.snapshots import Snapshot, VersionAddress, VersionLoader
 from service.inference.store import Key, SnapshotStore
 from service.metrics import Metrics
+from service.problems import Problem
 
 LOAD_S = 0.1
 """Seconds that loading a version takes, about, until it is measured."""

@@ -21,8 +21,8 @@ from models.errors import LearnerError
 from models.strategies.base import Strategy
 from registry.blobs import BlobStore
 from registry.errors import RegistryError
-from service.http.problems import Problem
 from service.metrics import Metrics
+from service.problems import Problem
 
 log = structlog.get_logger(__name__)
 

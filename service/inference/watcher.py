@@ -18,12 +18,12 @@ from registry.failpoints import failpoint
 from registry.loops import SteadyThread
 from registry.tables import TaskRow
 from registry.versions import LiveVersion
-from service.http.problems import Problem
 from service.http.security import KeyRing
 from service.inference.snapshots import VersionAddress, VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.task_metrics import TaskMetrics
 from service.metrics import Metrics
+from service.problems import Problem
 
 log = structlog.get_logger(__name__)
 

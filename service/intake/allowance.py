@@ -1,6 +1,6 @@
 """How much an archive may unpack to: what a task may have, and not much more than it is packed in."""
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 FREE_BYTES = 64 * 1024 * 1024
 """Any archive may unpack to so much: small drawings without compression are packed a thousand to one."""

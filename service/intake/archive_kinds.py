@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import IO, cast
 
-from service.http.problems import Problem
 from service.intake.allowance import Allowance
 from service.intake.decompressing import Decompressor, Unpacked, gunzip, unxz
+from service.problems import Problem
 
 HEAD_BYTES = 512
 """How much of an archive `kind_of` wants to see: the header of a tar."""

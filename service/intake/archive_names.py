@@ -1,46 +1,22 @@
 """The names in archives: decoded for certain or refused, never guessed into letters that nobody wrote."""
 
-import codecs
-import re
 import struct
 import tarfile
 import zipfile
 import zlib
 from pathlib import PurePosixPath
 
-from service.http.problems import Problem
 from service.layout.names import MAX_PATH
+from service.problems import Problem
 
 UTF8_FLAG = 0x800
 """Bit of a zip entry whose name is UTF-8 (APPNOTE 4.4.4)."""
 UNICODE_PATH = 0x7075
 """Extra field of Info-ZIP with the name in UTF-8 (APPNOTE 4.6.9)."""
-_ENCODING = re.compile(
-    r"utf-?8|cp\d{3,4}|windows-125\d|iso-?8859-?\d{1,2}|latin-?1|koi8-[ru]|shift[-_]jis|euc[-_](jp|kr)|gbk|gb2312|"
-    r"gb18030|big5|mac[-_]roman",
-    re.IGNORECASE,
-)
-"""Encodings that names may be said to have: those that systems really wrote them in."""
 ADVICE = (
     "pack it anew with UTF-8 names, or say how they are written with `encoding`: `cp437` or `cp850` (Western European),"
     " `cp866` (Cyrillic), `cp932` (Japanese), `gbk` (Chinese), for example"
 )
-
-
-def is_encoding(name: str) -> bool:
-    """Return whether names of files may be said to be written so.
-
-    Example:
-        >>> is_encoding("CP932"), is_encoding("rot13")
-        (True, False)
-    """
-    if _ENCODING.fullmatch(name) is None:
-        return False
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        return False
-    return True
 
 
 def zip_name(entry: zipfile.ZipInfo, encoding: str | None) -> str:

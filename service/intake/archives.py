@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Protocol, cast
 
-from service.http.problems import Problem
 from service.intake.allowance import Allowance
 from service.intake.archive_kinds import (
     HEAD_BYTES,
@@ -35,6 +34,7 @@ from service.layout.layouts import Entry
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.names import is_passed_over, may_be_image
 from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
+from service.problems import Problem
 
 _MAX_ENTRY_HEADER = 512
 """Bytes a central directory entry may take on average: 46 and its name."""

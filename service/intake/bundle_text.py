@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from service.http.problems import Problem
-from service.intake.characters import describe, is_hidden, unfit
+from service.characters import describe, is_hidden, unfit
+from service.problems import Problem
 
 _JOINER = "\u200d"
 _ONCE_JOINED = frozenset("\u200d\ufe0f")

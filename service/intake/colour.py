@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageCms
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
 """Profiles of presses have 0.5 to 3 MB."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.classes import Shown
-from service.http.problems import FieldError, Problem
 from service.intake.samples import MAX_NAMED, Received, ReceivedImage, rejection
+from service.problems import FieldError, Problem
 
 CODE = "label-conflict"
 WAYS_ON = "Remove them, or send `on_bad_image=skip` to leave them out and learn from the others."

@@ -12,11 +12,11 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 
 from service.fairness import FairPool
-from service.http.problems import Problem
 from service.intake.cost import LIGHT_WORK, UNIT_S
 from service.intake.images import DecodedImage, ImageLimits, Weight, decode_image, weigh_image
 from service.intake.upload_slots import UploadSlots
 from service.metrics import Metrics
+from service.problems import Problem
 from service.settings import ServiceSettings
 
 SMALL_BYTES = 50_000_000

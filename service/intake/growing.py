@@ -12,11 +12,11 @@ from registry.classes import Shown
 from registry.feedback import FeedbackImage
 from registry.growth import ClassSize, Earlier
 from registry.samples import NewSample
-from service.http.problems import FieldError, Problem
 from service.intake.conflicts import without_conflicts
 from service.intake.samples import MAX_NAMED, Received, ReceivedImage
 from service.intake.splitting import NOTHING, SplitRequest, assign_splits
 from service.layout.names import AUTO, EVAL, TRAIN
+from service.problems import FieldError, Problem
 from service.schemas.tasks import TaskOptions
 
 

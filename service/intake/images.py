@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from service.http.problems import Problem
 from service.intake.boxes import is_cut_off
 from service.intake.detail import BLANK, detail_warning
 from service.intake.formats import READ, describe_foreign, detect, display_name
@@ -24,6 +23,7 @@ from service.intake.heif import HeifPicture
 from service.intake.pictures import Picture, PillowPicture
 from service.intake.png import check_png
 from service.intake.strips import shrink
+from service.problems import Problem
 
 MIN_SIDE = 8
 MAX_SIDE = 20_000

@@ -20,9 +20,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from service.http.bodies import BodyMeter
-from service.http.problems import FieldError, Problem
-from service.http.strict_json import safe_token
 from service.intake.spool import Spool
+from service.problems import FieldError, Problem
+from service.strict_json import safe_token
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -5,7 +5,6 @@ from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, ImageFile
 
-from service.http.problems import Problem
 from service.intake.colour import ToRgb
 from service.intake.cost import jpeg_work, pillow_work
 from service.intake.deep_png import deep_source, is_deep
@@ -13,6 +12,7 @@ from service.intake.formats import display_name
 from service.intake.jpeg import JpegStructure, read_structure
 from service.intake.png import png_is_complete, significant_png_bits, without_profile
 from service.intake.strips import Source, image_source
+from service.problems import Problem
 
 DRAFT_SIDE = 720
 """A JPEG is decoded at the lowest of 1/1, 1/2, 1/4 and 1/8 that leaves its short side this long or longer. Twice the

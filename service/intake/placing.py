@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.http.problems import FieldError, Problem
-from service.intake.characters import unfit
-from service.intake.labels import clean_filename, label_at
+from service.characters import unfit
+from service.labels import clean_filename, label_at
 from service.layout.errors import LayoutError, NoImagesError, StraySplitError
 from service.layout.layouts import Entry, Layout
 from service.layout.reading import read_layout
 from service.layout.tables import Row, Table
+from service.problems import FieldError, Problem
 from service.schemas.tasks import ManifestEntry, TaskOptions
 
 MAX_NAMED = 100

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

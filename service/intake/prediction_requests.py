@@ -12,18 +12,18 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from service.http.bodies import limit_body
-from service.http.problems import Problem
-from service.http.strict_json import media_type, parse_json
-from service.http.validation import field_errors
 from service.intake.deadlines import Deadline
 from service.intake.decoding import Decoder
 from service.intake.images import DecodedImage, Weight
-from service.intake.labels import clean_filename
 from service.intake.multipart import read_form, refused_part
 from service.intake.spool import Spool
 from service.intake.uploads import decode_base64
+from service.labels import clean_filename
+from service.problems import Problem
 from service.schemas.predictions import PredictCreate
 from service.settings import ServiceSettings
+from service.strict_json import media_type, parse_json
+from service.validation import field_errors
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 from registry.blobs import BlobStore
 from registry.feedback import FeedbackImage
 from registry.growth import ImageKey
-from service.http.problems import FieldError, Problem
 from service.intake.decoding import Decoder
 from service.intake.placing import RawImage
 from service.intake.uploads import Upload
 from service.layout.names import AUTO
+from service.problems import FieldError, Problem
 
 MAX_NAMED = 100
 """Unusable images named in one refusal."""

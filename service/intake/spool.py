@@ -11,7 +11,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 _IN_MEMORY = 1024 * 1024
 """Small uploads never touch the disk; hundreds of large ones at once must not add up in memory."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from service.http.problems import Problem
+from service.problems import Problem
 
 ResultT = TypeVar("ResultT")
 

@@ -19,21 +19,21 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service.http.bodies import limit_body
-from service.http.problems import FieldError, Problem
-from service.http.strict_json import media_type, parse_json
-from service.http.validation import field_errors
 from service.intake.archive_kinds import HEAD_BYTES, MEDIA_TYPES, UNSPECIFIC_TYPES, kind_of
 from service.intake.archives import ArchiveLimits, unpack
-from service.intake.labels import clean_filename, label_at
 from service.intake.multipart import FilePart, Form, read_form, refused_part
 from service.intake.placing import RawFile, RawImage, place
 from service.intake.spool import Spool
+from service.labels import clean_filename, label_at
 from service.layout.layouts import Entry, Layout
 from service.layout.names import AUTO, needs_look
 from service.layout.names import HEAD_BYTES as IMAGE_HEAD_BYTES
 from service.layout.tables import MAX_TABLE_BYTES, MAX_TABLES_BYTES, is_table_name
+from service.problems import FieldError, Problem
 from service.schemas.tasks import ManifestEntry, TaskCreate, TaskOptions, TaskQuery
 from service.settings import ServiceSettings
+from service.strict_json import media_type, parse_json
+from service.validation import field_errors
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".7z", ".rar")
 """Ends of names for which a file among others is looked at."""

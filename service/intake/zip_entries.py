@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from service.http.problems import Problem
 from service.intake.allowance import Allowance
 from service.intake.archive_names import UTF8_FLAG
 from service.intake.decompressing import ZIP_METHODS, Unpacked
 from service.intake.spool import Spool
+from service.problems import Problem
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENTRY_SIGNATURE = b"PK\x01\x02"

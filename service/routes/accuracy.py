@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from registry import accuracy, learners, versions
 from registry.accuracy import AccuracyHistory
-from service.dependencies import CollaboratorsDep, requires
+from service.dependencies import CollaboratorsDep
 from service.http.accept import choose, require
-from service.http.strict_json import StrictRoute
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName
 from service.schemas.operations import AccuracyRead
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime
 
 from registry import audit
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import LearnerName, Page
 from service.schemas.operations import AuditRead
 

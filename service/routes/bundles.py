@@ -1,6 +1,5 @@
 """Bundles: a version of a learner as one file, out of this installation and into another."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
@@ -8,20 +7,17 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from registry import audit, bundles, learners, versions
-from registry.audit import AuditBy
-from registry.errors import BlobMissingError, LearnerExistsError, LearnerNotFoundError
-from service.bundle_files import MEDIA_TYPE, compose
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, requires
-from service.http.idempotency import Once, body_digest
+from registry import bundles, learners, versions
+from service.dependencies import AuditDep, CollaboratorsDep
 from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
-from service.http.problems import Problem
-from service.http.strict_json import StrictRoute
-from service.intake.bundles import CheckedBundle, check, open_bundle, prove, receive
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.intake.spool import Spool
-from service.routes.learners import read_learner
 from service.schemas.base import MAX_INT, LearnerName
 from service.schemas.learners import LearnerRead
+from service.use_cases.bundle_files import MEDIA_TYPE, compose
+from service.use_cases.bundle_import import import_bundle
+from service.use_cases.bundles import receive
 
 router = APIRouter(
     prefix="/v1/learners",
@@ -92,62 +88,7 @@ async def import_learner(
     with Spool() as spool:
         await receive(request, spool)
         answer = await on.decoder.uploads.run(
-            by.key_id, partial(_import, on, by, name, request, spool)
+            by.key_id, partial(import_bundle, on, by, name, request, spool)
         )
     on.watcher.wake()
     return answer
-
-
-def _import(
-    on: Collaborators, by: AuditBy, name: str | None, request: Request, spool: Spool
-) -> Response:
-    with Once.of(
-        request, on.session_factory, body_digest(request, spool.digest().encode())
-    ) as once:
-        if once.replay is not None:
-            return once.replay
-        checked = check(open_bundle(spool), on.settings)
-        name = name or checked.head.learner.name
-        _require_free(on, name)
-        prove(checked, on)
-        on.blobs.require_space(spool.size, floor_bytes=on.settings.min_free_bytes)
-        return _keep(on, by, name, checked, once)
-
-
-def _require_free(on: Collaborators, name: str) -> None:
-    with on.session_factory() as session:
-        try:
-            learners.get_learner(session, name)
-        except LearnerNotFoundError:
-            return
-    raise LearnerExistsError(name)
-
-
-def _keep(
-    on: Collaborators, by: AuditBy, name: str, checked: CheckedBundle, once: Once
-) -> Response:
-    """Store the blobs, then everything else in one transaction. What a failure leaves is collected later."""
-    bundle = checked.bundle
-
-    def data() -> Iterator[bytes]:
-        yield from map(bundle.read, bundle.files)
-        yield bundle.manifest
-
-    manifest_sha256 = on.blobs.put_many(data())[-1]
-    with on.session_factory.begin() as session:
-        try:
-            row = bundles.bring_in(
-                session, name, checked.learner(manifest_sha256), bundle.files, on.blobs
-            )
-        except BlobMissingError as error:
-            detail = "A file of this bundle was collected meanwhile: repeat the request."
-            raise Problem("storage-unavailable", detail) from error
-        details = {
-            "strategy": row.strategy,
-            "backbone": row.backbone,
-            "manifest_sha256": manifest_sha256,
-        }
-        audit.record(session, by, "learner.import", learner=name, subject=name, details=details)
-        body = read_learner(session, row).model_dump(mode="json")
-        headers = {"Location": f"/v1/learners/{name}"}
-        return once.answer(session, status.HTTP_201_CREATED, body, headers)

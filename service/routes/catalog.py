@@ -4,11 +4,12 @@ from fastapi import APIRouter
 
 from models.backbone import available_backbones
 from models.strategies.catalog import CATALOG
-from service.configs import config_defaults, config_schema
-from service.dependencies import CollaboratorsDep, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import CollaboratorsDep
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import Page
 from service.schemas.learners import BackboneRead, StrategyRead
+from service.use_cases.configs import config_defaults, config_schema
 
 router = APIRouter(
     prefix="/v1", tags=["Learners"], route_class=StrictRoute, dependencies=[requires("reader")]

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from registry import audit, class_accuracy, learners
 from registry.learners import ClassInfo
 from registry.tables import LearnerRow
-from service.class_changes import apply_change, find_class
-from service.dependencies import AuditDep, CollaboratorsDep, requires
-from service.http.problems import Problem
-from service.http.strict_json import StrictRoute
-from service.intake.labels import KnownLabel
+from service.dependencies import AuditDep, CollaboratorsDep
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
+from service.labels import KnownLabel
+from service.problems import Problem
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import ClassRead, ClassUpdate
+from service.use_cases.class_changes import apply_change, find_class
 
 router = APIRouter(
     prefix="/v1/learners/{name}/classes",

@@ -8,21 +8,14 @@ from registry import audit, classes, feedback, learners, predictions
 from registry.classes import Shown
 from registry.errors import BlobMissingError, PredictionImageNotFoundError, UnknownResultError
 from registry.feedback import Feedback
-from service.dependencies import (
-    AuditDep,
-    CollaboratorsDep,
-    Cursor,
-    Limit,
-    PrincipalDep,
-    link_next,
-    requires,
-)
-from service.http.problems import FieldError, Problem
-from service.http.strict_json import StrictRoute
-from service.prediction_views import READ_OWN_WRITES_S, read_predictions
+from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.http.roles import PrincipalDep, requires
+from service.http.strict_route import StrictRoute
+from service.problems import FieldError, Problem
 from service.routes.samples import image_response
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import FeedbackCreate, FeedbackRead, StoredPrediction
+from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions
 
 router = APIRouter(
     prefix="/v1",

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from registry import audit, keys
 from registry.errors import InvalidKeyError
 from registry.tables import KeyRow
-from service.dependencies import AuditDep, BodyDep, CollaboratorsDep, requires
+from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
 from service.http.idempotency import Once, body_digest
-from service.http.problems import FieldError, Problem
-from service.http.strict_json import StrictRoute
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
+from service.problems import FieldError, Problem
 from service.schemas.base import Page
 from service.schemas.operations import KeyCreate, KeyCreated, KeyRead, Role
 

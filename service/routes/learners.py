@@ -5,35 +5,26 @@ from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, status
-from sqlalchemy.orm import Session
 
 from models.backbone import is_known_backbone
-from registry import accuracy, audit, learners, versions
-from registry.errors import VersionNotFoundError
+from registry import audit, learners
 from registry.tables import LearnerRow
-from service import live_alias
-from service.configs import complete_config
-from service.dependencies import (
-    AuditDep,
-    BodyDep,
-    CollaboratorsDep,
-    Cursor,
-    Limit,
-    link_next,
-    requires,
-)
+from service.dependencies import AuditDep, BodyDep, CollaboratorsDep, Cursor, Limit, link_next
 from service.http.idempotency import Once, body_digest
-from service.http.problems import Problem
-from service.http.strict_json import StrictRoute
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
+from service.problems import Problem
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import (
     AliasRead,
     AliasWrite,
-    LearnerAccuracy,
     LearnerCreate,
     LearnerRead,
     LearnerUpdate,
 )
+from service.use_cases import live_alias
+from service.use_cases.configs import complete_config
+from service.use_cases.learner_views import read_learner
 
 router = APIRouter(
     prefix="/v1/learners",
@@ -195,34 +186,6 @@ def move_live_alias(
     on.watcher.wake()
     response.headers["ETag"] = f'"{body.version}"'
     return AliasRead(name=learners.LIVE, version=body.version, head_version=head_version)
-
-
-def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
-    """Gather what a learner reads like: a handful of small queries."""
-    live = learners.live_version(session, row.id)
-    history = accuracy.history(session, row.id, live)
-    return LearnerRead(
-        name=row.name,
-        strategy=row.strategy,
-        backbone=row.backbone,
-        config=row.config,
-        metadata=row.metadata_,
-        created_at=row.created_at,
-        classes=_class_count(session, row, live),
-        tasks=history.n_known,
-        head_version=row.head_version,
-        live_version=live,
-        accuracy=LearnerAccuracy(
-            last=history.last, average=history.average, forgetting=history.forgetting
-        ),
-    )
-
-
-def _class_count(session: Session, row: LearnerRow, live: int) -> int:
-    try:
-        return len(versions.get_version(session, row.id, live).classes) if live else 0
-    except VersionNotFoundError:
-        return 0
 
 
 def _metadata_etag(row: LearnerRow) -> str:

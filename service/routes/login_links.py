@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, status
 
-from service.dependencies import CollaboratorsDep, PrincipalDep, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import CollaboratorsDep
+from service.http.roles import PrincipalDep, requires
+from service.http.strict_route import StrictRoute
 from service.schemas.operations import LoginLinkRead
 
 router = APIRouter(

@@ -9,13 +9,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from registry.log_lines import LOG_LINES
 from registry.quotas import QUOTAS
-from service.dependencies import CollaboratorsDep, requires
-from service.http.pages import problem_page
-from service.http.problems import PROBLEMS, Problem
+from service.dependencies import CollaboratorsDep
 from service.http.quotas import PREDICT_PIXELS
+from service.http.roles import requires
 from service.http.security import Principal
-from service.http.strict_json import StrictRoute
+from service.http.strict_route import StrictRoute
 from service.intake.formats import FORMATS
+from service.problems import PROBLEMS, Problem
+from service.routes.reference_pages import problem_page
 from service.schemas.operations import (
     DoorbellState,
     Info,

@@ -1,9 +1,8 @@
 """Predictions: answered from memory, stored behind the request's back."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,34 +10,21 @@ from pydantic import AwareDatetime
 
 from registry import classes, learners, predictions
 from registry.ids import new_id
-from registry.predictions import NewPrediction
-from service.dependencies import (
-    Collaborators,
-    CollaboratorsDep,
-    Cursor,
-    Limit,
-    PrincipalDep,
-    link_next,
-    requires,
-)
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
 from service.http.openapi import PREDICTION_BODY
 from service.http.presence import while_there
-from service.http.security import Principal
-from service.http.strict_json import StrictRoute
+from service.http.roles import PrincipalDep, requires
+from service.http.strict_route import StrictRoute
 from service.inference.answers import named, request_results, require_shown
 from service.inference.engine import Scores
-from service.inference.serving import choose_snapshot, turn_of
-from service.inference.snapshots import Snapshot
-from service.intake.images import DecodedImage
 from service.intake.prediction_requests import (
-    DecodedFiles,
-    EncodedFile,
-    decode_all,
     read_images,
 )
-from service.prediction_views import READ_OWN_WRITES_S, read_predictions
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
+from service.use_cases.predicting import answer_images, to_store
+from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions
+from service.use_cases.serving import choose_snapshot
 
 router = APIRouter(
     prefix="/v1",
@@ -91,7 +77,7 @@ async def predict(
     on.quotas.draw_images(request.scope, len(files))
     keeps = on.writer.keeps if store else None
     decoded, parts, decode_s = await while_there(
-        request, _answer(on, principal, snapshot, files, keeps)
+        request, answer_images(on, principal, snapshot, files, keeps)
     )
     for part in parts:
         tasks = snapshot.strategy.synapse_tasks_
@@ -109,7 +95,7 @@ async def predict(
     prediction_id = new_id("prd")
     if store:
         images = {i: found.image for i, found in enumerate(decoded.outcomes) if found.image}
-        on.writer.put(_to_store(prediction_id, snapshot, results), images)
+        on.writer.put(to_store(prediction_id, snapshot, results), images)
     body = {
         "id": prediction_id,
         "learner": name,
@@ -119,28 +105,6 @@ async def predict(
     }
     is_partial = any(outcome.problem for outcome in decoded.outcomes)
     return JSONResponse(body, 207 if is_partial else 200)
-
-
-async def _answer(
-    on: Collaborators,
-    principal: Principal,
-    snapshot: Snapshot,
-    files: Sequence[EncodedFile],
-    keeps: Callable[[DecodedImage], bool] | None,
-) -> tuple[DecodedFiles, list[Scores], float]:
-    """Decode and score images in time, and say how many seconds decoding took.
-
-    Raises:
-        Problem: `too-many-pixels`, `rate-limited`, `overloaded`, or that of the only image.
-    """
-    turn = turn_of(on, principal)
-    on.engine.require_capacity(len(files), turn.owner)
-    with on.engine.arriving():
-        started = perf_counter()
-        decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, keeps)
-        decode_s = perf_counter() - started
-        futures = on.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
-    return decoded, await on.engine.answers(futures, turn.deadline), decode_s
 
 
 @router.get("/learners/{name}/predictions", response_model=Page[StoredPrediction])
@@ -191,21 +155,6 @@ def get_prediction(prediction_id: PublicId, on: CollaboratorsDep) -> StoredPredi
         row = predictions.get_prediction(session, prediction_id)
         learner = learners.get_learner_by_id(session, row.learner_id)
         return read_predictions(session, learner.name, [row])[0]
-
-
-def _to_store(
-    prediction_id: str, snapshot: Snapshot, results: list[dict[str, Any]]
-) -> NewPrediction:
-    answered = [entry for entry in results if "label" in entry]
-    return NewPrediction(
-        id=prediction_id,
-        learner_id=snapshot.learner_id,
-        version=snapshot.version,
-        results=results,
-        labels=sorted({entry["label"] for entry in answered}),
-        has_unknown=any(not entry["known"] for entry in answered),
-        created_at=datetime.now(UTC),
-    )
 
 
 def _timing(parts: Sequence[Scores], *, decode_s: float, total_s: float) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from service.dependencies import requires
-from service.http.pages import page_policy, reference_page
-from service.http.strict_json import StrictRoute
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
+from service.routes.reference_pages import page_policy, reference_page
 
 router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 reader = [requires("reader")]

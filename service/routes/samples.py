@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from registry import audit, classes, learners, samples, tasks
-from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import Page, PublicId
 from service.schemas.tasks import SampleRead, SamplesDropped
 

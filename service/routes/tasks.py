@@ -6,42 +6,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from fastapi.sse import EventSourceResponse
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from registry import audit, classes, feedback, learners, tasks, versions
-from registry.audit import AuditBy
-from registry.errors import BlobMissingError
-from registry.failpoints import failpoint
-from registry.feedback import FeedbackImage
-from registry.growth import earlier
-from registry.samples import add_samples
-from registry.tables import LearnerRow
-from service.configs import complete_config
-from service.dependencies import (
-    AuditDep,
-    Collaborators,
-    CollaboratorsDep,
-    Cursor,
-    Limit,
-    link_next,
-    requires,
-)
+from registry import tasks, versions
+from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, Cursor, Limit, link_next
 from service.http.accept import choose
-from service.http.event_stream import read_events, stream_events
-from service.http.idempotency import Once
 from service.http.openapi import TASK_BODY
-from service.http.problems import Problem
-from service.http.security import Principal
-from service.http.strict_json import StrictRoute
-from service.intake.growing import Intake, settle
-from service.intake.placing import as_json
-from service.intake.samples import Received, take_in
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
-from service.schemas.tasks import EventRead, Status, TaskOptions, TaskQuery, TaskRead
-from service.task_changes import change_task
-from service.task_views import find_task, read_task, wait_for_task
+from service.schemas.tasks import EventRead, Status, TaskQuery, TaskRead
+from service.use_cases import task_creation
+from service.use_cases.event_stream import read_events, stream_events
+from service.use_cases.task_changes import change_task
+from service.use_cases.task_views import find_task, read_task, wait_for_task
 
 MAX_SEQ = 2**63 - 1
 
@@ -102,146 +81,14 @@ async def create_task(
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
     on.decoder.uploads.require(by.key_id)
-    await run_in_threadpool(_check_before, on, name, request.state.principal)
+    await run_in_threadpool(task_creation.check_before, on, name, request.state.principal)
     with Upload() as upload:
         await read_upload(request, query, on.settings, upload, on.decoder.unpacking)
         answer = await on.decoder.uploads.run(
-            by.key_id, partial(_create, on, by, name, request, upload)
+            by.key_id, partial(task_creation.create_task, on, by, name, request, upload)
         )
     on.doorbell.wake()
     return answer
-
-
-def _check_before(on: Collaborators, name: str, principal: Principal) -> None:
-    """Refuse what would be refused anyway before gigabytes are read."""
-    on.blobs.require_space(0, floor_bytes=on.settings.min_free_bytes)
-    with on.session_factory() as session:
-        learners.get_learner(session, name)
-        on.quotas.require_day(session, principal, 0)
-
-
-def _create(
-    on: Collaborators, by: AuditBy, name: str, request: Request, upload: Upload
-) -> Response:
-    with Once.of(request, on.session_factory, upload.digest) as once:
-        if once.replay is not None:
-            return once.replay
-        with on.session_factory() as session:
-            learner = learners.get_learner(session, name)
-            upload.relabel(classes.shown(session, learner.id).label)
-            given = _feedback(session, on, learner, upload)
-            n_images = len(upload.images) + len(given)
-            on.quotas.require_day(session, request.state.principal, n_images)
-        asked = upload.options.config
-        config = complete_config(learner.strategy, {**learner.config, **asked}, asked=asked)
-        on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
-        failpoint("upload.before_blobs")
-        received = take_in(
-            upload,
-            decoder=on.decoder,
-            owner=by.key_id,
-            blobs=on.blobs,
-            feedback=given,
-        )
-        failpoint("upload.after_blobs")
-        return _queue(on, by, name, once, upload, config, received)
-
-
-def _feedback(
-    session: Session, on: Collaborators, learner: LearnerRow, upload: Upload
-) -> list[FeedbackImage]:
-    """Return the feedback that the task is to take.
-
-    Raises:
-        Problem: `no-feedback`, if there is neither any nor an image.
-    """
-    if not upload.options.from_feedback:
-        return []
-    given = feedback.fitting(
-        session,
-        learner,
-        mode=upload.options.mode,
-        min_images=on.settings.min_images,
-        uploaded={image.label for image in upload.images},
-        limit=max(0, on.settings.max_task_images - len(upload.images)),
-    )
-    if not given and not upload.images:
-        detail = (
-            "No pending feedback can be learned so: `new_classes` takes labels that are not known, `extend` all, and "
-            f"each new class needs {on.settings.min_images} different images."
-        )
-        raise Problem("no-feedback", detail)
-    return given
-
-
-def _queue(
-    on: Collaborators,
-    by: AuditBy,
-    name: str,
-    once: Once,
-    upload: Upload,
-    config: dict[str, Any],
-    received: Received,
-) -> Response:
-    """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
-    options = upload.options
-    with on.session_factory.begin() as session:
-        intake = _settle(session, on, name, options, received)
-        task = tasks.add_task(
-            session,
-            name,
-            name=options.name,
-            mode=options.mode,
-            options=options.model_dump(mode="json", exclude={"name", "mode", "config", "seed"}),
-            config=config,
-            seed=options.seed,
-            classes=intake.classes,
-            n_train=intake.count("train"),
-            n_eval=intake.count("eval"),
-            rejected=intake.rejected,
-            quarantined=intake.quarantined,
-            n_duplicates=intake.n_duplicates,
-            layout=None if upload.layout is None else as_json(upload.layout),
-            n_known=intake.n_known,
-            n_splits_kept=intake.n_splits_kept,
-            expected_head_version=options.expected_head_version,
-            key_id=by.key_id,
-            max_classes=on.settings.max_classes or None,
-        )
-        try:
-            add_samples(session, task.id, intake.samples, on.blobs)
-        except BlobMissingError as error:
-            detail = "An image of this upload was deleted elsewhere meanwhile: repeat the request."
-            raise Problem("storage-unavailable", detail) from error
-        feedback.take(session, task, intake.feedback)
-        details = {
-            "index": task.index,
-            "mode": task.mode,
-            "classes": len(task.classes),
-            "images": task.n_train + task.n_eval,
-            "feedback": task.n_feedback,
-        }
-        audit.record(session, by, "task.create", learner=name, subject=task.id, details=details)
-        body = read_task(session, task, name).model_dump(mode="json")
-        headers = {"Location": f"/v1/tasks/{task.id}"}
-        answer = once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
-        failpoint("upload.before_commit")
-    failpoint("upload.after_commit")
-    return answer
-
-
-def _settle(
-    session: Session, on: Collaborators, name: str, options: TaskOptions, received: Received
-) -> Intake:
-    """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
-    learner = learners.get_learner(session, name, lock=True)
-    return settle(
-        received,
-        earlier(session, learner, [image.key for image in received.images]),
-        classes.shown(session, learner.id),
-        options,
-        min_images=on.settings.min_images,
-    )
 
 
 @router.get("/learners/{name}/tasks", response_model=Page[TaskRead])

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path, Request, Response
 
 from registry import classes, learners, versions
 from registry.tables import VersionRow
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName, Page
 from service.schemas.operations import ConfusionRead, VersionRead
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 
 from registry import workers
 from registry.workers import SeenWorker
-from service.dependencies import CollaboratorsDep, requires
-from service.http.strict_json import StrictRoute
+from service.dependencies import CollaboratorsDep
+from service.http.roles import requires
+from service.http.strict_route import StrictRoute
 from service.schemas.base import Page
 from service.schemas.operations import HeldTask, WorkerKind, WorkerRead
 

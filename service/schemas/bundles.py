@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from models.admission import MAX_CLASSES, MAX_TASK_INDEX, MAX_TASKS
-from service.intake.labels import KnownLabel, ShortText
+from service.labels import KnownLabel, ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from models.strategies.base import Unlearning
-from service.intake.labels import Label, ShortText
+from service.labels import Label, ShortText
 from service.schemas.base import (
     LearnerName,
     Metadata,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from service.intake.labels import ShortText
+from service.labels import ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema, Time
 
 Role = Literal["reader", "predictor", "trainer", "admin"]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from service.intake.labels import Label
+from service.labels import Label
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,

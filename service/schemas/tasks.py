@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.intake.archive_names import is_encoding
-from service.intake.labels import KnownLabel, Label, ShortText
+from service.characters import is_encoding
+from service.labels import KnownLabel, Label, ShortText
 from service.schemas.base import (
     MAX_INT,
     EncodedImage,

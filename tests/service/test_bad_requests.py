@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from tests.factories import make_image
 from tests.service.bad_images import ACCEPTED, REFUSED
 from tests.service.conftest import image_files

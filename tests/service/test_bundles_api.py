@@ -18,7 +18,7 @@ from registry.blobs import LocalBlobStore
 from registry.database import driver_url, make_engine, make_session_factory, migrate
 from registry.inspection import inspect_installation
 from service.app import create_app
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.conftest import image_files, wait_until

@@ -2,9 +2,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.errors import DatabaseUnavailableError
-from service.http.pages import prose
-from service.http.problems import PROBLEMS
 from service.intake.formats import FORMATS
+from service.problems import PROBLEMS
+from service.routes.reference_pages import prose
 from tests.service.conftest import wait_until
 
 

@@ -126,7 +126,7 @@ def test_min_version_waits_for_what_is_being_published(client, taught, teach):
 
 
 def test_min_version_is_not_waited_for_for_ever(client, taught, monkeypatch):
-    monkeypatch.setattr("service.inference.serving.WAIT_S", 0.1)
+    monkeypatch.setattr("service.use_cases.serving.WAIT_S", 0.1)
     answer = predict(client, taught, "?min_version=5")
     assert (answer.status_code, answer.json()["code"]) == (409, "version-not-served")
 

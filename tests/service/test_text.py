@@ -1,10 +1,10 @@
 import pytest
 
 from registry.classes import look
-from service.http.problems import Problem
-from service.http.strict_json import parse_json
-from service.intake.labels import clean_filename, clean_label, label_at
 from service.intake.splitting import SplitRequest, assign_splits
+from service.labels import clean_filename, clean_label, label_at
+from service.problems import Problem
+from service.strict_json import parse_json
 
 
 @pytest.mark.parametrize(

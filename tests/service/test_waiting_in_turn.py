@@ -8,8 +8,8 @@ from concurrent.futures import Future
 import pytest
 
 from service.http.presence import while_there
-from service.http.problems import Problem
 from service.intake.deadlines import Deadline
+from service.problems import Problem
 from tests.attacks.pictures import large
 from tests.factories import make_image
 from tests.waiting import wait_until, within

@@ -9,7 +9,7 @@ from registry import errors
 from service.cli.problems import fault, sentence
 from service.dashboard.sentences import ON_PAGES, for_person
 from service.dashboard.sentences import sentence as on_page
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from service.wording import speaks_api, speaks_commands
 
 ROOT = Path(__file__).parents[2]

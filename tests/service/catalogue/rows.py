@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from tests.service.catalogue.wire import CLOSED, Answer, Wire
 
 Send = Callable[[Wire], Answer]

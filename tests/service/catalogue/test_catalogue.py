@@ -21,8 +21,8 @@ from registry.database import make_session_factory
 from registry.tables import ROLES, IdempotencyRow, KeyRow, LearnerRow, TaskRow, WorkerRow
 from service.app import create_app
 from service.http.connections import Connections
-from service.http.problems import PROBLEMS
 from service.listening import listening
+from service.problems import PROBLEMS
 from service.server import server_config
 from service.settings import ServiceSettings
 from tests.factories import make_image

@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from service.cli.problems import HINTS, SENTENCES, explain, fault, sentence
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from service.remote.errors import ProblemError
 from service.wording import speaks_api, speaks_commands
 

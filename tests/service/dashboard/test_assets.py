@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from service.dashboard.assets import MEDIA_TYPES, PLOTLY, asset_url, load_asset, plotly_style_id
+from service.assets import MEDIA_TYPES, PLOTLY, asset_url, load_asset, plotly_style_id
 
 
 @pytest.mark.parametrize("name", sorted(MEDIA_TYPES))

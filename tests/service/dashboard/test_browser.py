@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from service.dashboard.assets import plotly_style_id
+from service.assets import plotly_style_id
 from service.http.security import COOKIE
 from tests.factories import make_learner, make_task
 from tests.service.dashboard.conftest import EXECUTABLE

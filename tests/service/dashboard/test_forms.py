@@ -3,7 +3,7 @@
 import pytest
 
 from service.dashboard.forms import MOST_FIELDS, parse_fields
-from service.http.problems import Problem
+from service.problems import Problem
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from service.http.bodies import STRANGERS_HOLD_BYTES, BodyBudget, BodyMeter, Holder, Pace
-from service.http.problems import Problem
+from service.problems import Problem
 from tests.waiting import is_within
 
 

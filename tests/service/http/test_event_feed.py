@@ -11,7 +11,7 @@ from registry.database import make_engine, make_session_factory
 from registry.errors import RegistryError
 from registry.events import append_event, latest
 from service.http.event_feed import EventFeed
-from service.http.event_stream import stream_events
+from service.use_cases.event_stream import stream_events
 from tests.factories import make_learner, make_task
 from tests.waiting import wait_until
 

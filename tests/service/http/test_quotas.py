@@ -9,7 +9,7 @@ from sqlalchemy import text
 from registry import keys
 from service.http import buckets, security
 from service.http.buckets import Buckets, Guesses
-from service.http.problems import Problem
+from service.problems import Problem
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.conftest import image_files

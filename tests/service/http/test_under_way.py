@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.http.problems import Problem
 from service.http.under_way import ALWAYS, UnderWay
+from service.problems import Problem
 
 
 def fill(stack, under_way, key):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from models.strategies.base import Prediction
-from service.http.problems import Problem
 from service.inference.engine import InferenceEngine
 from service.inference.snapshots import Snapshot
 from service.inference.store import SnapshotStore
 from service.metrics import Metrics
+from service.problems import Problem
 from service.settings import ServiceSettings
 from tests.waiting import within
 

@@ -11,11 +11,11 @@ import zlib
 
 import pytest
 
-from service.http.problems import Problem
 from service.intake.archive_kinds import MEDIA_TYPES, kind_of
 from service.intake.archives import ArchiveLimits, unpack
 from service.intake.placing import MAX_NAMED, as_json, place
 from service.intake.spool import Spool
+from service.problems import Problem
 from service.schemas.tasks import TaskOptions
 from tests.factories import make_image
 from tests.service.intake.packing import (

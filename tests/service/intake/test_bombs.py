@@ -7,10 +7,10 @@ import zipfile
 
 import pytest
 
-from service.http.problems import Problem
 from service.intake.allowance import FREE_BYTES, MAX_RATIO, Allowance
 from service.intake.archives import ArchiveLimits, unpack
 from service.intake.spool import Spool
+from service.problems import Problem
 from tests.service.intake.bombs import BOMBS, ZIPS, flat_bitmaps, lying_zip, zip_bomb
 from tests.service.intake.packing import PACKS, tar_of, zip_of
 from tests.service.layout.layouts import JPEG

@@ -1,7 +1,7 @@
 import pytest
 
-from service.http.problems import Problem
 from service.intake.bundle_text import require_readable, require_told_apart
+from service.problems import Problem
 from tests.waiting import within
 
 

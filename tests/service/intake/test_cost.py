@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from service.http.problems import Problem
 from service.intake.cost import LIGHT_WORK
 from service.intake.images import ImageLimits, weigh_image
+from service.problems import Problem
 from service.settings import ServiceSettings
 from tests.attacks.pictures import large, photo
 from tests.service.bad_images import make_image

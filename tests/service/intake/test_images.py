@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.http.problems import PROBLEMS, Problem
 from service.intake.images import ImageLimits, decode_image
 from service.intake.strips import SHORT_SIDE
+from service.problems import PROBLEMS, Problem
 from tests.factories import make_image
 from tests.service.bad_images import ACCEPTED, REFUSED, encoded, heic, noise
 

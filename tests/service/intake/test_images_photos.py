@@ -14,11 +14,11 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageCms, ImageOps
 from sklearn.datasets import load_sample_images
 
-from service.http.problems import Problem
 from service.intake.formats import describe_foreign
 from service.intake.images import ImageLimits, decode_image
 from service.intake.jpeg import read_structure
 from service.intake.strips import SHORT_SIDE, canonical_size
+from service.problems import Problem
 from tests.factories import make_pixels
 from tests.service.bad_images import ACCEPTED, JPEG, encoded, heic, noise, png_of, png_with
 

@@ -3,8 +3,8 @@ import threading
 import anyio
 import pytest
 
-from service.http.problems import Problem
 from service.intake.upload_slots import UploadSlots
+from service.problems import Problem
 
 
 def test_one_key_leaves_a_slot_to_others():

@@ -8,10 +8,10 @@ import zipfile
 
 import pytest
 
-from service.http.problems import Problem
 from service.intake.archives import ArchiveLimits, unpack
 from service.intake.placing import place
 from service.intake.spool import Spool
+from service.problems import Problem
 from service.schemas.tasks import TaskOptions
 from tests.factories import make_image
 

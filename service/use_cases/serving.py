@@ -8,11 +8,11 @@ from starlette.concurrency import run_in_threadpool
 
 from registry.errors import LearnerNotFoundError
 from service.dependencies import Collaborators
-from service.http.problems import Problem
 from service.http.security import Principal
 from service.inference.snapshots import Snapshot, VersionAddress
 from service.intake.deadlines import Deadline
 from service.intake.prediction_requests import Turn
+from service.problems import Problem
 
 WAIT_S = 10.0
 """How long `min_version` is waited for: longer than a version takes to load, shorter than clients' time-outs."""

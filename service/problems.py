@@ -4,11 +4,13 @@ Clients branch on a problem's `code`. Inner errors carry a code of the table bel
 know no HTTP.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -166,6 +168,10 @@ class Problem(HTTPException):
         super().__init__(kind.status, detail or kind.help, headers)
         self.code = code
         self.errors = errors
+
+
+PageFor = Callable[[Problem, Scope], Response | None]
+"""Gives the page of a problem where a browser asks, or None."""
 
 
 def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:

@@ -17,15 +17,22 @@ from models.errors import BackboneError, CheckpointError
 from registry.bundles import LearnedTask, NewLearner
 from registry.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
-from service.bundle_files import FORM, FORMAT_VERSION, HEAD, MANIFEST, MAX_JSON_BYTES, MEDIA_TYPE
-from service.configs import complete_config
 from service.dependencies import Collaborators
-from service.http.problems import Problem
-from service.http.strict_json import media_type, parse_json
 from service.intake.bundle_text import require_readable, require_told_apart
 from service.intake.spool import Spool
+from service.problems import Problem
 from service.schemas.bundles import BundledVersion, BundleHead, KeptMetrics
 from service.settings import ServiceSettings
+from service.strict_json import media_type, parse_json
+from service.use_cases.bundle_files import (
+    FORM,
+    FORMAT_VERSION,
+    HEAD,
+    MANIFEST,
+    MAX_JSON_BYTES,
+    MEDIA_TYPE,
+)
+from service.use_cases.configs import complete_config
 
 _SNIFFED = 512
 _FOREIGN = (b"PK", b"\x80", b"\x1f\x8b", b"\x89HDF", b"\x78", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")

@@ -12,10 +12,10 @@ from models.bounds import require_within
 from models.errors import ConfigError
 from models.strategies.base import Strategy
 from models.strategies.catalog import find_strategy
-from service.http.problems import FieldError, Problem
-from service.http.strict_json import safe_token
-from service.http.validation import field_errors
+from service.problems import FieldError, Problem
 from service.schemas.base import MAX_INT
+from service.strict_json import safe_token
+from service.validation import field_errors
 
 
 def require_strategy(name: str) -> type[Strategy[Any]]:

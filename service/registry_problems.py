@@ -1,7 +1,7 @@
 """What an error of the registry is towards a client: one table, for the API and for pages."""
 
 from registry.errors import LabelConfusableError, LabelKnownError, RegistryError
-from service.http.problems import PROBLEMS, FieldError, Problem
+from service.problems import PROBLEMS, FieldError, Problem
 
 MAX_NAMED = 100
 """Most labels that one problem names."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.http.problems import FieldError
-from service.http.strict_json import safe_token
+from service.problems import FieldError
 from service.schemas.base import LEARNER_NAME, PUBLIC_ID
+from service.strict_json import safe_token
 
 MAX_ERRORS = 50
 _OWN_SENTENCES = frozenset({"label", "text", "metadata_too_large"})

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from registry.classes import look
-from service.http.problems import FieldError, Problem
-from service.intake.characters import describe, is_readable, spell_out, unfit
+from service.characters import describe, is_readable, spell_out, unfit
+from service.problems import FieldError, Problem
 
 MAX_LABEL = 128
 MAX_FILENAME = 255

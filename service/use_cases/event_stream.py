@@ -12,7 +12,7 @@ from registry import events, tasks
 from registry.errors import DatabaseUnavailableError, RegistryError
 from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead
-from service.task_views import ENDED
+from service.use_cases.task_views import ENDED
 
 PING_S = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""

@@ -58,7 +58,7 @@ def load_asset(name: str) -> Asset:
 
 @lru_cache(maxsize=len(MEDIA_TYPES))
 def _load(name: str, media_type: str) -> Asset:
-    folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__) / "static"
+    folder = files("plotly") / "package_data" if name == PLOTLY else files("service") / "static"
     body = (folder / name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:16]
     return Asset(media_type, body, digest)

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup, escape
 
-from service.dashboard.assets import asset_url
-from service.http.problems import ProblemType
+from service.assets import asset_url
+from service.problems import ProblemType
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -5,8 +5,17 @@ and many emoji are several joined. They are welcome where they join something, b
 rules of RFC 5892 (appendix A.1 and A.2), and nowhere else. What turns the direction of text around is refused.
 """
 
+import codecs
+import re
 import unicodedata
 from collections.abc import Iterator
+
+_ENCODING = re.compile(
+    r"utf-?8|cp\d{3,4}|windows-125\d|iso-?8859-?\d{1,2}|latin-?1|koi8-[ru]|shift[-_]jis|euc[-_](jp|kr)|gbk|gb2312|"
+    r"gb18030|big5|mac[-_]roman",
+    re.IGNORECASE,
+)
+"""Encodings that names may be said to have: those that systems really wrote them in."""
 
 _REFUSED = frozenset({"Cc", "Cs", "Cf", "Co", "Cn", "Zl", "Zp"})
 _KINDS = {
@@ -156,3 +165,19 @@ def _category(text: str, i: int) -> str:
 
 def _script(text: str, i: int) -> str:
     return unicodedata.name(text[i], " ").split(" ")[0] if 0 <= i < len(text) else ""
+
+
+def is_encoding(name: str) -> bool:
+    """Return whether names of files may be said to be written so.
+
+    Example:
+        >>> is_encoding("CP932"), is_encoding("rot13")
+        (True, False)
+    """
+    if _ENCODING.fullmatch(name) is None:
+        return False
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True

@@ -18,7 +18,7 @@ from registry.references import ArtifactFiles
 from registry.sealed_tar import END, SUMS, TarForm, header, padding
 from registry.tables import LearnerRow, VersionRow
 from registry.versions import NewAccuracy, address_of
-from service.http.problems import Problem
+from service.problems import Problem
 from service.schemas.bundles import (
     BundledAccuracy,
     BundledLearner,

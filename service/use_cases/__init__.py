@@ -1,0 +1,1 @@
+"""What requests do, whoever asks: the API's routes and the dashboard's forms call these."""

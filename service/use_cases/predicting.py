@@ -1,0 +1,57 @@
+"""A prediction: decoded and scored in time, and kept."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from registry.predictions import NewPrediction
+from service.dependencies import Collaborators
+from service.http.security import Principal
+from service.inference.engine import Scores
+from service.inference.snapshots import Snapshot
+from service.intake.images import DecodedImage
+from service.intake.prediction_requests import (
+    DecodedFiles,
+    EncodedFile,
+    decode_all,
+)
+from service.use_cases.serving import turn_of
+
+
+async def answer_images(
+    on: Collaborators,
+    principal: Principal,
+    snapshot: Snapshot,
+    files: Sequence[EncodedFile],
+    keeps: Callable[[DecodedImage], bool] | None,
+) -> tuple[DecodedFiles, list[Scores], float]:
+    """Decode and score images in time, and say how many seconds decoding took.
+
+    Raises:
+        Problem: `too-many-pixels`, `rate-limited`, `overloaded`, or that of the only image.
+    """
+    turn = turn_of(on, principal)
+    on.engine.require_capacity(len(files), turn.owner)
+    with on.engine.arriving():
+        started = perf_counter()
+        decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, keeps)
+        decode_s = perf_counter() - started
+        futures = on.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
+    return decoded, await on.engine.answers(futures, turn.deadline), decode_s
+
+
+def to_store(
+    prediction_id: str, snapshot: Snapshot, results: list[dict[str, Any]]
+) -> NewPrediction:
+    """Return the row of a prediction that was just answered."""
+    answered = [entry for entry in results if "label" in entry]
+    return NewPrediction(
+        id=prediction_id,
+        learner_id=snapshot.learner_id,
+        version=snapshot.version,
+        results=results,
+        labels=sorted({entry["label"] for entry in answered}),
+        has_unknown=any(not entry["known"] for entry in answered),
+        created_at=datetime.now(UTC),
+    )
