@@ -18,6 +18,7 @@ from registry.errors import (
 )
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, page_of
+from registry.statuses import WITH_WORKER
 from registry.tables import AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
 
 LIVE = "live"
@@ -131,7 +132,7 @@ def delete_learner(session: Session, name: str) -> None:
     """
     learner = get_learner(session, name, lock=True)
     running = select(TaskRow.id).where(
-        TaskRow.learner_id == learner.id, TaskRow.status.in_(("running", "cancelling"))
+        TaskRow.learner_id == learner.id, TaskRow.status.in_(WITH_WORKER)
     )
     if session.scalars(running.limit(1)).first() is not None:
         raise LearnerBusyError

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse
 from registry import tasks, versions
 from registry.audit import AuditBy
 from registry.errors import ConflictError
+from registry.statuses import TaskStatus
 from service import live_alias
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import (
@@ -130,7 +131,7 @@ def publish_task(
     task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
 ) -> Response:
     """Publish a held task after all, or learn it if it was held before that; go back to the page it was asked on."""
-    done = {"succeeded": "task-published", "queued": "task-released"}
+    done = {TaskStatus.SUCCEEDED: "task-published", TaskStatus.QUEUED: "task-released"}
     answer = _change_task(request, on, by, "task.publish", task_id, versions.publish_held, done)
     on.watcher.wake()
     return answer
@@ -176,7 +177,7 @@ def _change_task(
     action: str,
     task_id: str,
     change: Callable[[Session, str], object],
-    done: Mapping[str, str] = MappingProxyType({}),
+    done: Mapping[TaskStatus, str] = MappingProxyType({}),
 ) -> Response:
     target = own_page(urlsplit(request.headers.get("referer", "")).path or "/admin/tasks")
     try:

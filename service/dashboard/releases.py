@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry import ancestry, classes, learners, versions
+from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.routing import Routing, routing_of
 
@@ -116,14 +117,14 @@ def _effect(session: Session, learner: LearnerRow, row: VersionRow, live: int) -
         superseded=[
             index
             for index, version, status in tasks
-            if status == "succeeded" and version not in leading
+            if status == TaskStatus.SUCCEEDED and version not in leading
         ],
         restored=[
             index
             for index, version, status in tasks
-            if status == "superseded" and version in leading
+            if status == TaskStatus.SUPERSEDED and version in leading
         ],
-        is_busy=any(status in ("queued", "running", "cancelling") for _, _, status in tasks),
+        is_busy=any(status in UNFINISHED for _, _, status in tasks),
     )
 
 

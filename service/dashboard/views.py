@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
+from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
 from service.dashboard.routing import routing_of
 from service.dashboard.shown import (
-    ACTIVE,
     TINY_SIDE,
     Finding,
     LearnerCard,
@@ -105,7 +105,9 @@ def active_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
     """
-    page = tasks.list_tasks(session, learner_name=learner_name, statuses=ACTIVE, limit=TASKS_SHOWN)
+    page = tasks.list_tasks(
+        session, learner_name=learner_name, statuses=UNFINISHED, limit=TASKS_SHOWN
+    )
     return _task_views(session, page.items[::-1])
 
 
@@ -116,7 +118,7 @@ def held_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
         LearnerNotFoundError: If there is no learner of this name.
     """
     page = tasks.list_tasks(
-        session, learner_name=learner_name, statuses=("held",), limit=TASKS_SHOWN
+        session, learner_name=learner_name, statuses=(TaskStatus.HELD,), limit=TASKS_SHOWN
     )
     return _task_views(session, page.items[::-1])
 
@@ -202,8 +204,8 @@ def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
 def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
     position = tasks.position(session, row)
     phase = str(row.progress.get("phase", row.status))
-    if row.status in ("queued", "cancelling"):
-        phase = "waiting" if row.status == "queued" else "cancelling"
+    if row.status in (TaskStatus.QUEUED, TaskStatus.CANCELLING):
+        phase = "waiting" if row.status == TaskStatus.QUEUED else "cancelling"
     took = row.finished_at - row.started_at if row.finished_at and row.started_at else None
     return TaskView(
         id=row.id,
@@ -232,7 +234,7 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
 
 
 def _erases(session: Session, row: TaskRow) -> list[int]:
-    if row.mode != unlearning.MODE or row.status != "held":
+    if row.mode != unlearning.MODE or row.status != TaskStatus.HELD:
         return []
     learner = learners.get_learner_by_id(session, row.learner_id)
     asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import events
+from registry.statuses import TaskStatus
 
 LOOK_S = 0.3
 """Between two looks."""
@@ -23,7 +24,7 @@ class Latest:
 
     seq: int
     """Of its last event; 0 before the first."""
-    status: str
+    status: TaskStatus
 
 
 class EventFeed:

@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from registry import events, tasks
 from registry.errors import DatabaseUnavailableError, RegistryError
+from registry.statuses import ENDED
 from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead
-from service.task_views import ENDED
 
 PING_S = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""

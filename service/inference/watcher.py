@@ -16,6 +16,7 @@ from registry import accuracy, classes, versions, workers
 from registry.errors import RegistryError
 from registry.failpoints import failpoint
 from registry.loops import SteadyThread
+from registry.statuses import UNFINISHED
 from registry.tables import TaskRow
 from registry.versions import LiveVersion
 from service.http.problems import Problem
@@ -129,7 +130,7 @@ class Watcher:
                 self._store.drop(versions.erased_among(session, loaded))
 
     def _note_queue(self, session: Session) -> None:
-        pending = TaskRow.status.in_(("queued", "running", "cancelling"))
+        pending = TaskRow.status.in_(UNFINISHED)
         age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
         depth, oldest_s = session.execute(select(func.count(), age).where(pending)).one()
         self._metrics.queue_depth.set(depth)
