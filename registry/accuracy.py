@@ -141,6 +141,14 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
     )
 
 
+def held_out(session: Session, learner_id: str, version: int) -> dict[int, int]:
+    """Return how many held-out images a version was measured on, by index of the task they came with."""
+    query = select(AccuracyRow.task_index, AccuracyRow.n).where(
+        AccuracyRow.learner_id == learner_id, AccuracyRow.version == version
+    )
+    return {row.task_index: row.n for row in session.execute(query)}
+
+
 def superseded_tasks(session: Session, learner_id: str) -> list[int]:
     """Return the indexes of the tasks that a learner learned beside the line that leads to its head."""
     query = select(TaskRow.index).where(

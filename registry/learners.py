@@ -1,5 +1,6 @@
 """Learners, and the aliases that name the version each one serves."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,12 @@ def list_learners(
     if cursor is not None:
         query = query.where(LearnerRow.name > decode_cursor(cursor, 1)[0])
     return page_of(list(session.scalars(query)), limit, lambda learner: (learner.name,))
+
+
+def names(session: Session, learner_ids: Collection[str]) -> dict[str, str]:
+    """Return the names of some learners by their ids; of those that there are."""
+    query = select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(learner_ids))
+    return {row.id: row.name for row in session.execute(query)}
 
 
 def update_metadata(session: Session, name: str, metadata: dict[str, Any]) -> LearnerRow:

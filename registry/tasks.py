@@ -32,7 +32,6 @@ from registry.statuses import (
     RETRYABLE,
     UNFINISHED,
     WAITING,
-    WITH_WORKER,
     TaskStatus,
 )
 from registry.tables import FeedbackRow, LearnerRow, SampleRow, TaskRow, VersionRow
@@ -48,12 +47,12 @@ INITIAL_PROGRESS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """How much waits to be learned."""
+    """How much is to be learned."""
 
-    n_queued: int
-    n_running: int
+    n_tasks: int
+    """Those that wait, and those that some worker has."""
     oldest_age_s: float
-    """Seconds the longest-waiting queued task has waited; 0 if none waits."""
+    """Seconds since the first of them was added; 0 if there is none."""
 
 
 def add_task(
@@ -252,16 +251,11 @@ def position(session: Session, task: TaskRow) -> int | None:
 
 def queue_depth(session: Session) -> QueueDepth:
     """Return how many tasks wait and run, over all learners. One query."""
-    queued = TaskRow.status == TaskStatus.QUEUED
-    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at).filter(queued))
-    n_queued, n_running, oldest_age_s = session.execute(
-        select(
-            func.count().filter(queued),
-            func.count().filter(TaskRow.status.in_(WITH_WORKER)),
-            func.coalesce(age, 0),
-        ).where(TaskRow.status.in_(UNFINISHED))
+    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
+    n_tasks, oldest_age_s = session.execute(
+        select(func.count(), func.coalesce(age, 0)).where(TaskRow.status.in_(UNFINISHED))
     ).one()
-    return QueueDepth(n_queued, n_running, max(0.0, float(oldest_age_s)))
+    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)))
 
 
 def request_cancel(session: Session, task_id: str) -> TaskRow:

@@ -5,10 +5,10 @@ from contextlib import suppress
 from time import monotonic
 
 from fastapi import Request
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import learners, tasks
+from registry.database import Session, Sessions
 from registry.statuses import ENDED
 from registry.tables import TaskRow
 from service.dependencies import Collaborators
@@ -58,7 +58,7 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
     )
 
 
-def find_task(sessions: sessionmaker[Session], task_id: str) -> TaskRead:
+def find_task(sessions: Sessions, task_id: str) -> TaskRead:
     """Read one task.
 
     Raises:

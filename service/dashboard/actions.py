@@ -10,12 +10,12 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import ConflictError
 from registry.statuses import TaskStatus
 from service import live_alias

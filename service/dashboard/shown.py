@@ -6,6 +6,7 @@ from typing import Any
 
 from registry.accuracy import AccuracyHistory
 from registry.learners import ClassInfo
+from registry.pictures import Picture
 from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
 from service.dashboard.routing import Routing
 
@@ -130,6 +131,11 @@ class SampleView:
     id: str
     label: str
     is_tiny: bool
+
+
+def sample_view(picture: Picture, name: str) -> SampleView:
+    """Return a stored image as pages show it, under what its class is called."""
+    return SampleView(picture.id, name, max(picture.width, picture.height) <= TINY_SIDE)
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
+from registry.database import Session
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
+from registry.pictures import held_out
 from registry.statuses import UNFINISHED, TaskStatus
-from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
 from service.dashboard.routing import routing_of
 from service.dashboard.shown import (
-    TINY_SIDE,
     Finding,
     LearnerCard,
     LearnerPage,
@@ -24,6 +22,7 @@ from service.dashboard.shown import (
     TaskView,
     VersionView,
     WorkerView,
+    sample_view,
 )
 
 LEARNERS_SHOWN = 24
@@ -135,35 +134,10 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
         LearnerNotFoundError: If there is none of this name.
     """
     learner = learners.get_learner(session, learner_name)
-    live = learners.live_version(session, learner.id)
-    known = select(func.unnest(VersionRow.tasks)).where(
-        VersionRow.learner_id == learner.id, VersionRow.number == live
-    )
-    rank = (
-        func.row_number()
-        .over(partition_by=SampleRow.label, order_by=(TaskRow.index, SampleRow.position))
-        .label("rank")
-    )
-    query = (
-        select(SampleRow.id, SampleRow.label, SampleRow.width, SampleRow.height, rank)
-        .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(
-            TaskRow.learner_id == learner.id,
-            TaskRow.index.in_(known),
-            SampleRow.split == "eval",
-            SampleRow.quarantine.is_(None),
-        )
-        .order_by(rank, TaskRow.index, SampleRow.label)
-        .limit(SAMPLES_SHOWN)
-    )
     shown = classes.shown(session, learner.id)
-    rows = session.execute(query).all()
-    n_classes = len({row.label for row in rows})
-    each = max(1, len(rows) // n_classes) if rows else 0
     found = [
-        SampleView(row.id, shown.name(row.label), max(row.width, row.height) <= TINY_SIDE)
-        for row in rows
-        if row.rank <= each
+        sample_view(picture, shown.name(picture.label))
+        for picture in held_out(session, learner.id, limit=SAMPLES_SHOWN)
     ]
     return sorted(found, key=lambda sample: sample.label)
 
@@ -191,13 +165,7 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
 
 
 def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
-    ids = {row.learner_id for row in rows}
-    names = {
-        row.id: row.name
-        for row in session.execute(
-            select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(ids))
-        )
-    }
+    names = learners.names(session, {row.learner_id for row in rows})
     return [_task_view(session, row, names[row.learner_id]) for row in rows]
 
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import events, tasks
+from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.statuses import ENDED
 from service.dependencies import Collaborators
@@ -22,7 +22,7 @@ MAX_STREAM_S = 3600.0
 
 
 def read_events(
-    sessions: sessionmaker[Session], task_id: str, after: int, limit: int
+    sessions: Sessions, task_id: str, after: int, limit: int
 ) -> tuple[list[EventRead], bool]:
     """Return the events after a sequence number, and whether the task has ended.
 

@@ -5,10 +5,10 @@ from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, status
-from sqlalchemy.orm import Session
 
 from models.backbone import is_known_backbone
 from registry import accuracy, audit, learners, versions
+from registry.database import Session
 from registry.errors import VersionNotFoundError
 from registry.tables import LearnerRow
 from service import live_alias

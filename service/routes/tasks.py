@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from fastapi.sse import EventSourceResponse
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from registry import audit, classes, feedback, learners, tasks, versions
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage
