@@ -36,6 +36,7 @@ from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.samples import NewSample
+from registry.statuses import TaskStatus
 from registry.tables import TASK_PHASES, TaskRow
 from worker.settings import WorkerSettings
 
@@ -99,7 +100,7 @@ class Bench:
             process.kill()
             killed = time.time()
         task = self._task(task_id)
-        if task.status != "running":
+        if task.status != TaskStatus.RUNNING:
             return None
         if task.checkpoint is not None:
             began = (

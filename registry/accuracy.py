@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry import ancestry, unlearning
 from registry.ancestry import Step
+from registry.statuses import TaskStatus
 from registry.tables import AccuracyRow, LearnerRow, TaskRow
 from registry.versions import NewVersion
 
@@ -140,11 +141,19 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
     )
 
 
+def held_out(session: Session, learner_id: str, version: int) -> dict[int, int]:
+    """Return how many held-out images a version was measured on, by index of the task they came with."""
+    query = select(AccuracyRow.task_index, AccuracyRow.n).where(
+        AccuracyRow.learner_id == learner_id, AccuracyRow.version == version
+    )
+    return {row.task_index: row.n for row in session.execute(query)}
+
+
 def superseded_tasks(session: Session, learner_id: str) -> list[int]:
     """Return the indexes of the tasks that a learner learned beside the line that leads to its head."""
     query = select(TaskRow.index).where(
         TaskRow.learner_id == learner_id,
-        TaskRow.status == "superseded",
+        TaskRow.status == TaskStatus.SUPERSEDED,
         TaskRow.mode != unlearning.MODE,
     )
     return list(session.scalars(query.order_by(TaskRow.index)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import TaskRow, VersionRow
 
 
@@ -15,6 +16,18 @@ class Step:
     number: int
     tasks: list[int]
     """Indexes of the tasks it knows something of, in the order they were learned."""
+
+
+@dataclass(frozen=True)
+class HeadMove:
+    """What building on another version does to the tasks of a learner."""
+
+    superseded: list[int]
+    """Indexes of those that end up beside the line."""
+    restored: list[int]
+    """Indexes of those that count again."""
+    is_busy: bool
+    """Whether one waits or runs, so that the head cannot move now."""
 
 
 def line(session: Session, learner_id: str, number: int) -> list[Step]:
@@ -32,6 +45,28 @@ def line(session: Session, learner_id: str, number: int) -> list[Step]:
         found.append(Step(version.number, version.tasks))
         following = version.parent
     return found[::-1]
+
+
+def if_head_moved(session: Session, learner_id: str, number: int) -> HeadMove:
+    """Return what `versions.move_head` to a version would change. Two queries."""
+    leading = {step.number for step in line(session, learner_id, number)}
+    query = select(TaskRow.index, TaskRow.version, TaskRow.status).where(
+        TaskRow.learner_id == learner_id
+    )
+    tasks = session.execute(query.order_by(TaskRow.index)).all()
+    return HeadMove(
+        superseded=[
+            index
+            for index, version, status in tasks
+            if status == TaskStatus.SUCCEEDED and version not in leading
+        ],
+        restored=[
+            index
+            for index, version, status in tasks
+            if status == TaskStatus.SUPERSEDED and version in leading
+        ],
+        is_busy=any(status in UNFINISHED for _, _, status in tasks),
+    )
 
 
 def brought(session: Session, learner_id: str, number: int) -> dict[int, list[str]]:

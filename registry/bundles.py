@@ -17,6 +17,7 @@ from registry.errors import BlobMissingError
 from registry.events import append_event
 from registry.ids import new_id
 from registry.samples import keep_blobs
+from registry.statuses import TaskStatus
 from registry.tables import IMPORTED, AccuracyRow, LearnerRow, TaskRow, VersionRow
 from registry.tasks import INITIAL_PROGRESS
 from registry.versions import NewAccuracy
@@ -145,7 +146,7 @@ def bring_in(
     learners.set_alias(session, learner.id, FIRST)
     for row in rows.values():
         append_event(session, row.id, "published", {"version": FIRST})
-        append_event(session, row.id, "end", {"status": "succeeded", "version": FIRST})
+        append_event(session, row.id, "end", {"status": TaskStatus.SUCCEEDED, "version": FIRST})
     session.refresh(learner)
     return learner
 
@@ -164,7 +165,7 @@ def _task_row(learner: LearnerRow, task: LearnedTask, new: NewLearner) -> TaskRo
         n_train=0,
         n_eval=0,
         rejected=[],
-        status="succeeded",
+        status=TaskStatus.SUCCEEDED,
         progress={**INITIAL_PROGRESS, "phase": "publishing", "fraction": 1.0, "eta_seconds": 0.0},
         version=FIRST,
         finished_at=func.now(),

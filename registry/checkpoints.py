@@ -6,10 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.queue import lock_attempt
+from registry.statuses import ENDED
 from registry.tables import TaskRow
 
-ENDED = ("succeeded", "held", "failed", "cancelled", "superseded")
-"""Statuses of tasks that no attempt goes on with."""
 BATCH = 100
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.errors import ClassNameTakenError, LabelConfusableError
+from registry.statuses import RETRYABLE
 from registry.tables import ClassRow, LearnerRow, TaskRow, VersionRow
 
 _Row = tuple[str, str | None, bool]
@@ -142,7 +143,7 @@ def _labels_and_names(session: Session, learner_id: str, label: str) -> set[str]
     unpublished = select(func.unnest(TaskRow.classes)).where(
         TaskRow.learner_id == learner_id,
         TaskRow.version.is_(None),
-        TaskRow.status.not_in(("failed", "cancelled")),
+        TaskRow.status.not_in(RETRYABLE),
     )
     found = set(session.scalars(versions.distinct())) | set(session.scalars(unpublished.distinct()))
     for row in session.scalars(select(ClassRow).where(ClassRow.learner_id == learner_id)):

@@ -11,8 +11,9 @@ from alembic.config import Config
 from psycopg.abc import PQGen
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.orm import Session as Session  # for those who may not import SQLAlchemy
+from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from registry.errors import DatabaseUnavailableError
@@ -27,6 +28,13 @@ REST_S = 3.0
 """After a server was found frozen, how long nobody tries again: each try holds a thread for seconds."""
 
 ResultT = TypeVar("ResultT")
+
+Sessions = sessionmaker[Session]
+"""What makes sessions: `with sessions() as session`, or `with sessions.begin() as session` to commit at the end."""
+
+StatementError = SQLAlchemyError
+"""What a statement ends with that the database refuses, such as a row of a learner that was deleted meanwhile; a
+database that does not answer is a `DatabaseUnavailableError`."""
 
 
 class Breaker:
@@ -149,7 +157,7 @@ def make_engine(url: str, *, application_name: str, statement_timeout_s: float =
     return engine
 
 
-def make_session_factory(engine: Engine) -> sessionmaker[Session]:
+def make_session_factory(engine: Engine) -> Sessions:
     """Make sessions that keep loaded rows usable after the commit.
 
     Use `with session_factory.begin() as session:` at the edge; functions of the registry never commit.

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from registry.statuses import TaskStatus
 from registry.tables import TaskRow, VersionRow
 
 OVERLAP = timedelta(minutes=1)
@@ -20,7 +21,7 @@ class EndedTask:
     task_id: str
     token: int
     """Of the attempt: a task that was retried ends again."""
-    status: str
+    status: TaskStatus
     waited_s: float | None
     """From its creation to the last start; None if it was never started."""
     phase_seconds: Mapping[str, float]

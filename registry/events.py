@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from registry.statuses import TaskStatus
 from registry.tables import EventRow, TaskRow
 
 EventType = Literal[
@@ -50,7 +51,7 @@ def list_events(
     return list(session.scalars(query))
 
 
-def latest(session: Session, task_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+def latest(session: Session, task_ids: Collection[str]) -> dict[str, tuple[int, TaskStatus]]:
     """Return, for those of some tasks that there are, the number of the last event (0: none yet) and the status."""
     last = select(func.max(EventRow.seq)).where(EventRow.task_id == TaskRow.id).scalar_subquery()
     query = select(TaskRow.id, func.coalesce(last, 0), TaskRow.status)

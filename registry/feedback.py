@@ -37,11 +37,10 @@ from registry.errors import (
     UnknownResultError,
 )
 from registry.paging import Page, decode_cursor, page_of
+from registry.statuses import RETRYABLE
 from registry.tables import FeedbackRow, LearnerRow, PredictionImageRow, PredictionRow, TaskRow
 
-IS_PENDING: ColumnElement[bool] = or_(
-    FeedbackRow.task_id.is_(None), TaskRow.status.in_(tasks.RETRYABLE)
-)
+IS_PENDING: ColumnElement[bool] = or_(FeedbackRow.task_id.is_(None), TaskRow.status.in_(RETRYABLE))
 """Where the feedback's task is joined in: whether a task may take it."""
 
 
@@ -257,7 +256,7 @@ def take(session: Session, task: TaskRow, chosen: Sequence[FeedbackImage]) -> No
     )
     wanted = columns.table_valued("prediction_id", "index", "label", name="wanted")
     wanted = wanted.render_derived()
-    ended = select(TaskRow.id).where(TaskRow.status.in_(tasks.RETRYABLE))
+    ended = select(TaskRow.id).where(TaskRow.status.in_(RETRYABLE))
     statement = (
         update(FeedbackRow)
         .where(
@@ -317,7 +316,7 @@ def _require_pending(session: Session, given: FeedbackRow) -> None:
     if given.task_id is None:
         return
     # Locked: a retry of the task must see what becomes of its feedback.
-    if tasks.get_task(session, given.task_id, lock=True).status not in tasks.RETRYABLE:
+    if tasks.get_task(session, given.task_id, lock=True).status not in RETRYABLE:
         raise FeedbackTakenError(given.task_id)
 
 

@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from registry import unlearning
+from registry.statuses import COUNTING, LEARNED
 from registry.tables import LearnerRow, SampleRow, TaskRow
-from registry.tasks import COUNTING, known_labels
+from registry.tasks import known_labels
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _find(
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
         .where(
             TaskRow.learner_id == learner_id,
-            TaskRow.status.in_({*COUNTING, *unlearning.LEARNED}),
+            TaskRow.status.in_(COUNTING | LEARNED),
             # Arrays: as single parameters the thousands that a batch may bring would be too many for a statement.
             or_(
                 SampleRow.blob_sha256 == any_(cast(list(blobs), ARRAY(Text))),

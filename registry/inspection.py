@@ -21,10 +21,9 @@ from registry.errors import (
     BlobStoreUnavailableError,
     DatabaseUnavailableError,
 )
-from registry.queue import HELD_BY_WORKER
 from registry.references import ArtifactFiles
+from registry.statuses import LEARNED, WITH_WORKER, TaskStatus
 from registry.tables import IMPORTED, AliasRow, LearnerRow, TaskRow, VersionRow
-from registry.unlearning import LEARNED
 
 DEEP_BELOW_BYTES = 1 << 30
 """Referenced blobs of less than this are read and hashed unless told otherwise: that takes seconds."""
@@ -200,14 +199,14 @@ def _check_results(session: Session) -> Check:
 
 
 def _check_stuck(session: Session) -> Check:
-    lost = and_(TaskRow.status.in_(HELD_BY_WORKER), TaskRow.lease_until < func.now() - STUCK_AFTER)
-    leaseless = and_(TaskRow.status.in_(HELD_BY_WORKER), TaskRow.lease_until.is_(None))
+    lost = and_(TaskRow.status.in_(WITH_WORKER), TaskRow.lease_until < func.now() - STUCK_AFTER)
+    leaseless = and_(TaskRow.status.in_(WITH_WORKER), TaskRow.lease_until.is_(None))
     query = select(TaskRow.id).where(or_(lost, leaseless)).order_by(TaskRow.id)
     if stuck := list(session.scalars(query)):
         detail = f"Task {_named(stuck)} runs without a worker: start one, which takes it over."
         return Check("running tasks", "warn", detail)
     running = session.scalar(
-        select(func.count()).select_from(TaskRow).where(TaskRow.status.in_(HELD_BY_WORKER))
+        select(func.count()).select_from(TaskRow).where(TaskRow.status.in_(WITH_WORKER))
     )
     return Check("running tasks", "ok", f"{running} running, none of them stuck.")
 
@@ -219,7 +218,7 @@ def _check_workers(session: Session) -> Check:
         select(func.count())
         .select_from(TaskRow)
         .where(
-            TaskRow.status == "queued",
+            TaskRow.status == TaskStatus.QUEUED,
             func.coalesce(TaskRow.not_before, TaskRow.created_at) < func.now() - STUCK_AFTER,
         )
     )

@@ -1,5 +1,6 @@
 """Learners, and the aliases that name the version each one serves."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from registry.errors import (
 )
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, page_of
+from registry.statuses import WITH_WORKER
 from registry.tables import AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
 
 LIVE = "live"
@@ -110,6 +112,12 @@ def list_learners(
     return page_of(list(session.scalars(query)), limit, lambda learner: (learner.name,))
 
 
+def names(session: Session, learner_ids: Collection[str]) -> dict[str, str]:
+    """Return the names of some learners by their ids; of those that there are."""
+    query = select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(learner_ids))
+    return {row.id: row.name for row in session.execute(query)}
+
+
 def update_metadata(session: Session, name: str, metadata: dict[str, Any]) -> LearnerRow:
     """Replace the user's notes on a learner.
 
@@ -131,7 +139,7 @@ def delete_learner(session: Session, name: str) -> None:
     """
     learner = get_learner(session, name, lock=True)
     running = select(TaskRow.id).where(
-        TaskRow.learner_id == learner.id, TaskRow.status.in_(("running", "cancelling"))
+        TaskRow.learner_id == learner.id, TaskRow.status.in_(WITH_WORKER)
     )
     if session.scalars(running.limit(1)).first() is not None:
         raise LearnerBusyError

@@ -17,10 +17,8 @@ from registry.errors import (
 )
 from registry.paging import Page, decode_cursor, page_of
 from registry.samples import keep_blobs
+from registry.statuses import LEARNED
 from registry.tables import FeedbackRow, PredictionImageRow, PredictionRow, TaskRow
-
-LEARNED = ("succeeded", "superseded")
-"""Statuses of tasks that have learned from the feedback they took."""
 
 
 @dataclass(frozen=True)

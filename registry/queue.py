@@ -5,6 +5,7 @@ once another claim, a cancel or an end has made it stale, so a worker that slept
 All times are the database's.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.errors import FencedError
 from registry.events import append_event
+from registry.statuses import WITH_WORKER, TaskStatus
 from registry.tables import LearnerRow, TaskRow
 from registry.tasks import INITIAL_PROGRESS
 
@@ -22,8 +24,6 @@ MAX_ATTEMPTS = 5
 
 RETRY_DELAY_S, MAX_RETRY_DELAY_S = 5, 300
 """Wait after the first failed attempt, doubled after each further one, and its bound."""
-
-HELD_BY_WORKER = ("running", "cancelling")
 
 ACCEPTED = "accepted"
 """Option `screening` of a task that a person wants learned in spite of its findings."""
@@ -106,7 +106,7 @@ def heartbeat(session: Session, task_id: str, token: int, lease_s: float) -> Hea
     """
     statement = (
         update(TaskRow)
-        .where(TaskRow.id == task_id, TaskRow.token == token, TaskRow.status.in_(HELD_BY_WORKER))
+        .where(TaskRow.id == task_id, TaskRow.token == token, TaskRow.status.in_(WITH_WORKER))
         .values(lease_until=_from_now(lease_s))
         .returning(TaskRow.status)
         .execution_options(synchronize_session=False)
@@ -114,7 +114,7 @@ def heartbeat(session: Session, task_id: str, token: int, lease_s: float) -> Hea
     status = session.scalars(statement).one_or_none()
     if status is None:
         return "lost"
-    return "cancel" if status == "cancelling" else "ok"
+    return "cancel" if status == TaskStatus.CANCELLING else "ok"
 
 
 def update_progress(session: Session, task_id: str, token: int, progress: dict[str, Any]) -> None:
@@ -166,12 +166,12 @@ def hold_unlearned(session: Session, task_id: str, token: int, reason: str) -> N
     Raises:
         FencedError: If the attempt is no longer current, or the task is being cancelled.
     """
-    task = lock_attempt(session, task_id, token, statuses=("running",))
-    task.status = "held"
+    task = lock_attempt(session, task_id, token, statuses={TaskStatus.RUNNING})
+    task.status = TaskStatus.HELD
     task.error = {"code": "held", "detail": reason}
     task.lease_until = None
     session.flush()
-    append_event(session, task.id, "end", {"status": "held"})
+    append_event(session, task.id, "end", {"status": TaskStatus.HELD})
 
 
 def release_held(session: Session, task: TaskRow) -> None:
@@ -198,7 +198,7 @@ def requeue_task(
     code: str,
     detail: str,
     delay_s: float | None = None,
-) -> str:
+) -> TaskStatus:
     """Queue a task again after an attempt that may go better next time.
 
     After the last attempt the task fails; one that is being cancelled is cancelled.
@@ -218,7 +218,7 @@ def requeue_task(
         FencedError: If the attempt is no longer current.
     """
     task = lock_attempt(session, task_id, token)
-    if task.status == "cancelling":
+    if task.status == TaskStatus.CANCELLING:
         _end_cancelled(session, task)
     elif task.attempt >= MAX_ATTEMPTS:
         _end_failed(session, task, code, detail)
@@ -230,7 +230,7 @@ def requeue_task(
     return task.status
 
 
-def give_back(session: Session, task_id: str, token: int) -> str:
+def give_back(session: Session, task_id: str, token: int) -> TaskStatus:
     """Return a task unlearned because its worker stops; the attempt does not count.
 
     Returns:
@@ -240,7 +240,7 @@ def give_back(session: Session, task_id: str, token: int) -> str:
         FencedError: If the attempt is no longer current.
     """
     task = lock_attempt(session, task_id, token)
-    if task.status == "cancelling":
+    if task.status == TaskStatus.CANCELLING:
         _end_cancelled(session, task)
     else:
         task.attempt -= 1
@@ -264,7 +264,7 @@ def release_leases(session: Session, worker_id: str) -> int:
     """
     statement = (
         update(TaskRow)
-        .where(TaskRow.worker_id == worker_id, TaskRow.status.in_(HELD_BY_WORKER))
+        .where(TaskRow.worker_id == worker_id, TaskRow.status.in_(WITH_WORKER))
         .values(lease_until=_from_now(-1))
         .returning(TaskRow.id)
         .execution_options(synchronize_session=False)
@@ -280,12 +280,12 @@ def end_abandoned(session: Session) -> None:
     abandoned = select(TaskRow).where(
         TaskRow.lease_until < func.now(),
         or_(
-            TaskRow.status == "cancelling",
-            and_(TaskRow.status == "running", TaskRow.attempt >= MAX_ATTEMPTS),
+            TaskRow.status == TaskStatus.CANCELLING,
+            and_(TaskRow.status == TaskStatus.RUNNING, TaskRow.attempt >= MAX_ATTEMPTS),
         ),
     )
     for task in session.scalars(abandoned.with_for_update(skip_locked=True)):
-        if task.status == "cancelling":
+        if task.status == TaskStatus.CANCELLING:
             _end_cancelled(session, task)
         else:
             detail = (
@@ -298,7 +298,7 @@ def lock_attempt(
     session: Session,
     task_id: str,
     token: int,
-    statuses: tuple[str, ...] = HELD_BY_WORKER,
+    statuses: Collection[TaskStatus] = WITH_WORKER,
 ) -> TaskRow:
     """Lock and return the row of a task that this attempt holds.
 
@@ -323,16 +323,16 @@ def _claimable() -> ColumnElement[bool]:
         other.learner_id == TaskRow.learner_id,
         other.id != TaskRow.id,
         or_(
-            other.status.in_(HELD_BY_WORKER),
-            and_(other.status == "queued", other.index < TaskRow.index),
+            other.status.in_(WITH_WORKER),
+            and_(other.status == TaskStatus.QUEUED, other.index < TaskRow.index),
         ),
     )
     is_due = or_(
         and_(
-            TaskRow.status == "queued",
+            TaskRow.status == TaskStatus.QUEUED,
             or_(TaskRow.not_before.is_(None), TaskRow.not_before <= func.now()),
         ),
-        and_(TaskRow.status == "running", TaskRow.lease_until < func.now()),
+        and_(TaskRow.status == TaskStatus.RUNNING, TaskRow.lease_until < func.now()),
     )
     return and_(is_due, TaskRow.attempt < MAX_ATTEMPTS, ~is_blocked)
 
@@ -343,7 +343,7 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
     task = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if task is None:
         return None
-    task.status = "running"
+    task.status = TaskStatus.RUNNING
     task.token += 1
     task.attempt += 1
     task.worker_id = worker_id
@@ -358,7 +358,7 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
 
 
 def _back_to_queue(session: Session, task: TaskRow) -> None:
-    task.status = "queued"
+    task.status = TaskStatus.QUEUED
     task.lease_until = None
     task.rung_at = None
     task.progress = INITIAL_PROGRESS
@@ -367,22 +367,22 @@ def _back_to_queue(session: Session, task: TaskRow) -> None:
 
 
 def _end_failed(session: Session, task: TaskRow, code: str, detail: str) -> None:
-    task.status = "failed"
+    task.status = TaskStatus.FAILED
     task.error = {"code": code, "detail": detail}
     task.finished_at = func.now()
     task.lease_until = None
     session.flush()
     append_event(session, task.id, "failed", {"code": code, "detail": detail})
-    append_event(session, task.id, "end", {"status": "failed"})
+    append_event(session, task.id, "end", {"status": TaskStatus.FAILED})
 
 
 def _end_cancelled(session: Session, task: TaskRow) -> None:
-    task.status = "cancelled"
+    task.status = TaskStatus.CANCELLED
     task.finished_at = func.now()
     task.lease_until = None
     session.flush()
     append_event(session, task.id, "cancelled", {})
-    append_event(session, task.id, "end", {"status": "cancelled"})
+    append_event(session, task.id, "end", {"status": TaskStatus.CANCELLED})
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:

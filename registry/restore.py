@@ -36,13 +36,13 @@ from registry.errors import (
     RestoreRefusedError,
 )
 from registry.sealed_tar import Member
+from registry.statuses import PENDING, WITH_WORKER, TaskStatus
 from registry.tables import LearnerRow, TaskRow
 
 SCRATCH = "filopodia_restore"
 """Schema that rows are prepared in; dropped at the end, and before a start if an earlier one was killed."""
 RESTORE_LOCK = 0xF110_BACC
 """Key of the advisory lock: one restore at a time."""
-UNFINISHED = ("queued", "running", "cancelling", "held")
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def _let_go(session: Session, step: int) -> int:
 
     Tokens rise above those of the installation that was replaced, so that an attempt of it never passes for a new one.
     """
-    held = select(TaskRow).where(TaskRow.status.in_(queue.HELD_BY_WORKER)).with_for_update()
+    held = select(TaskRow).where(TaskRow.status.in_(WITH_WORKER)).with_for_update()
     tasks = list(session.scalars(held))
     for task in tasks:
         queue.give_back(session, task.id, task.token)
@@ -333,12 +333,12 @@ def _let_go(session: Session, step: int) -> int:
     session.flush()
     session.execute(
         update(TaskRow)
-        .where(TaskRow.status.in_(UNFINISHED))
+        .where(TaskRow.status.in_(PENDING))
         .values(token=TaskRow.token + step, rung_at=None)
         .execution_options(synchronize_session=False)
     )
     idempotency.abandon_unfinished(session)
-    return sum(task.status == "queued" for task in tasks)
+    return sum(task.status == TaskStatus.QUEUED for task in tasks)
 
 
 def _table_of(member: Member) -> str:

@@ -15,6 +15,7 @@ from registry.errors import BlobMissingError, LearnerBusyError, SampleNotFoundEr
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
 from registry.references import addressed
+from registry.statuses import UNFINISHED
 from registry.tables import SampleRow, TaskRow
 from registry.tasks import get_task
 
@@ -216,7 +217,7 @@ def drop_samples(session: Session, task_id: str) -> list[str]:
         LearnerBusyError: If the task waits or runs, so that its images are still needed.
     """
     task = get_task(session, task_id, lock=True)
-    if task.status in ("queued", "running", "cancelling"):
+    if task.status in UNFINISHED:
         raise LearnerBusyError
     statement = delete(SampleRow).where(SampleRow.task_id == task_id)
     return sorted(set(session.scalars(statement.returning(SampleRow.blob_sha256))))

@@ -5,6 +5,7 @@ Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_
 something are the database's.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -20,11 +21,15 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from registry.statuses import TaskStatus
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -34,16 +39,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-TASK_STATUSES = (
-    "queued",
-    "running",
-    "cancelling",
-    "held",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "superseded",
-)
 IMPORTED = "import"
 """Mode of a task that was learned in another installation, and came here with a version."""
 TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
@@ -51,8 +46,23 @@ WORKER_KINDS = ("local", "celery")
 ROLES = ("reader", "predictor", "trainer", "admin")
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+def _one_of(column: str, values: Iterable[str]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+class StatusText(TypeDecorator[TaskStatus]):
+    """A column of text that holds the status of a task."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: TaskStatus | None, dialect: Dialect) -> str | None:
+        """Return the text that is stored."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> TaskStatus | None:
+        """Return the status that was stored."""
+        return None if value is None else TaskStatus(value)
 
 
 class Row(DeclarativeBase):
@@ -62,6 +72,7 @@ class Row(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads this exact attribute)
         datetime: DateTime(timezone=True),
         str: Text,
+        TaskStatus: StatusText,
         dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
         list[dict[str, Any]]: JSONB,
@@ -94,7 +105,7 @@ class TaskRow(Row):
     __tablename__ = "tasks"
     __table_args__ = (
         UniqueConstraint("learner_id", "index"),
-        CheckConstraint(_one_of("status", TASK_STATUSES), name="status"),
+        CheckConstraint(_one_of("status", TaskStatus), name="status"),
         Index("ix_tasks_status_created_at", "status", "created_at"),
         Index("ix_tasks_finished_at", "finished_at"),
     )
@@ -114,7 +125,7 @@ class TaskRow(Row):
     n_eval: Mapped[int] = mapped_column(Integer)
     rejected: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """Images left out with `on_bad_image=skip`: `{index, filename, problem}` each."""
-    status: Mapped[str] = mapped_column(default="queued")
+    status: Mapped[TaskStatus] = mapped_column(default=TaskStatus.QUEUED)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """`{phase, fraction, epoch, epochs, eta_seconds}`."""
     attempt: Mapped[int] = mapped_column(Integer, default=0)

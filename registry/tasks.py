@@ -3,7 +3,7 @@
 A learner's tasks are learned in the order of their index, one at a time. Lock order: learner, then task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,16 @@ from registry.errors import (
 from registry.events import append_event
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, page_of
+from registry.statuses import (
+    COUNTING,
+    LEARNED,
+    PENDING,
+    RETRYABLE,
+    UNFINISHED,
+    WAITING,
+    TaskStatus,
+)
 from registry.tables import FeedbackRow, LearnerRow, SampleRow, TaskRow, VersionRow
-
-PENDING = ("queued", "running", "cancelling", "held")
-"""Statuses of tasks that may still be published."""
-
-COUNTING = (*PENDING, "succeeded")
-"""Statuses of tasks whose images the learner has, or is about to have."""
-
-RETRYABLE = ("failed", "cancelled")
-"""Statuses of tasks that ended without a version; feedback they took is pending again."""
 
 INITIAL_PROGRESS: dict[str, Any] = {
     "phase": "queued",
@@ -47,12 +47,12 @@ INITIAL_PROGRESS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """How much waits to be learned."""
+    """How much is to be learned."""
 
-    n_queued: int
-    n_running: int
+    n_tasks: int
+    """Those that wait, and those that some worker has."""
     oldest_age_s: float
-    """Seconds the longest-waiting queued task has waited; 0 if none waits."""
+    """Seconds since the first of them was added; 0 if there is none."""
 
 
 def add_task(
@@ -219,7 +219,7 @@ def list_tasks(
     session: Session,
     *,
     learner_name: str | None = None,
-    statuses: Sequence[str] = (),
+    statuses: Collection[TaskStatus] = (),
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[TaskRow]:
@@ -242,25 +242,20 @@ def list_tasks(
 
 def position(session: Session, task: TaskRow) -> int | None:
     """Return the place of a queued task in the queue, from 1; None if it is not queued."""
-    if task.status != "queued":
+    if task.status != TaskStatus.QUEUED:
         return None
     before = tuple_(TaskRow.created_at, TaskRow.id) < tuple_(task.created_at, task.id)
-    query = select(func.count()).where(TaskRow.status == "queued", before)
+    query = select(func.count()).where(TaskRow.status == TaskStatus.QUEUED, before)
     return 1 + session.scalars(query).one()
 
 
 def queue_depth(session: Session) -> QueueDepth:
     """Return how many tasks wait and run, over all learners. One query."""
-    queued = TaskRow.status == "queued"
-    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at).filter(queued))
-    n_queued, n_running, oldest_age_s = session.execute(
-        select(
-            func.count().filter(queued),
-            func.count().filter(TaskRow.status.in_(("running", "cancelling"))),
-            func.coalesce(age, 0),
-        ).where(TaskRow.status.in_(("queued", "running", "cancelling")))
+    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
+    n_tasks, oldest_age_s = session.execute(
+        select(func.count(), func.coalesce(age, 0)).where(TaskRow.status.in_(UNFINISHED))
     ).one()
-    return QueueDepth(n_queued, n_running, max(0.0, float(oldest_age_s)))
+    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)))
 
 
 def request_cancel(session: Session, task_id: str) -> TaskRow:
@@ -271,18 +266,18 @@ def request_cancel(session: Session, task_id: str) -> TaskRow:
         TaskEndedError: If it has ended.
     """
     task = get_task(session, task_id, lock=True)
-    if task.status in ("queued", "held"):
-        task.status = "cancelled"
+    if task.status in WAITING:
+        task.status = TaskStatus.CANCELLED
         task.finished_at = func.now()
         task.pending_version = None
         session.flush()
         session.refresh(task)
         append_event(session, task.id, "cancelled", {})
-        append_event(session, task.id, "end", {"status": "cancelled"})
-    elif task.status == "running":
-        task.status = "cancelling"
+        append_event(session, task.id, "end", {"status": TaskStatus.CANCELLED})
+    elif task.status == TaskStatus.RUNNING:
+        task.status = TaskStatus.CANCELLING
         session.flush()
-    elif task.status != "cancelling":
+    elif task.status != TaskStatus.CANCELLING:
         raise TaskEndedError(task_id, task.status)
     return task
 
@@ -302,7 +297,7 @@ def retry_task(session: Session, task_id: str) -> TaskRow:
     if task.status not in RETRYABLE:
         raise TaskNotRetryableError(task_id, f"this one is {task.status}")
     _require_doable(session, learner, task)
-    task.status = "queued"
+    task.status = TaskStatus.QUEUED
     task.attempt = 0
     task.progress = INITIAL_PROGRESS
     task.error = task.not_before = task.lease_until = None
@@ -354,7 +349,7 @@ def _require_new_images(session: Session, task: TaskRow) -> None:
             TaskRow.learner_id == task.learner_id,
             or_(
                 TaskRow.status.in_(COUNTING),
-                and_(TaskRow.status.in_(unlearning.LEARNED), other.split != SampleRow.split),
+                and_(TaskRow.status.in_(LEARNED), other.split != SampleRow.split),
             ),
         )
     )

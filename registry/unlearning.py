@@ -16,6 +16,7 @@ from registry.errors import (
     TrainingImagesGoneError,
     UnknownContentError,
 )
+from registry.statuses import LEARNED, UNFINISHED
 from registry.tables import (
     ClassRow,
     FeedbackRow,
@@ -29,8 +30,6 @@ from registry.tables import (
 
 MODE = "unlearn"
 """`mode` of a task that unlearns."""
-LEARNED = ("succeeded", "superseded")
-"""Statuses of tasks that a version was learned from."""
 
 
 def labels_that_go(
@@ -163,7 +162,7 @@ def waiting(session: Session, learner_id: str) -> list[TaskRow]:
     query = select(TaskRow).where(
         TaskRow.learner_id == learner_id,
         TaskRow.mode == MODE,
-        TaskRow.status.in_(("queued", "running", "cancelling")),
+        TaskRow.status.in_(UNFINISHED),
     )
     return list(session.scalars(query))
 

@@ -20,6 +20,7 @@ from registry.events import append_event
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of
 from registry.queue import lock_attempt, release_held
+from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import AccuracyRow, AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
 from registry.tasks import get_task, request_cancel
 
@@ -79,7 +80,7 @@ def publish(session: Session, task_id: str, token: int, new_version: NewVersion)
         StaleHeadError: If the learner's head is not the version it was built on.
     """
     learner = _lock_learner_of(session, task_id)
-    task = lock_attempt(session, task_id, token, statuses=("running",))
+    task = lock_attempt(session, task_id, token, statuses={TaskStatus.RUNNING})
     return _publish(session, learner, task, new_version)
 
 
@@ -96,14 +97,14 @@ def hold(session: Session, task_id: str, token: int, new_version: NewVersion, re
     Raises:
         FencedError: If the attempt is no longer current, or the task is being cancelled.
     """
-    task = lock_attempt(session, task_id, token, statuses=("running",))
-    task.status = "held"
+    task = lock_attempt(session, task_id, token, statuses={TaskStatus.RUNNING})
+    task.status = TaskStatus.HELD
     task.pending_version = asdict(new_version)
     task.error = {"code": "held", "detail": reason}
     task.lease_until = None
     session.flush()
     _append_evaluated(session, task, new_version)
-    append_event(session, task.id, "end", {"status": "held"})
+    append_event(session, task.id, "end", {"status": TaskStatus.HELD})
 
 
 def publish_held(session: Session, task_id: str) -> VersionRow | None:
@@ -117,7 +118,7 @@ def publish_held(session: Session, task_id: str) -> VersionRow | None:
     """
     learner = _lock_learner_of(session, task_id)
     task = get_task(session, task_id, lock=True)
-    if task.status != "held":
+    if task.status != TaskStatus.HELD:
         raise TaskNotHeldError(task_id, task.status)
     if task.pending_version is None:
         _require_samples(session, task)
@@ -169,14 +170,14 @@ def move_head(session: Session, learner_id: str, number: int) -> None:
     learner = learners.get_learner_by_id(session, learner_id, lock=True)
     address_of(get_version(session, learner_id, number))
     of_learner = TaskRow.learner_id == learner_id
-    busy = of_learner & TaskRow.status.in_(("queued", "running", "cancelling"))
+    busy = of_learner & TaskRow.status.in_(UNFINISHED)
     if session.scalars(select(TaskRow.id).where(busy).limit(1)).first() is not None:
         raise LearnerBusyError
     learner.head_version = number
     leading = {step.number for step in ancestry.line(session, learner_id, number)}
     published = select(TaskRow).where(of_learner, TaskRow.version.is_not(None))
     for task in session.scalars(published.order_by(TaskRow.index).with_for_update()):
-        status = "succeeded" if task.version in leading else "superseded"
+        status = TaskStatus.SUCCEEDED if task.version in leading else TaskStatus.SUPERSEDED
         if status != task.status:
             task.status = status
             append_event(session, task.id, "end", {"status": status, "version": task.version})
@@ -288,8 +289,8 @@ def _publish(
         AccuracyRow(learner_id=learner.id, version=version.number, **asdict(accuracy))
         for accuracy in new_version.accuracies
     )
-    was_held = task.status == "held"
-    task.status = "succeeded"
+    was_held = task.status == TaskStatus.HELD
+    task.status = TaskStatus.SUCCEEDED
     task.version = version.number
     task.progress = {**task.progress, "phase": "publishing", "fraction": 1.0, "eta_seconds": 0.0}
     task.error = task.lease_until = None
@@ -303,7 +304,9 @@ def _publish(
     if not was_held:
         _append_evaluated(session, task, new_version)
     append_event(session, task.id, "published", {"version": version.number})
-    append_event(session, task.id, "end", {"status": "succeeded", "version": version.number})
+    append_event(
+        session, task.id, "end", {"status": TaskStatus.SUCCEEDED, "version": version.number}
+    )
     return version
 
 
@@ -317,7 +320,7 @@ def _take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
     unlearning.take_away(session, task, version)
     held = select(TaskRow.id).where(
         TaskRow.learner_id == task.learner_id,
-        TaskRow.status == "held",
+        TaskRow.status == TaskStatus.HELD,
         TaskRow.pending_version.is_not(None),
         TaskRow.id != task.id,
     )

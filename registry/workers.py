@@ -8,7 +8,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.queue import HELD_BY_WORKER
+from registry.statuses import WITH_WORKER
 from registry.tables import LearnerRow, TaskRow, WorkerRow
 
 LOST_AFTER = timedelta(seconds=30)
@@ -73,7 +73,7 @@ def list_workers(session: Session) -> list[SeenWorker]:
     held = (
         select(TaskRow, LearnerRow.name)
         .join(LearnerRow, LearnerRow.id == TaskRow.learner_id)
-        .where(TaskRow.status.in_(HELD_BY_WORKER))
+        .where(TaskRow.status.in_(WITH_WORKER))
         .order_by(TaskRow.started_at, TaskRow.id)
     )
     learning: dict[str | None, list[tuple[TaskRow, str]]] = {}

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from fastapi import FastAPI
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from models.backbone import choose_device
 from registry.blobs import BlobStore
+from registry.database import Sessions
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
@@ -76,9 +76,7 @@ class App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(
-    settings: ServiceSettings, session_factory: sessionmaker[Session], blobs: BlobStore
-) -> FastAPI:
+def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: BlobStore) -> FastAPI:
     """Build the app. Its threads start and stop with its lifespan.
 
     Args:
@@ -137,7 +135,7 @@ def create_app(
 
 
 def build_collaborators(
-    settings: ServiceSettings, session_factory: sessionmaker[Session], blobs: BlobStore
+    settings: ServiceSettings, session_factory: Sessions, blobs: BlobStore
 ) -> Collaborators:
     """Build what the routes work with; starts nothing."""
     metrics = Metrics()

@@ -20,8 +20,9 @@ from service.remote.errors import (
 )
 from service.remote.folders import EmptyFolderError, LabelledImage
 from service.remote.retries import Retries
+from service.remote.statuses import ENDED, TaskStatus
 from service.remote.synchronous import Filopodia, Task
-from service.remote.task_calls import ENDED, TaskOptions
+from service.remote.task_calls import TaskOptions
 
 __all__ = [
     "ENDED",
@@ -36,6 +37,7 @@ __all__ = [
     "Retries",
     "Task",
     "TaskOptions",
+    "TaskStatus",
     "UnexpectedReplyError",
     "UnreachableError",
     "WaitTimeoutError",

@@ -4,11 +4,11 @@ from datetime import timedelta
 from threading import Event
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, predictions, sessions
 from registry.blobs import BlobStore
 from registry.collection import GRACE, collect
+from registry.database import Sessions
 from registry.errors import RegistryError
 from registry.loops import SteadyThread
 
@@ -29,7 +29,7 @@ class Collector:
 
     def __init__(
         self,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         blobs: BlobStore,
         *,
         keep_predictions_days: int = 0,

@@ -5,10 +5,10 @@ from threading import Event
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry.audit import AuditBy
 from registry.blobs import BlobStore
+from registry.database import Sessions
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from service.collector import Collector
@@ -34,7 +34,7 @@ class Collaborators:
     """Everything the routes work with; built by `service.app.create_app`, started and stopped with it."""
 
     settings: ServiceSettings
-    session_factory: sessionmaker[Session]
+    session_factory: Sessions
     blobs: BlobStore
     metrics: Metrics
     feed: EventFeed

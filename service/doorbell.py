@@ -1,14 +1,12 @@
 """The service's end of the doorbell: a thread that tells workers of new tasks. Requests never wait for Redis."""
 
 from celery import Celery
-from sqlalchemy.orm import Session, sessionmaker
 
+from registry.database import Sessions
 from registry.doorbell import Bell, Doorbell, NoDoorbell, Sweeper, celery_settings
 
 
-def make_doorbell(
-    redis_url: str | None, session_factory: sessionmaker[Session], *, every_s: float
-) -> Doorbell:
+def make_doorbell(redis_url: str | None, session_factory: Sessions, *, every_s: float) -> Doorbell:
     """Build what rings through Redis, or, without one, does nothing. Starts nothing."""
     if redis_url is None:
         return NoDoorbell()

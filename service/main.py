@@ -13,11 +13,10 @@ from types import FrameType
 from typing import NoReturn
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency, keys, schema
 from registry.blobs import open_blob_store
-from registry.database import make_engine, make_session_factory
+from registry.database import Sessions, make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
 from registry.loops import SteadyThread
 from service.app import create_app
@@ -90,7 +89,7 @@ def serve(settings: ServiceSettings, listener: socket.socket, startup: Startup) 
 
 def _open_database(
     settings: ServiceSettings, stack: ExitStack
-) -> tuple[str, sessionmaker[Session], SteadyThread | None]:
+) -> tuple[str, Sessions, SteadyThread | None]:
     """Return the database's URL, its sessions, and what keeps it running if it is our own.
 
     It is migrated then, with an admin key in it.
@@ -138,7 +137,7 @@ def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[C
         file.unlink(missing_ok=True)
 
 
-def ensure_admin_key(session_factory: sessionmaker[Session], data_dir: Path) -> None:
+def ensure_admin_key(session_factory: Sessions, data_dir: Path) -> None:
     """Make the first admin key and write it where only its owner can read it. A no-op if there is an admin key."""
     with session_factory.begin() as session:
         key = keys.create_first_admin_key(session)

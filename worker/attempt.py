@@ -7,10 +7,9 @@ import platform
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from models.backbone import Backbone
 from registry import learners, samples, tasks, versions
+from registry.database import Session
 from registry.tables import LearnerRow, SampleRow, TaskRow
 
 DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")

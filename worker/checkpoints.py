@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from models import checkpoint
 from models.checkpoint import Snapshot
 from models.errors import CheckpointError, StoppedError
 from registry.blobs import BlobStore
 from registry.checkpoints import put_checkpoint
+from registry.database import Sessions
 from registry.errors import BlobError, FencedError, RegistryError
 from registry.failpoints import failpoint
 
@@ -30,7 +30,7 @@ class CheckpointKeeper:
 
     def __init__(
         self,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         blobs: BlobStore,
         task_id: str,
         token: int,

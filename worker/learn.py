@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 import torch
-from sqlalchemy.orm import Session, sessionmaker
 
 from models import artifact
 from models.backbone import Backbone, choose_device, load_backbone
@@ -31,7 +30,7 @@ from models.strategies.base import LearningReport, Strategy, Task
 from models.strategies.catalog import create_strategy
 from registry import accuracy, queue, samples, versions
 from registry.blobs import BlobStore, open_blob_store
-from registry.database import make_engine, make_session_factory
+from registry.database import Session, Sessions, make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
@@ -64,7 +63,7 @@ OUTAGE_PATIENCE_S = 600.0
 class Workplace:
     """What all attempts of this worker work with."""
 
-    session_factory: sessionmaker[Session]
+    session_factory: Sessions
     blobs: BlobStore
     settings: WorkerSettings
     stop: threading.Event
@@ -103,7 +102,7 @@ def run_attempt(
     task_id: str,
     token: int,
     *,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     blobs: BlobStore,
     settings: WorkerSettings,
     stop: threading.Event | None = None,
@@ -222,9 +221,7 @@ def _patience(stop: threading.Event) -> Callable[[], bool]:
     return lambda: time.monotonic() < deadline and not stop.is_set()
 
 
-def _record(
-    error: Exception, task_id: str, token: int, session_factory: sessionmaker[Session]
-) -> None:
+def _record(error: Exception, task_id: str, token: int, session_factory: Sessions) -> None:
     if not isinstance(error, TaskError):
         raise error
     log.warning("attempt_ended", code=error.code, detail=error.detail)

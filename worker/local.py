@@ -7,10 +7,9 @@ import sys
 import threading
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue
-from registry.database import make_engine, make_session_factory
+from registry.database import Sessions, make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, SettingsError
 from registry.failpoints import failpoint
 from registry.lifeline import die_with_parent
@@ -104,7 +103,7 @@ def run(settings: WorkerSettings, stop: threading.Event) -> None:
 
 def _work(
     settings: WorkerSettings,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     presence: Presence,
     stop: threading.Event,
 ) -> None:
@@ -123,7 +122,7 @@ def _work(
 
 def learn_next(
     settings: WorkerSettings,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     stop: threading.Event,
     task_id: str | None = None,
 ) -> bool:

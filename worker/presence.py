@@ -7,9 +7,9 @@ import threading
 from typing import Literal
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue, workers
+from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError
 from registry.loops import SteadyThread
 from worker.devices import device_name
@@ -27,7 +27,7 @@ class Presence:
     def __init__(
         self,
         settings: WorkerSettings,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         kind: Literal["local", "celery"],
     ) -> None:
         self.arrived = threading.Event()

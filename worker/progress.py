@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from models.errors import StoppedError
 from models.progress import Progress
 from registry import queue
+from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class ProgressReporter:
 
     def __init__(
         self,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         task_id: str,
         token: int,
         *,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import structlog
 import torch
-from sqlalchemy.orm import Session, sessionmaker
 
 from models import artifact
 from models.backbone import Backbone
@@ -22,6 +21,7 @@ from models.screening import (
 from models.strategies.base import Strategy, Task
 from registry import samples, versions
 from registry.blobs import BlobStore
+from registry.database import Sessions
 from registry.errors import VersionNotFoundError
 from registry.tables import SampleRow
 from worker.attempt import Attempt
@@ -60,7 +60,7 @@ def screen_task(
     task: Task,
     backbone: Backbone,
     *,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     blobs: BlobStore,
 ) -> list[Finding]:
     """Look for what is wrong with a task's images and labels. Takes a pass or two of each image.
@@ -84,7 +84,7 @@ def screen_result(
     strategy: Strategy[Any],
     confusion: Confusion,
     *,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
 ) -> list[Finding]:
     """Compare how the learner does on earlier tasks with how its head did.
 
@@ -128,7 +128,7 @@ def _look_up(
     learner: Strategy[Any],
     images: torch.Tensor,
     labels: tuple[str, ...],
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     blobs: BlobStore,
 ) -> LabelledFeatures | None:
     """Return stored images of the known classes that the learner takes the batch for; None if there are none."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import checkpoints, queue, time_limits
 from registry.blobs import open_blob_store
+from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint
 from registry.queue import ClaimedTask
@@ -41,7 +41,7 @@ SETTLE_PATIENCE_S = 3.0
 def supervise(
     claimed: ClaimedTask,
     *,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     settings: WorkerSettings,
     stop: threading.Event,
 ) -> None:
@@ -93,9 +93,7 @@ def supervise(
         _clear_checkpoints(session_factory, settings)
 
 
-def _limit_s(
-    claimed: ClaimedTask, session_factory: sessionmaker[Session], settings: WorkerSettings
-) -> float:
+def _limit_s(claimed: ClaimedTask, session_factory: Sessions, settings: WorkerSettings) -> float:
     """Return how long the attempt may take, in seconds: as the operator says, or as fits the task."""
     if settings.task_time_limit_s is not None:
         return settings.task_time_limit_s or math.inf
@@ -110,7 +108,7 @@ def _limit_s(
 def _watch(
     process: subprocess.Popen[bytes],
     claimed: ClaimedTask,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     settings: WorkerSettings,
     stop: threading.Event,
     limit_s: float,
@@ -143,9 +141,7 @@ def _has_ended(process: subprocess.Popen[bytes], patience_s: float) -> bool:
     return True
 
 
-def _beat(
-    claimed: ClaimedTask, session_factory: sessionmaker[Session], lease_s: float
-) -> queue.HeartbeatAnswer:
+def _beat(claimed: ClaimedTask, session_factory: Sessions, lease_s: float) -> queue.HeartbeatAnswer:
     try:
         with session_factory.begin() as session:
             return queue.heartbeat(session, claimed.id, claimed.token, lease_s)
@@ -197,7 +193,7 @@ def _requeueing(claimed: ClaimedTask, detail: str, code: str = "worker-lost") ->
     return lambda session: queue.requeue_task(session, claimed.id, claimed.token, code, detail)
 
 
-def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: threading.Event) -> None:
+def _settle(settle: Settle, session_factory: Sessions, stop: threading.Event) -> None:
     """Write once, however long the database is away; if the worker stops meanwhile, the lease runs out instead."""
     deadline = math.inf
 
@@ -220,7 +216,7 @@ def _settle(settle: Settle, session_factory: sessionmaker[Session], stop: thread
         log.warning("attempt_not_settled")
 
 
-def _clear_checkpoints(session_factory: sessionmaker[Session], settings: WorkerSettings) -> None:
+def _clear_checkpoints(session_factory: Sessions, settings: WorkerSettings) -> None:
     """Delete the checkpoints of tasks that have ended: this one's, and those of tasks cancelled in the queue."""
     try:
         blobs = open_blob_store(settings.blob_location)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.orm import Session, sessionmaker
 
+from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError
 
 log = structlog.get_logger()
@@ -17,7 +17,7 @@ RETRY_S = 1.0
 
 
 def insist(
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     action: Callable[[Session], ResultT],
     *,
     may_go_on: Callable[[], bool],

@@ -4,14 +4,13 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy.orm import Session, sessionmaker
-
 from models import artifact
 from models.backbone import Backbone
 from models.progress import Progress
 from models.strategies.base import Strategy, Task
 from registry import samples
 from registry.blobs import BlobStore
+from registry.database import Sessions
 from registry.unlearning import MODE
 from worker.attempt import Attempt
 from worker.errors import PermanentTaskError
@@ -28,7 +27,7 @@ def unlearn(
     attempt: Attempt,
     backbone: Backbone,
     *,
-    session_factory: sessionmaker[Session],
+    session_factory: Sessions,
     blobs: BlobStore,
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], dict[str, Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bad_input.encoding import encoded
+from registry.statuses import TaskStatus
 
 PATIENCE_S = 180.0
 LEARNER = "birds"
@@ -88,7 +89,7 @@ class Service:
                 task.update(self.client.get(f"{path}?wait=30").json()) or task["finished_at"]
             )
         )
-        if task["status"] != "succeeded":
+        if task["status"] != TaskStatus.SUCCEEDED:
             raise RuntimeError(f"The task ended as {task['status']}.")
         version: int = task["version"]
         path = f"/v1/learners/{LEARNER}/predictions?min_version={version}"

@@ -22,6 +22,7 @@ from models.errors import LearnerError
 from registry.blobs import BlobStore
 from registry.errors import RegistryError
 from registry.learners import LIVE
+from registry.statuses import TaskStatus
 from registry.tables import (
     IMPORTED,
     AliasRow,
@@ -67,7 +68,7 @@ class Rows:
 
     def unlearned(self) -> set[str]:
         """Return the classes that were taken out again."""
-        done = [t for t in self.tasks if t.mode == MODE and t.status == "succeeded"]
+        done = [t for t in self.tasks if t.mode == MODE and t.status == TaskStatus.SUCCEEDED]
         return {label for task in done for label in task.classes}
 
     def versions_of(self, learner_id: str) -> list[VersionRow]:
@@ -157,10 +158,10 @@ def check_tasks(rows: Rows) -> list[Verdict]:
     one = Verdict("a task ends in exactly one version or one explained failure", len(rows.tasks))
     by_task = Counter(version.task_id for version in rows.versions)
     for task in rows.tasks:
-        if task.status not in ("succeeded", "failed"):
+        if task.status not in (TaskStatus.SUCCEEDED, TaskStatus.FAILED):
             ended.violations.append(f"{task.id} is {task.status}, attempt {task.attempt}")
             continue
-        expected = int(task.status == "succeeded")
+        expected = int(task.status == TaskStatus.SUCCEEDED)
         is_explained = bool(task.error and task.error["code"] and task.error["detail"])
         if by_task[task.id] != expected or (expected == 0) != is_explained:
             one.violations.append(

@@ -15,8 +15,8 @@ import httpx
 
 from benchmarks.chaos.history import Answer, History, Phase
 from benchmarks.chaos.pictures import picture
+from registry.statuses import ENDED, TaskStatus
 
-ENDED = ("succeeded", "failed", "cancelled")
 IMAGES_A_CLASS = 5
 UPLOAD_TIMEOUT_S, PREDICT_TIMEOUT_S, READ_TIMEOUT_S = 8.0, 5.0, 5.0
 GIVE_UP_S = 20.0
@@ -152,7 +152,7 @@ class Uploader(Client):
         else:
             upload.outcome = "fail" if upload.refusals else "unknown"
         for task_id in upload.task_ids:
-            self.board.statuses.setdefault(task_id, "queued")
+            self.board.statuses.setdefault(task_id, TaskStatus.QUEUED)
         self.history.add(
             "upload",
             upload.key,

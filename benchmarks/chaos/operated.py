@@ -11,6 +11,7 @@ from benchmarks.chaos.checker import Rows, check_tasks
 from benchmarks.chaos.operations import Operated, Operation, Opinion
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
+from registry.statuses import TaskStatus
 from registry.tables import FeedbackRow
 
 EXCUSED = {
@@ -92,10 +93,10 @@ def _unlearned(done: Operated, own: Rows) -> Verdict:
         (label,) = one.what["classes"]
         if task is None:
             verdict.violations.append(f"{label}: its task is gone")
-        elif task.status == "failed":
+        elif task.status == TaskStatus.FAILED:
             if not (task.error and task.error["code"] and task.error["detail"]):
                 verdict.violations.append(f"{label}: failed without an explanation")
-        elif task.status != "succeeded":
+        elif task.status != TaskStatus.SUCCEEDED:
             verdict.violations.append(f"{label}: {task.status}")
         else:
             verdict.violations += _traces(own, label, numbers.get(task.id))

@@ -25,6 +25,7 @@ from benchmarks.chaos.clients import (
 )
 from benchmarks.chaos.history import History, Phase
 from benchmarks.chaos.pictures import picture
+from registry.statuses import TaskStatus
 
 TARGET = Target("operated", "simplecil", {})
 """Unlearns exactly, and learns in a moment."""
@@ -208,10 +209,12 @@ class Operator(Client):
             lambda client, key: client.post(path, json=body, headers={"Idempotency-Key": key}),
         )
         if one.outcome == "ok":
-            self.done.uploads.statuses.setdefault(one.answer["id"], "queued")
+            self.done.uploads.statuses.setdefault(one.answer["id"], TaskStatus.QUEUED)
 
     def _is_learned(self, task_ids: set[str]) -> bool:
-        return any(self.done.uploads.statuses.get(task) == "succeeded" for task in task_ids)
+        return any(
+            self.done.uploads.statuses.get(task) == TaskStatus.SUCCEEDED for task in task_ids
+        )
 
     def _carry_bundle(self) -> None:
         """Export a version, import it under another name, and ask both about the same images."""

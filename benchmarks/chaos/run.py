@@ -27,6 +27,7 @@ from benchmarks.chaos.schedule import Profile, find_places, make_schedule
 from benchmarks.chaos.windows import Window
 from benchmarks.verdicts import Verdict, summary
 from registry.blobs import LocalBlobStore
+from registry.statuses import TaskStatus
 
 log = structlog.get_logger()
 
@@ -321,8 +322,8 @@ def _tasks(rows: Rows) -> dict[str, Any]:
     attempts: Sequence[int] = [len(starts) for starts in rows.starts.values()]
     return {
         "all": len(rows.tasks),
-        "succeeded": statuses["succeeded"],
-        "failed": statuses["failed"],
+        "succeeded": statuses[TaskStatus.SUCCEEDED],
+        "failed": statuses[TaskStatus.FAILED],
         "errors": dict(Counter(t.error["code"] for t in rows.tasks if t.error)),
         "versions": len(rows.versions),
         "attempts": sum(attempts),

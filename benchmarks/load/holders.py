@@ -7,11 +7,13 @@ from datetime import datetime
 
 from benchmarks.load.crowds import FAILURES, OK, PAUSE_S, Crowd, Plan
 from benchmarks.load.wire import Connection, Reply, head, pieces, read_head
+from registry.statuses import TaskStatus
 
 LIST_S = 1.0
 SILENCE_S = 60.0
 """A stream says something every 15 s; one that has been silent for so long is dead. Times the pace."""
-LAST_EVENTS = ("published", "failed", "cancelled", "end", "held", "superseded")
+LAST_EVENT = "end"
+"""Of a task that has ended, however it did."""
 DECLARED = 20_000
 """Bytes of a slow body; they come one a second."""
 BETWEEN_S = 5.0
@@ -48,7 +50,7 @@ class Watchers(Crowd):
         connection = self.connection()
         while not self.stopping.is_set():
             found: list[str] = []
-            for status in ("running", "queued"):
+            for status in (TaskStatus.RUNNING, TaskStatus.QUEUED):
                 request = ("GET", f"/v1/tasks?status={status}&limit=100", self.key(0), b"")
                 reply = await self.ask("list", connection, request)
                 if reply is not None and reply.status == OK:
@@ -99,7 +101,7 @@ class Watchers(Crowd):
                     return "ok" if stopped in done else "timeout"
                 piece = coming.result()
                 if piece is None:
-                    return "ok" if last_type in LAST_EVENTS else f"ended after {last_type}"
+                    return "ok" if last_type == LAST_EVENT else f"ended after {last_type}"
                 rest += piece
                 *whole, rest = rest.split(b"\n\n")
                 for event in whole:

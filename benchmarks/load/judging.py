@@ -11,6 +11,7 @@ from benchmarks.load.crowds import Asked
 from benchmarks.load.profiles import Profile
 from benchmarks.load.sampling import Sample, Trend, trend
 from benchmarks.verdicts import Verdict
+from registry.statuses import TaskStatus
 
 MAX_WAIT_S = 5.0
 """`FILOPODIA_MAX_WAIT_S` as it comes: the longest a prediction is let wait."""
@@ -110,8 +111,8 @@ def _unended(task: Mapping[str, Any] | None) -> str:
     if task is None:
         return "unknown"
     error = task["error"] or {}
-    is_explained = task["status"] == "failed" and error.get("code") and error.get("detail")
-    is_published = task["status"] == "succeeded" and task["version"]
+    is_explained = task["status"] == TaskStatus.FAILED and error.get("code") and error.get("detail")
+    is_published = task["status"] == TaskStatus.SUCCEEDED and task["version"]
     return "" if is_explained or is_published else f"{task['status']}, {task['version']}, {error}"
 
 

@@ -35,7 +35,7 @@ from service.cli.output import (
     result_lines,
 )
 from service.cli.progress import follow
-from service.client import Filopodia
+from service.client import Filopodia, TaskStatus
 from service.remote import replies
 
 LEARNER = "digits"
@@ -144,7 +144,7 @@ def _learn_stream(
         title = f"task {number}/{len(tasks)}  digits {' and '.join(labels)}"
         posted = client.learn_images(name, [digit.as_image() for digit in digits])
         task = follow(posted, console, title)
-        if task.status != "succeeded":
+        if task.status != TaskStatus.SUCCEEDED:
             error = task.error or {"code": task.status, "detail": ""}
             raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
         if chatty:

@@ -24,7 +24,7 @@ from service.cli.output import counted, headline, make_console, matrix_table, pr
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
 from service.cli.understanding import confirm, show_layout, show_reading
-from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions
+from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
 from service.remote import replies
 from service.remote.folders import read_to_learn, sent_file
@@ -140,7 +140,7 @@ def learn(
             _show_findings(task, console)
         if as_json:
             print_json(task.reply)
-        elif task.status == "succeeded":
+        elif task.status == TaskStatus.SUCCEEDED:
             history = client.accuracy(name)
             console.print(matrix_table(history))
             console.print(headline(history))
@@ -304,7 +304,7 @@ def _check_chosen(
 
 
 def _fail_unless_learned(task: Task, *, wait: bool) -> None:
-    if not wait or task.status == "succeeded":
+    if not wait or task.status == TaskStatus.SUCCEEDED:
         return
     error = task.error
     reason = f"{error['code']}: {error['detail']}" if error else task.status

@@ -19,6 +19,7 @@ from rich.progress import (
 from service.cli.output import make_console
 from service.client import Task
 from service.remote import replies
+from service.remote.statuses import ENDED, WORKED_OUT, TaskStatus
 
 ItemT = TypeVar("ItemT")
 
@@ -68,7 +69,7 @@ class LiveBar:
 
     def show(self, task: replies.Task) -> None:
         """Move the bar."""
-        done = task["status"] in {"succeeded", "held"}
+        done = task["status"] in WORKED_OUT
         self._progress.update(
             self._bar,
             completed=1.0 if done else task["progress"]["fraction"],
@@ -99,7 +100,7 @@ class PhaseLines:
 
     def show(self, task: replies.Task) -> None:
         """Print the phase if it is a new one."""
-        ended = task["status"] not in {"queued", "running", "cancelling"}
+        ended = task["status"] in ENDED
         phase = task["status"] if ended else phase_of(task)
         if phase != self._phase:
             self._phase = phase
@@ -118,9 +119,9 @@ def follow(task: Task, console: Console, title: str) -> Task:
 
 def phase_of(task: replies.Task) -> str:
     """Return the phase, or the status where it says more."""
-    if task["status"] == "running":
+    if task["status"] == TaskStatus.RUNNING:
         return task["progress"]["phase"]
-    if task["status"] == "queued" and (task["position"] or 0) > 1:
+    if task["status"] == TaskStatus.QUEUED and (task["position"] or 0) > 1:
         return f"queued (#{task['position']})"
     return task["status"]
 

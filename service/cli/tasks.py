@@ -11,7 +11,7 @@ from service.cli.asking import YesOption, confirm, what_goes
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
-from service.client import Task
+from service.client import Task, TaskStatus
 from service.remote import replies
 
 TaskArgument = Annotated[
@@ -52,7 +52,7 @@ def publish(
     """
     with connect(url, key) as client:
         task = client.task(task_id).reply
-        if task.get("mode") == "unlearn" and task["status"] == "held":
+        if task.get("mode") == "unlearn" and task["status"] == TaskStatus.HELD:
             chosen = task["options"]
             loss = client.preview_unlearning(
                 task["learner"], tasks=chosen["tasks"], classes=chosen["classes"]
@@ -80,12 +80,12 @@ def retry(
 
 def ways_on(task: replies.Task) -> str | None:
     """Return the commands that end the waiting of a task that needs a person; None where none does."""
-    if task["status"] == "held":
+    if task["status"] == TaskStatus.HELD:
         return (
             f"`filopodia publish {task['id']}` has it all the same,\n"
             f"`filopodia cancel {task['id']}` discards it."
         )
-    if task["status"] == "failed":
+    if task["status"] == TaskStatus.FAILED:
         return f"`filopodia retry {task['id']}` tries again."
     return None
 
@@ -94,7 +94,7 @@ def _show_change(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.reply)
         return
-    version = f" as version {task.version}" if task.status == "succeeded" else ""
+    version = f" as version {task.version}" if task.status == TaskStatus.SUCCEEDED else ""
     make_console().print(f"{task.id} of {task.reply['learner']} is {task.status}{version}")
 
 
@@ -136,7 +136,7 @@ def _faults(task: replies.Task) -> Iterator[tuple[str, str]]:
 
 
 def _status(task: replies.Task) -> str:
-    if task["status"] != "running":
+    if task["status"] != TaskStatus.RUNNING:
         return phase_of(task)
     notes = [f"{phase_of(task)} {percent(task['progress']['fraction'])}", note_of(task)]
     attempt = f"attempt {task['attempt']}" if task["attempt"] > 1 else ""

@@ -9,7 +9,7 @@ from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOptio
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
-from service.client import Filopodia, Task
+from service.client import Filopodia, Task, TaskStatus
 
 
 def unlearn(
@@ -57,9 +57,9 @@ def unlearn(
             follow(task, console, f"task {task.reply['index']}")
         if as_json:
             print_json(task.reply)
-        elif task.status == "succeeded":
+        elif task.status == TaskStatus.SUCCEEDED:
             _tell(client, task)
-    if wait and task.status != "succeeded":
+    if wait and task.status != TaskStatus.SUCCEEDED:
         reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
         console = make_console(stderr=True)
         console.print(f"not unlearned, {reason}", style="red")

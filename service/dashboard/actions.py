@@ -10,13 +10,14 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import ConflictError
+from registry.statuses import TaskStatus
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
 from service.http.browser_sessions import COOKIE, SESSION_S
@@ -125,7 +126,7 @@ def publish_task(
     task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
 ) -> Response:
     """Publish a held task after all, or learn it if it was held before that; go back to the page it was asked on."""
-    done = {"succeeded": "task-published", "queued": "task-released"}
+    done = {TaskStatus.SUCCEEDED: "task-published", TaskStatus.QUEUED: "task-released"}
     answer = _change_task(request, on, by, "task.publish", task_id, versions.publish_held, done)
     on.watcher.wake()
     return answer
@@ -171,7 +172,7 @@ def _change_task(
     action: str,
     task_id: str,
     change: Callable[[Session, str], object],
-    done: Mapping[str, str] = MappingProxyType({}),
+    done: Mapping[TaskStatus, str] = MappingProxyType({}),
 ) -> Response:
     target = own_page(urlsplit(request.headers.get("referer", "")).path or "/admin/tasks")
     try:

@@ -4,11 +4,11 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Response
-from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
 from registry import audit, learners
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import ConflictError
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page

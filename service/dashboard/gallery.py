@@ -3,13 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
 from registry import class_accuracy, learners
+from registry.database import Session
 from registry.learners import ClassInfo
-from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
-from service.dashboard.shown import TINY_SIDE, SampleView
+from registry.pictures import of_labels
+from registry.tables import LearnerRow
+from service.dashboard.shown import SampleView, sample_view
 
 CLASSES_SHOWN = 24
 IMAGES_SHOWN = 4
@@ -80,39 +79,9 @@ def pictures(
     session: Session, learner_id: str, labels: Collection[str], *, each: int
 ) -> dict[str, list[SampleView]]:
     """Return up to `each` stored images of some labels that the live version knows, those to learn from first."""
-    live = learners.live_version(session, learner_id)
-    known = select(func.unnest(VersionRow.tasks)).where(
-        VersionRow.learner_id == learner_id, VersionRow.number == live
-    )
-    rank = (
-        func.row_number()
-        .over(
-            partition_by=SampleRow.label,
-            order_by=(SampleRow.split.desc(), TaskRow.index, SampleRow.position),
-        )
-        .label("rank")
-    )
-    ranked = (
-        select(SampleRow.id, rank)
-        .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(
-            TaskRow.learner_id == learner_id,
-            TaskRow.index.in_(known),
-            SampleRow.label.in_(labels),
-            SampleRow.quarantine.is_(None),
-        )
-        .subquery()
-    )
-    query = (
-        select(SampleRow.id, SampleRow.label, SampleRow.width, SampleRow.height)
-        .join(ranked, ranked.c.id == SampleRow.id)
-        .where(ranked.c.rank <= each)
-        .order_by(SampleRow.label, ranked.c.rank)
-    )
     found: dict[str, list[SampleView]] = {}
-    for row in session.execute(query):
-        is_tiny = max(row.width, row.height) <= TINY_SIDE
-        found.setdefault(row.label, []).append(SampleView(row.id, row.label, is_tiny))
+    for picture in of_labels(session, learner_id, labels, each=each):
+        found.setdefault(picture.label, []).append(sample_view(picture, picture.label))
     return found
 
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query, Response
-from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
 from registry import audit, keys, learners
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import InvalidKeyError
 from registry.tables import ROLES, KeyRow
 from service.dashboard.pages import DONE, PageRoute, page

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from registry import ancestry, classes, learners, versions
-from registry.tables import LearnerRow, TaskRow, VersionRow
+from registry.database import Session
+from registry.tables import LearnerRow, VersionRow
 from service.dashboard.routing import Routing, routing_of
 
 
@@ -105,25 +103,13 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
 def _effect(session: Session, learner: LearnerRow, row: VersionRow, live: int) -> Effect:
     served = versions.get_version(session, learner.id, live).classes if live else []
     shown = classes.shown(session, learner.id)
-    leading = {step.number for step in ancestry.line(session, learner.id, row.number)}
-    query = select(TaskRow.index, TaskRow.version, TaskRow.status).where(
-        TaskRow.learner_id == learner.id
-    )
-    tasks = session.execute(query.order_by(TaskRow.index)).all()
+    move = ancestry.if_head_moved(session, learner.id, row.number)
     return Effect(
         lost=[shown.name(label) for label in served if label not in set(row.classes)],
         regained=[shown.name(label) for label in row.classes if label not in set(served)],
-        superseded=[
-            index
-            for index, version, status in tasks
-            if status == "succeeded" and version not in leading
-        ],
-        restored=[
-            index
-            for index, version, status in tasks
-            if status == "superseded" and version in leading
-        ],
-        is_busy=any(status in ("queued", "running", "cancelling") for _, _, status in tasks),
+        superseded=move.superseded,
+        restored=move.restored,
+        is_busy=move.is_busy,
     )
 
 

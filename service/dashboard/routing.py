@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from registry.tables import AccuracyRow, VersionRow
+from registry import accuracy
+from registry.database import Session
+from registry.tables import VersionRow
 
 MOST_TASKS = 60
 """Newest tasks and synapses shown: of more, a square would be smaller than a few pixels."""
@@ -32,10 +31,7 @@ def routing_of(session: Session, version: VersionRow) -> Routing | None:
     counted = version.metrics.get("routing")
     if not counted:
         return None
-    query = select(AccuracyRow.task_index, AccuracyRow.n).where(
-        AccuracyRow.learner_id == version.learner_id, AccuracyRow.version == version.number
-    )
-    n_of = {task: n for task, n in session.execute(query)}  # noqa: C416
+    n_of = accuracy.held_out(session, version.learner_id, version.number)
     rows = {int(task): counts for task, counts in counted.items() if n_of.get(int(task))}
     order = {task: i for i, task in enumerate(version.tasks)}
     tasks = sorted(rows, key=lambda task: order.get(task, task))

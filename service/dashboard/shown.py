@@ -6,10 +6,10 @@ from typing import Any
 
 from registry.accuracy import AccuracyHistory
 from registry.learners import ClassInfo
+from registry.pictures import Picture
+from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
 from service.dashboard.routing import Routing
 
-ACTIVE = ("queued", "running", "cancelling")
-"""Statuses of tasks that move by themselves."""
 TINY_SIDE = 48
 """Images up to this side are shown with hard pixels, not blurred."""
 
@@ -45,7 +45,7 @@ class TaskView:
     name: str | None
     is_unlearning: bool
     """Whether it takes its classes away instead of bringing them."""
-    status: str
+    status: TaskStatus
     classes: list[str]
     n_train: int
     n_eval: int
@@ -72,22 +72,22 @@ class TaskView:
     @property
     def is_active(self) -> bool:
         """Whether it still moves by itself."""
-        return self.status in ACTIVE
+        return self.status in UNFINISHED
 
     @property
     def can_cancel(self) -> bool:
         """Whether cancelling it makes sense."""
-        return self.status in ("queued", "running", "held")
+        return self.status in CANCELLABLE
 
     @property
     def is_held(self) -> bool:
         """Whether a person has to decide about it."""
-        return self.status == "held"
+        return self.status == TaskStatus.HELD
 
     @property
     def can_retry(self) -> bool:
         """Whether it can be queued again."""
-        return self.status in ("failed", "cancelled")
+        return self.status in RETRYABLE
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,11 @@ class SampleView:
     id: str
     label: str
     is_tiny: bool
+
+
+def sample_view(picture: Picture, name: str) -> SampleView:
+    """Return a stored image as pages show it, under what its class is called."""
+    return SampleView(picture.id, name, max(picture.width, picture.height) <= TINY_SIDE)
 
 
 @dataclass(frozen=True)

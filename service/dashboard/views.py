@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
+from registry.database import Session
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
-from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.pictures import held_out
+from registry.statuses import UNFINISHED, TaskStatus
+from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
 from service.dashboard.routing import routing_of
 from service.dashboard.shown import (
-    ACTIVE,
-    TINY_SIDE,
     Finding,
     LearnerCard,
     LearnerPage,
@@ -24,6 +22,7 @@ from service.dashboard.shown import (
     TaskView,
     VersionView,
     WorkerView,
+    sample_view,
 )
 
 LEARNERS_SHOWN = 24
@@ -105,7 +104,9 @@ def active_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
     """
-    page = tasks.list_tasks(session, learner_name=learner_name, statuses=ACTIVE, limit=TASKS_SHOWN)
+    page = tasks.list_tasks(
+        session, learner_name=learner_name, statuses=UNFINISHED, limit=TASKS_SHOWN
+    )
     return _task_views(session, page.items[::-1])
 
 
@@ -116,7 +117,7 @@ def held_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
         LearnerNotFoundError: If there is no learner of this name.
     """
     page = tasks.list_tasks(
-        session, learner_name=learner_name, statuses=("held",), limit=TASKS_SHOWN
+        session, learner_name=learner_name, statuses=(TaskStatus.HELD,), limit=TASKS_SHOWN
     )
     return _task_views(session, page.items[::-1])
 
@@ -133,35 +134,10 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
         LearnerNotFoundError: If there is none of this name.
     """
     learner = learners.get_learner(session, learner_name)
-    live = learners.live_version(session, learner.id)
-    known = select(func.unnest(VersionRow.tasks)).where(
-        VersionRow.learner_id == learner.id, VersionRow.number == live
-    )
-    rank = (
-        func.row_number()
-        .over(partition_by=SampleRow.label, order_by=(TaskRow.index, SampleRow.position))
-        .label("rank")
-    )
-    query = (
-        select(SampleRow.id, SampleRow.label, SampleRow.width, SampleRow.height, rank)
-        .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(
-            TaskRow.learner_id == learner.id,
-            TaskRow.index.in_(known),
-            SampleRow.split == "eval",
-            SampleRow.quarantine.is_(None),
-        )
-        .order_by(rank, TaskRow.index, SampleRow.label)
-        .limit(SAMPLES_SHOWN)
-    )
     shown = classes.shown(session, learner.id)
-    rows = session.execute(query).all()
-    n_classes = len({row.label for row in rows})
-    each = max(1, len(rows) // n_classes) if rows else 0
     found = [
-        SampleView(row.id, shown.name(row.label), max(row.width, row.height) <= TINY_SIDE)
-        for row in rows
-        if row.rank <= each
+        sample_view(picture, shown.name(picture.label))
+        for picture in held_out(session, learner.id, limit=SAMPLES_SHOWN)
     ]
     return sorted(found, key=lambda sample: sample.label)
 
@@ -189,21 +165,15 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
 
 
 def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
-    ids = {row.learner_id for row in rows}
-    names = {
-        row.id: row.name
-        for row in session.execute(
-            select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(ids))
-        )
-    }
+    names = learners.names(session, {row.learner_id for row in rows})
     return [_task_view(session, row, names[row.learner_id]) for row in rows]
 
 
 def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
     position = tasks.position(session, row)
     phase = str(row.progress.get("phase", row.status))
-    if row.status in ("queued", "cancelling"):
-        phase = "waiting" if row.status == "queued" else "cancelling"
+    if row.status in (TaskStatus.QUEUED, TaskStatus.CANCELLING):
+        phase = "waiting" if row.status == TaskStatus.QUEUED else "cancelling"
     took = row.finished_at - row.started_at if row.finished_at and row.started_at else None
     return TaskView(
         id=row.id,
@@ -232,7 +202,7 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
 
 
 def _erases(session: Session, row: TaskRow) -> list[int]:
-    if row.mode != unlearning.MODE or row.status != "held":
+    if row.mode != unlearning.MODE or row.status != TaskStatus.HELD:
         return []
     learner = learners.get_learner_by_id(session, row.learner_id)
     asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}

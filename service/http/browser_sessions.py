@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from threading import Lock
 
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.datastructures import Headers
 
 from registry import sessions
+from registry.database import Session, Sessions
 from registry.keys import ActiveKey
 from service.http.buckets import Buckets, too_many
 
@@ -33,7 +33,7 @@ _VALUE = re.compile(
 class BrowserSessions:
     """Makes cookies, reads them, and remembers those that were ended."""
 
-    def __init__(self, session_factory: sessionmaker[Session], secret: bytes) -> None:
+    def __init__(self, session_factory: Sessions, secret: bytes) -> None:
         self._sessions = session_factory
         self._secret = secret
         self._opened = Buckets()

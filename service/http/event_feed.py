@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import events
+from registry.database import Sessions
+from registry.statuses import TaskStatus
 
 LOOK_S = 0.3
 """Between two looks."""
@@ -23,7 +24,7 @@ class Latest:
 
     seq: int
     """Of its last event; 0 before the first."""
-    status: str
+    status: TaskStatus
 
 
 class EventFeed:
@@ -33,7 +34,7 @@ class EventFeed:
         sessions: Of the whole database: whoever asks has been admitted to the task before.
     """
 
-    def __init__(self, sessions: sessionmaker[Session]) -> None:
+    def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._wanted: set[str] = set()
         self._look: asyncio.Task[dict[str, Latest]] | None = None
@@ -63,7 +64,7 @@ def _hear(look: asyncio.Task[dict[str, Latest]]) -> None:
         look.exception()
 
 
-def _read(sessions: sessionmaker[Session], task_ids: Collection[str]) -> dict[str, Latest]:
+def _read(sessions: Sessions, task_ids: Collection[str]) -> dict[str, Latest]:
     with sessions() as session:
         found = events.latest(session, task_ids)
     return {task_id: Latest(*how_far) for task_id, how_far in found.items()}

@@ -3,7 +3,6 @@
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -34,7 +33,6 @@ def install(app: FastAPI, page_for: PageFor) -> None:
     app.add_exception_handler(RegistryError, _on_registry_error)
     app.add_exception_handler(LearnerError, _on_unexpected)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(PoolTimeoutError, _on_busy_pool)
 
 
 def answer(request: Request, problem: Problem) -> Response:
@@ -73,10 +71,6 @@ async def _on_registry_error(request: Request, error: Exception) -> Response:
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     return answer(request, Problem("client-closed"))
-
-
-async def _on_busy_pool(request: Request, error: Exception) -> Response:
-    return answer(request, Problem("overloaded", "All connections to the database are in use."))
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry import idempotency
+from registry.database import Session, Sessions
 from registry.errors import RegistryError
 from service.problems import Problem
 
@@ -32,7 +32,7 @@ class Once:
                 return once.answer(session, 201, body)
     """
 
-    sessions: sessionmaker[Session]
+    sessions: Sessions
     scope: str
     key: str | None
     digest: str
@@ -41,7 +41,7 @@ class Once:
     _is_open: bool = field(default=False, init=False)
 
     @classmethod
-    def of(cls, request: Request, sessions: sessionmaker[Session], digest: str) -> Self:
+    def of(cls, request: Request, sessions: Sessions, digest: str) -> Self:
         """Read the header.
 
         Raises:

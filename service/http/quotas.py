@@ -7,10 +7,10 @@ over all processes; uploads that are checked at the same moment may pass it toge
 
 import math
 
-from sqlalchemy.orm import Session
 from starlette.types import Scope
 
 from registry import keys
+from registry.database import Session
 from service.http.bodies import is_prediction
 from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn, too_many
 from service.http.security import SAFE_METHODS, Principal

@@ -13,11 +13,11 @@ from threading import Lock
 from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from registry import keys
+from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError
 from registry.keys import ActiveKey
 from registry.scopes import limited_to
@@ -81,7 +81,7 @@ class Principal:
 class KeyRing:
     """The valid keys, in memory."""
 
-    def __init__(self, session_factory: sessionmaker[Session], session_secret: bytes) -> None:
+    def __init__(self, session_factory: Sessions, session_secret: bytes) -> None:
         self._sessions = session_factory
         self._browsers = BrowserSessions(session_factory, session_secret)
         self._active: Mapping[str, ActiveKey] = {}
@@ -157,7 +157,7 @@ class KeyRing:
             if self._used.get(key_id) == at:
                 self._used.pop(key_id, None)
 
-    def sessions_of(self, principal: Principal) -> sessionmaker[Session]:
+    def sessions_of(self, principal: Principal) -> Sessions:
         """Return the sessions in which a key sees what it may see."""
         if principal.learners is None:
             return self._sessions
@@ -295,7 +295,7 @@ class KeyRing:
     def _is_in_time(self, key_id: str) -> bool:
         return time.monotonic() < self._good_until.get(key_id, float("inf"))
 
-    def _limit(self, learner_ids: frozenset[str]) -> sessionmaker[Session]:
+    def _limit(self, learner_ids: frozenset[str]) -> Sessions:
         return limited_to(self._sessions, learner_ids)
 
 

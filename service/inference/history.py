@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from threading import Condition, Lock, get_native_id
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
+from registry.database import Sessions, StatementError
 from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.loops import SteadyThread
 from registry.predictions import NewImage, NewPrediction, add_images, add_predictions
@@ -73,7 +72,7 @@ class PredictionWriter:
 
     def __init__(
         self,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         blobs: BlobStore,
         metrics: Metrics,
         settings: ServiceSettings,
@@ -217,7 +216,7 @@ class PredictionWriter:
                 # The blob store cannot say whether it still has the images.
                 self._drop_images(len(images), error)
                 images = []
-            except SQLAlchemyError:
+            except StatementError:
                 self._write_singly(predictions, images)
                 return
             else:
@@ -228,7 +227,7 @@ class PredictionWriter:
         for prediction in predictions:
             try:
                 self._store([prediction], [i for i in images if i.prediction_id == prediction.id])
-            except (SQLAlchemyError, RegistryError):
+            except (StatementError, RegistryError):
                 self._metrics.dropped.inc()
                 log.info("prediction_not_stored", prediction=prediction.id)
 

@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
+from registry.database import Session
 from registry.endings import OVERLAP, EndedTask, clock, ended_since
 from service.metrics import Metrics
 

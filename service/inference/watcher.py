@@ -9,14 +9,12 @@ import time
 from threading import Event
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, sessionmaker
 
-from registry import accuracy, classes, versions, workers
+from registry import accuracy, classes, tasks, versions, workers
+from registry.database import Session, Sessions
 from registry.errors import RegistryError
 from registry.failpoints import failpoint
 from registry.loops import SteadyThread
-from registry.tables import TaskRow
 from registry.versions import LiveVersion
 from service.http.security import KeyRing
 from service.inference.snapshots import VersionAddress, VersionLoader
@@ -36,7 +34,7 @@ class Watcher:
 
     def __init__(
         self,
-        session_factory: sessionmaker[Session],
+        session_factory: Sessions,
         *,
         keys: KeyRing,
         store: SnapshotStore,
@@ -129,11 +127,9 @@ class Watcher:
                 self._store.drop(versions.erased_among(session, loaded))
 
     def _note_queue(self, session: Session) -> None:
-        pending = TaskRow.status.in_(("queued", "running", "cancelling"))
-        age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
-        depth, oldest_s = session.execute(select(func.count(), age).where(pending)).one()
-        self._metrics.queue_depth.set(depth)
-        self._metrics.queue_age.set(oldest_s or 0)
+        depth = tasks.queue_depth(session)
+        self._metrics.queue_depth.set(depth.n_tasks)
+        self._metrics.queue_age.set(depth.oldest_age_s)
         unseen_s = workers.unseen_seconds(session)
         self._metrics.worker_seen.clear()
         for worker_id, seconds in unseen_s.items():

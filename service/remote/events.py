@@ -13,7 +13,8 @@ from service.remote import replies
 from service.remote.calls import Call, Pause, Steps
 from service.remote.errors import ProblemError, UnreachableError
 from service.remote.retries import Retries
-from service.remote.task_calls import ENDED, task
+from service.remote.statuses import ENDED
+from service.remote.task_calls import task
 
 
 class EventFeed:

@@ -24,9 +24,8 @@ from service.remote.calls import (
 from service.remote.errors import ProblemError, UnreachableError, WaitTimeoutError
 from service.remote.folders import LabelledImage, read_to_learn, tar_of_layout
 from service.remote.retries import Retries
+from service.remote.statuses import ENDED
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
-"""Task statuses that no worker will change any more."""
 LONG_POLL_S = 30
 ARCHIVES = {
     ".zip": "application/zip",

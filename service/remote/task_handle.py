@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.remote import replies
-from service.remote.task_calls import ENDED
+from service.remote.statuses import ENDED
 
 
 class TaskHandle:

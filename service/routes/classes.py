@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from sqlalchemy.orm import Session
 
 from registry import audit, class_accuracy, learners
+from registry.database import Session
 from registry.learners import ClassInfo
 from registry.tables import LearnerRow
 from service.dependencies import AuditDep, CollaboratorsDep

@@ -5,9 +5,9 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Request, Response, status
 from fastapi.responses import JSONResponse
-from sqlalchemy.orm import Session
 
 from registry import audit, keys
+from registry.database import Session
 from registry.errors import InvalidKeyError
 from registry.tables import KeyRow
 from service.dependencies import AuditDep, BodyDep, CollaboratorsDep

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from registry.statuses import TaskStatus
 from service.characters import is_encoding
 from service.labels import KnownLabel, Label, ShortText
 from service.schemas.base import (
@@ -17,8 +18,16 @@ from service.schemas.base import (
 )
 
 Status = Literal[
-    "queued", "running", "cancelling", "held", "succeeded", "failed", "cancelled", "superseded"
+    TaskStatus.QUEUED,
+    TaskStatus.RUNNING,
+    TaskStatus.CANCELLING,
+    TaskStatus.HELD,
+    TaskStatus.SUCCEEDED,
+    TaskStatus.FAILED,
+    TaskStatus.CANCELLED,
+    TaskStatus.SUPERSEDED,
 ]
+"""All of them, written out: the contract shows a literal in its place, but an enum by reference."""
 SplitChoice = Literal["auto", "train", "eval"]
 MOST_NAMED = 10_000
 """Tasks or classes in one request to unlearn: as many classes as the contract lets a learner have. Chosen, untested."""

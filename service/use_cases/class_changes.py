@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from registry import classes, learners
+from registry.database import Session
 from registry.errors import ClassNotFoundError
 from registry.learners import ClassInfo
 from registry.tables import LearnerRow

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import events, tasks
+from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError, RegistryError
+from registry.statuses import ENDED
 from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead
-from service.use_cases.task_views import ENDED
 
 PING_S = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""
@@ -22,7 +22,7 @@ MAX_STREAM_S = 3600.0
 
 
 def read_events(
-    sessions: sessionmaker[Session], task_id: str, after: int, limit: int
+    sessions: Sessions, task_id: str, after: int, limit: int
 ) -> tuple[list[EventRead], bool]:
     """Return the events after a sequence number, and whether the task has ended.
 

@@ -1,8 +1,7 @@
 """What a learner reads like."""
 
-from sqlalchemy.orm import Session
-
 from registry import accuracy, learners, versions
+from registry.database import Session
 from registry.errors import VersionNotFoundError
 from registry.tables import LearnerRow
 from service.schemas.learners import (

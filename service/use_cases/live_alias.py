@@ -1,9 +1,8 @@
 """Moving the alias that is served: the change and its note in the audit log, in one transaction."""
 
-from sqlalchemy.orm import Session
-
 from registry import audit, learners, versions
 from registry.audit import AuditBy
+from registry.database import Session
 
 
 def move(

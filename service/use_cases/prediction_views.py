@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.orm import Session
-
 from registry import classes, feedback, predictions
 from registry.classes import PLAIN
+from registry.database import Session
 from registry.tables import PredictionRow
 from service.inference.answers import named
 from service.schemas.predictions import GivenFeedback, StoredPrediction

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from sqlalchemy.orm import Session
-
 from registry import audit, learners, tasks
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.tables import TaskRow
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from fastapi import Request, Response, status
-from sqlalchemy.orm import Session
 
 from registry import audit, classes, feedback, learners, tasks
 from registry.audit import AuditBy
+from registry.database import Session
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage

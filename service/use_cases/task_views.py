@@ -3,13 +3,13 @@
 import asyncio
 from contextlib import suppress
 from time import monotonic
-from typing import cast
 
 from fastapi import Request
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from registry import learners, tasks
+from registry.database import Session, Sessions
+from registry.statuses import ENDED
 from registry.tables import TaskRow
 from service.dependencies import Collaborators
 from service.schemas.tasks import (
@@ -18,14 +18,10 @@ from service.schemas.tasks import (
     QuarantinedImage,
     RejectedImage,
     SampleCounts,
-    Status,
     TaskError,
     TaskProgress,
     TaskRead,
 )
-
-ENDED = frozenset({"succeeded", "failed", "cancelled", "held", "superseded"})
-"""Statuses in which nothing happens any more by itself."""
 
 
 def read_task(session: Session, task: TaskRow, learner_name: str | None = None) -> TaskRead:
@@ -38,7 +34,7 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
         index=task.index,
         name=task.name,
         mode=task.mode,
-        status=cast("Status", task.status),
+        status=task.status,
         position=tasks.position(session, task),
         classes=task.classes,
         samples=SampleCounts(train=task.n_train, eval=task.n_eval),
@@ -62,7 +58,7 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
     )
 
 
-def find_task(sessions: sessionmaker[Session], task_id: str) -> TaskRead:
+def find_task(sessions: Sessions, task_id: str) -> TaskRead:
     """Read one task.
 
     Raises:

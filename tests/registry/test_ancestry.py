@@ -1,4 +1,4 @@
-from registry import ancestry, learners, versions
+from registry import accuracy, ancestry, learners, versions
 from registry.ancestry import Step
 from tests.factories import make_learner, make_task, publish_task
 
@@ -37,3 +37,18 @@ def test_a_class_learned_again_is_the_later_tasks_alone(session, blobs):
     assert ancestry.brought(session, learner.id, 4) == {1: ["egret"], 4: ["heron"]}
     table = learners.class_table(session, learner)
     assert [(info.label, info.task_index) for info in table] == [("egret", 1), ("heron", 4)]
+
+
+def test_tells_what_moving_the_head_would_do(session, blobs):
+    learner = make_learner(session)
+    for label in ("heron", "crane", "stork"):
+        teach(session, blobs, label)
+
+    back = ancestry.if_head_moved(session, learner.id, 1)
+    versions.move_head(session, learner.id, 1)
+
+    assert back == ancestry.HeadMove(superseded=[2, 3], restored=[], is_busy=False)
+    assert accuracy.superseded_tasks(session, learner.id) == back.superseded
+    assert ancestry.if_head_moved(session, learner.id, 2).restored == [2]
+    make_task(session, blobs, classes=("ibis",), n_train=1, n_eval=0)
+    assert ancestry.if_head_moved(session, learner.id, 2).is_busy

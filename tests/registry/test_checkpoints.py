@@ -1,9 +1,9 @@
 import pytest
 
 from registry import queue, tasks
-from registry.checkpoints import ENDED, clear_ended, put_checkpoint
+from registry.checkpoints import clear_ended, put_checkpoint
 from registry.errors import FencedError
-from registry.tables import TASK_STATUSES
+from registry.statuses import ENDED, TaskStatus
 from tests.factories import make_learner, make_task
 
 
@@ -42,7 +42,7 @@ def test_outlives_the_attempt(session, claimed, back):
     assert tasks.get_task(session, claimed.id).checkpoint == "a" * 64
 
 
-@pytest.mark.parametrize("status", TASK_STATUSES)
+@pytest.mark.parametrize("status", TaskStatus)
 def test_goes_with_its_blob_once_the_task_has_ended(session, blobs, claimed, status):
     sha256 = blobs.put(b"how far it is")
     put_checkpoint(session, claimed.id, claimed.token, sha256)

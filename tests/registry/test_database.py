@@ -135,3 +135,14 @@ def test_a_frozen_server_is_given_up():
 def answers(engine):
     with suppress(DatabaseUnavailableError), engine.connect() as connection:
         return connection.scalar(text("SELECT 1")) == 1
+
+
+def test_a_pool_in_full_use_counts_as_a_database_that_is_away(postgres, monkeypatch):
+    monkeypatch.setattr("registry.database.POOL_TIMEOUT_S", 0.1)
+    engine = make_engine(postgres.url, application_name="tests")
+    with ExitStack() as lent:
+        for _ in range(engine.pool.size() * 2):
+            lent.enter_context(engine.connect())
+        with pytest.raises(DatabaseUnavailableError):
+            engine.connect()
+    engine.dispose()
