@@ -156,7 +156,7 @@ async def missing_while_answering() -> list[str]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    protocol = HttpToolsProtocol(uvicorn.Config(app, lifespan="off"), ServerState(), {})
+    protocol = HttpToolsProtocol(uvicorn.Config(app, lifespan="off", ws="none"), ServerState(), {})
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
@@ -169,7 +169,7 @@ async def missing_while_answering() -> list[str]:
 
 
 def test_a_server_has_what_ours_uses():
-    config = uvicorn.Config(FastAPI(), http=HttpToolsProtocol)
+    config = uvicorn.Config(FastAPI(), http=HttpToolsProtocol, ws="none")
     server = uvicorn.Server(config)
     config.load()
     missing = missing_in(config, "app", "http_protocol_class", "backlog", "timeout_keep_alive")
