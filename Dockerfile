@@ -1,22 +1,15 @@
 # One image for the service, its workers and the one-shot commands; what it runs as is the compose file's choice.
 #
-# The dependencies are a layer of their own, of several gigabytes, that changes with the `dependencies` in
-# pyproject.toml and with nothing else; the code is a thin layer above it.
-
-FROM python:3.11-slim-bookworm AS requirements
-COPY pyproject.toml /
-RUN python -c "import tomllib; \
-project = tomllib.load(open('/pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['s3'], sep='\n')" > /requirements.txt
-
+# The dependencies are a layer of their own, of several gigabytes, that changes with requirements.lock and with nothing
+# else; the code is a thin layer above it.
 
 FROM python:3.11-slim-bookworm AS dependencies
-# Such as --index-url, where packages come from elsewhere.
+# Such as --index-url, where the same files come from elsewhere.
 ARG PIP_EXTRA_ARGS=""
-COPY --from=requirements /requirements.txt /requirements.txt
+COPY requirements.lock /requirements.lock
 RUN python -m venv --without-pip /opt/filopodia \
     && python -m pip --python /opt/filopodia/bin/python install --no-cache-dir --disable-pip-version-check \
-        --progress-bar off --requirement /requirements.txt ${PIP_EXTRA_ARGS}
+        --progress-bar off --require-hashes --requirement /requirements.lock ${PIP_EXTRA_ARGS}
 # What only a compiler or a linker reads, and the image has neither.
 RUN cd /opt/filopodia/lib/python3.11/site-packages \
     && find . -name '*.a' -size +100k -delete \

@@ -5,11 +5,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+PIP_FLAGS := --quiet --disable-pip-version-check
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	--custom-compile-command 'make lock' pyproject.toml
+
 # OpenMP threads that spin while they wait starve each other as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-compare serve test quick compose-test openapi check fmt clean
+.PHONY: help setup setup-locked lock demo demo-compare serve test quick compose-test openapi check fmt clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -17,10 +21,21 @@ help: ## list what there is
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Python packages into $(VENV) (PyTorch is large: a minute or a few) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo]'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev,demo]'
 	@touch $@
 
 setup: $(READY) ## make the virtual environment, once
+
+setup-locked: ## the same with exactly the versions that are tested, each file by its hash
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the tested Python packages into $(VENV) (PyTorch is large: a minute or a few) ..."
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --editable .
+	@touch $(READY)
+
+lock: $(READY) ## write the tested versions; `make lock UPGRADE=--upgrade` takes the newest
+	$(LOCK) --extra s3 --output-file requirements.lock
+	$(LOCK) --all-extras --constraints requirements.lock --output-file requirements-dev.lock
 
 demo: $(READY) ## learn real images in five tasks, predict, show the accuracy matrix and the dashboard
 	@$(BIN)/filopodia demo

@@ -1,10 +1,11 @@
 """The sessions of browsers: a signed cookie that stands for a key until it expires, or somebody logs out.
 
 A cookie needs no row. That it was ended is written down, as a hash, and read by all services on this database.
+itsdangerous signs. When a cookie expires is our part of it, and not its timestamp: that would refuse a cookie from a
+machine whose clock is a second ahead.
 """
 
 import hashlib
-import hmac
 import re
 import secrets
 import time
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from threading import Lock
 
+from itsdangerous import BadSignature, Signer
 from starlette.datastructures import Headers
 
 from registry import sessions
@@ -26,7 +28,7 @@ SESSIONS_PER_MINUTE = 60
 """Sessions that may be opened with one key: each that is ended is remembered for a day."""
 _COOKIE = re.compile(rf"(?:^|;)[ \t]*{COOKIE}=([^;]*)")
 _VALUE = re.compile(
-    r"(?P<stamp>(?P<key>[0-9a-f]{12})\.(?P<expires>[0-9]{1,11}))\.(?P<number>[0-9a-f]{32})?(?P<signature>[0-9a-f]{64})"
+    r"(?P<key>[0-9a-f]{12})\.(?P<expires>[0-9]{1,11})\.[0-9a-f]{32}\.[A-Za-z0-9_-]{43}"
 )
 
 
@@ -50,22 +52,21 @@ class BrowserSessions:
         drawn = self._opened.draw(key.id, SESSIONS_PER_MINUTE, 1)
         if drawn.retry_after_s is not None:
             raise too_many("Too many sessions were opened with this key", drawn.retry_after_s)
-        stamp, number = f"{key.id}.{int(time.time()) + SESSION_S}", secrets.token_hex(16)
-        return f"{stamp}.{number}{self._sign(f'{stamp}.{number}', key)}"
+        expires = int(time.time()) + SESSION_S
+        return self._signer(key).sign(f"{key.id}.{expires}.{secrets.token_hex(16)}").decode()
 
     def read(self, value: str, active: Mapping[str, ActiveKey]) -> tuple[ActiveKey, str] | None:
-        """Return the key that a cookie stands for, and the session's hash; None if it stands for none.
-
-        Cookies of releases that gave sessions no number are good until they expire.
-        """
+        """Return the key that a cookie stands for, and the session's hash; None if it stands for none."""
         match = _VALUE.fullmatch(value)
         key = active.get(match["key"]) if match else None
         if match is None or key is None:
             return None
-        signed = ".".join(filter(None, (match["stamp"], match["number"])))
-        if not hmac.compare_digest(match["signature"], self._sign(signed, key)):
+        try:
+            signed = self._signer(key).unsign(value)
+        except BadSignature:
             return None
-        session = hashlib.sha256(value.encode()).hexdigest()
+        # Not of the whole value: one signature can be written in several ways, which are one session.
+        session = hashlib.sha256(signed).hexdigest()
         is_open = not self.is_ended(session) and time.time() < int(match["expires"])
         return (key, session) if is_open else None
 
@@ -97,9 +98,14 @@ class BrowserSessions:
                     del self._ended[oldest]
                     oldest = next(iter(self._ended), None)
 
-    def _sign(self, stamp: str, key: ActiveKey) -> str:
-        text = f"{stamp}.{key.secret_sha256}"
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+    def _signer(self, key: ActiveKey) -> Signer:
+        """Return who signs for this key, and for no other that might get its id."""
+        return Signer(
+            self._secret,
+            salt=f"browser session of {key.secret_sha256}",
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
 
 
 def session_of(headers: Headers) -> str | None:

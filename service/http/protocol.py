@@ -3,7 +3,7 @@
 uvicorn waits for ever for the rest of a request and for answers to be read, so a few idle sockets could take all
 connections (slow headers, slow bodies, a body that never comes, answers nobody reads), gathers headers and pipelined
 requests without end, and closes so that an answer may be lost. What is no HTTP at all gets a problem too. Which parts
-of uvicorn this leans on: `tests/service/http/test_uvicorn.py`.
+of uvicorn this leans on: `tests/test_internals.py`.
 """
 
 import asyncio

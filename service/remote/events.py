@@ -1,7 +1,8 @@
 """A task's events as they happen: server-sent events, resumed after a cut where they left off.
 
 One `EventFeed` follows one task over as many connections as it takes. The clients open the connections and hand in what
-arrives; whether and when to go on is decided here.
+arrives; whether and when to go on is decided here. httpx-sse is not used: it keeps to itself the
+comments by which a service with nothing to tell shows that it is there, and reads a response, not bytes.
 """
 
 import json

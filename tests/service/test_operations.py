@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -142,6 +144,14 @@ def test_what_fails_inside_is_a_plain_problem(client, birds, monkeypatch, error,
 
 
 def test_prose_is_escaped():
-    assert prose("a <b> & `c`\n\n- **x**: y\n- z") == (
-        "<p>a &lt;b&gt; &amp; <code>c</code></p>\n<ul><li><b>x</b>: y</li><li>z</li></ul>"
+    assert prose("a <b> & `c < d`\n\n- **x**: y\n- z") == (
+        "<p>a &lt;b&gt; &amp; <code>c &lt; d</code></p>\n"
+        "<ul>\n<li><strong>x</strong>: y</li>\n<li>z</li>\n</ul>"
     )
+
+
+def test_prose_holds_no_html_links_or_images():
+    text = (
+        "<script>x</script> [a](javascript:x) ![b](http://evil/c) <http://evil/d>\n\n<div>e</div>"
+    )
+    assert set(re.findall(r"<\w+", prose(text))) == {"<p"}

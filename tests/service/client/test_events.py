@@ -1,12 +1,19 @@
 """Events of a task, over as many connections as it takes."""
 
+import time
+from types import SimpleNamespace
+
+import httpx
 import pytest
 
 from service.client import ProblemError, Retries, UnreachableError
+from service.remote.calls import Pause
+from service.remote.events import EventFeed
 
 QUEUED = b'event: queued\ndata: {"at": "t1"}\nid: 1\n\n'
 STARTED = b'event: started\r\ndata: {"attempt": 1, "at": "t2"}\r\nid: 5\r\n\r\n'
 END = b'event: end\ndata: {"status": "succeeded", "at": "t3"}\nid: 9\n\n'
+CUT = httpx.ReadError("cut", request=httpx.Request("GET", "http://service"))
 
 
 def last_ids(script):
@@ -70,3 +77,21 @@ def test_a_service_that_stays_away_is_given_up(connect, address, script):
     script.hang_up()
     with pytest.raises(UnreachableError):
         list(client.events("tsk_1"))
+
+
+@pytest.mark.parametrize("sign_of_life", [b": ping\n\n", QUEUED, QUEUED[:5]])
+def test_whoever_gave_a_sign_of_life_is_not_given_up(sign_of_life, monkeypatch):
+    feed = EventFeed("tsk_1", 0, Retries(patience_s=30))
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)
+    monkeypatch.setattr("service.remote.events.time", later)
+    feed.take(sign_of_life)
+    (step,) = feed.after_cut(CUT)
+    assert isinstance(step, Pause)
+
+
+def test_whoever_was_silent_for_long_is_given_up(monkeypatch):
+    feed = EventFeed("tsk_1", 0, Retries(patience_s=30))
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)
+    monkeypatch.setattr("service.remote.events.time", later)
+    with pytest.raises(UnreachableError):
+        list(feed.after_cut(CUT))

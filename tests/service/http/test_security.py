@@ -286,12 +286,15 @@ def test_another_site_cannot_use_the_session(stranger, cookie, headers, status):
 
 
 def test_a_forged_or_expired_session_is_refused(stranger, cookie, monkeypatch):
-    key_id, expires, signature = cookie.split(".")
+    key_id, expires, number, signature = cookie.split(".")
     for forged in (
-        f"{key_id}.{int(expires) + 1}.{signature}",
-        f"000000000000.{expires}.{signature}",
-        f"{key_id}.{expires}.{'0' * 64}",
-        f"{key_id}..{signature}",
+        f"{key_id}.{int(expires) + 1}.{number}.{signature}",
+        f"000000000000.{expires}.{number}.{signature}",
+        f"{key_id}.{expires}.{number[::-1]}.{signature}",
+        f"{key_id}.{expires}.{number}.{'0' * 43}",
+        f"{key_id}.{expires}.{number}.",
+        f"{key_id}.{expires}.{number}",
+        f"{key_id}...{signature}",
         "x",
         ".",
     ):

