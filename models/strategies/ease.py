@@ -36,6 +36,7 @@ from models.errors import CheckpointError, ConfigError, UnlearningError
 from models.head import cosine_scores
 from models.ledger import Ledger, Removal
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Prediction, Strategy, Task
 from models.strategies.network import TrainingConfig
 from models.strategies.subnetwork import train_subnetwork
@@ -207,9 +208,8 @@ class EASE(Strategy[EASEConfig]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
-        if "branches" not in state:
-            raise CheckpointError("The list of the branches is missing.")
-        self.branch_tasks = tuple(state["branches"].tolist())
+        reader = StateReader(state, what="the branches")
+        self.branch_tasks = tuple(reader.tensor("branches", (None,), torch.int64).tolist())
         self.adapters = [
             load_adapter(
                 state,
@@ -222,10 +222,10 @@ class EASE(Strategy[EASEConfig]):
         ]
         self.sums = {}
         for index in self.task_indexes_:
-            sums = state.get(f"tasks.{index}.sums")
-            shape = (len(self.ledger.classes_of(index)), self.backbone.feature_width)
-            if sums is None or sums.shape[1:] != shape or len(sums) > self.n_branches:
-                raise CheckpointError(f"The class sums of task {index} are missing or do not fit.")
+            shape = (None, len(self.ledger.classes_of(index)), self.backbone.feature_width)
+            sums = reader.tensor(f"tasks.{index}.sums", shape, torch.float64)
+            if len(sums) > self.n_branches:
+                raise CheckpointError(f"Task {index} passed more branches than there are.")
             self.sums[index] = sums
         self.calibration.load_state_dict(state, "calibration.")
         self._measured = self._head = None

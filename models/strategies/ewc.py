@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.bounds import Share, Weight
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import derive_seed
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Task
 from models.strategies.network import (
     LinearNetwork,
@@ -103,14 +104,9 @@ class EWC(NetworkStrategy[EWCConfig]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
-        self.fisher = {}
-        for name, parameter in self.network.named_parameters() if self.classes_ else ():
-            information = state.get(f"fisher.{name}")
-            if information is None or information.shape != parameter.shape:
-                raise CheckpointError(
-                    f"The Fisher information of {name} is missing or does not fit."
-                )
-            self.fisher[name] = information
+        reader = StateReader(state, "fisher.", what="the Fisher information")
+        named = self.network.named_parameters() if self.classes_ else ()
+        self.fisher = {name: reader.tensor(name, parameter.shape) for name, parameter in named}
 
     def _springs(self, network: LinearNetwork) -> list[Spring]:
         """Tie each parameter to where it is now; none before the first task."""

@@ -19,12 +19,13 @@ from torch.nn import functional as F
 from models.backbone import Backbone
 from models.bounds import Bounds
 from models.calibration import COSINE_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import derive_seed, fit
 from models.head import cosine_scores
 from models.kept_images import KeptImages
 from models.ledger import Ledger, Removal
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Prediction, Strategy, Task
 from models.strategies.network import LinearHead, LinearNetwork, TrainingConfig
 
@@ -125,10 +126,8 @@ class ICaRL(Strategy[ICaRLConfig]):
         self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
         self.network.load_state_dict(state, len(self.classes_))
         self.exemplars = KeptImages.from_state(state, self.task_indexes_)
-        means = state.get("means")
-        if means is None or means.shape != (len(self.classes_), self.backbone.feature_width):
-            raise CheckpointError("The means of the exemplars are missing or do not fit.")
-        self.means = means
+        reader = StateReader(state, what="the means of the exemplars")
+        self.means = reader.tensor("means", (len(self.classes_), self.backbone.feature_width))
         self.calibration.load_state_dict(state, "calibration.")
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:

@@ -15,12 +15,12 @@ from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
-from models.errors import CheckpointError
 from models.fitting import derive_seed, fit, seeded
 from models.head import CosineHead, cosine_scores
 from models.kept_images import KeptImages
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Prediction, Strategy, Task
 from models.strategies.network import TrainingConfig, fresh_adapter, strangeness
 
@@ -85,12 +85,9 @@ class Joint(Strategy[JointConfig]):
         return state | self.kept.state_dict() | self.calibration.state_dict("calibration.")
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        weight, scale = state.get("head.weight"), state.get("head.scale")
-        if weight is None or weight.shape != (len(self.classes_), self.backbone.feature_width):
-            raise CheckpointError("The head is missing from the artifact, or does not fit.")
-        if scale is None or scale.shape != ():
-            raise CheckpointError("The scale of the head is missing from the artifact.")
-        self.weight, self.scale = weight, scale
+        head = StateReader(state, "head.", what="the head")
+        self.weight = head.tensor("weight", (len(self.classes_), self.backbone.feature_width))
+        self.scale = head.tensor("scale", ())
         if self.classes_:
             self.adapter = load_adapter(
                 state,
@@ -101,9 +98,8 @@ class Joint(Strategy[JointConfig]):
             ).to(self.backbone.device)
         self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
         self.kept = KeptImages.from_state(state, self.task_indexes_)
-        seeds = state.get("seeds")
-        if seeds is None or seeds.shape != (len(self.task_indexes_),):
-            raise CheckpointError("The seeds of the tasks are missing.")
+        reader = StateReader(state, what="the seeds of the tasks")
+        seeds = reader.tensor("seeds", (len(self.task_indexes_),), torch.int64)
         self.seeds = dict(zip(self.task_indexes_, map(int, seeds.tolist()), strict=True))
         self.calibration.load_state_dict(state, "calibration.")
 

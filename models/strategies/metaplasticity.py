@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from models.backbone import Backbone
 from models.bounds import Bounds, Epochs, Factor, Rate
 from models.calibration import LOGIT_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import Schedule, derive_seed, fit
-from models.metaplasticity import MetaplasticityRule
+from models.metaplasticity import MetaplasticityRule, read_scale
 from models.progress import ProgressFn, ignore_progress
+from models.state import StateReader
 from models.statistics import ClassStatistics
 from models.strategies.base import LearningReport, Prediction, Strategy, StrategyConfig, Task
 from models.strategies.network import LinearHead, strangeness
@@ -161,29 +162,13 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         sizes = (self.backbone.feature_width, self.config.width, len(self.classes_))
-        own = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
-        # On the meta device first, which allocates nothing: a forged width would take all memory there is.
-        with torch.device("meta"):
-            outline = Head(*sizes).state_dict()
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in outline.items()}:
-            raise CheckpointError("The head is incomplete, or does not fit the backbone.")
-        head = Head(*sizes)
-        try:
-            head.load_state_dict(own)
-            scale = state["scale"].tolist()
-            self.centre, self.spread = state["centre"], state["spread"]
-            names = head.weights() if self.classes_ else ()
-            self.flexibility = {name: state[f"flexibility.{name}"] for name in names}
-            self.initial = {name: state[f"initial.{name}"] for name in names}
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                "The head is incomplete, or does not fit the backbone."
-            ) from error
-        for name, weight in head.weights().items() if self.classes_ else ():
-            if {self.flexibility[name].shape, self.initial[name].shape} != {weight.shape}:
-                raise CheckpointError(f"The rule of the layer {name} does not fit its weights.")
-        self.head = head.requires_grad_(False)
-        self.scale = scale[0] if scale else None
+        self.head = StateReader(state, "head.", what="the head").module(lambda: Head(*sizes))
+        reader = StateReader(state, what="the rule and the features")
+        self.centre, self.spread = reader.tensor("centre", sizes[:1]), reader.tensor("spread", ())
+        shapes = {name: w.shape for name, w in self.head.weights().items() if self.classes_}
+        self.flexibility = {k: reader.tensor(f"flexibility.{k}", s) for k, s in shapes.items()}
+        self.initial = {k: reader.tensor(f"initial.{k}", s) for k, s in shapes.items()}
+        self.scale = read_scale(reader)
         self.statistics = ClassStatistics.from_state(state, "statistics.")
         self.calibration.load_state_dict(state, "calibration.")
 

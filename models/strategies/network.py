@@ -14,9 +14,10 @@ from models.backbone import Backbone
 from models.bounds import BatchSize, Bottleneck, Epochs, Rate
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.dataset import Augmentation
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import UNRULED, LossFn, PlasticityRule, Precision, Schedule, fit, seeded
 from models.progress import ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import Prediction, Strategy, StrategyConfig, Task
 
 Softmax = Literal["all", "task"]
@@ -147,17 +148,11 @@ class LinearNetwork:
         """Take over what `state_dict` returned for `n_classes`, none before the first task.
 
         Raises:
-            CheckpointError: If a tensor is missing or has another shape.
+            CheckpointError: If a tensor is missing or has another shape or type.
         """
         width = self.backbone.feature_width
-        head = LinearHead(width, n_classes)
-        try:
-            head.load_state_dict({key: state[f"head.{key}"] for key in ("weight", "bias")})
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                "The head is missing from the artifact, or does not fit."
-            ) from error
-        self.head = head.requires_grad_(False).to(self.backbone.device)
+        reader = StateReader(state, "head.", what="the head")
+        self.head = reader.module(lambda: LinearHead(width, n_classes)).to(self.backbone.device)
         self.adapter = None
         if n_classes:
             self.adapter = load_adapter(

@@ -35,10 +35,11 @@ from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.bounds import Bounds
 from models.calibration import RIDGE_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError, MissingImagesError
+from models.errors import ConfigError, MissingImagesError
 from models.head import GaussianHead, cross_validate
 from models.ledger import Ledger, Removal
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import StateReader
 from models.statistics import ClassStatistics
 from models.strategies.base import LearningReport, Prediction, Strategy, Task
 from models.strategies.network import TrainingConfig
@@ -167,18 +168,12 @@ class RanPAC(Strategy[RanPACConfig]):
         if not self.task_indexes_:
             return
         D, M, K = self.backbone.feature_width, self.config.projection_width, len(self.classes_)
-        try:
-            self.projection, self.weight = state[f"{self._first}projection"], state["weight"]
-        except KeyError as error:
-            raise CheckpointError("The projection or its weights are missing.") from error
-        self.moments = RidgeMoments.from_state(state, "moments.", M)
-        found = (self.projection.shape, self.weight.shape, self.moments.cross.shape)
-        if found != ((D, M), (M, K), (M, K)):
-            raise CheckpointError("The projection does not fit the backbone or the classes.")
+        reader = StateReader(state, what="the projection and its adapter")
+        self.projection = reader.tensor(f"{self._first}projection", (D, M))
+        self.weight = reader.tensor("weight", (M, K), torch.float64)
+        self.moments = RidgeMoments.from_state(state, "moments.", shape=(M, K))
         if self.config.adapt == "first_task":
-            if "adapted_on" not in state:
-                raise CheckpointError("The task that the adapter was trained on is missing.")
-            self.adapted_on = int(state["adapted_on"])
+            self.adapted_on = reader.integer("adapted_on")
             self.adapter = load_adapter(
                 state,
                 f"{self._first}adapter.",
@@ -372,20 +367,20 @@ class RidgeMoments:
         return {f"{prefix}gram": self.gram[row, column], f"{prefix}cross": self.cross}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], prefix: str, width: int) -> "RidgeMoments":
-        """Rebuild from what `state_dict` returned.
+    def from_state(
+        cls, state: Mapping[str, Tensor], prefix: str, *, shape: tuple[int, int]
+    ) -> "RidgeMoments":
+        """Rebuild from what `state_dict` returned, for columns and classes `(M, K)`.
 
         Raises:
-            CheckpointError: If a tensor is missing or has another shape.
+            CheckpointError: If a tensor is missing or has another shape or type.
         """
-        moments = cls.empty(width)
-        row, column = torch.tril_indices(width, width)
-        try:
-            triangle, cross = state[f"{prefix}gram"], state[f"{prefix}cross"]
-        except KeyError as error:
-            raise CheckpointError("The moments of the ridge regression are missing.") from error
-        if triangle.shape != row.shape:
-            raise CheckpointError("The moments of the ridge regression are of another width.")
+        reader = StateReader(state, prefix, what="the moments of the ridge regression")
+        M = shape[0]
+        triangle = reader.tensor("gram", (M * (M + 1) // 2,), torch.float64)
+        cross = reader.tensor("cross", shape, torch.float64)
+        moments = cls.empty(M)
+        row, column = torch.tril_indices(M, M)
         moments.gram[row, column] = triangle
         moments.gram[column, row] = triangle
         moments.cross = cross.clone()

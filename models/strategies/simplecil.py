@@ -15,10 +15,10 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from models.calibration import COSINE_PRIOR, Calibration
-from models.errors import CheckpointError
 from models.head import cosine_scores
 from models.ledger import Ledger, Removal
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Prediction, Strategy, StrategyConfig, Task
 
 
@@ -90,13 +90,11 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+        reader = StateReader(state, "tasks.", what="the sums of the classes")
         self.sums = {}
         for index in self.task_indexes_:
-            sums = state.get(f"tasks.{index}.sums")
-            n_classes = len(self.ledger.classes_of(index))
-            if sums is None or sums.shape != (n_classes, self.backbone.feature_width):
-                raise CheckpointError(f"The class sums of task {index} are missing or do not fit.")
-            self.sums[index] = sums
+            shape = (len(self.ledger.classes_of(index)), self.backbone.feature_width)
+            self.sums[index] = reader.tensor(f"{index}.sums", shape, torch.float64)
         self._means = None
         self.calibration.load_state_dict(state, "calibration.")
 

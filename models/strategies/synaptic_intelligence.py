@@ -14,10 +14,11 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from models.bounds import Factor, Rate, Weight
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import Schedule, derive_seed
 from models.path_integral import PathIntegral
 from models.progress import ProgressFn, ignore_progress
+from models.state import StateReader
 from models.strategies.base import LearningReport, Task
 from models.strategies.network import (
     NetworkStrategy,
@@ -108,9 +109,6 @@ class SynapticIntelligence(NetworkStrategy[SynapticIntelligenceConfig]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
-        self.importance = {}
-        for name, parameter in self.network.named_parameters() if self.classes_ else ():
-            value = state.get(f"importance.{name}")
-            if value is None or value.shape != parameter.shape:
-                raise CheckpointError(f"The importance of {name} is missing, or does not fit.")
-            self.importance[name] = value.clone()
+        reader = StateReader(state, "importance.", what="the importance of the synapses")
+        named = self.network.named_parameters() if self.classes_ else ()
+        self.importance = {name: reader.tensor(name, p.shape).clone() for name, p in named}

@@ -29,6 +29,7 @@ from models.errors import CheckpointError
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.progress import Progress, ProgressFn
+from models.state import StateReader
 from models.statistics import ClassGaussians, ClassRecords, ClassStatistics, Drift
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.episodes import (
@@ -158,7 +159,8 @@ class ConsolidatedForm(Form):
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
-        if "episodes" not in state:
+        reader = StateReader(state, what="the episodes")
+        if "episodes" not in reader:
             raise CheckpointError(
                 "This version holds pooled statistics instead of one record a task: it was written by an older "
                 "release. Learn its tasks again."
@@ -167,9 +169,8 @@ class ConsolidatedForm(Form):
         self.functional = self._load_adapter(state, "functional.") if task_indexes else None
         self.subnetworks = [self._load_subnetwork(state, index) for index in task_indexes]
         classes = {subnetwork.index: subnetwork.classes for subnetwork in self.subnetworks}
-        self.episodes = [
-            load_episode(state, index, classes.get(index)) for index in state["episodes"].tolist()
-        ]
+        indexes = reader.tensor("episodes", (None,), torch.int64).tolist()
+        self.episodes = [load_episode(state, index, classes.get(index)) for index in indexes]
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
         self._head = self._make_head(self.statistics) if task_indexes else None
 
@@ -381,14 +382,11 @@ class ConsolidatedForm(Form):
 
     def _load_subnetwork(self, state: Mapping[str, Tensor], index: int) -> SilentSubnetwork:
         prefix = f"tasks.{index}."
-        try:
-            classes = state[f"classes.{index}"]
-            temperature, threshold = state[f"{prefix}synapse"].tolist()
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"The sub-network of task {index} is incomplete.") from error
+        reader = StateReader(state, what=f"task {index}")
+        synapse = reader.tensor(f"{prefix}synapse", (2,), torch.float64)
         records = ClassRecords.from_state(state, f"{prefix}own.")
-        if classes.shape != records.counts.shape:
-            raise CheckpointError(f"The classes of task {index} do not fit its sub-network.")
+        classes = reader.tensor(f"classes.{index}", records.counts.shape, torch.int64)
+        temperature, threshold = synapse.tolist()
         return SilentSubnetwork(
             index=index,
             adapter=self._load_adapter(state, f"{prefix}adapter."),

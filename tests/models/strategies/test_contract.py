@@ -1,5 +1,6 @@
 """Every strategy of the catalog, against every promise of the contract."""
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 
 from models import artifact
 from models.backbone import TINY, Backbone, load_backbone
-from models.errors import ConfigError, NotLearnedError, TaskDataError, UnlearningError
+from models.errors import (
+    CheckpointError,
+    ConfigError,
+    NotLearnedError,
+    TaskDataError,
+    UnlearningError,
+)
 from models.strategies.base import Strategy, Task
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 
@@ -173,6 +180,22 @@ def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone
     assert torch.equal(found.probabilities, expected.probabilities)
     assert torch.equal(found.novelty, expected.novelty)
     assert torch.equal(found.currents, expected.currents)
+
+
+def test_every_tensor_is_refused_if_it_is_lost_or_has_another_shape_or_type(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("a", "b"), n=4), make_task(2, ("c", "a"), n=4))
+    state, other = strategy.state_dict(), fresh()
+    other.classes_, other.class_tasks_ = strategy.classes_, strategy.class_tasks_
+    other.task_indexes_ = strategy.task_indexes_
+    other.load_state_dict(state)
+
+    for key, tensor in state.items():
+        harmed = [state | {key: tensor[None]}, state | {key: tensor.to(torch.float16)}]
+        if not key.endswith(".measured"):  # there only until the first unlearning
+            harmed.append({name: value for name, value in state.items() if name != key})
+        for damaged in harmed:
+            with pytest.raises(CheckpointError, match="task|" + re.escape(key)):
+                other.load_state_dict(damaged)
 
 
 def test_learning_on_after_a_reload_equals_learning_on_without(fresh, make_task, backbone):
