@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from models import artifact
 from models.backbone import Backbone
 from models.progress import Progress
-from models.strategies.base import Strategy, Task
+from models.strategies.base import Strategy
+from models.strategies.values import Task
 from registry import samples
 from registry.blobs import BlobStore
 from registry.unlearning import MODE

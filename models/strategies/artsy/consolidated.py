@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.calibration import GAUSSIAN_PRIOR, Calibration, fit_temperature
+from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.errors import CheckpointError
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
@@ -40,7 +40,7 @@ from models.strategies.artsy.episodes import (
     without_idle_drifts,
 )
 from models.strategies.artsy.form import Form
-from models.strategies.base import Prediction, Task
+from models.strategies.values import RawScores, Routes, Task
 
 NEVER = 1.0
 """Threshold of a synapse that has not earned its pass: a current stays below 1."""
@@ -72,12 +72,13 @@ class SilentSubnetwork:
 class ConsolidatedForm(Form):
     """One functional adapter with drift-corrected statistics, plus silent sub-networks."""
 
+    prior = GAUSSIAN_PRIOR
+
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
         self.functional: Adapter | None = None
         self.episodes: list[Episode] = []
         """In the order of consolidation, those of unlearned tasks too."""
-        self.calibration = Calibration(prior=GAUSSIAN_PRIOR)
         self.subnetworks: list[SilentSubnetwork] = []
         self._head: GaussianHead | None = None
 
@@ -112,13 +113,13 @@ class ConsolidatedForm(Form):
         return {
             "loss": loss,
             "drift": move,
-            "temperature": self.calibration.temperature.value,
             "threshold": subnetwork.threshold,
         }
 
-    def predict(self, images: Tensor) -> Prediction:
+    def score(self, images: Tensor) -> RawScores:
         distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        probabilities = self.calibration.probabilities(self.head.logits_at(distances))
+        logits = self.head.logits_at(distances)
+        probabilities = self.calibration.probabilities(logits)
         currents, functional = self._fire(probabilities)
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
@@ -126,19 +127,13 @@ class ConsolidatedForm(Form):
                 features = self.backbone.embed(images[rows], subnetwork.adapter)
                 opinion = subnetwork.log_probabilities(features)
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
-        return Prediction(
-            probabilities=probabilities,
-            novelty=self.calibration.familiarity.novelty(distances.amin(dim=1)),
-            currents=currents,
-            thresholds=torch.tensor([subnetwork.threshold for subnetwork in self.subnetworks]),
-            functional=functional,
-            passes=1 + functional.sum(dim=1),
-        )
+        thresholds = torch.tensor([subnetwork.threshold for subnetwork in self.subnetworks])
+        routes = Routes(currents, thresholds, functional, passes=1 + functional.sum(dim=1))
+        return RawScores(logits, distances.amin(dim=1), routes, probabilities)
 
     def state_dict(self) -> dict[str, Tensor]:
         indexes = [episode.index for episode in self.episodes]
         state = {"episodes": torch.tensor(indexes, dtype=torch.int64)}
-        state |= self.calibration.state_dict("calibration.")
         if self.functional is not None:
             state |= adapter_state(self.functional, "functional.")
         for episode in self.episodes:
@@ -165,7 +160,6 @@ class ConsolidatedForm(Form):
                 "This version holds pooled statistics instead of one record a task: it was written by an older "
                 "release. Learn its tasks again."
             )
-        self.calibration.load_state_dict(state, "calibration.")
         self.functional = self._load_adapter(state, "functional.") if task_indexes else None
         self.subnetworks = [self._load_subnetwork(state, index) for index in task_indexes]
         classes = {subnetwork.index: subnetwork.classes for subnetwork in self.subnetworks}
@@ -192,7 +186,6 @@ class ConsolidatedForm(Form):
         self.episodes = without_idle_drifts(
             [trimmed_episode(episode, removal) for episode in self.episodes]
         )
-        self.calibration.drop(removal.tasks)
         self._head = None
         return "" if is_undone else RESIDUE
 

@@ -15,8 +15,9 @@ from models.errors import (
     TaskDataError,
     UnlearningError,
 )
-from models.strategies.base import Strategy, Task
+from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
+from models.strategies.values import Task
 
 QUICK = {
     "artsy": {"epochs": 2, "bottleneck": 8},
@@ -138,6 +139,26 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     assert ((found.currents >= found.thresholds) | ~found.functional).all()
     assert found.passes.min() >= 1
     assert strategy.predict_logits(images).shape == (len(images), 4)
+
+
+def test_an_empty_batch_gets_an_empty_answer(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+
+    found = strategy.predict(make_task(1, ("a",)).images[:0])
+
+    assert found.probabilities.shape == (0, 4)
+    assert found.novelty.shape == found.passes.shape == (0,)
+    assert found.functional.shape == (0, len(strategy.synapse_tasks_))
+
+
+def test_the_report_of_every_strategy_says_the_same(fresh, make_task):
+    task = make_task(1, ("a", "b"), n=5)
+    strategy = fresh()
+
+    report = strategy.learn(task)
+
+    assert (report.n_images, report.seconds > 0) == (10, True)
+    assert report.details["temperature"] == strategy.calibration.temperature.value
 
 
 def test_same_seed_same_predictions_to_the_bit(fresh, make_task):

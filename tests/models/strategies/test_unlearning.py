@@ -13,13 +13,13 @@ from models.errors import (
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.episodes import replay
 from models.strategies.artsy.strategy import Artsy
-from models.strategies.base import Task
 from models.strategies.ease import EASE, EASEConfig
 from models.strategies.finetune import Finetune, FinetuneConfig
 from models.strategies.icarl import ICaRL, ICaRLConfig
 from models.strategies.joint import Joint, JointConfig
 from models.strategies.ranpac import RanPAC, RanPACConfig
 from models.strategies.simplecil import SimpleCIL, SimpleCILConfig
+from models.strategies.values import Task
 
 QUICK = {"epochs": 1, "bottleneck": 4}
 FROZEN = RanPACConfig(adapt="none", projection_width=48)
