@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from models.backbone import available_backbones
-from models.strategies.catalog import CATALOG
+from models.strategies import catalog
 from service.configs import config_defaults, config_schema
 from service.dependencies import CollaboratorsDep, requires
 from service.http.strict_json import StrictRoute
@@ -27,7 +27,7 @@ def list_strategies() -> Page[StrategyRead]:
             defaults=config_defaults(strategy),
             config_schema=config_schema(strategy),
         )
-        for strategy in CATALOG
+        for strategy in catalog.CATALOG
     ]
     return Page[StrategyRead](items=strategies)
 
