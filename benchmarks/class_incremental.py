@@ -36,8 +36,9 @@ from benchmarks.datasets import LabelledImages, read_split
 from benchmarks.files import write_rows
 from models.adapter import Adapter
 from models.backbone import Backbone, choose_device, load_backbone
-from models.strategies.base import Prediction, Strategy, Task
+from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
+from models.strategies.values import Prediction, Task
 
 BINS = 15  # of the expected calibration error; the usual number
 

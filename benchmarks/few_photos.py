@@ -28,8 +28,8 @@ from benchmarks.class_incremental import RememberingBackbone
 from benchmarks.datasets import LabelledImages, read_folder
 from benchmarks.files import write_rows
 from models.backbone import choose_device, load_backbone
-from models.strategies.base import Task
 from models.strategies.catalog import create_strategy
+from models.strategies.values import Task
 
 HELD_OUT_SHARE = 0.1
 """What the service holds out of a task unless it is told otherwise."""

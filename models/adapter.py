@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.errors import CheckpointError
+from models.state import StateReader
 
 SCALE = 0.1
 DROPOUT = 0.1
@@ -70,14 +70,8 @@ def load_adapter(
     """Rebuild a frozen adapter from what `adapter_state` returned.
 
     Raises:
-        CheckpointError: If a tensor is missing or has another shape.
+        CheckpointError: If a tensor is missing, has another shape or type, or is none of an adapter's.
     """
-    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    # On the meta device first, which allocates nothing: a forged bottleneck would take all memory there is.
-    with torch.device("meta"):
-        outline = Adapter(width=width, depth=depth, bottleneck=bottleneck).state_dict()
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in outline.items()}:
-        raise CheckpointError(f"The adapter {prefix} does not fit the backbone.")
-    adapter = Adapter(width=width, depth=depth, bottleneck=bottleneck)
-    adapter.load_state_dict(own)
-    return adapter.freeze()
+    return StateReader(state, prefix, what="a sub-network").module(
+        lambda: Adapter(width=width, depth=depth, bottleneck=bottleneck)
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.errors import CheckpointError
+from models.state import StateReader
 
 GAUSSIAN_PRIOR = 2.0
 """Temperature to assume for Gaussian log-likelihoods: features of unseen images scatter more than the model says."""
@@ -162,15 +162,10 @@ class Calibration:
         Raises:
             CheckpointError: If a tensor is missing or has another shape, as in versions of an older layout.
         """
-        tasks = state.get(f"{prefix}tasks")
-        temperature = state.get(f"{prefix}temperature")
-        moments = state.get(f"{prefix}familiarity")
-        if tasks is None or tasks.ndim != 1:
-            raise CheckpointError(f"The calibration {prefix} does not name its tasks.")
-        if temperature is None or temperature.shape != (len(tasks), 2):
-            raise CheckpointError(f"The calibration {prefix} has no temperature.")
-        if moments is None or moments.shape != (len(tasks), 3):
-            raise CheckpointError(f"The calibration {prefix} has no familiarity scale.")
+        reader = StateReader(state, prefix, what="the calibration")
+        tasks = reader.tensor("tasks", (None,), torch.int64)
+        temperature = reader.tensor("temperature", (len(tasks), 2), torch.float64)
+        moments = reader.tensor("familiarity", (len(tasks), 3), torch.float64)
         self.tasks = tasks.clone()
         self.temperature = RunningTemperature(temperature.clone())
         self.familiarity = FamiliarityScale(moments.clone())

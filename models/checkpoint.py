@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from models.errors import CheckpointError
+from models.state import StateReader, with_prefix
 
 FORMAT_VERSION = 1
 METADATA = "checkpoint"
@@ -195,23 +196,12 @@ def fill_parts(
     """Copy what `copy_parts` returned back into the tensors of the parts.
 
     Raises:
-        CheckpointError: If a tensor is missing or has another shape.
+        CheckpointError: If a tensor is missing or has another shape or type.
     """
+    reader = StateReader(state, prefix, what="a training")
     for part, values in parts.items():
         for name, value in values.items():
-            stored = state.get(f"{prefix}{part}.{name}")
-            if stored is None or stored.shape != value.shape:
-                raise CheckpointError(f"The {part} of {name} is missing or has another shape.")
-            value.copy_(stored)
-
-
-def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names have that prefix, under the rest of their names."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+            value.copy_(reader.tensor(f"{part}.{name}", value.shape, value.dtype))
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import NO_CHECKPOINTS, Checkpoints, Snapshot, with_prefix
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints, Snapshot
 from models.dataset import Augmentation, training_batches
 from models.errors import CheckpointError, DivergedError
 from models.progress import Progress, ProgressFn, ignore_progress
+from models.state import with_prefix
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 Precision = Literal["auto", "float32", "bfloat16"]

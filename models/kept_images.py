@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from models.errors import CheckpointError
 from models.ledger import Removal
+from models.state import StateReader
 
 
 class KeptImages:
@@ -57,11 +57,8 @@ class KeptImages:
         """
         kept = cls()
         for index in task_indexes:
-            images = state.get(f"tasks.{index}.images")
-            targets = state.get(f"targets.{index}")
-            if images is None or targets is None:
-                raise CheckpointError(f"The kept images of task {index} are missing.")
-            if images.dtype != torch.uint8 or images.ndim != 4 or targets.shape != images.shape[:1]:
-                raise CheckpointError(f"The kept images of task {index} do not fit their targets.")
+            reader = StateReader(state, what=f"the images of task {index}")
+            images = reader.tensor(f"tasks.{index}.images", (None,) * 4, torch.uint8)
+            targets = reader.tensor(f"targets.{index}", (len(images),), torch.int64)
             kept.add(index, images, targets)
         return kept

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.errors import CheckpointError
+from models.state import StateReader
 
 
 class Entry(NamedTuple):
@@ -69,14 +70,13 @@ class Ledger:
         Raises:
             CheckpointError: If it is missing, as in versions of an older layout, or tells of other tasks or classes.
         """
-        rows = state.get("ledger")
-        if rows is None:
+        reader = StateReader(state, what="the ledger of tasks and classes")
+        if "ledger" not in reader:
             raise CheckpointError(
                 "This version does not say which task brought which class: it was written by an older release. "
                 "Learn its tasks again."
             )
-        if rows.ndim != 2 or rows.shape[1] != 3:
-            raise CheckpointError("The ledger of tasks and classes has another shape.")
+        rows = reader.tensor("ledger", (None, 3), torch.int64)
         ledger = cls(tuple(Entry(*row) for row in rows.tolist()))
         tasks = {e.task for e in ledger.entries}
         targets = {e.target for e in ledger.entries}

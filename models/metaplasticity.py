@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models.checkpoint import copy_parts, fill_parts
 from models.errors import CheckpointError
+from models.state import StateReader, fill_first_rows
 
 
 class MetaplasticityRule:
@@ -67,8 +68,9 @@ class MetaplasticityRule:
             for name, weight in self._weights.items()
         }
         present = {name: weight.detach().clone() for name, weight in self._weights.items()}
-        self.flexibility = _with_first_rows(drawn, flexibility or {})
-        self.initial = _with_first_rows(present, initial or {})
+        fill_first_rows(drawn, flexibility or {})
+        fill_first_rows(present, initial or {})
+        self.flexibility, self.initial = drawn, present
         self.plasticity = {name: torch.ones_like(value) for name, value in drawn.items()}
         """alpha: the share of its step that each weight takes in this task."""
 
@@ -123,10 +125,7 @@ class MetaplasticityRule:
             CheckpointError: If a tensor is missing or has another shape.
         """
         fill_parts(self._parts(), state, prefix)
-        scale = state.get(f"{prefix}scale")
-        if scale is None or scale.ndim != 1 or len(scale) > 1:
-            raise CheckpointError("The scale is missing or has another shape.")
-        self.scale = float(scale) if len(scale) else None
+        self.scale = read_scale(StateReader(state, prefix, what="a training"))
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         return {
@@ -151,11 +150,13 @@ def plasticity(flexibility: Tensor, displacement: Tensor, scale: float) -> Tenso
     return alpha.masked_fill(flexibility == 0, 0.0)
 
 
-def _with_first_rows(values: dict[str, Tensor], earlier: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put what is known from before into the first rows of each tensor."""
-    for name, known in earlier.items():
-        value = values.get(name)
-        if value is None or value.shape[1:] != known.shape[1:] or len(value) < len(known):
-            raise CheckpointError(f"What is stored for {name} does not fit that weight.")
-        value[: len(known)] = known.to(value)
-    return values
+def read_scale(reader: StateReader) -> float | None:
+    """Return a stored scale; None where it was still open.
+
+    Raises:
+        CheckpointError: If it is missing or more than one number.
+    """
+    scale = reader.tensor("scale", (None,), torch.float64)
+    if len(scale) > 1:
+        raise CheckpointError("There is more than one scale.")
+    return float(scale) if len(scale) else None

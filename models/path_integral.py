@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import copy_parts, fill_parts
-from models.errors import CheckpointError
+from models.state import fill_first_rows
 
 
 class PathIntegral:
@@ -69,8 +69,7 @@ class PathIntegral:
         self.references = {name: _copied(p) for name, p in self._parameters.items()}
         self._gradients = {name: _accumulator(p) for name, p in self._parameters.items()}
         self._before = {name: _accumulator(p) for name, p in self._parameters.items()}
-        for name, earlier in (importance or {}).items():
-            _fill_rows(self.importance, name, earlier)
+        fill_first_rows(self.importance, importance or {})
         self._holds = self._has_importance()
 
     @torch.no_grad()
@@ -147,11 +146,3 @@ def _accumulator(parameter: Tensor) -> Tensor:
 
 def _copied(parameter: Tensor) -> Tensor:
     return parameter.detach().to(_dtype(parameter), copy=True)
-
-
-def _fill_rows(into: dict[str, Tensor], name: str, earlier: Tensor) -> None:
-    """Copy `earlier` into the first rows of the tensor of that name."""
-    value = into.get(name)
-    if value is None or value.shape[1:] != earlier.shape[1:] or len(value) < len(earlier):
-        raise CheckpointError(f"The importance of {name} does not fit its parameter.")
-    value[: len(earlier)] = earlier.to(value)

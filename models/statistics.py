@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.errors import CheckpointError, ShapeError
+from models.errors import ShapeError
+from models.state import StateReader
 
 
 @dataclass
@@ -141,16 +142,12 @@ class ClassStatistics:
         Raises:
             CheckpointError: If a tensor is missing or the shapes do not fit together.
         """
-        try:
-            found = cls(
-                *(state[f"{prefix}{part}"].clone() for part in ("counts", "means", "scatter"))
-            )
-        except KeyError as error:
-            raise CheckpointError(f"The statistics {prefix} are incomplete.") from error
-        K, D = found.means.shape
-        if found.counts.shape != (K,) or found.scatter.shape != (D, D):
-            raise CheckpointError(f"The statistics {prefix} have shapes that do not fit together.")
-        return found
+        reader = StateReader(state, prefix, what="the statistics of the classes")
+        means = reader.tensor("means", (None, None), torch.float64)
+        K, D = means.shape
+        counts = reader.tensor("counts", (K,), torch.float64)
+        scatter = reader.tensor("scatter", (D, D), torch.float64)
+        return cls(counts.clone(), means.clone(), scatter.clone())
 
     def _absorb(self, k: int, scatter: Tensor) -> None:
         """Add to the scatter `(D, D)` what class `k` scatters."""
@@ -275,14 +272,11 @@ class ClassRecords:
         Raises:
             CheckpointError: If a tensor is missing or the shapes do not fit together.
         """
-        try:
-            found = cls(*(state[f"{prefix}{part}"] for part in ("counts", "means", "triangles")))
-        except KeyError as error:
-            raise CheckpointError(f"The records {prefix} are incomplete.") from error
-        C, D = found.means.shape
-        if found.counts.shape != (C,) or found.triangles.shape != (C, D * (D + 1) // 2):
-            raise CheckpointError(f"The records {prefix} have shapes that do not fit together.")
-        return found
+        reader = StateReader(state, prefix, what="the records of a task")
+        means = reader.tensor("means", (None, None), torch.float64)
+        C, D = means.shape
+        counts = reader.tensor("counts", (C,), torch.float64)
+        return cls(counts, means, reader.tensor("triangles", (C, D * (D + 1) // 2)))
 
 
 @dataclass(frozen=True)
@@ -332,10 +326,13 @@ class Drift:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], prefix: str) -> "Drift | None":
-        """Rebuild from what `state_dict` returned; None where it is not there."""
-        linear, offset = state.get(f"{prefix}linear"), state.get(f"{prefix}offset")
-        if linear is None or offset is None:
+        """Rebuild from what `state_dict` returned; None where it is not there.
+
+        Raises:
+            CheckpointError: If the shapes do not fit together.
+        """
+        reader = StateReader(state, prefix, what="a drift")
+        if "linear" not in reader or "offset" not in reader:
             return None
-        if offset.ndim != 1 or linear.shape != (len(offset), len(offset)):
-            raise CheckpointError(f"The drift {prefix} has shapes that do not fit together.")
-        return cls(linear, offset)
+        offset = reader.tensor("offset", (None,), torch.float64)
+        return cls(reader.tensor("linear", (len(offset), len(offset)), torch.float64), offset)

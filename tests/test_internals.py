@@ -61,12 +61,12 @@ SIGNATURES = [
     (SERVER, uvicorn.Server.shutdown, "(self, sockets=None)"),
     ("service/http/middleware.py", ProxyHeadersMiddleware.__init__,
      "(self, app, trusted_hosts='127.0.0.1')"),
-    ("service/http/strict_json.py", APIRoute.get_route_handler, "(self)"),
-    ("service/http/strict_json.py", Request.json, "(self)"),
-    ("service/http/strict_json.py", is_body_allowed_for_status_code, "(status_code)"),
+    ("service/http/strict_route.py", APIRoute.get_route_handler, "(self)"),
+    ("service/strict_json.py", Request.json, "(self)"),
+    ("service/http/strict_route.py", is_body_allowed_for_status_code, "(status_code)"),
     ("service/dashboard/forms.py", Request.form,
      "(self, *, max_files=1000, max_fields=1000, max_part_size=1048576)"),
-    ("service/http/event_stream.py", sse.format_sse_event,
+    ("service/use_cases/event_stream.py", sse.format_sse_event,
      "(*, data_str=None, event=None, id=None, retry=None, comment=None)"),
     ("worker/broker.py", redis.Channel._brpop_read, "(self, **options)"),
 ]  # fmt: skip
@@ -217,7 +217,7 @@ def test_a_route_has_what_ours_uses():
     def without() -> None: ...
 
     seen = [route for route in app.routes if isinstance(route, APIRoute)]
-    user = "service/http/strict_json.py"
+    user = "service/http/strict_route.py"
     names = ("body_field", "dependencies", "responses", "response_class", "response_model")
     missing = [name for route in seen for name in missing_in(route, *names, "status_code")]
     assert missing == [], f"FastAPI's route has changed: look at what {user} does with these"
@@ -232,7 +232,7 @@ def test_a_route_has_what_ours_uses():
 
 
 def test_a_sign_of_life_is_a_comment():
-    user = "service/http/event_stream.py"
+    user = "service/use_cases/event_stream.py"
     assert sse.KEEPALIVE_COMMENT == b": ping\n\n", user
     assert sse.format_sse_event(data_str="{}", event="end", id="9") == (
         b"event: end\ndata: {}\nid: 9\n\n"

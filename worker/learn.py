@@ -26,8 +26,9 @@ from models.errors import CheckpointError, StoppedError
 from models.evaluation import evaluate
 from models.progress import Progress
 from models.screening import Finding
-from models.strategies.base import LearningReport, Strategy, Task
+from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
+from models.strategies.values import LearningReport, Task
 from registry import accuracy, queue, samples, versions
 from registry.blobs import BlobStore, open_blob_store
 from registry.database import Session, Sessions, make_engine, make_session_factory

@@ -18,7 +18,8 @@ from models.screening import (
     choose_suspects,
     screen,
 )
-from models.strategies.base import Strategy, Task
+from models.strategies.base import Strategy
+from models.strategies.values import Task
 from registry import samples, versions
 from registry.blobs import BlobStore
 from registry.database import Sessions

@@ -7,7 +7,8 @@ from typing import Any
 from models import artifact
 from models.backbone import Backbone
 from models.progress import Progress
-from models.strategies.base import Strategy, Task
+from models.strategies.base import Strategy
+from models.strategies.values import Task
 from registry import samples
 from registry.blobs import BlobStore
 from registry.database import Sessions

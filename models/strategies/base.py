@@ -1,19 +1,32 @@
-"""The contract every strategy fulfils, and the values that cross it."""
+"""The contract every strategy fulfils, and the bookkeeping that is the same for all of them.
+
+What callers use is here: `learn`, `unlearn`, `predict`, `state_dict`, `load_state_dict`. A strategy fills in its own
+part of each: `_learn`, `_forget`, `score`, `_state_dict`, `_load_state_dict`.
+"""
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.checkpoint import NO_CHECKPOINTS, Checkpoints
+from models.calibration import LOGIT_PRIOR, Calibration
 from models.errors import NotLearnedError, TaskDataError, UnknownContentError, UnlearningError
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
+from models.strategies.values import (
+    LearningReport,
+    Prediction,
+    RawScores,
+    Routes,
+    Task,
+    Unlearning,
+    UnlearningReport,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,90 +39,9 @@ class StrategyConfig:
 
 ConfigT = TypeVar("ConfigT", bound=StrategyConfig)
 
-
-@dataclass(frozen=True)
-class Task:
-    """One increment of labelled images, decoded and resized for the backbone.
-
-    Shapes: N train images, E held-out images, `H W` the backbone's input size.
-    """
-
-    index: int
-    """Position in the learner's sequence, from 1. Gaps are fine (a cancelled task leaves one)."""
-    images: Tensor
-    """Training images, uint8, `(N, 3, H, W)`."""
-    labels: tuple[str, ...]
-    """One label an image, length N."""
-    held_out_images: Tensor | None = None
-    """This task's evaluation images, uint8, `(E, 3, H, W)`. Used to calibrate scores, never to train."""
-    held_out_labels: tuple[str, ...] = ()
-    seed: int = 0
-    """Everything random in learning this task derives from it."""
-    checkpoints: Checkpoints = field(default=NO_CHECKPOINTS, repr=False, compare=False)
-    """Where every training of this task keeps how far it is, and goes on from."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Labels of this task in order of first appearance."""
-        return tuple(dict.fromkeys(self.labels))
-
-
-@dataclass(frozen=True)
-class LearningReport:
-    """What learning one task did. Goes into the version's metrics as JSON."""
-
-    n_images: int
-    seconds: float
-    details: dict[str, Any] = field(default_factory=dict)
-    """Strategy-specific, JSON-serialisable: final losses, temperature, thresholds."""
-
-
-Unlearning = Literal["exact", "needs_images", "partial", "none"]
-"""What a strategy can do about a task or class that has to go. `exact`: its scores become those of a learner that never
-saw it. `needs_images`: the same, given the training images to take out. `partial`: what belongs to it alone goes; what
-was trained on it together with others keeps a trace. `none`: nothing, but for everything at once."""
-
 CALIBRATION_RESIDUE = (
     "The temperature and the familiarity of tasks that stay were measured while it was known."
 )
-
-
-@dataclass(frozen=True)
-class UnlearningReport:
-    """What unlearning took out, and what it could not. Goes into the version's metrics as JSON."""
-
-    n_tasks: int
-    """Tasks of which nothing is left."""
-    n_classes: int
-    """Classes that are never answered again."""
-    seconds: float
-    exact_scores: bool
-    """Whether the scores, before they are calibrated, are those of a learner that never saw it, but for rounding."""
-    residue: str
-    """What still carries a trace, in plain sentences. Empty where nothing does."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the whole learner is one that never saw it, but for rounding."""
-        return not self.residue
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Scores and route of a batch. Shapes: B images, K classes, T synapses (one a task, or none at all)."""
-
-    probabilities: Tensor
-    """Calibrated class probabilities, `(B, K)`, rows sum to 1, in the order of `classes_`."""
-    novelty: Tensor
-    """Share of held-out known images that look more familiar than this one, `(B,)`, in `[0, 1]`."""
-    currents: Tensor
-    """Current of each synapse, `(B, T)`, non-negative."""
-    thresholds: Tensor
-    """Threshold of each synapse, `(T,)`. A synapse is functional only where its current reaches it."""
-    functional: Tensor
-    """Bool `(B, T)`: whether the task's sub-network took part."""
-    passes: Tensor
-    """Forwards of the backbone each image took, `(B,)`, int64."""
 
 
 class Strategy(ABC, Generic[ConfigT]):
@@ -127,6 +59,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """Whether training images become part of what it learned. Deleting a task's images does not delete those."""
     unlearning: ClassVar[Unlearning] = "none"
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
+    prior: ClassVar[float] = LOGIT_PRIOR
+    """Temperature to assume for its logits where held-out images tell nothing."""
 
     def __init__(self, backbone: Backbone, config: ConfigT) -> None:
         self.backbone = backbone
@@ -139,13 +73,13 @@ class Strategy(ABC, Generic[ConfigT]):
         """Index of each learned task, in order."""
         self.ledger = Ledger()
         """Which task brought which class. Part of the state of the strategies that can unlearn."""
+        self.calibration = Calibration(prior=self.prior)
 
     @property
     def synapse_tasks_(self) -> tuple[int, ...]:
         """Index of the task of each synapse, in the order of `Prediction.currents`. Empty for a strategy without."""
         return ()
 
-    @abstractmethod
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         """Learn one more task.
 
@@ -155,6 +89,10 @@ class Strategy(ABC, Generic[ConfigT]):
             TaskDataError: If the task has no image.
             DivergedError: If the loss stops being finite.
         """
+        started = time.perf_counter()
+        details = self._learn(task, self.register(task), on_progress)
+        details["temperature"] = self.calibration.temperature.value
+        return LearningReport(len(task.images), time.perf_counter() - started, details)
 
     def unlearn(
         self,
@@ -198,6 +136,7 @@ class Strategy(ABC, Generic[ConfigT]):
             removal = self.ledger.without(tasks=tasks, targets=targets)
             if len(removal.kept):
                 trace = self._forget(removal, images, on_progress)
+                self.calibration.drop(removal.tasks)
                 calibration = "" if removal.is_latest else CALIBRATION_RESIDUE
             else:
                 self._start_over()
@@ -209,36 +148,83 @@ class Strategy(ABC, Generic[ConfigT]):
             residue=" ".join(part for part in (trace, calibration) if part),
         )
 
-    @abstractmethod
+    @torch.no_grad()
     def predict(self, images: Tensor) -> Prediction:
         """Score images and say which synapses were functional.
 
         Args:
-            images: uint8 `(B, 3, H, W)` as `Backbone.preprocess` makes them.
+            images: uint8 `(B, 3, H, W)` as `Backbone.preprocess` makes them; B may be 0.
 
         Raises:
             NotLearnedError: If nothing was learned yet.
         """
+        self._require_learned()
+        raw = self.score(images)
+        probabilities = raw.probabilities
+        if probabilities is None:
+            probabilities = self.calibration.probabilities(raw.logits)
+        return Prediction(
+            probabilities=probabilities,
+            novelty=self.calibration.familiarity.novelty(raw.distances),
+            **vars(raw.routes or Routes.without_synapses(len(images))),
+        )
 
-    @abstractmethod
+    @torch.no_grad()
     def predict_logits(self, images: Tensor) -> Tensor:
-        """Return uncalibrated scores `(B, K)` for uint8 images `(B, 3, H, W)`."""
+        """Return uncalibrated scores `(B, K)` for uint8 images `(B, 3, H, W)`.
 
-    @abstractmethod
+        Raises:
+            NotLearnedError: If nothing was learned yet.
+        """
+        self._require_learned()
+        return self.score(images).logits
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything learned but the backbone, as CPU tensors.
 
         Keys that start with `tasks.<index>.` belong to one task and never change once written, so versions share them.
         Only `unlearn` changes them, and of a task that loses something.
         """
+        state = self._state_dict() | self.calibration.state_dict("calibration.")
+        return state if self.unlearning == "none" else state | self.ledger.state_dict()
 
-    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` returned. `classes_`, `class_tasks_` and `task_indexes_` are set before.
 
         Raises:
-            CheckpointError: If a tensor is missing or has the wrong shape.
+            CheckpointError: If a tensor is missing or has the wrong shape or type.
         """
+        if self.unlearning != "none":
+            self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+        self._load_state_dict(state)
+        self.calibration.load_state_dict(state, "calibration.")
+
+    @abstractmethod
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
+        """Learn a task whose classes are registered: the part of `learn` that is each strategy's own.
+
+        Ends with `calibrate`, or does as much in its own way.
+
+        Args:
+            task: Images and seed.
+            targets: Class index of each image, int64 `(N,)`; new classes come right after the known ones.
+            on_progress: Told about `training` and `consolidating`.
+
+        Returns:
+            JSON-serialisable details for the report.
+        """
+
+    @abstractmethod
+    def score(self, images: Tensor) -> RawScores:
+        """Score uint8 images `(B, 3, H, W)` by what was learned so far: at least one class. No gradient is needed."""
+
+    @abstractmethod
+    def _state_dict(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict` that is each strategy's own: all but the calibration and the ledger."""
+
+    @abstractmethod
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `_state_dict` returned, with a `StateReader`; the ledger is loaded before."""
 
     def register(self, task: Task) -> Tensor:
         """Append the task and its new classes, and return its targets: int64 `(N,)` into `classes_`."""
@@ -263,7 +249,7 @@ class Strategy(ABC, Generic[ConfigT]):
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         """Take out what `removal` names: the part of `unlearn` that is each strategy's own. Something stays.
 
-        Calls `strike` once it is sure to succeed.
+        Calls `strike` once it is sure to succeed. The calibration follows by itself.
 
         Returns:
             What in the scores still carries a trace, in plain sentences; empty where nothing does.
@@ -292,8 +278,7 @@ class Strategy(ABC, Generic[ConfigT]):
                 f"This learner has not learned {', '.join(strange)}, or has unlearned it already."
             )
 
-    def require_learned(self) -> None:
-        """Raise `NotLearnedError` unless a task was learned."""
+    def _require_learned(self) -> None:
         if not self.classes_:
             raise NotLearnedError("This learner has not learned any class yet: post a task first.")
 
@@ -306,14 +291,10 @@ class Strategy(ABC, Generic[ConfigT]):
             return task.images, self.targets(task.labels)
         return task.held_out_images, self.targets(task.held_out_labels)
 
-    def without_routes(self, probabilities: Tensor, novelty: Tensor) -> Prediction:
-        """Return a prediction of one pass, of a strategy without synapses."""
-        B = len(probabilities)
-        return Prediction(
-            probabilities=probabilities,
-            novelty=novelty,
-            currents=torch.zeros(B, 0),
-            thresholds=torch.zeros(0),
-            functional=torch.zeros(B, 0, dtype=torch.bool),
-            passes=torch.ones(B, dtype=torch.int64),
-        )
+    def calibrate(self, task: Task) -> None:
+        """Learn from a task's images how sure to be, and how far known images usually are."""
+        images, targets = self.calibration_set(task)
+        raw = self.score(images)
+        # What cannot be taken out again need not be told apart.
+        index = 0 if self.unlearning == "none" else task.index
+        self.calibration.add(raw.logits, targets, raw.distances, task=index)

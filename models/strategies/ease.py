@@ -19,10 +19,9 @@ Reference:
     calibrated by a temperature. Dividing alpha by T - 1 is the authors' code.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,14 +30,16 @@ from torch.nn import functional as F
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.bounds import Share
-from models.calibration import COSINE_PRIOR, Calibration
+from models.calibration import COSINE_PRIOR
 from models.errors import CheckpointError, ConfigError, UnlearningError
 from models.head import cosine_scores
-from models.ledger import Ledger, Removal
-from models.progress import Progress, ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.ledger import Removal
+from models.progress import Progress, ProgressFn
+from models.state import StateReader
+from models.strategies.base import Strategy
 from models.strategies.network import TrainingConfig
 from models.strategies.subnetwork import train_subnetwork
+from models.strategies.values import RawScores, Routes, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class EASE(Strategy[EASEConfig]):
     )
     unlearning = "partial"
     config_type = EASEConfig
+    prior = COSINE_PRIOR
 
     def __init__(self, backbone: Backbone, config: EASEConfig) -> None:
         super().__init__(backbone, config)
@@ -81,7 +83,6 @@ class EASE(Strategy[EASEConfig]):
         self.sums: dict[int, Tensor] = {}
         """Of each task: sum of the features of each class it brought, in each branch that was there, `(B, C, D)`,
         float64, classes in the order of the ledger. B of the T branches, the oldest."""
-        self.calibration = Calibration(prior=COSINE_PRIOR)
         self._measured: tuple[Tensor, Tensor] | None = None
         self._head: Tensor | None = None
 
@@ -156,9 +157,7 @@ class EASE(Strategy[EASEConfig]):
         weights[self.own_branches, torch.arange(K)] = 1.0
         return weights
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         loss = None
         if task.index in self.class_tasks_:
             loss = self._add_branch(task, targets, on_progress)
@@ -170,46 +169,29 @@ class EASE(Strategy[EASEConfig]):
         )
         self._measured = self._head = None
         on_progress(Progress("consolidating", 0.5))
-        images, image_targets = self.calibration_set(task)
-        scores = self.predict_logits(images)
-        self.calibration.add(scores, image_targets, self._distances(scores), task=task.index)
+        self.calibrate(task)
         on_progress(Progress("consolidating", 1.0))
-        details = {
-            "loss": loss,
-            "branches": self.n_branches,
-            "temperature": self.calibration.temperature.value,
-        }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        return {"loss": loss, "branches": self.n_branches}
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
+    def score(self, images: Tensor) -> RawScores:
         if self._head is None:
             directions = F.normalize(self.prototypes.float(), dim=-1)
             self._head = _concatenate(directions * self.weights[..., None])
-        return _concatenate(F.normalize(self._embed(images), dim=-1)) @ self._head.T
+        scores = _concatenate(F.normalize(self._embed(images), dim=-1)) @ self._head.T
+        routes = Routes.without_synapses(len(images), passes=self.n_branches)
+        return RawScores(scores, self._distances(scores), routes)
 
-    def predict(self, images: Tensor) -> Prediction:
-        scores = self.predict_logits(images)
-        prediction = self.without_routes(
-            self.calibration.probabilities(scores),
-            self.calibration.familiarity.novelty(self._distances(scores)),
-        )
-        return replace(prediction, passes=torch.full((len(images),), self.n_branches))
-
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         state = {"branches": torch.tensor(self.branch_tasks, dtype=torch.int64)}
-        state |= self.ledger.state_dict() | self.calibration.state_dict("calibration.")
         for index, adapter in zip(self.branch_tasks, self.adapters, strict=True):
             state |= adapter_state(adapter, f"tasks.{index}.adapter.")
         for index, sums in self.sums.items():
             state[f"tasks.{index}.sums"] = sums
         return state
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
-        if "branches" not in state:
-            raise CheckpointError("The list of the branches is missing.")
-        self.branch_tasks = tuple(state["branches"].tolist())
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        reader = StateReader(state, what="the branches")
+        self.branch_tasks = tuple(reader.tensor("branches", (None,), torch.int64).tolist())
         self.adapters = [
             load_adapter(
                 state,
@@ -222,12 +204,11 @@ class EASE(Strategy[EASEConfig]):
         ]
         self.sums = {}
         for index in self.task_indexes_:
-            sums = state.get(f"tasks.{index}.sums")
-            shape = (len(self.ledger.classes_of(index)), self.backbone.feature_width)
-            if sums is None or sums.shape[1:] != shape or len(sums) > self.n_branches:
-                raise CheckpointError(f"The class sums of task {index} are missing or do not fit.")
+            shape = (None, len(self.ledger.classes_of(index)), self.backbone.feature_width)
+            sums = reader.tensor(f"tasks.{index}.sums", shape, torch.float64)
+            if len(sums) > self.n_branches:
+                raise CheckpointError(f"Task {index} passed more branches than there are.")
             self.sums[index] = sums
-        self.calibration.load_state_dict(state, "calibration.")
         self._measured = self._head = None
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
@@ -249,7 +230,6 @@ class EASE(Strategy[EASEConfig]):
         self.adapters = [a for a, is_kept in zip(self.adapters, kept, strict=True) if is_kept]
         self.branch_tasks = tuple(t for t in self.branch_tasks if t not in removal.tasks)
         self._measured = self._head = None
-        self.calibration.drop(removal.tasks)
         trace = []
         if set(self.branch_tasks) & {entry.task for entry in removal.entries}:
             trace.append("Sub-networks that stay for other classes were trained with its images.")

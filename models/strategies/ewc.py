@@ -10,20 +10,20 @@ Reference:
     training could overshoot, and one head answers for all classes, where the papers' tasks are known at prediction.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.bounds import Share, Weight
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import derive_seed
-from models.progress import Progress, ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Task
+from models.progress import Progress, ProgressFn
+from models.state import StateReader
 from models.strategies.network import (
     LinearNetwork,
     NetworkStrategy,
@@ -32,6 +32,7 @@ from models.strategies.network import (
     competing_classes,
     cross_entropy_among,
 )
+from models.strategies.values import Task
 
 Spring = tuple[nn.Parameter, Tensor, Tensor]
 """A parameter, where it rests, and how stiff it is held there."""
@@ -71,9 +72,7 @@ class EWC(NetworkStrategy[EWCConfig]):
         self.fisher: dict[str, Tensor] = {}
         """Running Fisher information of each parameter of the network, on the CPU; empty before the first task."""
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         seed = derive_seed(task.seed, task.index)
         config = self.config
         network = self.network.to_train(len(self.classes_), seed=seed)
@@ -92,25 +91,19 @@ class EWC(NetworkStrategy[EWCConfig]):
             name: config.decay * grown(self.fisher.get(name), information) + information
             for name, information in fisher.items()
         }
-        temperature = self.calibrate(task)
+        self.calibrate(task)
         on_progress(Progress("consolidating", 1.0))
-        details = {"loss": loss, "temperature": temperature}
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        return {"loss": loss}
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         fisher = {f"fisher.{name}": information for name, information in self.fisher.items()}
-        return super().state_dict() | fisher
+        return super()._state_dict() | fisher
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        super().load_state_dict(state)
-        self.fisher = {}
-        for name, parameter in self.network.named_parameters() if self.classes_ else ():
-            information = state.get(f"fisher.{name}")
-            if information is None or information.shape != parameter.shape:
-                raise CheckpointError(
-                    f"The Fisher information of {name} is missing or does not fit."
-                )
-            self.fisher[name] = information
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super()._load_state_dict(state)
+        reader = StateReader(state, "fisher.", what="the Fisher information")
+        named = self.network.named_parameters() if self.classes_ else ()
+        self.fisher = {name: reader.tensor(name, parameter.shape) for name, parameter in named}
 
     def _springs(self, network: LinearNetwork) -> list[Spring]:
         """Tie each parameter to where it is now; none before the first task."""

@@ -1,15 +1,15 @@
 """Plain sequential training of one shared adapter and one growing head: the honest lower bound. It forgets."""
 
-import time
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.fitting import derive_seed
-from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Task
+from models.progress import ProgressFn
 from models.strategies.network import NetworkStrategy, TrainingConfig
+from models.strategies.values import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,7 @@ class Finetune(NetworkStrategy[FinetuneConfig]):
     summary = "Plain sequential training of one adapter and head: the lower bound, it forgets."
     config_type = FinetuneConfig
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         seed = derive_seed(task.seed, task.index)
         network = self.network.to_train(len(self.classes_), seed=seed)
 
@@ -34,5 +32,5 @@ class Finetune(NetworkStrategy[FinetuneConfig]):
             return F.cross_entropy(network(images), image_targets)
 
         loss = self.train(network, task, targets, loss_fn, seed=seed, on_progress=on_progress)
-        details = {"loss": loss, "temperature": self.calibrate(task)}
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        self.calibrate(task)
+        return {"loss": loss}

@@ -7,10 +7,9 @@ Reference:
     adds its own exemplars of the class.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -18,15 +17,17 @@ from torch.nn import functional as F
 
 from models.backbone import Backbone
 from models.bounds import Bounds
-from models.calibration import COSINE_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError
+from models.calibration import COSINE_PRIOR
+from models.errors import ConfigError
 from models.fitting import derive_seed, fit
 from models.head import cosine_scores
 from models.kept_images import KeptImages
-from models.ledger import Ledger, Removal
-from models.progress import Progress, ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.ledger import Removal
+from models.progress import Progress, ProgressFn
+from models.state import StateReader
+from models.strategies.base import Strategy
 from models.strategies.network import LinearHead, LinearNetwork, TrainingConfig
+from models.strategies.values import RawScores, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class ICaRL(Strategy[ICaRLConfig]):
     keeps_images = True
     unlearning = "partial"
     config_type = ICaRLConfig
+    prior = COSINE_PRIOR
 
     def __init__(self, backbone: Backbone, config: ICaRLConfig) -> None:
         super().__init__(backbone, config)
@@ -57,11 +59,8 @@ class ICaRL(Strategy[ICaRLConfig]):
         self.exemplars = KeptImages()
         self.means = torch.zeros(0, backbone.feature_width)
         """Mean normalised feature of each class's exemplars, `(K, D)`."""
-        self.calibration = Calibration(prior=COSINE_PRIOR)
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         seed = derive_seed(task.seed, task.index)
         device, teacher = self.backbone.device, self.network
         network = teacher.to_train(len(self.classes_), seed=seed)
@@ -92,44 +91,26 @@ class ICaRL(Strategy[ICaRLConfig]):
         self.network = network.freeze()
         on_progress(Progress("consolidating", 0.0))
         self._choose_exemplars(task, targets)
-        images, image_targets = self.calibration_set(task)
-        scores = self.predict_logits(images)
-        self.calibration.add(scores, image_targets, 1 - scores.amax(dim=1), task=task.index)
+        self.calibrate(task)
         on_progress(Progress("consolidating", 1.0))
-        details = {
-            "loss": loss,
-            "temperature": self.calibration.temperature.value,
-            "n_exemplars": len(self.exemplars),
-        }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        return {"loss": loss, "n_exemplars": len(self.exemplars)}
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return cosine_scores(self._embed(images), self.means)
+    def score(self, images: Tensor) -> RawScores:
+        scores = cosine_scores(self._embed(images), self.means)
+        return RawScores(scores, 1 - scores.amax(dim=1))
 
-    def predict(self, images: Tensor) -> Prediction:
-        scores = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(1 - scores.amax(dim=1))
-        return self.without_routes(self.calibration.probabilities(scores), novelty)
-
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         return {
-            **self.ledger.state_dict(),
             **self.network.state_dict(),
             **self.exemplars.state_dict(),
             "means": self.means,
-            **self.calibration.state_dict("calibration."),
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.network.load_state_dict(state, len(self.classes_))
         self.exemplars = KeptImages.from_state(state, self.task_indexes_)
-        means = state.get("means")
-        if means is None or means.shape != (len(self.classes_), self.backbone.feature_width):
-            raise CheckpointError("The means of the exemplars are missing or do not fit.")
-        self.means = means
-        self.calibration.load_state_dict(state, "calibration.")
+        reader = StateReader(state, what="the means of the exemplars")
+        self.means = reader.tensor("means", (len(self.classes_), self.backbone.feature_width))
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         self.strike(removal)
@@ -139,7 +120,6 @@ class ICaRL(Strategy[ICaRLConfig]):
         head.load_state_dict({key: rows[kept] for key, rows in old.items()})
         self.network.head = head.requires_grad_(False).to(self.backbone.device)
         self._average()
-        self.calibration.drop(removal.tasks)
         return "The adapter and the rows of the head that stay were trained with its images."
 
     def _choose_exemplars(self, task: Task, targets: Tensor) -> None:

@@ -3,9 +3,9 @@
 It keeps every image, and a task costs as much as all tasks before it together: what continual learning is to avoid.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,16 +13,16 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.calibration import LOGIT_PRIOR, Calibration
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
-from models.errors import CheckpointError
 from models.fitting import derive_seed, fit, seeded
 from models.head import CosineHead, cosine_scores
 from models.kept_images import KeptImages
-from models.ledger import Ledger, Removal
-from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.ledger import Removal
+from models.progress import ProgressFn
+from models.state import StateReader
+from models.strategies.base import Strategy
 from models.strategies.network import TrainingConfig, fresh_adapter, strangeness
+from models.strategies.values import RawScores, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,49 +48,32 @@ class Joint(Strategy[JointConfig]):
         self.weight = torch.zeros(0, backbone.feature_width)
         """Row of the cosine head for each class, `(K, D)`."""
         self.scale = torch.tensor(1.0)
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        self.kept.add(task.index, task.images, self.register(task))
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
+        self.kept.add(task.index, task.images, targets)
         self.seeds[task.index] = task.seed
         loss = self._train(task.checkpoints, on_progress)
-        held_out, held_out_targets = self.calibration_set(task)
-        logits = self.predict_logits(held_out)
-        self.calibration.add(logits, held_out_targets, strangeness(logits), task=task.index)
-        details = {
-            "loss": loss,
-            "temperature": self.calibration.temperature.value,
-            "n_images_kept": len(self.kept),
-        }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        self.calibrate(task)
+        return {"loss": loss, "n_images_kept": len(self.kept)}
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
+    def score(self, images: Tensor) -> RawScores:
         features = self.backbone.embed(images, self.adapter).cpu()
-        return self.scale * cosine_scores(features, self.weight)
+        logits = self.scale * cosine_scores(features, self.weight)
+        return RawScores(logits, strangeness(logits))
 
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        state = {"head.weight": self.weight, "head.scale": self.scale} | self.ledger.state_dict()
+    def _state_dict(self) -> dict[str, Tensor]:
+        state = {"head.weight": self.weight, "head.scale": self.scale}
         state["seeds"] = torch.tensor(
             [self.seeds[index] for index in self.task_indexes_], dtype=torch.int64
         )
         if self.adapter is not None:
             state |= adapter_state(self.adapter, "adapter.")
-        return state | self.kept.state_dict() | self.calibration.state_dict("calibration.")
+        return state | self.kept.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        weight, scale = state.get("head.weight"), state.get("head.scale")
-        if weight is None or weight.shape != (len(self.classes_), self.backbone.feature_width):
-            raise CheckpointError("The head is missing from the artifact, or does not fit.")
-        if scale is None or scale.shape != ():
-            raise CheckpointError("The scale of the head is missing from the artifact.")
-        self.weight, self.scale = weight, scale
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        head = StateReader(state, "head.", what="the head")
+        self.weight = head.tensor("weight", (len(self.classes_), self.backbone.feature_width))
+        self.scale = head.tensor("scale", ())
         if self.classes_:
             self.adapter = load_adapter(
                 state,
@@ -99,19 +82,15 @@ class Joint(Strategy[JointConfig]):
                 depth=self.backbone.depth,
                 bottleneck=self.config.bottleneck,
             ).to(self.backbone.device)
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
         self.kept = KeptImages.from_state(state, self.task_indexes_)
-        seeds = state.get("seeds")
-        if seeds is None or seeds.shape != (len(self.task_indexes_),):
-            raise CheckpointError("The seeds of the tasks are missing.")
+        reader = StateReader(state, what="the seeds of the tasks")
+        seeds = reader.tensor("seeds", (len(self.task_indexes_),), torch.int64)
         self.seeds = dict(zip(self.task_indexes_, map(int, seeds.tolist()), strict=True))
-        self.calibration.load_state_dict(state, "calibration.")
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         self.strike(removal)
         self.kept.drop(removal)
         self.seeds = {index: self.seeds[index] for index in self.task_indexes_}
-        self.calibration.drop(removal.tasks)
         self._train(NO_CHECKPOINTS, on_progress)
         return ""
 

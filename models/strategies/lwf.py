@@ -6,8 +6,8 @@ Reference:
     one head answers for all classes.
 """
 
-import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from models.bounds import Factor, Weight
 from models.errors import ConfigError
 from models.fitting import derive_seed
-from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Task
+from models.progress import ProgressFn
 from models.strategies.network import (
     NetworkStrategy,
     Softmax,
@@ -25,6 +24,7 @@ from models.strategies.network import (
     competing_classes,
     cross_entropy_among,
 )
+from models.strategies.values import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,7 @@ class LwF(NetworkStrategy[LwFConfig]):
     summary = "Sequential training that keeps its old answers on the new images. A baseline."
     config_type = LwFConfig
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         seed = derive_seed(task.seed, task.index)
         config, teacher = self.config, self.network
         network = teacher.to_train(len(self.classes_), seed=seed)
@@ -79,8 +77,8 @@ class LwF(NetworkStrategy[LwFConfig]):
             return loss + config.distillation * moved
 
         loss = self.train(network, task, targets, loss_fn, seed=seed, on_progress=on_progress)
-        details = {"loss": loss, "temperature": self.calibrate(task)}
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        self.calibrate(task)
+        return {"loss": loss}
 
 
 def distillation_loss(logits: Tensor, old_logits: Tensor, *, temperature: float) -> Tensor:

@@ -9,10 +9,9 @@ Reference:
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +19,15 @@ from torch.nn import functional as F
 
 from models.backbone import Backbone
 from models.bounds import Bounds, Epochs, Factor, Rate
-from models.calibration import LOGIT_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import Schedule, derive_seed, fit
-from models.metaplasticity import MetaplasticityRule
-from models.progress import ProgressFn, ignore_progress
+from models.metaplasticity import MetaplasticityRule, read_scale
+from models.progress import ProgressFn
+from models.state import StateReader
 from models.statistics import ClassStatistics
-from models.strategies.base import LearningReport, Prediction, Strategy, StrategyConfig, Task
+from models.strategies.base import Strategy, StrategyConfig
 from models.strategies.network import LinearHead, strangeness
+from models.strategies.values import RawScores, Task
 
 Others = Literal["permuted", "replayed", "none"]
 
@@ -80,11 +80,8 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
         self.initial: dict[str, Tensor] = {}
         self.scale: float | None = None
         self.statistics = ClassStatistics.empty(width)
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(derive_seed(task.seed, task.index, 1))
         embedded = self.backbone.embed(task.images).cpu()
         if len(self.task_indexes_) == 1:
@@ -126,28 +123,18 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
         self.head = head.requires_grad_(False)
         self.flexibility, self.initial, self.scale = rule.flexibility, rule.initial, rule.scale
         self.statistics.add(features, targets, len(self.classes_))
-        images, image_targets = self.calibration_set(task)
-        logits = self.predict_logits(images)
-        self.calibration.add(logits, image_targets, strangeness(logits))
-        details = {
+        self.calibrate(task)
+        return {
             "loss": loss,
             "scale": self.scale,
             "mean_plasticity": float(plastic.mean()),
-            "temperature": self.calibration.temperature.value,
         }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        logits: Tensor = self.head(self._normalised(self.backbone.embed(images).cpu()))
-        return logits
+    def score(self, images: Tensor) -> RawScores:
+        logits = self.head(self._normalised(self.backbone.embed(images).cpu()))
+        return RawScores(logits, strangeness(logits))
 
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
-
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         rule = {"flexibility": self.flexibility, "initial": self.initial}
         return {
             **{f"head.{key}": value.clone() for key, value in self.head.state_dict().items()},
@@ -156,36 +143,18 @@ class Metaplasticity(Strategy[MetaplasticityConfig]):
             "centre": self.centre,
             "spread": self.spread,
             **self.statistics.state_dict("statistics."),
-            **self.calibration.state_dict("calibration."),
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         sizes = (self.backbone.feature_width, self.config.width, len(self.classes_))
-        own = {k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")}
-        # On the meta device first, which allocates nothing: a forged width would take all memory there is.
-        with torch.device("meta"):
-            outline = Head(*sizes).state_dict()
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in outline.items()}:
-            raise CheckpointError("The head is incomplete, or does not fit the backbone.")
-        head = Head(*sizes)
-        try:
-            head.load_state_dict(own)
-            scale = state["scale"].tolist()
-            self.centre, self.spread = state["centre"], state["spread"]
-            names = head.weights() if self.classes_ else ()
-            self.flexibility = {name: state[f"flexibility.{name}"] for name in names}
-            self.initial = {name: state[f"initial.{name}"] for name in names}
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                "The head is incomplete, or does not fit the backbone."
-            ) from error
-        for name, weight in head.weights().items() if self.classes_ else ():
-            if {self.flexibility[name].shape, self.initial[name].shape} != {weight.shape}:
-                raise CheckpointError(f"The rule of the layer {name} does not fit its weights.")
-        self.head = head.requires_grad_(False)
-        self.scale = scale[0] if scale else None
+        self.head = StateReader(state, "head.", what="the head").module(lambda: Head(*sizes))
+        reader = StateReader(state, what="the rule and the features")
+        self.centre, self.spread = reader.tensor("centre", sizes[:1]), reader.tensor("spread", ())
+        shapes = {name: w.shape for name, w in self.head.weights().items() if self.classes_}
+        self.flexibility = {k: reader.tensor(f"flexibility.{k}", s) for k, s in shapes.items()}
+        self.initial = {k: reader.tensor(f"initial.{k}", s) for k, s in shapes.items()}
+        self.scale = read_scale(reader)
         self.statistics = ClassStatistics.from_state(state, "statistics.")
-        self.calibration.load_state_dict(state, "calibration.")
 
     def _normalised(self, features: Tensor) -> Tensor:
         return (features - self.centre) / self.spread

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.bounds import BatchSize, Bottleneck, Epochs, Rate
-from models.calibration import LOGIT_PRIOR, Calibration
 from models.dataset import Augmentation
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import UNRULED, LossFn, PlasticityRule, Precision, Schedule, fit, seeded
 from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import Prediction, Strategy, StrategyConfig, Task
+from models.state import StateReader
+from models.strategies.base import Strategy, StrategyConfig
+from models.strategies.values import RawScores, Task
 
 Softmax = Literal["all", "task"]
 """Classes that compete while a task is learned: all learned so far, or its own alone."""
@@ -147,17 +148,11 @@ class LinearNetwork:
         """Take over what `state_dict` returned for `n_classes`, none before the first task.
 
         Raises:
-            CheckpointError: If a tensor is missing or has another shape.
+            CheckpointError: If a tensor is missing or has another shape or type.
         """
         width = self.backbone.feature_width
-        head = LinearHead(width, n_classes)
-        try:
-            head.load_state_dict({key: state[f"head.{key}"] for key in ("weight", "bias")})
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                "The head is missing from the artifact, or does not fit."
-            ) from error
-        self.head = head.requires_grad_(False).to(self.backbone.device)
+        reader = StateReader(state, "head.", what="the head")
+        self.head = reader.module(lambda: LinearHead(width, n_classes)).to(self.backbone.device)
         self.adapter = None
         if n_classes:
             self.adapter = load_adapter(
@@ -173,12 +168,11 @@ NetworkConfigT = TypeVar("NetworkConfigT", bound=TrainingConfig)
 
 
 class NetworkStrategy(Strategy[NetworkConfigT]):
-    """A strategy that trains one `LinearNetwork` through all tasks; `learn` is each one's own."""
+    """A strategy that trains one `LinearNetwork` through all tasks; `_learn` is each one's own."""
 
     def __init__(self, backbone: Backbone, config: NetworkConfigT) -> None:
         super().__init__(backbone, config)
         self.network = LinearNetwork(backbone, bottleneck=config.bottleneck)
-        self.calibration = Calibration(prior=LOGIT_PRIOR)
 
     def train(
         self,
@@ -207,28 +201,15 @@ class NetworkStrategy(Strategy[NetworkConfigT]):
         self.network = network.freeze()
         return loss
 
-    def calibrate(self, task: Task) -> float:
-        """Learn from the task how sure to be, and return the temperature."""
-        images, image_targets = self.calibration_set(task)
-        logits = self.predict_logits(images)
-        self.calibration.add(logits, image_targets, strangeness(logits))
-        return self.calibration.temperature.value
+    def score(self, images: Tensor) -> RawScores:
+        logits = self.network.logits(images)
+        return RawScores(logits, strangeness(logits))
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return self.network.logits(images)
+    def _state_dict(self) -> dict[str, Tensor]:
+        return self.network.state_dict()
 
-    def predict(self, images: Tensor) -> Prediction:
-        logits = self.predict_logits(images)
-        novelty = self.calibration.familiarity.novelty(strangeness(logits))
-        return self.without_routes(self.calibration.probabilities(logits), novelty)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.network.state_dict() | self.calibration.state_dict("calibration.")
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.network.load_state_dict(state, len(self.classes_))
-        self.calibration.load_state_dict(state, "calibration.")
 
 
 def fresh_adapter(backbone: Backbone, bottleneck: int, *, seed: int) -> Adapter:

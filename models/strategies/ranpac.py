@@ -22,10 +22,9 @@ Reference:
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,15 +33,17 @@ from torch.nn import functional as F
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.bounds import Bounds
-from models.calibration import RIDGE_PRIOR, Calibration
-from models.errors import CheckpointError, ConfigError, MissingImagesError
+from models.calibration import RIDGE_PRIOR
+from models.errors import ConfigError, MissingImagesError
 from models.head import GaussianHead, cross_validate
-from models.ledger import Ledger, Removal
-from models.progress import Progress, ProgressFn, ignore_progress
+from models.ledger import Removal
+from models.progress import Progress, ProgressFn
+from models.state import StateReader
 from models.statistics import ClassStatistics
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.base import Strategy
 from models.strategies.network import TrainingConfig
 from models.strategies.subnetwork import train_subnetwork
+from models.strategies.values import RawScores, Task
 
 RIDGES = torch.logspace(-4, 8, 49, dtype=torch.float64)
 """Candidates for lambda, four a decade: the authors' range above 1e-4, below which float64 sees only rounding."""
@@ -88,6 +89,7 @@ class RanPAC(Strategy[RanPACConfig]):
     )
     unlearning = "needs_images"
     config_type = RanPACConfig
+    prior = RIDGE_PRIOR
 
     def __init__(self, backbone: Backbone, config: RanPACConfig) -> None:
         super().__init__(backbone, config)
@@ -103,7 +105,6 @@ class RanPAC(Strategy[RanPACConfig]):
         self.statistics = ClassStatistics.empty(backbone.feature_width)
         """Of the features before the projection. Their counts serve GCV; their Gaussians tell how new an image is,
         which a linear score, large far from all images too, does not."""
-        self.calibration = Calibration(prior=RIDGE_PRIOR)
         self._gaussians: GaussianHead | None = None
 
     @property
@@ -113,9 +114,7 @@ class RanPAC(Strategy[RanPACConfig]):
             self._gaussians = GaussianHead(self.statistics, shrinkage=SHRINKAGE)
         return self._gaussians
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         loss = self._begin(task, targets, on_progress) if len(self.task_indexes_) == 1 else None
         on_progress(Progress("consolidating", 0.0))
         features = self.backbone.embed(task.images, self.adapter).cpu()
@@ -129,29 +128,16 @@ class RanPAC(Strategy[RanPACConfig]):
         self.weight = solution.weight / solution.error
         self._calibrate(task, features, targets, solution, crossed.squared_distances.amin(dim=1))
         on_progress(Progress("consolidating", 1.0))
-        details = {
-            "loss": loss,
-            "ridge": solution.ridge,
-            "temperature": self.calibration.temperature.value,
-        }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        return {"loss": loss, "ridge": solution.ridge}
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        return self._logits(self._embed(images))
-
-    def predict(self, images: Tensor) -> Prediction:
+    def score(self, images: Tensor) -> RawScores:
         features = self._embed(images)
         distances = self.gaussians.squared_distances(features).amin(dim=1)
-        return self.without_routes(
-            self.calibration.probabilities(self._logits(features)),
-            self.calibration.familiarity.novelty(distances),
-        )
+        return RawScores(self._logits(features), distances)
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         state = self.moments.state_dict("moments.") | {"weight": self.weight}
-        state |= self.ledger.state_dict()
         state |= self.statistics.state_dict("statistics.")
-        state |= self.calibration.state_dict("calibration.")
         if self.task_indexes_:
             state[f"{self._first}projection"] = self.projection
         if self.adapter is not None:
@@ -159,26 +145,18 @@ class RanPAC(Strategy[RanPACConfig]):
             state |= adapter_state(self.adapter, f"{self._first}adapter.")
         return state
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.statistics = ClassStatistics.from_state(state, "statistics.")
         self._gaussians = None
-        self.calibration.load_state_dict(state, "calibration.")
         if not self.task_indexes_:
             return
         D, M, K = self.backbone.feature_width, self.config.projection_width, len(self.classes_)
-        try:
-            self.projection, self.weight = state[f"{self._first}projection"], state["weight"]
-        except KeyError as error:
-            raise CheckpointError("The projection or its weights are missing.") from error
-        self.moments = RidgeMoments.from_state(state, "moments.", M)
-        found = (self.projection.shape, self.weight.shape, self.moments.cross.shape)
-        if found != ((D, M), (M, K), (M, K)):
-            raise CheckpointError("The projection does not fit the backbone or the classes.")
+        reader = StateReader(state, what="the projection and its adapter")
+        self.projection = reader.tensor(f"{self._first}projection", (D, M))
+        self.weight = reader.tensor("weight", (M, K), torch.float64)
+        self.moments = RidgeMoments.from_state(state, "moments.", shape=(M, K))
         if self.config.adapt == "first_task":
-            if "adapted_on" not in state:
-                raise CheckpointError("The task that the adapter was trained on is missing.")
-            self.adapted_on = int(state["adapted_on"])
+            self.adapted_on = reader.integer("adapted_on")
             self.adapter = load_adapter(
                 state,
                 f"{self._first}adapter.",
@@ -233,7 +211,6 @@ class RanPAC(Strategy[RanPACConfig]):
         self._gaussians = None
         solution = self.moments.solve(self.statistics.counts)
         self.weight = solution.weight / solution.error
-        self.calibration.drop(removal.tasks)
         if self.adapted_on in {entry.task for entry in removal.entries}:
             return "The adapter was trained with its images."
         return ""
@@ -260,7 +237,6 @@ class RanPAC(Strategy[RanPACConfig]):
         return torch.cat(features), torch.tensor(targets)
 
     def _embed(self, images: Tensor) -> Tensor:
-        self.require_learned()
         return self.backbone.embed(images, self.adapter).cpu()
 
     def _project(self, features: Tensor) -> Tensor:
@@ -291,9 +267,8 @@ class RanPAC(Strategy[RanPACConfig]):
             crossed: Cross-validated distances of training images to their nearest class, at most `(N,)`.
         """
         images, image_targets = self.calibration_set(task)
-        fresh = self._embed(images)
-        distances = self.gaussians.squared_distances(fresh).amin(dim=1)
-        logits = [self._logits(fresh)]
+        fresh = self.score(images)
+        logits = [fresh.logits]
         known = self.statistics.counts[targets] > 1  # without its only image a class is unknown
         features, targets = features[known], targets[known]
         for part, part_targets in zip(features.split(CHUNK), targets.split(CHUNK), strict=True):
@@ -302,7 +277,7 @@ class RanPAC(Strategy[RanPACConfig]):
         self.calibration.add(
             torch.cat(logits),
             torch.cat([image_targets, targets]),
-            torch.cat([distances, crossed]),
+            torch.cat([fresh.distances, crossed]),
             task=task.index,
         )
 
@@ -372,20 +347,20 @@ class RidgeMoments:
         return {f"{prefix}gram": self.gram[row, column], f"{prefix}cross": self.cross}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], prefix: str, width: int) -> "RidgeMoments":
-        """Rebuild from what `state_dict` returned.
+    def from_state(
+        cls, state: Mapping[str, Tensor], prefix: str, *, shape: tuple[int, int]
+    ) -> "RidgeMoments":
+        """Rebuild from what `state_dict` returned, for columns and classes `(M, K)`.
 
         Raises:
-            CheckpointError: If a tensor is missing or has another shape.
+            CheckpointError: If a tensor is missing or has another shape or type.
         """
-        moments = cls.empty(width)
-        row, column = torch.tril_indices(width, width)
-        try:
-            triangle, cross = state[f"{prefix}gram"], state[f"{prefix}cross"]
-        except KeyError as error:
-            raise CheckpointError("The moments of the ridge regression are missing.") from error
-        if triangle.shape != row.shape:
-            raise CheckpointError("The moments of the ridge regression are of another width.")
+        reader = StateReader(state, prefix, what="the moments of the ridge regression")
+        M = shape[0]
+        triangle = reader.tensor("gram", (M * (M + 1) // 2,), torch.float64)
+        cross = reader.tensor("cross", shape, torch.float64)
+        moments = cls.empty(M)
+        row, column = torch.tril_indices(M, M)
         moments.gram[row, column] = triangle
         moments.gram[column, row] = triangle
         moments.cross = cross.clone()

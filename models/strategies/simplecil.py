@@ -6,20 +6,21 @@ Reference:
     Zhou et al., IJCV 2024, https://arxiv.org/abs/2303.07338. Differs: scores are calibrated by a temperature.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.calibration import COSINE_PRIOR, Calibration
-from models.errors import CheckpointError
+from models.calibration import COSINE_PRIOR
 from models.head import cosine_scores
-from models.ledger import Ledger, Removal
-from models.progress import Progress, ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Prediction, Strategy, StrategyConfig, Task
+from models.ledger import Removal
+from models.progress import Progress, ProgressFn
+from models.state import StateReader
+from models.strategies.base import Strategy, StrategyConfig
+from models.strategies.values import RawScores, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,12 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
     summary = "Class means on frozen features: learns in seconds and trains nothing. A baseline."
     unlearning = "exact"
     config_type = SimpleCILConfig
+    prior = COSINE_PRIOR
 
     def __init__(self, backbone: Backbone, config: SimpleCILConfig) -> None:
         super().__init__(backbone, config)
         self.sums: dict[int, Tensor] = {}
         """Of each task: sum of the features of each class it brought, float64 `(C, D)`, in the order of the ledger."""
-        self.calibration = Calibration(prior=COSINE_PRIOR)
         self._means: Tensor | None = None
 
     @property
@@ -55,50 +56,30 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
             self._means = (sums / counts).float()
         return self._means
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         features = self.backbone.embed(task.images).cpu().double()
         mine = dict.fromkeys(targets.tolist())
         self.sums[task.index] = torch.stack([features[targets == k].sum(dim=0) for k in mine])
         self._means = None
         on_progress(Progress("consolidating", 0.5))
-        images, image_targets = self.calibration_set(task)
-        scores = self.predict_logits(images)
-        self.calibration.add(scores, image_targets, 1 - scores.amax(dim=1), task=task.index)
+        self.calibrate(task)
         on_progress(Progress("consolidating", 1.0))
-        details = {"temperature": self.calibration.temperature.value}
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+        return {}
 
-    def predict_logits(self, images: Tensor) -> Tensor:
-        self.require_learned()
-        return cosine_scores(self.backbone.embed(images).cpu(), self.means)
+    def score(self, images: Tensor) -> RawScores:
+        scores = cosine_scores(self.backbone.embed(images).cpu(), self.means)
+        return RawScores(scores, 1 - scores.amax(dim=1))
 
-    def predict(self, images: Tensor) -> Prediction:
-        scores = self.predict_logits(images)
-        distances = 1 - scores.amax(dim=1)
-        return self.without_routes(
-            self.calibration.probabilities(scores), self.calibration.familiarity.novelty(distances)
-        )
+    def _state_dict(self) -> dict[str, Tensor]:
+        return {f"tasks.{index}.sums": sums for index, sums in self.sums.items()}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {
-            **self.ledger.state_dict(),
-            **{f"tasks.{index}.sums": sums for index, sums in self.sums.items()},
-            **self.calibration.state_dict("calibration."),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        reader = StateReader(state, "tasks.", what="the sums of the classes")
         self.sums = {}
         for index in self.task_indexes_:
-            sums = state.get(f"tasks.{index}.sums")
-            n_classes = len(self.ledger.classes_of(index))
-            if sums is None or sums.shape != (n_classes, self.backbone.feature_width):
-                raise CheckpointError(f"The class sums of task {index} are missing or do not fit.")
-            self.sums[index] = sums
+            shape = (len(self.ledger.classes_of(index)), self.backbone.feature_width)
+            self.sums[index] = reader.tensor(f"{index}.sums", shape, torch.float64)
         self._means = None
-        self.calibration.load_state_dict(state, "calibration.")
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         before = self.ledger
@@ -108,5 +89,4 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
             for index in self.task_indexes_
         }
         self._means = None
-        self.calibration.drop(removal.tasks)
         return ""

@@ -8,7 +8,7 @@ from models.backbone import Backbone
 from models.fitting import Schedule, derive_seed, fit, seeded
 from models.head import CosineHead
 from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import Task
+from models.strategies.values import Task
 
 
 def train_subnetwork(

@@ -6,19 +6,19 @@ Reference:
     cosine within a task.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from models.backbone import Backbone
 from models.bounds import Factor, Rate, Weight
-from models.errors import CheckpointError, ConfigError
+from models.errors import ConfigError
 from models.fitting import Schedule, derive_seed
 from models.path_integral import PathIntegral
-from models.progress import ProgressFn, ignore_progress
-from models.strategies.base import LearningReport, Task
+from models.progress import ProgressFn
+from models.state import StateReader
 from models.strategies.network import (
     NetworkStrategy,
     Softmax,
@@ -26,6 +26,7 @@ from models.strategies.network import (
     competing_classes,
     cross_entropy_among,
 )
+from models.strategies.values import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,7 @@ class SynapticIntelligence(NetworkStrategy[SynapticIntelligenceConfig]):
         """Of every parameter of the network, by its name. Path integrals are zero and references the parameters
         themselves between tasks, so this is all that has to be kept."""
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         seed = derive_seed(task.seed, task.index)
         network = self.network.to_train(len(self.classes_), seed=seed)
         rule = PathIntegral(
@@ -94,23 +93,19 @@ class SynapticIntelligence(NetworkStrategy[SynapticIntelligenceConfig]):
         penalty = float(rule.penalty().detach())
         rule.consolidate()
         self.importance = {name: value.cpu() for name, value in rule.importance.items()}
-        details = {
+        self.calibrate(task)
+        return {
             "loss": loss,
             "penalty": penalty,
             "importance": sum(float(value.double().sum()) for value in self.importance.values()),
-            "temperature": self.calibrate(task),
         }
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         importance = {f"importance.{name}": value for name, value in self.importance.items()}
-        return super().state_dict() | importance
+        return super()._state_dict() | importance
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        super().load_state_dict(state)
-        self.importance = {}
-        for name, parameter in self.network.named_parameters() if self.classes_ else ():
-            value = state.get(f"importance.{name}")
-            if value is None or value.shape != parameter.shape:
-                raise CheckpointError(f"The importance of {name} is missing, or does not fit.")
-            self.importance[name] = value.clone()
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super()._load_state_dict(state)
+        reader = StateReader(state, "importance.", what="the importance of the synapses")
+        named = self.network.named_parameters() if self.classes_ else ()
+        self.importance = {name: reader.tensor(name, p.shape).clone() for name, p in named}

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.strategies.base import Prediction
+from models.strategies.values import Prediction
 from registry.loops import SteadyThread
 from service.fairness import FairQueue
 from service.inference.snapshots import Snapshot

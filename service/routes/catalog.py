@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from models.backbone import available_backbones
-from models.strategies.catalog import CATALOG
+from models.strategies import catalog
 from service.dependencies import CollaboratorsDep
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -28,7 +28,7 @@ def list_strategies() -> Page[StrategyRead]:
             defaults=config_defaults(strategy),
             config_schema=config_schema(strategy),
         )
-        for strategy in CATALOG
+        for strategy in catalog.CATALOG
     ]
     return Page[StrategyRead](items=strategies)
 

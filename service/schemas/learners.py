@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from models.strategies.base import Unlearning
+from models.strategies.values import Unlearning
 from service.labels import Label, ShortText
 from service.schemas.base import (
     LearnerName,

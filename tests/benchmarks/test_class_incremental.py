@@ -19,8 +19,8 @@ from benchmarks.class_incremental import (
 from benchmarks.datasets import LabelledImages
 from models.adapter import Adapter
 from models.backbone import load_backbone
-from models.strategies.base import Prediction
 from models.strategies.catalog import create_strategy
+from models.strategies.values import Prediction
 
 PROTOCOL = Protocol(
     data="colours",

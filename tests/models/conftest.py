@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.backbone import Backbone, load_backbone
-from models.strategies.base import Task
+from models.strategies.values import Task
 
 MakeTask = Callable[..., Task]
 

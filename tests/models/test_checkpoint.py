@@ -15,8 +15,9 @@ from models.checkpoint import SectionedCheckpoints, Snapshot, pack, unpack
 from models.errors import CheckpointError, StoppedError
 from models.fitting import Schedule, fit
 from models.path_integral import PathIntegral
-from models.strategies.base import Strategy, Task
+from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
+from models.strategies.values import Task
 
 SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
 QUICK: dict[str, dict[str, Any]] = {

@@ -24,11 +24,12 @@ from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.calibration import GAUSSIAN_PRIOR, Calibration, fit_temperature
+from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.errors import CheckpointError
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.progress import Progress, ProgressFn
+from models.state import StateReader
 from models.statistics import ClassGaussians, ClassRecords, ClassStatistics, Drift
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.episodes import (
@@ -39,7 +40,7 @@ from models.strategies.artsy.episodes import (
     without_idle_drifts,
 )
 from models.strategies.artsy.form import Form
-from models.strategies.base import Prediction, Task
+from models.strategies.values import RawScores, Routes, Task
 
 NEVER = 1.0
 """Threshold of a synapse that has not earned its pass: a current stays below 1."""
@@ -71,12 +72,13 @@ class SilentSubnetwork:
 class ConsolidatedForm(Form):
     """One functional adapter with drift-corrected statistics, plus silent sub-networks."""
 
+    prior = GAUSSIAN_PRIOR
+
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
         self.functional: Adapter | None = None
         self.episodes: list[Episode] = []
         """In the order of consolidation, those of unlearned tasks too."""
-        self.calibration = Calibration(prior=GAUSSIAN_PRIOR)
         self.subnetworks: list[SilentSubnetwork] = []
         self._head: GaussianHead | None = None
 
@@ -111,13 +113,13 @@ class ConsolidatedForm(Form):
         return {
             "loss": loss,
             "drift": move,
-            "temperature": self.calibration.temperature.value,
             "threshold": subnetwork.threshold,
         }
 
-    def predict(self, images: Tensor) -> Prediction:
+    def score(self, images: Tensor) -> RawScores:
         distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        probabilities = self.calibration.probabilities(self.head.logits_at(distances))
+        logits = self.head.logits_at(distances)
+        probabilities = self.calibration.probabilities(logits)
         currents, functional = self._fire(probabilities)
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
@@ -125,19 +127,13 @@ class ConsolidatedForm(Form):
                 features = self.backbone.embed(images[rows], subnetwork.adapter)
                 opinion = subnetwork.log_probabilities(features)
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
-        return Prediction(
-            probabilities=probabilities,
-            novelty=self.calibration.familiarity.novelty(distances.amin(dim=1)),
-            currents=currents,
-            thresholds=torch.tensor([subnetwork.threshold for subnetwork in self.subnetworks]),
-            functional=functional,
-            passes=1 + functional.sum(dim=1),
-        )
+        thresholds = torch.tensor([subnetwork.threshold for subnetwork in self.subnetworks])
+        routes = Routes(currents, thresholds, functional, passes=1 + functional.sum(dim=1))
+        return RawScores(logits, distances.amin(dim=1), routes, probabilities)
 
     def state_dict(self) -> dict[str, Tensor]:
         indexes = [episode.index for episode in self.episodes]
         state = {"episodes": torch.tensor(indexes, dtype=torch.int64)}
-        state |= self.calibration.state_dict("calibration.")
         if self.functional is not None:
             state |= adapter_state(self.functional, "functional.")
         for episode in self.episodes:
@@ -158,18 +154,17 @@ class ConsolidatedForm(Form):
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
-        if "episodes" not in state:
+        reader = StateReader(state, what="the episodes")
+        if "episodes" not in reader:
             raise CheckpointError(
                 "This version holds pooled statistics instead of one record a task: it was written by an older "
                 "release. Learn its tasks again."
             )
-        self.calibration.load_state_dict(state, "calibration.")
         self.functional = self._load_adapter(state, "functional.") if task_indexes else None
         self.subnetworks = [self._load_subnetwork(state, index) for index in task_indexes]
         classes = {subnetwork.index: subnetwork.classes for subnetwork in self.subnetworks}
-        self.episodes = [
-            load_episode(state, index, classes.get(index)) for index in state["episodes"].tolist()
-        ]
+        indexes = reader.tensor("episodes", (None,), torch.int64).tolist()
+        self.episodes = [load_episode(state, index, classes.get(index)) for index in indexes]
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
         self._head = self._make_head(self.statistics) if task_indexes else None
 
@@ -191,7 +186,6 @@ class ConsolidatedForm(Form):
         self.episodes = without_idle_drifts(
             [trimmed_episode(episode, removal) for episode in self.episodes]
         )
-        self.calibration.drop(removal.tasks)
         self._head = None
         return "" if is_undone else RESIDUE
 
@@ -381,14 +375,11 @@ class ConsolidatedForm(Form):
 
     def _load_subnetwork(self, state: Mapping[str, Tensor], index: int) -> SilentSubnetwork:
         prefix = f"tasks.{index}."
-        try:
-            classes = state[f"classes.{index}"]
-            temperature, threshold = state[f"{prefix}synapse"].tolist()
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"The sub-network of task {index} is incomplete.") from error
+        reader = StateReader(state, what=f"task {index}")
+        synapse = reader.tensor(f"{prefix}synapse", (2,), torch.float64)
         records = ClassRecords.from_state(state, f"{prefix}own.")
-        if classes.shape != records.counts.shape:
-            raise CheckpointError(f"The classes of task {index} do not fit its sub-network.")
+        classes = reader.tensor(f"classes.{index}", records.counts.shape, torch.int64)
+        temperature, threshold = synapse.tolist()
         return SilentSubnetwork(
             index=index,
             adapter=self._load_adapter(state, f"{prefix}adapter."),

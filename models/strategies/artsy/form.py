@@ -2,25 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from models.adapter import Adapter
 from models.backbone import Backbone
+from models.calibration import Calibration
 from models.ledger import Removal
 from models.progress import ProgressFn
 from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.base import Prediction, Task
 from models.strategies.subnetwork import train_subnetwork
+from models.strategies.values import RawScores, Task
 
 
 class Form(ABC):
     """One way to learn and answer with sub-networks and synapses."""
 
+    prior: ClassVar[float]
+    """As in `Strategy`."""
+
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         self.backbone = backbone
         self.config = config
+        self.calibration = Calibration(prior=self.prior)
+        """The strategy's own, which stores it and takes unlearned tasks out of it."""
 
     @abstractmethod
     def learn(
@@ -51,12 +57,12 @@ class Form(ABC):
         """
 
     @abstractmethod
-    def predict(self, images: Tensor) -> Prediction:
+    def score(self, images: Tensor) -> RawScores:
         """Score uint8 images `(B, 3, H, W)`."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """Return everything learned, as `Strategy.state_dict` says."""
+        """Return everything learned but the calibration, as `Strategy.state_dict` says."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:

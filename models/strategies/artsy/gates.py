@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
-from models.errors import CheckpointError
 from models.fitting import Schedule, seeded
+from models.state import StateReader
 from models.statistics import ClassRecords
 from models.strategies.artsy.config import ArtsyConfig
 from models.synapse import Synapse
@@ -48,23 +48,13 @@ class Gate:
         Raises:
             CheckpointError: If a tensor is missing or has the wrong shape.
         """
-        prefix = gate_prefix(config, index)
-        synapse = Synapse(width)
-        inner = f"{prefix}synapse."
-        own = {k.removeprefix(inner): v for k, v in state.items() if k.startswith(inner)}
-        threshold = config.firing_threshold
-        try:
-            synapse.load_state_dict(own)
-            if config.gate_recall is not None:
-                threshold = float(state[f"{prefix}threshold"])
-        except (RuntimeError, KeyError) as error:
-            raise CheckpointError(f"The synapse of task {index} is incomplete.") from error
-        measured = state.get(f"{prefix}measured")
-        return cls(
-            synapse.eval().requires_grad_(False),
-            threshold,
-            None if measured is None else float(measured),
-        )
+        prefix, what = gate_prefix(config, index), f"the synapse of task {index}"
+        synapse = StateReader(state, f"{prefix}synapse.", what=what).module(lambda: Synapse(width))
+        reader = StateReader(state, prefix, what=what)
+        has_own = config.gate_recall is not None
+        threshold = reader.number("threshold") if has_own else config.firing_threshold
+        measured = reader.number("measured") if "measured" in reader else None
+        return cls(synapse, threshold, measured)
 
 
 @dataclass(frozen=True)
@@ -118,10 +108,9 @@ class Replay:
         Raises:
             CheckpointError: If a tensor is missing or the shapes do not fit together.
         """
-        records = ClassRecords.from_state(state, f"tasks.{index}.replay.")
-        if f"tasks.{index}.replay.seed" not in state:
-            raise CheckpointError(f"The seed of the synapse of task {index} is missing.")
-        return cls(records, int(state[f"tasks.{index}.replay.seed"]))
+        prefix = f"tasks.{index}.replay."
+        reader = StateReader(state, prefix, what=f"the synapse of task {index}")
+        return cls(ClassRecords.from_state(state, prefix), reader.integer("seed"))
 
 
 def gate_prefix(config: ArtsyConfig, index: int) -> str:

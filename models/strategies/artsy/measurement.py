@@ -9,6 +9,7 @@ from torch import Tensor
 from models.errors import CheckpointError
 from models.head import cosine_scores
 from models.ledger import Removal
+from models.state import StateReader
 from models.strategies.artsy.gates import Replay
 
 
@@ -75,17 +76,10 @@ class Measurement:
         Raises:
             CheckpointError: If a tensor is missing or the shapes do not fit together.
         """
-        try:
-            classes, counts, means = (
-                state[key]
-                for key in (f"classes.{index}", f"tasks.{index}.counts", f"tasks.{index}.means")
-            )
-        except KeyError as error:
-            raise CheckpointError(f"The class means of task {index} are missing.") from error
-        if means.shape != (shape[0], len(classes), shape[1]):
-            raise CheckpointError(f"The class means of task {index} do not fit the branches.")
-        if counts.shape != classes.shape:
-            raise CheckpointError(f"The image counts of task {index} do not fit its classes.")
+        reader = StateReader(state, what=f"the class means of task {index}")
+        classes = reader.tensor(f"classes.{index}", (None,), torch.int64)
+        counts = reader.tensor(f"tasks.{index}.counts", (len(classes),))
+        means = reader.tensor(f"tasks.{index}.means", (shape[0], len(classes), shape[1]))
         replay = Replay.from_state(state, index) if has_replay else None
         if replay is not None and replay.records.means.shape != means.shape[1:]:
             raise CheckpointError(f"The replay of task {index} does not fit its classes.")

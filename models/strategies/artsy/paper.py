@@ -33,7 +33,7 @@ Reference:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ from torch import Tensor
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.calibration import COSINE_PRIOR, Calibration
+from models.calibration import COSINE_PRIOR
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.fitting import derive_seed
 from models.head import cosine_scores
@@ -52,7 +52,7 @@ from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.form import Form
 from models.strategies.artsy.gates import Cloud, Gate, Replay, fit_synapse, threshold_for
 from models.strategies.artsy.measurement import Measurement, extend_prototypes
-from models.strategies.base import Prediction, Task
+from models.strategies.values import RawScores, Routes, Task
 
 FROZEN_RESIDUE = (
     "Synapses and sub-networks of tasks that stay were trained with its images, or against Gaussians around its "
@@ -67,24 +67,10 @@ THRESHOLD_RESIDUE = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Shapes: B images, K classes, T synapses."""
-
-    scores: Tensor
-    """`(B, K)`: cosines, or their sums over the blocks that are on."""
-    distances: Tensor
-    """To the nearest class, `(B,)`: one minus its cosine, or minus the mean of its cosines."""
-    currents: Tensor
-    """`(B, T)`."""
-    functional: Tensor
-    """Bool `(B, T)`."""
-    passes: Tensor
-    """Int64 `(B,)`."""
-
-
 class PaperForm(Form):
     """T sub-networks, T MLP synapses, summed features, cosine prototypes."""
+
+    prior = COSINE_PRIOR
 
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
@@ -96,7 +82,6 @@ class PaperForm(Form):
         """Mean feature of every class in every branch, `(T + 1, K, D)`; branch 0 is the frozen backbone. What the
         measurements give one after the other; kept up, not stored, like the counts."""
         self.counts = torch.zeros(0)
-        self.calibration = Calibration(prior=COSINE_PRIOR)
 
     @property
     def thresholds(self) -> Tensor:
@@ -135,28 +120,13 @@ class PaperForm(Form):
         else:
             synapse_loss = self._refit_gates(task.checkpoints)
         self._measure_threshold(images)
-        answer = self._answer(images)
-        self.calibration.add(answer.scores, image_targets, answer.distances, task=task.index)
+        raw = self.score(images)
+        self.calibration.add(raw.logits, image_targets, raw.distances, task=task.index)
         on_progress(Progress("consolidating", 1.0))
-        return {
-            "loss": loss,
-            "synapse_loss": synapse_loss,
-            "temperature": self.calibration.temperature.value,
-        }
-
-    def predict(self, images: Tensor) -> Prediction:
-        answer = self._answer(images)
-        return Prediction(
-            probabilities=self.calibration.probabilities(answer.scores),
-            novelty=self.calibration.familiarity.novelty(answer.distances),
-            currents=answer.currents,
-            thresholds=self.thresholds,
-            functional=answer.functional,
-            passes=answer.passes,
-        )
+        return {"loss": loss, "synapse_loss": synapse_loss}
 
     def state_dict(self) -> dict[str, Tensor]:
-        state = self.calibration.state_dict("calibration.")
+        state: dict[str, Tensor] = {}
         for index, adapter, gate, measurement in zip(
             self.task_indexes, self.adapters, self.gates, self.measurements, strict=True
         ):
@@ -167,7 +137,6 @@ class PaperForm(Form):
 
     def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
         D = self.backbone.feature_width
-        self.calibration.load_state_dict(state, "calibration.")
         self.task_indexes = list(task_indexes)
         self.adapters = [
             load_adapter(
@@ -205,7 +174,6 @@ class PaperForm(Form):
         changed = min(self.task_indexes.index(entry.task) for entry in removal.entries)
         self.gates = [g for g, is_kept in zip(self.gates, kept, strict=True) if is_kept]
         self.task_indexes = [t for t in self.task_indexes if t not in removal.tasks]
-        self.calibration.drop(removal.tasks)
         self._rebuild_prototypes()
         if self.config.gates == "reconsolidate":
             # From there on, synapses are no longer those that images were measured with.
@@ -241,8 +209,8 @@ class PaperForm(Form):
         branches: list[Adapter | None] = [None, *self.adapters]
         return torch.stack([self.backbone.embed(images, branch).cpu() for branch in branches])
 
-    def _answer(self, images: Tensor) -> Answer:
-        """Decide the routes, take the passes they need, and score."""
+    def score(self, images: Tensor) -> RawScores:
+        """Decide the routes, take the passes they need, and score by cosines, or their sums over blocks that are on."""
         if self.config.gate_input == "sum":
             branches = self._embed(images)
             currents = self._currents(branches.cumsum(dim=0)[1:])
@@ -268,7 +236,8 @@ class PaperForm(Form):
             cosines = [on.unsqueeze(1) * cosine_scores(f, p) for on, f, p in blocks]
             scores = torch.stack(cosines).sum(dim=0)
             nearest = scores.amax(dim=1) / is_open.sum(dim=1)
-        return Answer(scores, (1 - nearest).clamp(min=0), currents, functional, passes)
+        routes = Routes(currents, self.thresholds, functional, passes)
+        return RawScores(scores, (1 - nearest).clamp(min=0), routes)
 
     def _currents(self, inputs: Tensor) -> Tensor:
         """Return the current `(B, T)` of each synapse on what it reads, `(T, B, D)`."""

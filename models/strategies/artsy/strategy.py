@@ -4,19 +4,20 @@ Reference:
     Ran et al., 2024, https://arxiv.org/abs/2410.05899. The default differs: see `consolidated.py`.
 """
 
-import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.ledger import Ledger, Removal
-from models.progress import ProgressFn, ignore_progress
+from models.ledger import Removal
+from models.progress import ProgressFn
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.consolidated import ConsolidatedForm
 from models.strategies.artsy.form import Form
 from models.strategies.artsy.paper import PaperForm
-from models.strategies.base import LearningReport, Prediction, Strategy, Task
+from models.strategies.base import Strategy
+from models.strategies.values import RawScores, Task
 
 
 class Artsy(Strategy[ArtsyConfig]):
@@ -34,29 +35,25 @@ class Artsy(Strategy[ArtsyConfig]):
         super().__init__(backbone, config)
         form_type = PaperForm if config.preset == "paper" else ConsolidatedForm
         self.form: Form = form_type(backbone, config)
+        self.calibration = self.form.calibration
 
     @property
     def synapse_tasks_(self) -> tuple[int, ...]:
         return self.task_indexes_
 
-    def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
-        started = time.perf_counter()
-        targets = self.register(task)
-        details = self.form.learn(task, targets, self.calibration_set(task), on_progress)
-        return LearningReport(len(task.images), time.perf_counter() - started, details)
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
+        return self.form.learn(task, targets, self.calibration_set(task), on_progress)
 
-    def predict(self, images: Tensor) -> Prediction:
-        self.require_learned()
-        return self.form.predict(images)
+    def score(self, images: Tensor) -> RawScores:
+        return self.form.score(images)
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.form.state_dict() | self.ledger.state_dict()
+    def _state_dict(self) -> dict[str, Tensor]:
+        return self.form.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.ledger = Ledger.from_state(state, self.task_indexes_, len(self.classes_))
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.form.load_state_dict(state, self.task_indexes_)
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:

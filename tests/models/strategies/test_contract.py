@@ -1,5 +1,6 @@
 """Every strategy of the catalog, against every promise of the contract."""
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -7,9 +8,16 @@ import torch
 
 from models import artifact
 from models.backbone import TINY, Backbone, load_backbone
-from models.errors import ConfigError, NotLearnedError, TaskDataError, UnlearningError
-from models.strategies.base import Strategy, Task
+from models.errors import (
+    CheckpointError,
+    ConfigError,
+    NotLearnedError,
+    TaskDataError,
+    UnlearningError,
+)
+from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
+from models.strategies.values import Task
 
 QUICK = {
     "artsy": {"epochs": 2, "bottleneck": 8},
@@ -133,6 +141,26 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     assert strategy.predict_logits(images).shape == (len(images), 4)
 
 
+def test_an_empty_batch_gets_an_empty_answer(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+
+    found = strategy.predict(make_task(1, ("a",)).images[:0])
+
+    assert found.probabilities.shape == (0, 4)
+    assert found.novelty.shape == found.passes.shape == (0,)
+    assert found.functional.shape == (0, len(strategy.synapse_tasks_))
+
+
+def test_the_report_of_every_strategy_says_the_same(fresh, make_task):
+    task = make_task(1, ("a", "b"), n=5)
+    strategy = fresh()
+
+    report = strategy.learn(task)
+
+    assert (report.n_images, report.seconds > 0) == (10, True)
+    assert report.details["temperature"] == strategy.calibration.temperature.value
+
+
 def test_same_seed_same_predictions_to_the_bit(fresh, make_task):
     tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
     images = tasks[0].held_out_images
@@ -173,6 +201,22 @@ def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone
     assert torch.equal(found.probabilities, expected.probabilities)
     assert torch.equal(found.novelty, expected.novelty)
     assert torch.equal(found.currents, expected.currents)
+
+
+def test_every_tensor_is_refused_if_it_is_lost_or_has_another_shape_or_type(fresh, make_task):
+    strategy = learn(fresh(), make_task(1, ("a", "b"), n=4), make_task(2, ("c", "a"), n=4))
+    state, other = strategy.state_dict(), fresh()
+    other.classes_, other.class_tasks_ = strategy.classes_, strategy.class_tasks_
+    other.task_indexes_ = strategy.task_indexes_
+    other.load_state_dict(state)
+
+    for key, tensor in state.items():
+        harmed = [state | {key: tensor[None]}, state | {key: tensor.to(torch.float16)}]
+        if not key.endswith(".measured"):  # there only until the first unlearning
+            harmed.append({name: value for name, value in state.items() if name != key})
+        for damaged in harmed:
+            with pytest.raises(CheckpointError, match="task|" + re.escape(key)):
+                other.load_state_dict(damaged)
 
 
 def test_learning_on_after_a_reload_equals_learning_on_without(fresh, make_task, backbone):

@@ -6,8 +6,8 @@ from torch.nn.functional import cosine_similarity
 
 from models import artifact
 from models.errors import ConfigError
-from models.strategies.base import Task
 from models.strategies.ease import EASE, EASEConfig, complete
+from models.strategies.values import Task
 
 QUICK = EASEConfig(epochs=2, bottleneck=8)
 

@@ -1,9 +1,9 @@
 import torch
 
 from models import artifact
-from models.strategies.base import Task
 from models.strategies.finetune import Finetune, FinetuneConfig
 from models.strategies.joint import Joint, JointConfig
+from models.strategies.values import Task
 
 QUICK = {"epochs": 2, "bottleneck": 8}
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from models.strategies.base import Prediction
+from models.strategies.values import Prediction
 from service.inference.engine import InferenceEngine
 from service.inference.snapshots import Snapshot
 from service.inference.store import SnapshotStore
