@@ -29,7 +29,8 @@ from models.screening import Finding
 from models.strategies.base import LearningReport, Strategy, Task
 from models.strategies.catalog import create_strategy
 from registry import accuracy, queue, samples, versions
-from registry.blobs import BlobStore, open_blob_store
+from registry.blob_stores import open_blob_store
+from registry.blobs import BlobStore
 from registry.database import Session, Sessions, make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
