@@ -1,11 +1,11 @@
 """Content-addressed blobs: bytes kept under their SHA-256, written once, never changed.
 
-Here are what every store does, and the one in a folder; `registry.s3_blobs` holds the one in an S3-compatible store.
+Here are what every store does, and the one in a folder; `registry.s3_blobs` holds the one in an S3-compatible store,
+and `registry.blob_stores` opens either.
 """
 
 import errno
 import hashlib
-import importlib
 import os
 import shutil
 import tempfile
@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from registry.errors import (
     BlobDamagedError,
-    BlobLocationError,
     BlobMissingError,
     BlobStoreUnavailableError,
     StorageFullError,
@@ -264,39 +262,9 @@ class LocalBlobStore:
             _sync(folder)
 
 
-def open_blob_store(location: str) -> BlobStore:
-    """Open the blob store at a folder, `file:` URL, or `s3://bucket/prefix`. Creates nothing until the first write.
-
-    Raises:
-        BlobLocationError: If the URL is none of these, or the store needs a package that is not installed.
-    """
-    if "://" not in location and not location.startswith("file:"):
-        return LocalBlobStore(Path(location))
-    url = urlsplit(location)
-    if url.scheme == "s3" and url.netloc:
-        return _open_s3(url.netloc, url.path.strip("/"))
-    if url.scheme != "file" or url.netloc not in ("", "localhost"):
-        raise BlobLocationError(
-            "BLOB_URL must be a folder, a file: URL such as file:///srv/blobs, or s3://bucket/prefix."
-        )
-    return LocalBlobStore(Path(unquote(url.path)))
-
-
 def is_hash(text: str) -> bool:
     """Say whether a text is a SHA-256 in lower-case hex."""
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
-def _open_s3(bucket: str, prefix: str) -> BlobStore:
-    try:
-        # An optional extra, and slow to load: only for those who use it.
-        module = importlib.import_module("registry.s3_blobs")
-    except ModuleNotFoundError as error:
-        raise BlobLocationError(
-            "Blobs in S3 need boto3: install filopodia with the extra s3, pip install 'filopodia[s3]'."
-        ) from error
-    store: BlobStore = module.open_s3_store(bucket, prefix)
-    return store
 
 
 @contextmanager

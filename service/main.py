@@ -15,7 +15,7 @@ from typing import NoReturn
 import structlog
 
 from registry import idempotency, keys, schema
-from registry.blobs import open_blob_store
+from registry.blob_stores import open_blob_store
 from registry.database import Sessions, make_engine, make_session_factory
 from registry.embedded import EmbeddedPostgres
 from registry.loops import SteadyThread

@@ -30,7 +30,8 @@ from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
 from models.strategies.values import LearningReport, Task
 from registry import accuracy, queue, samples, versions
-from registry.blobs import BlobStore, open_blob_store
+from registry.blob_stores import open_blob_store
+from registry.blobs import BlobStore
 from registry.database import Session, Sessions, make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint

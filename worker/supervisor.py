@@ -19,7 +19,7 @@ from typing import Literal
 import structlog
 
 from registry import checkpoints, queue, time_limits
-from registry.blobs import open_blob_store
+from registry.blob_stores import open_blob_store
 from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint

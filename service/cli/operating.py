@@ -17,7 +17,8 @@ from rich.text import Text
 
 from registry import audit, keys, schema
 from registry.backup import back_up
-from registry.blobs import BlobStore, open_blob_store
+from registry.blob_stores import open_blob_store
+from registry.blobs import BlobStore
 from registry.collection import Collected, collect
 from registry.database import make_engine, make_session_factory
 from registry.environment import unknown_settings

@@ -15,7 +15,8 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from registry import s3_blobs
-from registry.blobs import LocalBlobStore, open_blob_store
+from registry.blob_stores import open_blob_store
+from registry.blobs import LocalBlobStore
 from registry.errors import (
     BlobDamagedError,
     BlobLocationError,
@@ -277,7 +278,7 @@ def test_a_failing_disk_leaves_nothing(blobs, strike, where, action, error):
 
 
 def test_a_process_killed_while_it_writes_leaves_no_half_blob(blobs, strike):
-    code = f"from registry.blobs import open_blob_store as o; o({str(blobs.root)!r}).put(b'heron')"
+    code = f"from registry.blob_stores import open_blob_store as o; o({str(blobs.root)!r}).put(b'heron')"
     for where, is_there in (
         ("blobs.after_write", False),
         ("blobs.after_sync", False),
@@ -371,7 +372,7 @@ def test_open_blob_store(tmp_path):
 
 def test_s3_without_its_package_says_what_to_install(tmp_path):
     (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError('boto3')")
-    code = "from registry.blobs import open_blob_store; open_blob_store('s3://bucket/x')"
+    code = "from registry.blob_stores import open_blob_store; open_blob_store('s3://bucket/x')"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},  # noqa: PTH109
@@ -383,5 +384,5 @@ def test_s3_without_its_package_says_what_to_install(tmp_path):
 
 
 def test_boto3_is_loaded_only_when_used():
-    code = "import sys, registry.blobs; sys.exit('boto3' in sys.modules)"
+    code = "import sys, registry.blob_stores; sys.exit('boto3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
