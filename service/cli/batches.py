@@ -1,19 +1,18 @@
 """Many images, asked about in as few requests as the service takes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from service.cli.image_files import read_image, shown, size_of
-from service.client import Filopodia, ProblemError
+from service.client import ClientError, Filopodia
 from service.remote import replies
+from service.remote.prediction_calls import predict_all
+from service.remote.prediction_parts import Part
 
 PART_BYTES = 512
 """What a request has around each image, beside its name: boundary and headers."""
-TOO_LARGE = 413
-OF_AN_IMAGE = "image-"
-"""How the codes of problems begin that are one image's, not the request's."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +82,24 @@ def ask_all(
         ProblemError: If the service refuses a request for another reason than one of its images.
     """
     batch: list[Encoded] = []
-    room = limits.total_bytes
+    most = limits.images
     for file in files:
         image = _read(file, limits)
+        if isinstance(image, Answer) or _is_full(batch, image, most, limits):
+            parts = yield from _ask(client, question, batch)
+            if len(parts) > 1:  # the next ones are hardly smaller
+                most = max(len(part.results) for part in parts)
+            batch = []
         if isinstance(image, Answer):
-            yield from _ask(client, question, batch)
-            batch, room = [], limits.total_bytes
             yield image
-            continue
-        if batch and (len(batch) == limits.images or image.sent_bytes > room):
-            yield from _ask(client, question, batch)
-            batch, room = [], limits.total_bytes
-        batch.append(image)
-        room -= image.sent_bytes
+        else:
+            batch.append(image)
     yield from _ask(client, question, batch)
+
+
+def _is_full(batch: list[Encoded], image: Encoded, most: int, limits: RequestLimits) -> bool:
+    sent_bytes = sum(other.sent_bytes for other in batch) + image.sent_bytes
+    return len(batch) >= most or sent_bytes > limits.total_bytes
 
 
 def _read(file: Path, limits: RequestLimits) -> Encoded | Answer:
@@ -112,38 +115,38 @@ def _read(file: Path, limits: RequestLimits) -> Encoded | Answer:
     return Encoded(file, data)
 
 
-def _ask(client: Filopodia, question: Question, batch: list[Encoded]) -> Iterator[Answer]:
+def _ask(
+    client: Filopodia, question: Question, batch: list[Encoded]
+) -> Generator[Answer, None, list[Part]]:
+    """Yield the answers for a batch, also those before a failure, and return the parts it was answered in."""
+    parts: list[Part] = []
     if not batch:
-        return
+        return parts
+    asking = predict_all(
+        question.learner,
+        [(shown(Path(image.file.name)), image.data) for image in batch],
+        top_k=question.top,
+        trace=question.trace,
+        version=question.version,
+        min_version=question.min_version,
+        store=question.store,
+        on_part=parts.append,
+    )
     try:
-        reply = client.predict(
-            question.learner,
-            [(shown(Path(image.file.name)), image.data) for image in batch],
-            top_k=question.top,
-            trace=question.trace,
-            version=question.version,
-            min_version=question.min_version,
-            store=question.store,
-        )
-    except ProblemError as problem:
-        yield from _ask_less(client, question, batch, problem)
-        return
-    for image, result in zip(batch, reply["results"], strict=True):
+        client.ask(asking)
+    except ClientError:
+        yield from _answers(batch, parts)
+        raise
+    yield from _answers(batch, parts)
+    return parts
+
+
+def _answers(batch: list[Encoded], parts: list[Part]) -> Iterator[Answer]:
+    answered = ((result, part.reply) for part in parts for result in part.results)
+    for image, (result, reply) in zip(
+        batch, answered, strict=False
+    ):  # the later ones may have failed
         yield Answer(image.file, result, reply)
-
-
-def _ask_less(
-    client: Filopodia, question: Question, batch: list[Encoded], problem: ProblemError
-) -> Iterator[Answer]:
-    """Ask again in two requests if one was too large, as whatever stands in between may find it."""
-    if len(batch) == 1 and (problem.code.startswith(OF_AN_IMAGE) or problem.status == TOO_LARGE):
-        yield _unsent(batch[0].file, problem.code, problem.detail)
-    elif len(batch) > 1 and problem.status == TOO_LARGE:
-        middle = len(batch) // 2
-        yield from _ask(client, question, batch[:middle])
-        yield from _ask(client, question, batch[middle:])
-    else:
-        raise problem
 
 
 def _unsent(file: Path, code: str, detail: str) -> Answer:

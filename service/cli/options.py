@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from service.client import Filopodia, Retries
-from service.remote.connection import AROUND_KEYS, clean_key, is_loopback
+from service.remote.connection import AROUND_KEYS, clean_key, is_loopback, through_interface
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "filopodia-data"
@@ -96,11 +96,15 @@ def find_address(url: str | None, key: str | None, data_dir: Path) -> Address:
 
     Raises:
         typer.BadParameter: If no key is given and none can be found, or it would leave this machine; or if the
-            address has no scheme.
+            address has no scheme, or names an interface that this machine lacks.
     """
     found_url = (url or "").strip(AROUND_KEYS) or _url_in(data_dir / "service.json") or DEFAULT_URL
     if "://" not in found_url:
         raise typer.BadParameter(f"{found_url} lacks a scheme: write http://{found_url}")
+    try:
+        through_interface(found_url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     if key and (cleaned := _cleaned(key)):
         return Address(found_url, cleaned)
     if not is_loopback(found_url):

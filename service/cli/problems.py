@@ -45,7 +45,7 @@ SENTENCES = {
     "request-timeout": "What was sent did not arrive in time: try again.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
     "too-few-images": "Some of the classes have too few images.",
-    "too-many-pixels": "Decoding these images is more work than the service takes at once: send them in parts.",
+    "too-many-pixels": "Decoding the image is more work than the service takes at once: send a smaller one, or a JPEG.",
     "too-many-images": "These are more images than the service takes at once: send them in parts.",
     "too-many-parts": "These are more files than the service takes at once: send them in parts.",
     "unauthorized": "The service does not accept this key.",

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from registry import samples
 from service.assets import load_asset
 from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
+from service.dashboard.condition import condition_of
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.releases import version_page
 from service.dashboard.routing import Routing
@@ -39,7 +40,12 @@ def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = N
     with on.session_factory() as session:
         cards, next_cursor = views.learner_cards(session, cursor)
         known = views.known_tasks(session)
-    shown: dict[str, Any] = {"cards": cards, "next_cursor": next_cursor, "known": known}
+    shown: dict[str, Any] = {
+        "cards": cards,
+        "next_cursor": next_cursor,
+        "known": known,
+        "alarms": condition_of(on.health, viewer).alarms,
+    }
     return page("learners.html", viewer, section="learners", **shown)
 
 
@@ -118,6 +124,7 @@ def show_tasks(
         "next_cursor": next_cursor,
         "known": known,
         "workers": workers,
+        "condition": condition_of(on.health, viewer),
         "held": held,
         "notice": sentence(problem),
         "done": DONE.get(done or ""),

@@ -19,6 +19,7 @@ from service.remote import (
 from service.remote.calls import CHUNK_BYTES, Body, Exchange, Pause, Request, Steps
 from service.remote.connection import arriving, open_client, request_options
 from service.remote.events import EventFeed
+from service.remote.prediction_parts import image_predictions
 from service.remote.retries import Retries
 from service.remote.task_handle import TaskHandle
 
@@ -203,6 +204,7 @@ class AsyncFilopodia:
     import_learner = awaits(bundle_calls.import_learner)
 
     predict = awaits(prediction_calls.predict)
+    predict_all = Awaits(prediction_calls.predict_all, lambda _, parts: image_predictions(parts))
     predictions = awaits(prediction_calls.predictions)
     prediction = awaits(prediction_calls.prediction)
     prediction_image = awaits(prediction_calls.prediction_image)

@@ -1,5 +1,7 @@
 """How both clients set their connections up."""
 
+import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 CONNECT_S = 5.0
 """Longest wait for a connection."""
+SCOPED = re.compile(r"([a-z]+://)\[([0-9a-f:.]+)%(?:25)?([^\]/]+)\]((?::\d+)?)", re.IGNORECASE)
+"""An IPv6 address with the interface it is reached by (RFC 6874), also with a bare percent sign as systems write it."""
 AROUND_KEYS = " \t\r\n\v\f\0\ufeff\u200b\xa0\"'`"
 """What is taken away from both ends of a key."""
 
@@ -24,20 +28,23 @@ AROUND_KEYS = " \t\r\n\v\f\0\ufeff\u200b\xa0\"'`"
 def open_client(kind: Callable[..., ClientT], url: str, key: str, *, timeout_s: float) -> ClientT:
     """Return an `httpx.Client` or `httpx.AsyncClient` of a service.
 
-    A proxy that the environment names is used, unless the service is on this machine, where none can reach it.
+    A proxy that the environment names is used, unless the service is on this machine or its address names one of this
+    machine's interfaces, where none can reach it.
 
     Raises:
-        ValueError: If the address has no scheme, or the key is none.
+        ValueError: If the address has no scheme or names an interface that is not there, or the key is none.
         ProxyUnusableError: If the environment names a proxy that cannot be used.
     """
     if "://" not in url:
         raise ValueError(f"The address {url} lacks a scheme: write http://{url}")
-    options = {
-        "base_url": url,
-        "headers": {"Authorization": f"Bearer {clean_key(key)}", "Accept": "application/json"},
+    reached_at, host = through_interface(url)
+    headers = {"Authorization": f"Bearer {clean_key(key)}", "Accept": "application/json"}
+    options: dict[str, Any] = {
+        "base_url": reached_at,
+        "headers": headers if host is None else {"Host": host, **headers},
         "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
     }
-    if is_loopback(url):
+    if is_loopback(url) or host is not None:
         # The certificates that the environment names are for us all the same.
         return kind(**options, trust_env=False, verify=httpx.create_ssl_context())
     try:
@@ -64,6 +71,29 @@ def clean_key(text: str) -> str:
             "The key has characters in it that no key has: copy it again, whole and alone."
         )
     return key
+
+
+def through_interface(url: str) -> tuple[str, str | None]:
+    """Return an address as httpx connects to it, and if it names an interface the `Host` to send, which does not.
+
+    Raises:
+        ValueError: If this machine has no such interface.
+
+    Example:
+        >>> through_interface("http://[fe80::1%251]:8000")
+        ('http://[fe80::1%1]:8000', '[fe80::1]:8000')
+        >>> through_interface("http://[::1]:8000")
+        ('http://[::1]:8000', None)
+    """
+    found = SCOPED.match(url)
+    if found is None:
+        return url, None
+    before, address, interface, port = found.groups()
+    known = {text for number, name in socket.if_nameindex() for text in (str(number), name)}
+    if interface not in known:
+        raise ValueError(f"This machine has no network interface {interface}, which {url} names.")
+    after = url[found.end() :]
+    return f"{before}[{address}%{interface}]{port}{after}", f"[{address}]{port}"
 
 
 def is_loopback(url: str) -> bool:

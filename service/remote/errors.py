@@ -29,6 +29,10 @@ BUSY = frozenset({429, 503})
 BUSY_PROXY = BUSY | {502, 504}
 """The same of a proxy in between, whose answer is no problem object."""
 
+TOO_LARGE = 413
+OF_AN_IMAGE = "image-"
+"""How the codes of problems begin that are one image's, not the request's."""
+
 
 class ClientError(Exception):
     """Base of all errors of the client."""
@@ -88,6 +92,16 @@ class ProblemError(ClientError):
         self._is_ours = "code" in body
         self.retryable = bool(body.get("retryable", not self._is_ours and self.is_passing))
         super().__init__(self.detail)
+
+    @property
+    def is_of_size(self) -> bool:
+        """Whether it was too much at once, as whatever stands in between may find it too: less may well be taken."""
+        return self.status == TOO_LARGE
+
+    @property
+    def is_of_image(self) -> bool:
+        """Whether the only image of a request cannot be used; of several, each result says so itself."""
+        return self.code.startswith(OF_AN_IMAGE)
 
     @property
     def is_passing(self) -> bool:

@@ -1,10 +1,12 @@
 """Predictions, and the history of stored ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from service.remote import replies
 from service.remote.calls import Call, Pages, given, read_bytes, read_nothing
+from service.remote.prediction_parts import InParts, Part
 
 
 def predict(
@@ -42,6 +44,49 @@ def predict(
         files=[("images", (filename, data, "image/*")) for filename, data in images],
         is_harmless=True,  # asked twice, answered twice, and at most stored twice
     )
+
+
+def predict_all(
+    name: str,
+    images: Sequence[tuple[str, bytes]],
+    *,
+    top_k: int = 5,
+    trace: str = "full",
+    version: int | None = None,
+    min_version: int | None = None,
+    store: bool = True,
+    on_part: Callable[[Part], None] | None = None,
+) -> InParts:
+    """Say what any number of images show, in as many requests as the service wants them in.
+
+    The reply has one result for each image, in their order, each with `prediction` and `version` of its request. One
+    that cannot be used, or is too much for a request alone, has its `problem` in place of an answer.
+
+    Args:
+        name: The learner.
+        images: File name and encoded image of each.
+        top_k: How many labels to rank.
+        trace: How much of the route to tell: `none`, `summary`, or `full` with every synapse.
+        version: An older version instead of the live one.
+        min_version: Wait until the live version is at least this one, such as a task's `version`.
+        store: Keep the answers in the history.
+        on_part: Told of each part as it is answered: the later ones may fail.
+
+    Raises:
+        TypeError: If an image is something else than such a pair.
+        ValueError: If there is no image.
+    """
+    _check_images(images)
+    ask = partial(
+        predict,
+        name,
+        top_k=top_k,
+        trace=trace,
+        version=version,
+        min_version=min_version,
+        store=store,
+    )
+    return InParts(ask, images, on_part)
 
 
 def _check_images(images: Sequence[tuple[str, bytes]]) -> None:

@@ -19,6 +19,7 @@ from service.remote import (
 from service.remote.calls import CHUNK_BYTES, Exchange, Pause, Request, Steps
 from service.remote.connection import arriving, open_client, request_options
 from service.remote.events import EventFeed
+from service.remote.prediction_parts import image_predictions
 from service.remote.retries import Retries
 from service.remote.task_handle import TaskHandle
 
@@ -197,6 +198,7 @@ class Filopodia:
     import_learner = asks(bundle_calls.import_learner)
 
     predict = asks(prediction_calls.predict)
+    predict_all = Asks(prediction_calls.predict_all, lambda _, parts: image_predictions(parts))
     predictions = asks(prediction_calls.predictions)
     prediction = asks(prediction_calls.prediction)
     prediction_image = asks(prediction_calls.prediction_image)

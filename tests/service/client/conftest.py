@@ -107,8 +107,8 @@ def connect(request):
     if request.param == "sync":
         clients = []
 
-        def make(url, **options):
-            clients.append(Filopodia(url, "fil_a_b", **{"retries": FAST, **options}))
+        def make(url, key="fil_a_b", **options):
+            clients.append(Filopodia(url, key, **{"retries": FAST, **options}))
             return clients[-1]
 
         yield make
@@ -118,8 +118,8 @@ def connect(request):
     with start_blocking_portal() as portal:
         opened = []
 
-        def make_blocking(url, **options):
-            opened.append(AsyncFilopodia(url, "fil_a_b", **{"retries": FAST, **options}))
+        def make_blocking(url, key="fil_a_b", **options):
+            opened.append(AsyncFilopodia(url, key, **{"retries": FAST, **options}))
             return Blocking(portal, opened[-1])
 
         yield make_blocking

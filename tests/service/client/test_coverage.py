@@ -12,7 +12,7 @@ from service.contract import schema
 from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.learner_calls import update_class
-from service.remote.prediction_calls import predict
+from service.remote.prediction_calls import predict, predict_all
 
 NOT_YET: set[tuple[str, str]] = set()
 """Operations that no method calls so far."""
@@ -45,6 +45,7 @@ EXAMPLES = {
     "tasks": [1],
     "classes": ["heron"],
     "on_progress": None,
+    "on_part": None,
 }
 
 
@@ -74,7 +75,7 @@ def call_of(build, *, is_full):
         if is_full or parameter.default is parameter.empty
     }
     arguments |= {key: 1 for key in ("limit", "wait_s") if key in arguments}
-    if build is predict:
+    if build in {predict, predict_all}:
         arguments["images"] = [("a.png", b"x")]
     exchange = build(**arguments)
     if isinstance(exchange, Pages):
