@@ -46,7 +46,9 @@ class Chromium:
             stack.callback(process.wait)
             stack.callback(process.terminate)
             address = _page_address(Path(folder))
-            self._socket = stack.enter_context(connect(address, max_size=None, proxy=None))
+            self._socket = stack.enter_context(
+                connect(address, max_size=None, proxy=None, ping_interval=None)
+            )
             for domain in ("Page", "Runtime", "Log", "Network"):
                 self.send(f"{domain}.enable")
             self._stack = stack.pop_all()
