@@ -20,6 +20,7 @@ from service.doorbell import make_doorbell
 from service.health import Health
 from service.http import exception_handlers
 from service.http.cors import Cors
+from service.http.demands import DemandTable
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
 from service.http.middleware import Frontier
@@ -125,6 +126,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         quotas=on.quotas,
         metrics=on.metrics,
         page_for=page_for,
+        demands=DemandTable(app.routes),
     )
     # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
     if settings.cors_origins:

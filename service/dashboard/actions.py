@@ -21,6 +21,7 @@ from registry.statuses import TaskStatus
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
 from service.http.browser_sessions import COOKIE, SESSION_S
+from service.http.demands import demands
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal, client_address
 from service.schemas.base import MAX_INT, LearnerName, PublicId
@@ -36,6 +37,7 @@ LINK_SPENT = (
 
 
 @router.get("/login")
+@demands(is_public=True)
 def show_login(
     next_page: Annotated[str, Query(alias="next", max_length=600)] = "/admin",
 ) -> Response:
@@ -44,6 +46,7 @@ def show_login(
 
 
 @router.post("/login")
+@demands(is_public=True, logs_in=True)
 async def log_in(
     request: Request,
     on: CollaboratorsDep,
@@ -62,6 +65,7 @@ async def log_in(
 
 
 @router.get("/enter")
+@demands(is_public=True)
 def show_link(token: Annotated[str, Query(max_length=200)] = "") -> Response:
     """Show what a login link leads to: a button, which a script presses.
 
@@ -71,6 +75,7 @@ def show_link(token: Annotated[str, Query(max_length=200)] = "") -> Response:
 
 
 @router.post("/enter")
+@demands(is_public=True, logs_in=True)
 def use_link(
     request: Request, on: CollaboratorsDep, token: Annotated[str, Form(max_length=200)] = ""
 ) -> Response:

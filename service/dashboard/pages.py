@@ -13,6 +13,7 @@ from service.dashboard.errors import page_for
 from service.dashboard.forms import PageRequest
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import ON_PAGES
+from service.http.demands import Demands, form_bytes
 from service.http.roles import RoleCheck, get_principal
 from service.http.security import Principal
 from service.problems import Problem
@@ -46,6 +47,9 @@ DONE = {
 
 class PageRoute(APIRoute):
     """A route that asks for the role before it reads a form, and whose problems are pages, where a browser asks."""
+
+    demands = Demands(max_bytes=form_bytes)
+    """Of endpoints that declare none of their own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the endpoint."""

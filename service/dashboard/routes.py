@@ -15,6 +15,7 @@ from service.dashboard.releases import version_page
 from service.dashboard.routing import Routing
 from service.dashboard.sentences import sentence
 from service.dependencies import CollaboratorsDep, Cursor
+from service.http.demands import demands
 from service.http.roles import PrincipalDep
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
@@ -158,6 +159,7 @@ def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep)
 
 
 @router.get("/static/{name}")
+@demands(is_public=True)
 def send_asset(name: str, request: Request) -> Response:
     """Return a style sheet, script or picture."""
     try:

@@ -21,6 +21,7 @@ from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
 from service.dashboard.shown import TINY_SIDE, SampleView
 from service.dependencies import Collaborators, CollaboratorsDep
+from service.http.demands import demands, image_bytes
 from service.http.presence import while_there
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
@@ -60,6 +61,7 @@ def show_form(name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep) -> 
 
 
 @router.post("/learners/{name}/try", dependencies=[requires("predictor")])
+@demands(max_bytes=image_bytes, predicts=True)
 async def try_image(
     name: LearnerName,
     request: Request,

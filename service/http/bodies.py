@@ -1,9 +1,7 @@
 """Bodies as they come: how long each may be, how much of all of them is held in memory, and how fast they are read."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -12,13 +10,12 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from service.http.buckets import network_of
+from service.http.demands import Demands
 from service.http.security import Principal, client_address
 from service.http.under_way import TAKES_OF_FREE
 from service.problems import Problem
 from service.settings import ServiceSettings
 
-BODY_OVERHEAD = 1024 * 1024
-"""Room for the multipart framing around files that together reach a limit."""
 SMALL_BODY_BYTES = 1024 * 1024
 """What of a body is read as it comes, before `Pace` counts."""
 STRANGER_BODY_BYTES = 4 * 1024
@@ -27,43 +24,16 @@ STRANGERS_HOLD_BYTES = 64 * 1024
 """What all bodies without a key from one address hold together."""
 STRANGER_BODY_S = 5.0
 """How long one may take to come; what a login sends fits into the packet of its headers. Chosen, untested."""
-FORM_BYTES = 64 * 1024
-"""A form of the dashboard without a file."""
-
-IMPORT_PATH = "/v1/learners/import"
-_TASKS = re.compile(r"/v1/learners/[^/]+/tasks")
-_PREDICTIONS = re.compile(r"/v1/learners/[^/]+/predictions")
-_TRY = re.compile(r"/admin/learners/[^/]+/try")
-_LIMITS: tuple[tuple[re.Pattern[str], Callable[[ServiceSettings], int]], ...] = (
-    (re.compile(IMPORT_PATH), lambda settings: settings.max_bundle_bytes),
-    (_TASKS, lambda settings: settings.max_task_bytes + BODY_OVERHEAD),
-    (_PREDICTIONS, lambda settings: settings.max_predict_bytes + BODY_OVERHEAD),
-    (_TRY, lambda settings: settings.max_predict_bytes + BODY_OVERHEAD),
-    (re.compile(r"/admin(?:/.*)?", re.DOTALL), lambda settings: FORM_BYTES),
-)
-"""How long what is posted may be, by path; the first line that fits says it. All else is JSON."""
 
 
-def body_limit(scope: Scope, principal: Principal | None, settings: ServiceSettings) -> int:
+def body_limit(demands: Demands, principal: Principal | None, settings: ServiceSettings) -> int:
     """Return how many bytes the body of a request may have, by what it is and whether there is a key."""
-    if principal is None:
-        return STRANGER_BODY_BYTES
-    if scope["method"] == "POST":
-        for path, limit in _LIMITS:
-            if path.fullmatch(scope["path"]):
-                return limit(settings)
-    return settings.max_json_bytes
+    return STRANGER_BODY_BYTES if principal is None else demands.max_bytes(settings)
 
 
-def is_prediction(path: str) -> bool:
-    """Return whether what is posted to a path is answered with a prediction, and changes nothing."""
-    return bool(_PREDICTIONS.fullmatch(path) or _TRY.fullmatch(path))
-
-
-def goes_to_disk(scope: Scope, headers: Headers) -> bool:
+def goes_to_disk(demands: Demands, headers: Headers) -> bool:
     """Return whether a route writes the body into a spool as it comes: all forms of an upload but JSON."""
-    is_upload = scope["path"] == IMPORT_PATH or _TASKS.fullmatch(scope["path"]) is not None
-    return is_upload and "json" not in headers.get("content-type", "").lower()
+    return demands.is_spooled and "json" not in headers.get("content-type", "").lower()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.ids import new_id
 from service.http.bodies import (
-    BODY_OVERHEAD,
     SMALL_BODY_BYTES,
     STRANGER_BODY_S,
     BodyBudget,
@@ -27,8 +26,8 @@ from service.http.bodies import (
     check_declared_length,
     goes_to_disk,
     holder_of,
-    is_prediction,
 )
+from service.http.demands import BODY_OVERHEAD, Demands, DemandTable
 from service.http.doorway import HEALTH
 from service.http.quotas import Quotas
 from service.http.security import (
@@ -78,8 +77,10 @@ class Frontier:
         quotas: Quotas,
         metrics: Metrics,
         page_for: PageFor,
+        demands: DemandTable,
     ) -> None:
         self.app = app
+        self._demands = demands
         self._page_for = page_for
         self.settings = settings
         self.keys = keys
@@ -108,10 +109,11 @@ class Frontier:
         request_id = _request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state["demands"] = demands = self._demands.find(scope["method"], scope["path"])
         sender = _Sender(send, scope, self.keys)
         started = time.perf_counter()
         try:
-            await self._serve(scope, headers, receive, sender)
+            await self._serve(scope, headers, demands, receive, sender)
         except Problem as problem:
             await self._refuse(problem, scope, receive, sender)
         except Exception:
@@ -124,18 +126,23 @@ class Frontier:
             _log_change(scope, sender.status, seconds)
 
     async def _serve(
-        self, scope: Scope, headers: Headers, receive: Receive, send: "_Sender"
+        self,
+        scope: Scope,
+        headers: Headers,
+        demands: Demands,
+        receive: Receive,
+        send: "_Sender",
     ) -> None:
         self._check_shape(scope, headers)
-        principal = await self.keys.admit(scope, headers)
+        principal = await self.keys.admit(scope, headers, demands)
         scope["state"]["principal"] = principal
-        self.quotas.admit(scope, principal)
+        self.quotas.admit(scope, principal, demands)
         meter = BodyMeter(
-            body_limit(scope, principal, self.settings),
+            body_limit(demands, principal, self.settings),
             _declared_sha256(headers),
             self.bodies,
             holder_of(scope, principal),
-            is_held=not goes_to_disk(scope, headers),
+            is_held=not goes_to_disk(demands, headers),
         )
         scope["state"]["body_meter"] = meter
         check_declared_length(headers, meter)
@@ -285,7 +292,7 @@ def _hurried(receive: Receive) -> Receive:
 
 def _log_change(scope: Scope, status: int | None, seconds: float) -> None:
     """Log who changed what, in the dashboard too. Reading and predicting are counted in the metrics only."""
-    if scope["method"] in SAFE_METHODS or is_prediction(scope["path"]):
+    if scope["method"] in SAFE_METHODS or scope["state"]["demands"].predicts:
         return
     principal = scope["state"].get("logged_in") or scope["state"].get("principal")
     log.info(

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.http.security import is_public
+from service.http.demands import DemandTable
 from service.problems import MEDIA_TYPE
 from service.schemas.base import ProblemRead
 from service.schemas.predictions import PredictCreate
@@ -19,13 +19,6 @@ _PROBLEM = {
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemRead"}}},
 }
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
-_IDEMPOTENT = {
-    ("post", "/v1/learners"),
-    ("post", "/v1/learners/import"),
-    ("post", "/v1/learners/{name}/tasks"),
-    ("post", "/v1/learners/{name}/unlearn"),
-    ("post", "/v1/keys"),
-}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -38,6 +31,7 @@ _SECURITY = {"type": "http", "scheme": "bearer", "description": "A key `fil_<id>
 
 def build_schema(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI schema: FastAPI's, with our problems instead of its validation errors, and keys."""
+    table = DemandTable(app.routes)
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -51,11 +45,12 @@ def build_schema(app: FastAPI) -> dict[str, Any]:
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             if method in _METHODS:
-                if (method, path) in _IDEMPOTENT:
+                demands = table.find(method.upper(), path)
+                if demands.is_idempotent:
                     operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
                 operation["responses"]["422"] = _PROBLEM
                 operation["responses"]["default"] = _PROBLEM
-                operation["security"] = [] if is_public(path) else [{"key": []}]
+                operation["security"] = [] if demands.is_public else [{"key": []}]
     return schema
 
 

@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from registry import keys
 from registry.database import Session
-from service.http.bodies import is_prediction
 from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn, too_many
+from service.http.demands import Demands
 from service.http.security import SAFE_METHODS, Principal
 from service.settings import ServiceSettings
 
@@ -41,14 +41,14 @@ class Quotas:
         value: int = getattr(self._settings, name)
         return value or None
 
-    def admit(self, scope: Scope, principal: Principal | None) -> None:
+    def admit(self, scope: Scope, principal: Principal | None, demands: Demands) -> None:
         """Draw what every request of its kind costs, before its body is read: a change, or the first image.
 
         Raises:
             Problem: `rate-limited`.
         """
         if principal is not None and scope["method"] not in SAFE_METHODS:
-            name = PREDICT_IMAGES if is_prediction(scope["path"]) else CHANGES
+            name = PREDICT_IMAGES if demands.predicts else CHANGES
             self._draw(scope, principal, name, 1)
 
     def draw_images(self, scope: Scope, n_images: int) -> None:

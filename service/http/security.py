@@ -1,8 +1,8 @@
 """Who is asking: keys in memory, the dashboard's cookie, and the roles.
 
-Deny by default: every path but the few in `PUBLIC` needs a valid key before anything else is looked at. Keys are held
-in memory and refreshed by the watcher, so checking one touches no database. A key that is limited to some learners
-carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
+Deny by default: every route but the few that declare `is_public` needs a valid key before anything else is looked at.
+Keys are held in memory and refreshed by the watcher, so checking one touches no database. A key that is limited to
+some learners carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
 """
 
 import time
@@ -25,13 +25,9 @@ from registry.tables import ROLES
 from service.http.browser_sessions import COOKIE as COOKIE
 from service.http.browser_sessions import BrowserSessions, session_of
 from service.http.buckets import Guesses
-from service.http.login_links import ENTRY
+from service.http.demands import Demands
 from service.problems import Problem
 
-LOGINS = frozenset({"/admin/login", ENTRY})
-"""Where a browser gets its session."""
-PUBLIC = frozenset({"/", "/livez", "/readyz", "/v1/info"}) | LOGINS
-PUBLIC_PREFIXES = ("/problems/", "/admin/static/")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WRONG_KEYS_PER_MINUTE = 1000
 """From one address, before they are refused unseen. High: a program with an old key asks often, and guessing one of
@@ -205,15 +201,15 @@ class KeyRing:
         if principal.session is not None:
             self._browsers.end(principal.session)
 
-    async def admit(self, scope: Scope, headers: Headers) -> Principal | None:
-        """Return who sends this request; None only on public paths.
+    async def admit(self, scope: Scope, headers: Headers, demands: Demands) -> Principal | None:
+        """Return who sends this request; None only on public routes.
 
         Raises:
             Problem: `unauthorized`; `rate-limited` after too many wrong keys from one address; `csrf` for a change that
                 another site makes with a browser's session, or a login; `storage-unavailable` as in `find`.
         """
-        public = is_public(scope["path"])
-        if scope["path"] in LOGINS and scope["method"] == "POST":
+        public = demands.is_public
+        if demands.logs_in:
             if not is_same_site(headers):
                 raise Problem("csrf")
             self.unread_logins.require_left(client_address(scope))
@@ -308,11 +304,6 @@ def client_address(scope: Scope) -> str:
     """Return where a request comes from; through a trusted proxy, where that says it does."""
     client = scope.get("client")
     return str(client[0]) if client else ""
-
-
-def is_public(path: str) -> bool:
-    """Return whether a path is answered without a key."""
-    return path in PUBLIC or (path.startswith(PUBLIC_PREFIXES) and ".." not in path)
 
 
 def is_same_site(headers: Headers) -> bool:

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 
 from service.http import accept
+from service.http.demands import NOTHING_SPECIAL
 from service.http.roles import RoleCheck, get_principal
 from service.problems import Problem
 from service.strict_json import StrictRequest, media_type
@@ -18,6 +19,9 @@ _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 class StrictRoute(APIRoute):
     """The route class of every router: the caller's role first, then 406, then strict JSON and 415 for another body."""
+
+    demands = NOTHING_SPECIAL
+    """Of endpoints that declare none of their own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""

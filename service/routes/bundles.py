@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from registry import bundles, learners, versions
 from service.dependencies import AuditDep, CollaboratorsDep
+from service.http.demands import bundle_bytes, demands
 from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -64,6 +65,7 @@ def get_bundle(
     dependencies=[requires("trainer", everywhere=True)],
     openapi_extra=BUNDLE_BODY,
 )
+@demands(max_bytes=bundle_bytes, is_spooled=True, is_idempotent=True)
 async def import_learner(
     request: Request,
     on: CollaboratorsDep,

@@ -11,6 +11,7 @@ from registry.database import Session
 from registry.errors import InvalidKeyError
 from registry.tables import KeyRow
 from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
+from service.http.demands import demands
 from service.http.idempotency import Once, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -27,6 +28,7 @@ router = APIRouter(
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, response_model=KeyCreated)
+@demands(is_idempotent=True)
 def create_key(
     body: KeyCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
 ) -> Response:

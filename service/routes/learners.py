@@ -10,6 +10,7 @@ from models.backbone import is_known_backbone
 from registry import audit, learners
 from registry.tables import LearnerRow
 from service.dependencies import AuditDep, BodyDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.http.demands import demands
 from service.http.idempotency import Once, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -42,6 +43,7 @@ IfMatch = Annotated[str | None, Header(max_length=200)]
     response_model=LearnerRead,
     dependencies=[requires("trainer", everywhere=True)],
 )
+@demands(is_idempotent=True)
 def create_learner(
     body: LearnerCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
 ) -> Response:

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from registry.log_lines import LOG_LINES
 from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep
+from service.http.demands import demands
 from service.http.quotas import PREDICT_PIXELS
 from service.http.roles import requires
 from service.http.security import Principal
@@ -34,12 +35,14 @@ router = APIRouter(tags=["Operating"], route_class=StrictRoute)
 
 
 @router.get("/livez", response_model=dict[str, str])
+@demands(is_public=True)
 async def livez() -> dict[str, str]:
     """Answer as long as the process does."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+@demands(is_public=True)
 async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> Readiness:
     """Say whether predictions are answered: 503 if not. What else works is reported, and changes nothing about that."""
     health = on.health
@@ -66,6 +69,7 @@ async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> 
 
 
 @router.get("/v1/info", response_model=Info)
+@demands(is_public=True)
 async def info(on: CollaboratorsDep) -> Info:
     """Read the version, the limits of requests, and the device."""
     settings = on.settings
@@ -105,6 +109,7 @@ def metrics(on: CollaboratorsDep) -> Response:
 
 
 @router.get("/problems/{code}", response_class=HTMLResponse)
+@demands(is_public=True)
 async def problem(code: str) -> HTMLResponse:
     """Read what a problem means and what to do."""
     kind = PROBLEMS.get(code)

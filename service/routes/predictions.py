@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 from registry import classes, learners, predictions
 from registry.ids import new_id
 from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.http.demands import demands, image_bytes
 from service.http.openapi import PREDICTION_BODY
 from service.http.presence import while_there
 from service.http.roles import PrincipalDep, requires
@@ -43,6 +44,7 @@ Number = Annotated[int | None, Query(ge=1, le=MAX_INT)]
     dependencies=[requires("predictor")],
     openapi_extra=PREDICTION_BODY,
 )
+@demands(max_bytes=image_bytes, predicts=True)
 async def predict(
     name: LearnerName,
     request: Request,

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
+from service.http.demands import demands
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.routes.reference_pages import page_policy, reference_page
@@ -12,6 +13,7 @@ reader = [requires("reader")]
 
 
 @router.get("/", response_class=RedirectResponse)
+@demands(is_public=True)
 def start() -> RedirectResponse:
     """Lead whoever typed only the address to the dashboard."""
     return RedirectResponse("/admin", status_code=303)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from registry import tasks, versions
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, Cursor, Limit, link_next
 from service.http.accept import choose
+from service.http.demands import demands, task_bytes
 from service.http.openapi import TASK_BODY
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -37,6 +38,7 @@ trainer = [requires("trainer")]
     dependencies=trainer,
     openapi_extra=TASK_BODY,
 )
+@demands(max_bytes=task_bytes, is_spooled=True, is_idempotent=True)
 async def create_task(
     name: LearnerName,
     request: Request,

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response, status
 
 from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
+from service.http.demands import demands
 from service.http.idempotency import Once, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -21,6 +22,7 @@ router = APIRouter(
     response_model=TaskRead,
     dependencies=[requires("trainer")],
 )
+@demands(is_idempotent=True)
 def unlearn(
     name: LearnerName,
     body: UnlearnCreate,

@@ -166,4 +166,5 @@ def test_an_upload_of_large_pictures_leaves_predictions_alone(service, key, wall
                 timeout=PACE.scaled(60),
             )
         require_unharmed(attacked, quiet, neighbour.watch(2.0))
-    assert answer.status_code in (202, 422), answer.text
+    # Tried again, they are there already.
+    assert answer.status_code in (202, 409, 422), answer.text
