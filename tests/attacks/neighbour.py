@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.05
 TIMES_QUIET = 3.0
 """How much longer the slowest hundredth may wait than without the attack."""
-NOISE_S = 0.3
+NOISE_S = 0.5
 """Below this a share of a second says more about the scheduler than about the service, with the attackers on the same
 cores; times the pace. How late neighbours really are is measured by `benchmarks.bad_input`, on a quiet machine."""
 TRIES = 3
