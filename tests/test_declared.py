@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -31,6 +32,9 @@ NOT_IMPORTED = {
     "plotly": "its JavaScript is handed to browsers",
 }
 """What is declared all the same, and why."""
+NOT_DATA = {".py", ".pyc", ".md"}
+FROM_TREE = {"benchmarks", "migrations"}
+"""Whose other files are read from a checkout only."""
 
 
 def declared(*extras: str) -> set[str]:
@@ -99,7 +103,29 @@ def test_every_folder_of_ours_is_looked_at():
     assert tops <= set(RUNS_WITH)
 
 
+def test_every_package_and_its_files_are_installed():
+    """An installation that is not editable has what `pyproject.toml` lists, and nothing else."""
+    tops = {name.partition(".")[0] for name in packages()}
+    files = [path for top in tops for path in (ROOT / top).rglob("*") if path.is_file()]
+    folders = {path.parent for path in files if path.name == "__init__.py"}
+    assert {".".join(f.relative_to(ROOT).parts) for f in folders} == set(packages())
+    patterns = {
+        (ROOT / package / pattern)
+        for package, found in settings()["package-data"].items()
+        for pattern in found
+    }
+    data = {path for path in files if path.suffix not in NOT_DATA}
+    listed = {path for pattern in patterns for path in pattern.parent.glob(pattern.name)}
+    assert data - listed == {path for path in data if path.relative_to(ROOT).parts[0] in FROM_TREE}
+
+
 def packages() -> list[str]:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    found: list[str] = settings["packages"]
+    found: list[str] = settings()["packages"]
+    return found
+
+
+def settings() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "setuptools"
+    ]
     return found
