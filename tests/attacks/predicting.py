@@ -8,6 +8,7 @@ import base64
 import http.client
 import json
 import sys
+import threading
 import time
 
 
@@ -16,6 +17,7 @@ def main() -> None:
     told = json.loads(sys.stdin.readline())
     image = base64.b64decode(told["image"])
     connection = http.client.HTTPConnection(told["host"], told["port"], timeout=told["timeout_s"])
+    pause = threading.Event()
     while True:
         asked = time.monotonic()
         try:
@@ -29,7 +31,7 @@ def main() -> None:
         took_s = time.monotonic() - asked
         sys.stdout.write(f"{asked} {status} {took_s}\n")
         sys.stdout.flush()
-        time.sleep(max(0.0, told["every_s"] - took_s))
+        pause.wait(max(0.0, told["every_s"] - took_s))
 
 
 if __name__ == "__main__":
