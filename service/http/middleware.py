@@ -188,11 +188,15 @@ class Frontier:
             raise Problem("uri-too-long")
         hosts = headers.getlist("host")
         host = hosts[0] if len(hosts) == 1 else ""  # of two, a proxy may have believed the other
-        allowed = self.settings.allowed_hosts
-        if not _HOST.match(host) or ("*" not in allowed and host_name(host) not in allowed):
+        # Who balances loads asks for health by an address, or without any: HAProxy and Kubernetes do.
+        if scope["path"] not in HEALTH and not self._answers_to(host):
             raise Problem("bad-host")
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem("unsupported-content-encoding")
+
+    def _answers_to(self, host: str) -> bool:
+        allowed = self.settings.allowed_hosts
+        return _HOST.match(host) is not None and ("*" in allowed or host_name(host) in allowed)
 
     def _tell_of_proxy(self, sender: str, headers: Headers) -> None:
         """Say, once, that a proxy seems to be there that is not believed: limits by address hold it for one client."""
