@@ -114,6 +114,7 @@ CHAPTERS = {
     "Faults": ("chaos", reliability.faults),
     "Going on after a kill": ("resume", reliability.resumed),
     "Stopping": ("stops", reliability.stopped),
+    "Restarts in turn": ("rolling", reliability.rolled),
     "Bad input": ("bad_input", reliability.overloaded),
     "A load that is held": ("load", held.held),
     "Generated requests": ("contract_fuzz", reliability.fuzzed),

@@ -79,6 +79,34 @@ def stopped(stem: str, report: JSON) -> Section:
     return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
 
 
+def rolled(stem: str, report: JSON) -> Section:
+    """Show what became of requests while services behind a proxy were restarted in turn."""
+    rows = table(
+        ("proxy", "drain s", "restarts", "predictions", "failed", "changes, by answer"),
+        [
+            (
+                f"{row['proxy']} {row['version']}",
+                f"{row['drain_s']:g}",
+                str(row["restarts"]),
+                str(sum(row["small"].values()) + sum(row["large"].values())),
+                str(row["failed"]),
+                ", ".join(f"{n} x {status}" for status, n in row["change"].items()),
+            )
+            for row in report["rows"]
+        ],
+    )
+    largest = max(row["large_bytes"] for row in report["rows"])
+    text = (
+        "Two services on one database, restarted in turn by SIGTERM under load, behind proxies that are told what "
+        "[deployment](../docs/deployment.md#restarts-behind-a-proxy) says. Predictions of small images and of "
+        f"{largest / 1e6:.1f} MB, on connections kept alive. {report['machine']}."
+    )
+    drains = " ".join(f"{drain:g}" for drain in sorted({row["drain_s"] for row in report["rows"]}))
+    call = f"python -m benchmarks.rolling --drain-s {drains}"
+    where = f"--out benchmarks/results/{stem}.json"
+    return Section([f"### {stem}", command(call, where), text, rows])
+
+
 def overloaded(stem: str, report: JSON) -> Section:
     """Show what bad input did to everybody else."""
     summary, posts, moves = report["summary"], report["posts"], report["moves"]

@@ -159,7 +159,7 @@ def test_another_number_in_a_file_makes_the_page_stale(results):
 def test_what_no_file_holds_is_called_not_run(tmp_path):
     text, pictures = report.build(tmp_path)
 
-    assert text.count(report.NOT_RUN) == 18
+    assert text.count(report.NOT_RUN) == 19
     assert "python -m benchmarks.synaptic_intelligence permuted-mnist --data DIR" in text
     assert not pictures
 

@@ -7,6 +7,7 @@ import pytest
 
 from service.app import create_app
 from tests.served import served
+from tests.waiting import PACE
 
 HEALTH = ("/livez", "/readyz")
 BY_BALANCERS = (
@@ -27,7 +28,7 @@ def site(settings, session_factory, blobs, role_keys):
 
 
 def status_of(site, request):
-    with socket.create_connection((site.hostname, site.port), timeout=30) as connection:
+    with socket.create_connection((site.hostname, site.port), timeout=PACE.scaled(30)) as connection:
         connection.sendall(request.encode())
         return int(connection.makefile("rb").readline().split()[1])
 
