@@ -28,7 +28,9 @@ def site(settings, session_factory, blobs, role_keys):
 
 
 def status_of(site, request):
-    with socket.create_connection((site.hostname, site.port), timeout=PACE.scaled(30)) as connection:
+    with socket.create_connection(
+        (site.hostname, site.port), timeout=PACE.scaled(30)
+    ) as connection:
         connection.sendall(request.encode())
         return int(connection.makefile("rb").readline().split()[1])
 
