@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.bad_input.encoding import encoded
 from registry.statuses import TaskStatus
 
 PATIENCE_S = 180.0
+LOOK_S = 0.1
 LEARNER = "birds"
 
 
@@ -44,12 +46,12 @@ class Service:
 
     def __enter__(self) -> Self:
         described = self.folder / "service.json"
-        _until(described.exists)
+        until(described.exists)
         self.url: str = json.loads(described.read_text())["url"]
         self.key = (self.folder / "admin.key").read_text().strip()
         headers = {"Authorization": f"Bearer {self.key}"}
         self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
-        _until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK)
+        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -84,7 +86,7 @@ class Service:
         answer.raise_for_status()
         path = f"/v1/tasks/{answer.json()['id']}"
         task: dict[str, Any] = {}
-        _until(
+        until(
             lambda: bool(
                 task.update(self.client.get(f"{path}?wait=30").json()) or task["finished_at"]
             )
@@ -94,7 +96,7 @@ class Service:
         version: int = task["version"]
         path = f"/v1/learners/{LEARNER}/predictions?min_version={version}"
         image = {"Content-Type": "image/png"}
-        _until(
+        until(
             lambda: (
                 self.client.post(path, content=picture("x", 0), headers=image).status_code
                 == httpx.codes.OK
@@ -130,9 +132,14 @@ def picture(label: str, index: int) -> bytes:
     return encoded(Image.fromarray(pixels), "PNG")
 
 
-def _until(condition: Any) -> None:
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something holds.
+
+    Raises:
+        TimeoutError: If it does not within some minutes.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("The service did not get ready.")
-        time.sleep(0.1)
+            raise TimeoutError("It did not come true.")
+        time.sleep(LOOK_S)

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bad_input.encoding import encoded
-from benchmarks.bad_input.service import picture
+from benchmarks.bad_input.service import picture, until
 from benchmarks.files import write_rows
 from benchmarks.rolling.proxies import PROXIES, Proxy, documented_lines, running
-from benchmarks.rolling.replicas import LEARNER, PREDICTIONS, Replica, Site, learned_site, until
+from benchmarks.rolling.replicas import LEARNER, PREDICTIONS, Replica, Site, learned_site
 
 N_SMALL, N_LARGE = 4, 2
 """Clients that predict."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.rolling.replicas import until
+from benchmarks.bad_input.service import until
 from service.cli.demo_process import free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deployment.md"

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
+from benchmarks.bad_input.service import until
 from benchmarks.resume import Bench, Protocol
 from registry import keys
 from registry.database import make_engine, make_session_factory, migrate
@@ -30,8 +30,6 @@ ANSWERED = re.compile(
     r'^filopodia_requests_total\{.*route="/v1/learners/\{name\}/predictions".*\} (\S+)$',
     re.MULTILINE,
 )
-PATIENCE_S = 180.0
-LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -123,16 +121,3 @@ class Replica:
             raise ChildProcessError(f"The service ended with {code}.")
         self.__enter__()
         until(self.is_ready)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds.
-
-    Raises:
-        TimeoutError: If it does not within some minutes.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("It did not come true.")
-        time.sleep(LOOK_S)

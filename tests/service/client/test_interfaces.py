@@ -1,21 +1,16 @@
 """IPv6 addresses that are reached by an interface of this machine: what `serve` announces works."""
 
-import asyncio
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import typer
 
 from service.cli.options import find_address
-from service.client import AsyncFilopodia, Filopodia, Retries
+from service.client import Filopodia
 from service.listening import url_of
-
-ONCE = Retries(most=0)
-INFO = b'{"name": "filopodia"}'
+from tests.service.client.answering import Server, answering, ask_both
 
 
 def local_addresses() -> list[str]:
@@ -34,51 +29,12 @@ def local_addresses() -> list[str]:
     return found
 
 
-class Server(ThreadingHTTPServer):
-    """Answers everything with `INFO`, on every address, and remembers the hosts that were asked for."""
-
-    address_family = socket.AF_INET6
-
-    def __init__(self) -> None:
-        self.hosts: list[str | None] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.hosts.append(self.headers["Host"])
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(INFO)))
-                self.end_headers()
-                self.wfile.write(INFO)
-
-            def log_message(self, *_: object) -> None:
-                """Print nothing."""
-
-        super().__init__(("::", 0), Handler)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     if not local_addresses():
         pytest.skip("this machine has no IPv6")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with answering("::") as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-def ask_both(url: str) -> None:
-    """Ask with both clients."""
-
-    async def ask() -> None:
-        async with AsyncFilopodia(url, "fil_x", retries=ONCE) as client:
-            await client.info()
-
-    with Filopodia(url, "fil_x", retries=ONCE) as client:
-        client.info()
-    asyncio.run(ask())
 
 
 def test_a_service_is_reached_by_the_interface_that_its_address_names(server, monkeypatch):
