@@ -37,7 +37,7 @@ from benchmarks.files import write_rows
 from models.adapter import Adapter
 from models.backbone import Backbone, choose_device, load_backbone
 from models.strategies.base import Strategy
-from models.strategies.catalog import create_strategy
+from models.strategies.catalog import create_strategy, resolve
 from models.strategies.values import Prediction, Task
 
 BINS = 15  # of the expected calibration error; the usual number
@@ -333,6 +333,15 @@ def novelty_auroc(known: Prediction, unknown: Prediction) -> float:
     return float(roc_auc_score(is_new, novelty))
 
 
+def respelled(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it would be written today, if it was when the paper's method was a preset of `artsy`."""
+    if "preset" not in row["config"]:
+        return row
+    strategy, own = resolve(row["strategy"], row["config"])
+    config = json.loads(json.dumps(asdict(strategy.config_type(**own))))
+    return row | {"strategy": strategy.name, "config": config}
+
+
 class Results:
     """The rows on disk: `{"protocol": …, "machine": …, "rows": […]}`, written after every row."""
 
@@ -348,7 +357,7 @@ class Results:
             kept = json.loads(path.read_text())
             if kept["protocol"] != asdict(protocol):
                 raise ValueError(f"{path} holds another protocol's rows: choose another --out.")
-            self.rows = kept["rows"]
+            self.rows = [respelled(row) for row in kept["rows"]]
 
     def has(self, strategy: str, config: dict[str, Any], seed: int, *, at_once: bool) -> bool:
         """Tell whether this row was measured before."""
@@ -419,8 +428,8 @@ def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
     """Read `artsy,ease` or `artsy:epochs=10:threshold=0.5,ranpac`.
 
     Example:
-        >>> parse_strategies("artsy:epochs=10:preset=paper,ease")
-        [('artsy', {'epochs': 10, 'preset': 'paper'}), ('ease', {})]
+        >>> parse_strategies("artsy:epochs=10:augmentation=none,ease")
+        [('artsy', {'epochs': 10, 'augmentation': 'none'}), ('ease', {})]
     """
     found = []
     for entry in text.split(","):
@@ -500,7 +509,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, config in parse_strategies(arguments.strategies):
             strategy = create_strategy(name, config, backbone)
             at_once = name in arguments.at_once.split(",")
-            if not results.has(name, asdict(strategy.config), seed, at_once=at_once):
+            if not results.has(strategy.name, asdict(strategy.config), seed, at_once=at_once):
                 results.add(measure(strategy, stream, seed, console, at_once=at_once))
     show(results.rows, console)
 

@@ -30,7 +30,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.files import write_rows
-from models.strategies.catalog import find_strategy
+from models.strategies.catalog import resolve
 from registry import learners, queue, samples, tasks, versions
 from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
@@ -132,7 +132,8 @@ class Bench:
 
     def _add_task(self, name: str) -> str:
         protocol = self.protocol
-        config = asdict(find_strategy(protocol.strategy).config_type(**protocol.config))
+        strategy, own = resolve(protocol.strategy, protocol.config)
+        config = asdict(strategy.config_type(**own))
         hashes = self.blobs.put_many(data for _, data in self._images)
         rows = [
             NewSample(label, "train", sha256, None, 32, 32)
@@ -142,7 +143,7 @@ class Bench:
             learners.create_learner(
                 session,
                 name,
-                strategy=protocol.strategy,
+                strategy=strategy.name,
                 backbone=protocol.backbone,
                 config=config,
             )

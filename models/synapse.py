@@ -1,69 +1,43 @@
-"""The paper's artificial synapse: a small gate that tells its task's data from everything before.
+"""The synapse: silent until an image's current reaches its threshold, functional from there on.
 
-Reference:
-    Ran et al., 2024, https://arxiv.org/abs/2410.05899, Eq. 3 and 4. Differs: former tasks' data are drawn from
-    Gaussians around their stored prototypes, so that no old image is needed.
+Where it decides is `Synapse.fires`. Where the current comes from is each strategy's own: `artsy` reads it off the
+answer (`models/strategies/artsy/synapse.py`), `artsy_paper` asks a small trained network
+(`models/strategies/artsy_paper/gates.py`).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from models.checkpoint import NO_CHECKPOINTS, Checkpoints
-from models.fitting import Schedule, fit
+from torch import Tensor
 
 
-class Synapse(nn.Module):
-    """Two fully connected layers and a sigmoid: features in, current out. Shapes: B images, D feature width."""
+@dataclass(frozen=True)
+class Synapse:
+    """What lies before one task's silent sub-network."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(width, width)
-        self.out = nn.Linear(width, 1)
+    threshold: float
+    """Current from which the sub-network is functional."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the logit of the current, `(B,)`, for features `(B, D)`."""
-        logits: Tensor = self.out(torch.relu(self.hidden(features))).squeeze(-1)
-        return logits
-
-    @torch.inference_mode()
-    def current(self, features: Tensor) -> Tensor:
-        """Return the current `(B,)`, in `[0, 1]`: functional where it reaches the threshold."""
-        return torch.sigmoid(self(features))
-
-    def learn(
-        self,
-        own: Tensor,
-        others: Tensor,
-        schedule: Schedule,
-        *,
-        seed: int,
-        checkpoints: Checkpoints = NO_CHECKPOINTS,
-    ) -> float:
-        """Train to answer 1 on `own` `(N, D)` and 0 on `others` `(M, D)`, each side weighing the same.
+    def fires(self, current: Tensor) -> Tensor:
+        """Decide for which images the sub-network is functional: where their current `(B,)` reaches the threshold.
 
         Returns:
-            Mean loss of the last epoch.
+            Bool `(B,)`.
+
+        Example:
+            >>> Synapse(threshold=0.25).fires(torch.tensor([0.1, 0.25, 0.9]))
+            tensor([False,  True,  True])
         """
-        features = torch.cat([own, others])
-        targets = torch.cat([torch.ones(len(own)), torch.zeros(len(others))]).to(torch.int64)
-        positive_weight = torch.tensor(len(others) / len(own), device=features.device)
+        return current >= torch.tensor(self.threshold)
 
-        def loss_fn(batch: Tensor, batch_targets: Tensor) -> Tensor:
-            return F.binary_cross_entropy_with_logits(
-                self(batch), batch_targets.float(), pos_weight=positive_weight
-            )
 
-        self.requires_grad_(True)
-        loss = fit(
-            self.parameters(),
-            features,
-            targets,
-            loss_fn,
-            schedule,
-            seed=seed,
-            device=features.device,
-            checkpoints=checkpoints,
-        )
-        self.requires_grad_(False)
-        return loss
+def firing(synapses: Sequence[Synapse], currents: Tensor) -> Tensor:
+    """Ask each of T synapses, at least one, about its own column of the currents `(B, T)`: bool `(B, T)`."""
+    columns = zip(synapses, currents.unbind(dim=1), strict=True)
+    return torch.stack([synapse.fires(current) for synapse, current in columns], dim=1)
+
+
+def thresholds_of(synapses: Sequence[Synapse]) -> Tensor:
+    """Return the threshold of each synapse, `(T,)`."""
+    return torch.tensor([synapse.threshold for synapse in synapses])

@@ -28,6 +28,7 @@ from models.progress import Progress
 from models.screening import Finding
 from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
+from models.strategies.spelling import spelled_like
 from models.strategies.values import LearningReport, Task
 from registry import accuracy, queue, samples, versions
 from registry.blob_stores import open_blob_store
@@ -198,7 +199,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     new_version = NewVersion(
         parent=attempt.learner.head_version,
         task_index=attempt.task.index,
-        config=asdict(strategy.config) if is_unlearning(attempt) else attempt.task.config,
+        config=_config_of(attempt, strategy),
         seed=attempt.task.seed,
         backbone_fingerprint=backbone.fingerprint,
         manifest_sha256=manifest_sha256,
@@ -239,6 +240,14 @@ def _load_backbone(name: str, settings: WorkerSettings) -> Backbone:
         torch.set_num_threads(settings.torch_threads)
     device = choose_device(settings.device)
     return load_backbone(name, weights=settings.backbone_weights).to(device)
+
+
+def _config_of(attempt: Attempt, strategy: Strategy[Any]) -> dict[str, Any]:
+    """Return what the version is learned with, spelled as the learner's own configuration is."""
+    if not is_unlearning(attempt):
+        return attempt.task.config
+    learner = attempt.learner
+    return spelled_like(learner.strategy, learner.config, strategy.name, asdict(strategy.config))
 
 
 def _load_strategy(attempt: Attempt, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:

@@ -157,6 +157,7 @@ def _text(value: Any) -> str:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
+    usual = ArtsyConfig()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation",
         description="Take Artsy's default apart.",
@@ -171,8 +172,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--train-per-class", type=int, default=100)
     parser.add_argument("--test-per-class", type=int, default=40)
-    parser.add_argument("--epochs", type=int, help="artsy's own unless set")
-    parser.add_argument("--batch-size", type=int, help="artsy's own unless set")
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--batch-size", type=int, default=usual.batch_size)
     parser.add_argument(
         "--config",
         default="",

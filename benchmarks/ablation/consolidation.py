@@ -30,7 +30,7 @@ from benchmarks.ablation.spaces import (
 from models.fitting import derive_seed
 from models.head import cosine_scores
 from models.statistics import ClassStatistics
-from models.strategies.artsy.consolidated import merge
+from models.strategies.artsy.silent import merge
 from models.strategies.ranpac import RidgeMoments
 
 MAX_ROUTED = 2

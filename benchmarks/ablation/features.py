@@ -22,7 +22,6 @@ from benchmarks.class_incremental import Increment
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.consolidated import ConsolidatedForm
 from models.strategies.artsy.strategy import Artsy
 from models.strategies.subnetwork import train_subnetwork
 
@@ -204,11 +203,9 @@ class Trainer:
         previous: Adapter | None = None
         for t, part in enumerate(self.stream):
             strategy.learn(part.task)
-            if not isinstance(strategy.form, ConsolidatedForm):
-                raise TypeError("The default form of artsy has no functional adapter.")
-            state = self._state(previous, strategy.form.functional, t)
+            state = self._state(previous, strategy.functional, t)
             made |= {f"{key}.{t}": value for key, value in state.items()}
-            previous = strategy.form.functional
+            previous = strategy.functional
             known = self.stream[: t + 1]
             found = [strategy.predict(part.test_images) for part in known]
             answers = torch.cat([each.probabilities.argmax(dim=1) for each in found])

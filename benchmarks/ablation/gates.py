@@ -45,8 +45,8 @@ from benchmarks.ablation.spaces import (
 from models.calibration import GAUSSIAN_PRIOR, RIDGE_PRIOR, RunningTemperature
 from models.fitting import Schedule, derive_seed, seeded
 from models.head import GaussianHead
+from models.strategies.artsy_paper.network import SynapseNetwork
 from models.strategies.ease import complete
-from models.synapse import Synapse
 
 ROUTED = ("0", "1", "2", "3", "all")
 FIRING = "threshold"
@@ -254,15 +254,15 @@ def _calibrate(
     temperature.add(*find_temperature(memory, space.after[t], targets, score, prior=prior))
 
 
-def _synapse(own: Tensor, others: Tensor | None, seed: int) -> Synapse:
+def _synapse(own: Tensor, others: Tensor | None, seed: int) -> SynapseNetwork:
     with seeded(seed):
-        synapse = Synapse(own.shape[1])
+        synapse = SynapseNetwork(own.shape[1])
     if others is not None:
         synapse.learn(own, others, SYNAPSE_SCHEDULE, seed=seed)
     return synapse.eval().requires_grad_(False)
 
 
-def _ask(synapses: list[Synapse], views: list[Tensor]) -> Tensor:
+def _ask(synapses: list[SynapseNetwork], views: list[Tensor]) -> Tensor:
     return torch.stack(
         [synapse.current(view) for synapse, view in zip(synapses, views, strict=True)], dim=1
     )

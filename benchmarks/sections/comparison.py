@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.class_incremental import parse_arguments, percent, plain
+from benchmarks.class_incremental import parse_arguments, percent, plain, respelled
 from benchmarks.plots import (
     COLOURS,
     DASHES,
@@ -88,7 +88,7 @@ def common_settings(groups: Sequence[Group]) -> dict[str, Any]:
 def group_rows(rows: Sequence[JSON]) -> list[Group]:
     """Put the seeds of each configuration together, the best last accuracy first."""
     found: dict[str, list[JSON]] = {}
-    for row in rows:
+    for row in map(respelled, rows):
         key = json.dumps([row["strategy"], row["config"], row.get("at_once", False)])
         found.setdefault(key, []).append(row)
     groups = []
@@ -222,7 +222,7 @@ def add_new_and_old(section: Section, stem: str, groups: Sequence[Group]) -> Non
     artsy, ease = default_of(groups, "artsy"), best_of(groups, "ease")
     if artsy is None or ease is None:
         return
-    literal = next((g for g in groups if g.settings.get("preset") == "paper"), None)
+    literal = best_of(groups, "artsy_paper")
     shown = [group for group in (artsy, literal, ease) if group is not None]
     shown = list({group.label: group for group in shown}.values())
     new = [curve_of(groups, group, new_by_step(group)) for group in shown]

@@ -1,10 +1,13 @@
 """The strategies a learner can be created with. Adding one: its file, and its line here."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from models.backbone import Backbone
 from models.errors import ConfigError
+from models.strategies import spelling
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.base import Strategy
 from models.strategies.ease import EASE
 from models.strategies.ewc import EWC
@@ -29,6 +32,7 @@ CATALOG: tuple[type[Strategy[Any]], ...] = (
     Metaplasticity,
     ICaRL,
     Joint,
+    ArtsyPaper,
 )
 
 
@@ -45,14 +49,28 @@ def find_strategy(name: str) -> type[Strategy[Any]]:
     raise ConfigError(f"There is no strategy of that name; known are {known}.")
 
 
-def create_strategy(name: str, config: dict[str, Any], backbone: Backbone) -> Strategy[Any]:
-    """Build an unlearned strategy from its public name and its complete configuration.
+def resolve(name: str, config: Mapping[str, Any]) -> tuple[type[Strategy[Any]], dict[str, Any]]:
+    """Return the strategy that a name and a configuration mean, and the configuration in its own words.
+
+    They may be spelled as earlier releases did: see `models.strategies.spelling`. The values are not checked.
+
+    Raises:
+        ConfigError: If there is no such strategy or preset.
+    """
+    strategy = find_strategy(spelling.strategy_name(name, config))
+    return strategy, spelling.own_config(name, config)
+
+
+def create_strategy(name: str, config: Mapping[str, Any], backbone: Backbone) -> Strategy[Any]:
+    """Build an unlearned strategy from its name and its complete configuration, as `resolve` understands them.
 
     Raises:
         ConfigError: If the name is unknown, or a hyperparameter is unknown or out of range.
     """
-    strategy = find_strategy(name)
+    strategy, own = resolve(name, config)
     try:
-        return strategy(backbone, strategy.config_type(**config))
+        return strategy(backbone, strategy.config_type(**own))
     except TypeError as error:
-        raise ConfigError(f"The configuration does not fit strategy {name}: {error}.") from error
+        raise ConfigError(
+            f"The configuration does not fit strategy {strategy.name}: {error}."
+        ) from error

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from models import admission, artifact
 from models.backbone import is_known_backbone
 from models.errors import BackboneError, CheckpointError
+from models.strategies.spelling import may_be_of, spelled_like, strategy_name
 from registry.bundles import LearnedTask, NewLearner
 from registry.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
@@ -131,11 +132,15 @@ class CheckedBundle:
     def learner(self, manifest_sha256: str) -> NewLearner:
         """Return what becomes a row; the blobs lie in the store."""
         version, size = self.head.version, sum(size for _, size in self.bundle.files.values())
+        name = self.head.learner.strategy
+        config = _kept_config(name, self.head.learner.config)
+        learned_with = self.described["strategy"], self.described["config"]
+        strategy, own = strategy_name(*learned_with), _kept_config(*learned_with)
         return NewLearner(
-            strategy=self.head.learner.strategy,
+            strategy=name,
             backbone=self.head.learner.backbone,
-            config=_kept_config(self.head.learner.strategy, self.head.learner.config),
-            version_config=_kept_config(self.head.learner.strategy, self.described["config"]),
+            config=config,
+            version_config=spelled_like(name, config, strategy, own),
             seed=version.seed,
             backbone_fingerprint=self.head.learner.fingerprint,
             manifest_sha256=manifest_sha256,
@@ -195,8 +200,8 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
         sha256: size for sha256, (_, size) in bundle.files.items()
     }:
         raise _invalid("The bundle does not hold the files that its manifest names.")
-    for config in (head.learner.config, described["config"]):
-        _kept_config(head.learner.strategy, config)
+    _kept_config(head.learner.strategy, head.learner.config)
+    _kept_config(described["strategy"], described["config"])
     if not is_known_backbone(head.learner.backbone, weights=settings.backbone_weights):
         detail = (
             "The bundle was learned on a backbone that this installation does not have: put its weights file where "
@@ -256,7 +261,6 @@ def _check_agreement(head: BundleHead, described: dict[str, Any]) -> None:
     """Check that `bundle.json` and the manifest tell the same."""
     learner, version = head.learner, head.version
     said = (
-        learner.strategy,
         learner.backbone,
         learner.fingerprint,
         version.classes,
@@ -265,7 +269,6 @@ def _check_agreement(head: BundleHead, described: dict[str, Any]) -> None:
     )
     backbone = described["backbone"]
     meant = (
-        described["strategy"],
         backbone["name"],
         backbone["fingerprint"],
         described["classes"],
@@ -277,6 +280,7 @@ def _check_agreement(head: BundleHead, described: dict[str, Any]) -> None:
     known = set(version.classes)
     if (
         said != meant
+        or not may_be_of(learner.strategy, described["strategy"])
         or not all(classes <= known for classes in brought.values())
         or not all(label in brought[index] for label, index in first)
     ):

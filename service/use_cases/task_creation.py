@@ -22,7 +22,7 @@ from service.intake.samples import Received, take_in
 from service.intake.uploads import Upload
 from service.problems import Problem
 from service.schemas.tasks import TaskOptions
-from service.use_cases.configs import complete_config
+from service.use_cases.configs import override_config
 from service.use_cases.task_views import read_task
 
 
@@ -53,7 +53,7 @@ def create_task(
             n_images = len(upload.images) + len(given)
             on.quotas.require_day(session, request.state.principal, n_images)
         asked = upload.options.config
-        config = complete_config(learner.strategy, {**learner.config, **asked}, asked=asked)
+        config = override_config(learner.strategy, learner.config, asked)
         on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
         failpoint("upload.before_blobs")
         received = take_in(

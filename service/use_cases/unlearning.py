@@ -11,6 +11,7 @@ from models.strategies.catalog import CATALOG
 from registry import audit, classes, learners, tasks, unlearning
 from registry.audit import AuditBy
 from registry.errors import UnknownContentError
+from registry.tables import LearnerRow
 from service.dependencies import Collaborators
 from service.http.idempotency import Once
 from service.problems import FieldError, Problem
@@ -32,7 +33,7 @@ def preview(on: Collaborators, name: str, body: UnlearnCreate) -> UnlearnPreview
     """
     with on.session_factory() as session:
         learner = learners.get_learner(session, name)
-        _require_able(learner.strategy)
+        _require_able(learner)
         shown = classes.shown(session, learner.id)
         labels = [shown.label(name) for name in body.classes]
         with _named_content():
@@ -59,7 +60,7 @@ def queue_unlearning(
     """
     with on.session_factory.begin() as session:
         learner = learners.get_learner(session, name)
-        strategy = _require_able(learner.strategy)
+        strategy = _require_able(learner)
         shown = classes.shown(session, learner.id)
         labels = [shown.label(name) for name in body.classes]
         with _named_content():
@@ -81,8 +82,8 @@ def queue_unlearning(
         return once.answer(session, status.HTTP_202_ACCEPTED, read, headers)
 
 
-def _require_able(strategy_name: str) -> type[Strategy[Any]]:
-    strategy = require_strategy(strategy_name)
+def _require_able(learner: LearnerRow) -> type[Strategy[Any]]:
+    strategy = require_strategy(learner.strategy, learner.config)
     if strategy.unlearning == "none":
         able = ", ".join(each.name for each in CATALOG if each.unlearning != "none")
         raise Problem(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from benchmarks.class_incremental import (
 from benchmarks.datasets import LabelledImages
 from models.adapter import Adapter
 from models.backbone import load_backbone
+from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.catalog import create_strategy
 from models.strategies.values import Prediction
 
@@ -138,6 +141,29 @@ def test_rows_of_another_protocol_are_not_mixed_in(tmp_path):
 
     with pytest.raises(ValueError, match="another protocol"):
         Results(path, PROTOCOL)
+
+
+def test_rows_with_a_preset_are_those_of_the_strategy_that_it_is_now(tmp_path):
+    path = tmp_path / "rows.json"
+    before = {
+        "epochs": 3,
+        "batch_size": None,
+        "threshold": None,
+        "shrinkage": 0.1,
+        "combine": "sum",
+    }
+    rows = [
+        {"strategy": "artsy", "seed": 1, "at_once": False, "config": {"preset": preset, **before}}
+        for preset in ("consolidated", "paper")
+    ]
+    path.write_text(json.dumps({"protocol": asdict(PROTOCOL), "rows": rows}))
+
+    results = Results(path, PROTOCOL)
+
+    for name, config in (("artsy", ArtsyConfig), ("artsy_paper", ArtsyPaperConfig)):
+        assert results.has(name, asdict(config(epochs=3)), 1, at_once=False)
+        assert not results.has(name, asdict(config(epochs=4)), 1, at_once=False)
+    assert len(results.rows) == 2
 
 
 def test_forgetting_is_the_fall_from_the_best():

@@ -23,10 +23,9 @@ SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
 QUICK: dict[str, dict[str, Any]] = {
     "artsy": SMALL,
     "artsy-bfloat16": SMALL | {"precision": "bfloat16"},
-    "artsy-paper": SMALL | {"preset": "paper", "synapse_epochs": 2},
-    "artsy-reconsolidate": SMALL
+    "artsy_paper": SMALL | {"synapse_epochs": 2},
+    "artsy_paper-reconsolidate": SMALL
     | {
-        "preset": "paper",
         "synapse_epochs": 2,
         "gate_input": "h0",
         "gates": "reconsolidate",

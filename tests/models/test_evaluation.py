@@ -1,8 +1,8 @@
 import pytest
 
 from models.evaluation import evaluate
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_paper.config import ArtsyPaperConfig
+from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.simplecil import SimpleCIL, SimpleCILConfig
 
 
@@ -23,8 +23,8 @@ def test_counts_right_answers_routes_and_confusions(backbone, make_task):
 
 
 def test_counts_which_synapses_were_functional(backbone, make_task):
-    config = ArtsyConfig(preset="paper", epochs=1, bottleneck=8)
-    strategy = Artsy(backbone, config)
+    config = ArtsyPaperConfig(epochs=1, bottleneck=8)
+    strategy = ArtsyPaper(backbone, config)
     strategy.learn(make_task(3, ("a", "b")))
     strategy.learn(make_task(5, ("c", "d")))
     task = make_task(3, ("a", "b"))

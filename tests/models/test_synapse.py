@@ -1,25 +1,27 @@
+import pytest
 import torch
 
-from models.fitting import Schedule
-from models.synapse import Synapse
+from models.synapse import Synapse, firing, thresholds_of
 
 
-def test_learns_to_fire_on_its_own_task_only():
-    generator = torch.Generator().manual_seed(0)
-    own = torch.randn(80, 6, generator=generator) + 2
-    others = torch.randn(240, 6, generator=generator) - 2
-    torch.manual_seed(0)
-    synapse = Synapse(6)
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.25, 0.7])
+def test_it_fires_where_the_current_reaches_the_threshold_and_not_below(threshold):
+    reached = torch.tensor(threshold)
+    below = torch.nextafter(reached, torch.tensor(-1.0))
+    above = torch.nextafter(reached, torch.tensor(1.0))
 
-    synapse.learn(own, others, Schedule(epochs=10, batch_size=16, learning_rate=0.05), seed=0)
+    fired = Synapse(threshold).fires(torch.stack([below, reached, above]))
 
-    assert (synapse.current(own) >= 0.5).float().mean() > 0.95
-    assert (synapse.current(others) < 0.5).float().mean() > 0.95
-    assert not any(parameter.requires_grad for parameter in synapse.parameters())
+    assert fired.tolist() == [False, True, True]
 
 
-def test_currents_lie_between_zero_and_one():
-    currents = Synapse(4).current(100 * torch.randn(10, 4))
+def test_each_of_several_is_asked_about_its_own_current():
+    synapses = [Synapse(0.5), Synapse(0.0), Synapse(1.0)]
+    currents = torch.tensor([[0.4, 0.4, 0.4], [0.6, 0.6, 0.6]])
 
-    assert currents.shape == (10,)
-    assert ((currents >= 0) & (currents <= 1)).all()
+    assert firing(synapses, currents).tolist() == [[False, True, False], [True, True, False]]
+    assert thresholds_of(synapses).tolist() == [0.5, 0.0, 1.0]
+
+
+def test_no_image_is_no_firing():
+    assert firing([Synapse(0.5)], torch.zeros(0, 1)).shape == (0, 1)

@@ -28,9 +28,11 @@ from worker.settings import WorkerSettings
 TAR = {"Content-Type": "application/x-tar"}
 CANARY = "xyzzy-canary"
 STRATEGIES = {
-    "artsy": {"epochs": 1, "synapse_epochs": 1, "bottleneck": 8},
-    "ease": {"epochs": 1, "bottleneck": 8},
-    "simplecil": {},
+    "artsy": ("artsy", {"epochs": 1, "bottleneck": 8}),
+    "paper": ("artsy_paper", {"epochs": 1, "synapse_epochs": 1, "bottleneck": 8}),
+    "preset": ("artsy", {"preset": "paper", "epochs": 1, "synapse_epochs": 1, "bottleneck": 8}),
+    "ease": ("ease", {"epochs": 1, "bottleneck": 8}),
+    "simplecil": ("simplecil", {}),
 }
 
 
@@ -154,9 +156,9 @@ def tar_of(entries):
 
 
 def test_another_installation_answers_the_same_and_learns_on(here, there, subtests):
-    for strategy, config in STRATEGIES.items():
-        with subtests.test(strategy=strategy):
-            name = f"{strategy}-birds"
+    for spelling, (strategy, config) in STRATEGIES.items():
+        with subtests.test(spelling=spelling):
+            name = f"{spelling}-birds"
             create(here, name, strategy, config)
             here.teach(name, ("heron", "egret"))
             here.teach(name, ("ibis",), name="curved")

@@ -1,1 +1,1 @@
-"""Artsy: a sub-network and an artificial synapse a task, silent until its current reaches the threshold."""
+"""Artsy, the default: one functional adapter answers, and a silent sub-network a task helps where it is unsure."""

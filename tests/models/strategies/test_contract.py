@@ -21,10 +21,9 @@ from models.strategies.values import Task
 
 QUICK = {
     "artsy": {"epochs": 2, "bottleneck": 8},
-    "artsy-paper": {"preset": "paper", "epochs": 2, "bottleneck": 8},
-    "artsy-paper-concat": {"preset": "paper", "epochs": 2, "bottleneck": 8, "combine": "concat"},
-    "artsy-paper-h0": {
-        "preset": "paper",
+    "artsy_paper": {"epochs": 2, "bottleneck": 8},
+    "artsy_paper-concat": {"epochs": 2, "bottleneck": 8, "combine": "concat"},
+    "artsy_paper-h0": {
         "epochs": 2,
         "bottleneck": 8,
         "gate_input": "h0",

@@ -118,9 +118,7 @@ def in_contract(strategies: Catalog) -> list[str]:
 
 def in_overview(strategies: Catalog) -> list[str]:
     table = rows("docs/strategies.md", "strategy")
-    wrong = differ(
-        set().union(*(names(row[0]) - {"preset"} for row in table)), all_names(strategies)
-    )
+    wrong = differ(set().union(*(names(row[0]) for row in table)), all_names(strategies))
     told = {name: row for row in table for name in names(row[0])}
     for strategy in strategies:
         if row := told.get(strategy.name):

@@ -13,6 +13,8 @@ from models.errors import (
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.episodes import replay
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_paper.config import ArtsyPaperConfig
+from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.catalog import CATALOG
 from models.strategies.ease import EASE, EASEConfig
 from models.strategies.finetune import Finetune, FinetuneConfig
@@ -189,10 +191,10 @@ def test_artsy_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks)
 
     never = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks[:2])
     # Its weights come back but for the rounding of float32.
-    for key, value in never.form.functional.state_dict().items():
-        assert torch.allclose(strategy.form.functional.state_dict()[key], value, atol=1e-6)
-    assert torch.equal(strategy.form.statistics.means, never.form.statistics.means)
-    assert torch.equal(strategy.form.statistics.scatter, never.form.statistics.scatter)
+    for key, value in never.functional.state_dict().items():
+        assert torch.allclose(strategy.functional.state_dict()[key], value, atol=1e-6)
+    assert torch.equal(strategy.statistics.means, never.statistics.means)
+    assert torch.equal(strategy.statistics.scatter, never.statistics.scatter)
     assert same_scores(strategy, never, tasks[1].held_out_images, tolerance=1e-2)
     assert report.exact
 
@@ -202,21 +204,21 @@ def test_artsy_without_an_older_task_replays_the_rest_and_leaves_other_routes_al
 ):
     strategy = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks)
     packed = artifact.pack(strategy, seed=7, code_versions={})
-    before = {s.index: s for s in strategy.form.subnetworks}
-    episodes = list(strategy.form.episodes)
+    before = {s.index: s for s in strategy.subnetworks}
+    episodes = list(strategy.episodes)
     images = tasks[1].held_out_images
 
     report = strategy.unlearn(tasks=[2])
 
     assert strategy.classes_ == ("a", "b", "e")
     assert not report.exact_scores
-    assert [s.index for s in strategy.form.subnetworks] == [1, 3]
-    for subnetwork in strategy.form.subnetworks:
+    assert [s.index for s in strategy.subnetworks] == [1, 3]
+    for subnetwork in strategy.subnetworks:
         old = before[subnetwork.index]
         own, old_own = (backbone.embed(images, s.adapter) for s in (subnetwork, old))
         assert torch.equal(own, old_own)
         assert torch.equal(subnetwork.log_probabilities(own), old.log_probabilities(old_own))
-        assert subnetwork.threshold == old.threshold
+        assert subnetwork.synapse.threshold == old.synapse.threshold
     after = artifact.pack(strategy, seed=7, code_versions={})
     # The files of tasks 1 and 3 are the same; that of task 2 holds its drift alone.
     assert len(packed.files.keys() & after.files.keys()) == 2
@@ -228,8 +230,8 @@ def test_artsy_without_an_older_task_replays_the_rest_and_leaves_other_routes_al
     expected.transport(second.drift)
     expected.transport(third.drift)
     expected.merge(third.records, torch.tensor([0, 2]), 3)
-    assert torch.allclose(strategy.form.statistics.means, expected.means, rtol=1e-9)
-    assert torch.allclose(strategy.form.statistics.scatters, expected.scatters, rtol=1e-9)
+    assert torch.allclose(strategy.statistics.means, expected.means, rtol=1e-9)
+    assert torch.allclose(strategy.statistics.scatters, expected.scatters, rtol=1e-9)
 
 
 def test_artsy_without_a_class_pools_the_records_of_the_others(backbone, tasks):
@@ -237,28 +239,27 @@ def test_artsy_without_a_class_pools_the_records_of_the_others(backbone, tasks):
 
     report = strategy.unlearn(classes=["a", "c", "d"])
 
-    form = strategy.form
     assert strategy.classes_ == ("b", "e")
     assert (report.n_tasks, report.n_classes) == (1, 3)
-    assert [len(episode.classes) for episode in form.episodes] == [1, 0, 1]
+    assert [len(episode.classes) for episode in strategy.episodes] == [1, 0, 1]
     # A sub-network of one class has nothing to tell apart: it never fires.
     assert strategy.predict(tasks[0].images).thresholds.tolist() == [1.0, 1.0]
-    again = replay(form.episodes, backbone.feature_width)
-    assert torch.equal(form.statistics.scatter, again.scatter)
+    again = replay(strategy.episodes, backbone.feature_width)
+    assert torch.equal(strategy.statistics.scatter, again.scatter)
 
 
 def test_artsy_paper_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks):
-    config = ArtsyConfig(preset="paper", **QUICK)
-    strategy = learned(Artsy(backbone, config), tasks)
+    config = ArtsyPaperConfig(**QUICK)
+    strategy = learned(ArtsyPaper(backbone, config), tasks)
 
     newest = strategy.unlearn(tasks=[3])
 
-    never = learned(Artsy(backbone, config), tasks[:2])
+    never = learned(ArtsyPaper(backbone, config), tasks[:2])
     assert newest.exact
     assert same_scores(strategy, never, tasks[1].held_out_images)
     older = strategy.unlearn(tasks=[1])
     assert not older.exact_scores
-    assert strategy.form.prototypes.shape == (2, 2, backbone.feature_width)
+    assert strategy.prototypes.shape == (2, 2, backbone.feature_width)
 
 
 @pytest.mark.parametrize(

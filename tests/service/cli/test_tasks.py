@@ -120,6 +120,22 @@ def test_a_learner_with_other_choices_is_not_taught(run, tmp_path):
     assert run("learn", "birds", "more", *TINY, "--no-wait")[0] == 0
 
 
+def test_a_learner_made_with_a_preset_is_taught_by_who_names_it_again(run, tmp_path):
+    put(tmp_path / "photos", ("egret", "heron"))
+    put(tmp_path / "more", ("owl", "crane"))
+    made_so = ("--create", "--backbone", "tiny", "--strategy", "artsy")
+    preset = ("--config", '{"preset": "paper", "epochs": 3, "gates": "frozen"}')
+    assert run("learn", "birds", "photos", *made_so, *preset, "--no-wait")[0] == 0
+
+    assert run("learn", "birds", "more", *made_so, *preset, "--no-wait")[0] == 0
+    code, refused = run(
+        "learn", "birds", "more", *made_so, "--config", '{"preset": "consolidated"}'
+    )
+
+    assert code == 2
+    assert 'preset = "paper": leave these options out' in flat(refused)
+
+
 def test_a_name_that_cannot_be_says_what_could(run, tmp_path):
     put(tmp_path / "photos", ("egret", "heron"))
     code, refused = run("learn", "My Birds", "photos", "--create")

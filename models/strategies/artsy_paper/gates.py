@@ -1,4 +1,4 @@
-"""Gates of the paper's form: a synapse with its threshold, and the Gaussians that stand in for images that are gone."""
+"""Gates of the paper's method: a synapse whose current is trained, and Gaussians that stand in for images long gone."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.fitting import Schedule, seeded
 from models.state import StateReader
 from models.statistics import ClassRecords
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_paper.config import ArtsyPaperConfig
+from models.strategies.artsy_paper.network import SynapseNetwork
 from models.synapse import Synapse
 
 SLACK = 1e-4
@@ -19,20 +20,18 @@ SLACK = 1e-4
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A task's synapse, and the current from which it is functional."""
+class Gate(Synapse):
+    """A task's synapse, whose current a trained network gives. Its threshold holds once that has seen a negative."""
 
-    synapse: Synapse
-    threshold: float
-    """Holds once the synapse has seen a negative."""
+    network: SynapseNetwork
     measured: float | None = None
     """Of a synapse that is fitted anew: the threshold that images of its task asked for when the task was the newest.
     None where thresholds do not depend on images, or since unlearning has changed what the synapse was then."""
 
-    def state_dict(self, config: ArtsyConfig, index: int) -> dict[str, Tensor]:
+    def state_dict(self, config: ArtsyPaperConfig, index: int) -> dict[str, Tensor]:
         """Return the gate of task `index`: below the task's prefix if it never changes."""
         prefix = gate_prefix(config, index)
-        state = {f"{prefix}synapse.{k}": v.cpu() for k, v in self.synapse.state_dict().items()}
+        state = {f"{prefix}synapse.{k}": v.cpu() for k, v in self.network.state_dict().items()}
         if config.gate_recall is not None:
             state[f"{prefix}threshold"] = torch.tensor(self.threshold, dtype=torch.float64)
         if self.measured is not None:
@@ -41,7 +40,7 @@ class Gate:
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Tensor], config: ArtsyConfig, index: int, width: int
+        cls, state: Mapping[str, Tensor], config: ArtsyPaperConfig, index: int, width: int
     ) -> "Gate":
         """Rebuild from what `state_dict` returned.
 
@@ -49,12 +48,14 @@ class Gate:
             CheckpointError: If a tensor is missing or has the wrong shape.
         """
         prefix, what = gate_prefix(config, index), f"the synapse of task {index}"
-        synapse = StateReader(state, f"{prefix}synapse.", what=what).module(lambda: Synapse(width))
+        network = StateReader(state, f"{prefix}synapse.", what=what).module(
+            lambda: SynapseNetwork(width)
+        )
         reader = StateReader(state, prefix, what=what)
         has_own = config.gate_recall is not None
-        threshold = reader.number("threshold") if has_own else config.firing_threshold
+        threshold = reader.number("threshold") if has_own else config.threshold
         measured = reader.number("measured") if "measured" in reader else None
-        return cls(synapse, threshold, measured)
+        return cls(threshold, network, measured)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Replay:
         return cls(ClassRecords.from_state(state, prefix), reader.integer("seed"))
 
 
-def gate_prefix(config: ArtsyConfig, index: int) -> str:
+def gate_prefix(config: ArtsyPaperConfig, index: int) -> str:
     """Return where a gate's weights are kept: with its task, unless later tasks change them."""
     return f"tasks.{index}." if config.gates == "frozen" else f"gates.{index}."
 
@@ -122,12 +123,12 @@ def fit_synapse(
     own: Tensor | Cloud,
     others: Cloud,
     n: int,
-    config: ArtsyConfig,
+    config: ArtsyPaperConfig,
     *,
     seed: int,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
-) -> tuple[Synapse, Tensor, float | None]:
-    """Train a synapse to tell its task from `others`, of which as many features are drawn: that balances the loss.
+) -> tuple[SynapseNetwork, Tensor, float | None]:
+    """Train a synapse's network to tell its task from `others`, of which as many features are drawn: that is balanced.
 
     Args:
         own: What the synapse reads of the task's images, `(n, D)`, or where to draw it from.
@@ -138,11 +139,11 @@ def fit_synapse(
         checkpoints: Of the training.
 
     Returns:
-        The synapse; what it took for its task's own, `(n, D)`; and the last epoch's mean loss, None where there is
+        The network; what it took for its task's own, `(n, D)`; and the last epoch's mean loss, None where there is
         nothing to tell the task from, so that the synapse is untrained.
     """
     with seeded(seed):
-        synapse = Synapse(others.centres.shape[1])
+        network = SynapseNetwork(others.centres.shape[1])
         negatives = others.draw(n)
         positives = own.draw(n) if isinstance(own, Cloud) else own
     loss = None
@@ -152,19 +153,19 @@ def fit_synapse(
             batch_size=config.schedule.batch_size,
             learning_rate=config.synapse_learning_rate,
         )
-        loss = synapse.learn(positives, negatives, schedule, seed=seed, checkpoints=checkpoints)
-    return synapse.eval().requires_grad_(False), positives, loss
+        loss = network.learn(positives, negatives, schedule, seed=seed, checkpoints=checkpoints)
+    return network.eval().requires_grad_(False), positives, loss
 
 
-def threshold_for(currents: Tensor, config: ArtsyConfig) -> float:
+def threshold_for(currents: Tensor, config: ArtsyPaperConfig) -> float:
     """Return the threshold of a synapse that has these currents `(N,)` on images of its own task.
 
     Example:
-        >>> config = ArtsyConfig(preset="paper", gate_recall=0.75)
+        >>> config = ArtsyPaperConfig(gate_recall=0.75)
         >>> round(threshold_for(torch.tensor([0.9, 0.2, 0.8, 0.4]), config), 3)
         0.4
     """
     if config.gate_recall is None:
-        return config.firing_threshold
+        return config.threshold
     n_firing = math.ceil(config.gate_recall * len(currents))
     return float(currents.sort(descending=True).values[n_firing - 1]) * (1 - SLACK)

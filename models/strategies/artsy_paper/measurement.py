@@ -1,4 +1,4 @@
-"""What one task leaves of its images for the paper's form: class means in every branch, and what its synapse read."""
+"""What one task leaves of its images for the paper's method: class means in every branch, and what its synapse read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from models.errors import CheckpointError
 from models.head import cosine_scores
 from models.ledger import Removal
 from models.state import StateReader
-from models.strategies.artsy.gates import Replay
+from models.strategies.artsy_paper.gates import Replay
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Measurement:
         """Rebuild from what `state_dict` returned.
 
         Args:
-            state: Of the whole form.
+            state: Of the whole strategy.
             index: Of the task.
             shape: Branches and feature width, `(T + 1, D)`.
-            has_replay: Whether synapses of this form are drawn for.
+            has_replay: Whether synapses of this strategy are drawn for.
 
         Raises:
             CheckpointError: If a tensor is missing or the shapes do not fit together.

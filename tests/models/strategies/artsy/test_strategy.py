@@ -3,8 +3,9 @@ from dataclasses import replace
 import torch
 
 from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.consolidated import NEVER, ConsolidatedForm, merge
+from models.strategies.artsy.silent import merge
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy.synapse import NEVER
 
 
 def learned(backbone, make_task, **config) -> Artsy:
@@ -12,11 +13,6 @@ def learned(backbone, make_task, **config) -> Artsy:
     strategy.learn(make_task(1, ("a", "b")))
     strategy.learn(make_task(2, ("c", "d")))
     return strategy
-
-
-def form_of(strategy: Artsy) -> ConsolidatedForm:
-    assert isinstance(strategy.form, ConsolidatedForm)
-    return strategy.form
 
 
 def test_merging_keeps_the_mass_its_classes_share():
@@ -32,10 +28,10 @@ def test_merging_keeps_the_mass_its_classes_share():
 
 
 def test_the_functional_adapter_is_the_mean_of_the_sub_networks(backbone, make_task):
-    form = form_of(learned(backbone, make_task))
+    strategy = learned(backbone, make_task)
 
-    first, second = (subnetwork.adapter.state_dict() for subnetwork in form.subnetworks)
-    for key, value in form.functional.state_dict().items():
+    first, second = (subnetwork.adapter.state_dict() for subnetwork in strategy.subnetworks)
+    for key, value in strategy.functional.state_dict().items():
         assert torch.allclose(value, (first[key] + second[key]) / 2, atol=1e-6)
 
 
@@ -66,10 +62,10 @@ def test_a_synapse_below_its_threshold_takes_no_place_from_another(backbone, mak
     ranks = currents.argsort(dim=1, descending=True)
     # Whichever is strongest for the first image can never fire, all others always do.
     strongest = int(ranks[0, 0])
-    form = form_of(strategy)
-    form.subnetworks = [
-        replace(subnetwork, threshold=NEVER if t == strongest else 0.0)
-        for t, subnetwork in enumerate(form.subnetworks)
+    thresholds = [NEVER if t == strongest else 0.0 for t in range(len(strategy.subnetworks))]
+    strategy.subnetworks = [
+        replace(subnetwork, synapse=replace(subnetwork.synapse, threshold=threshold))
+        for subnetwork, threshold in zip(strategy.subnetworks, thresholds, strict=True)
     ]
 
     found = strategy.predict(images)

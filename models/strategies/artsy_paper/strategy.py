@@ -4,9 +4,9 @@
     m_t = 1 if c_t >= thr_t else 0                Eq. 4
     y   = W^T l( h_0 + sum_t m_t h_t )            Eq. 5
 
-Every image takes T + 1 passes. Kept for comparison; the consolidated form is better and faster.
+Every image takes T + 1 passes. Kept for comparison; `artsy`, which consolidates, is better and faster.
 
-What the paper leaves open are options of `ArtsyConfig`; the defaults are the literal reading:
+What the paper leaves open are options of `ArtsyPaperConfig`; the defaults are the literal reading:
 
 - `combine`. `sum`: Eq. 5. Prototypes add like features, so every route has matching ones, and `l` is l2 normalisation.
   `concat`: every branch has its own block of the classifier, and the gate switches the block:
@@ -25,14 +25,14 @@ of a synapse always comes from replay, never from exemplars: this learner keeps 
 there are of class 1, so the loss is balanced. For `sum` they scatter around the (completed) prototypes with the
 covariance of the synapse's own task; for `h0` the mean of every class and their pooled covariance are true for ever,
 as they are kept task by task. Not offered here: a random projection as head (`ranpac` has it), and a limit on
-the sub-networks that run (`max_routed` is of the consolidated form).
+the sub-networks that run (`artsy` has `max_routed`).
 
 Reference:
     Ran et al., 2024, https://arxiv.org/abs/2410.05899. Former classes get their prototypes in a new branch by EASE's
     completion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,11 +48,13 @@ from models.head import cosine_scores
 from models.ledger import Removal
 from models.progress import Progress, ProgressFn
 from models.statistics import ClassStatistics
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.form import Form
-from models.strategies.artsy.gates import Cloud, Gate, Replay, fit_synapse, threshold_for
-from models.strategies.artsy.measurement import Measurement, extend_prototypes
+from models.strategies.artsy_paper.config import ArtsyPaperConfig
+from models.strategies.artsy_paper.gates import Cloud, Gate, Replay, fit_synapse, threshold_for
+from models.strategies.artsy_paper.measurement import Measurement, extend_prototypes
+from models.strategies.base import Strategy
+from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import RawScores, Routes, Task
+from models.synapse import firing, thresholds_of
 
 FROZEN_RESIDUE = (
     "Synapses and sub-networks of tasks that stay were trained with its images, or against Gaussians around its "
@@ -67,16 +69,22 @@ THRESHOLD_RESIDUE = (
 )
 
 
-class PaperForm(Form):
+class ArtsyPaper(Strategy[ArtsyPaperConfig]):
     """T sub-networks, T MLP synapses, summed features, cosine prototypes."""
 
+    name = "artsy_paper"
+    summary = (
+        "Silent and functional synapses to the letter of the paper: a sub-network and a trained gate a task, "
+        "T + 1 passes an image. For comparison."
+    )
+    unlearning = "partial"
+    config_type = ArtsyPaperConfig
     prior = COSINE_PRIOR
 
-    def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
+    def __init__(self, backbone: Backbone, config: ArtsyPaperConfig) -> None:
         super().__init__(backbone, config)
         self.adapters: list[Adapter] = []
         self.gates: list[Gate] = []
-        self.task_indexes: list[int] = []
         self.measurements: list[Measurement] = []
         self.prototypes = torch.zeros(1, 0, backbone.feature_width)
         """Mean feature of every class in every branch, `(T + 1, K, D)`; branch 0 is the frozen backbone. What the
@@ -84,26 +92,32 @@ class PaperForm(Form):
         self.counts = torch.zeros(0)
 
     @property
-    def thresholds(self) -> Tensor:
-        """Thresholds `(T,)`. A synapse that never saw a negative has 0: it is always functional."""
-        thresholds = torch.tensor([gate.threshold for gate in self.gates])
-        if self.config.gates == "frozen":
-            thresholds[:1] = 0.0
-        else:
-            thresholds[[not self._others(t) for t in range(len(self.gates))]] = 0.0
-        return thresholds
+    def synapse_tasks_(self) -> tuple[int, ...]:
+        return self.task_indexes_
 
-    def learn(
-        self,
-        task: Task,
-        targets: Tensor,
-        held_out: tuple[Tensor, Tensor],
-        on_progress: ProgressFn,
-    ) -> dict[str, Any]:
-        adapter, loss = self.train_subnetwork(task, targets, None, on_progress)
+    @property
+    def synapses(self) -> list[Gate]:
+        """The synapse of each task as it decides now. One that never saw a negative is functional, whatever it says."""
+        if self.config.gates == "frozen":
+            is_open = [t == 0 for t in range(len(self.gates))]
+        else:
+            is_open = [not self._others(t) for t in range(len(self.gates))]
+        return [
+            replace(gate, threshold=0.0) if always else gate
+            for gate, always in zip(self.gates, is_open, strict=True)
+        ]
+
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
+        adapter, loss = train_subnetwork(
+            self.backbone,
+            task,
+            targets,
+            bottleneck=self.config.bottleneck,
+            schedule=self.config.schedule,
+            on_progress=on_progress,
+        )
         on_progress(Progress("consolidating", 0.0))
         self.adapters.append(adapter)
-        self.task_indexes.append(task.index)
         branches = self._embed(task.images)
         inputs = branches[0] if self.config.gate_input == "h0" else branches.sum(dim=0)
         seed = derive_seed(task.seed, task.index, 3)
@@ -113,7 +127,7 @@ class PaperForm(Form):
         self.measurements.append(measurement)
         self._extend_prototypes(measurement)
         on_progress(Progress("consolidating", 0.5))
-        images, image_targets = held_out
+        images, image_targets = self.calibration_set(task)
         is_frozen = self.config.gates == "frozen"
         if is_frozen:
             synapse_loss = self._add_gate(inputs, targets, seed, task.checkpoints)
@@ -125,19 +139,18 @@ class PaperForm(Form):
         on_progress(Progress("consolidating", 1.0))
         return {"loss": loss, "synapse_loss": synapse_loss}
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def _state_dict(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         for index, adapter, gate, measurement in zip(
-            self.task_indexes, self.adapters, self.gates, self.measurements, strict=True
+            self.task_indexes_, self.adapters, self.gates, self.measurements, strict=True
         ):
             state |= adapter_state(adapter, f"tasks.{index}.adapter.")
             state |= gate.state_dict(self.config, index)
             state |= measurement.state_dict(index)
         return state
 
-    def load_state_dict(self, state: Mapping[str, Tensor], task_indexes: tuple[int, ...]) -> None:
-        D = self.backbone.feature_width
-        self.task_indexes = list(task_indexes)
+    def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        D, task_indexes = self.backbone.feature_width, self.task_indexes_
         self.adapters = [
             load_adapter(
                 state,
@@ -157,13 +170,10 @@ class PaperForm(Form):
         ]
         self._rebuild_prototypes()
 
-    def unlearn(self, removal: Removal) -> str:
-        """Take out what `removal` names.
-
-        Returns:
-            What in the scores still carries a trace, in plain sentences; empty where nothing does.
-        """
-        kept = [index not in removal.tasks for index in self.task_indexes]
+    def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
+        before = self.task_indexes_
+        self.strike(removal)
+        kept = [index not in removal.tasks for index in before]
         branches = torch.tensor([True, *kept])
         self.measurements = [
             measurement.trimmed(removal, branches)
@@ -171,9 +181,8 @@ class PaperForm(Form):
             if is_kept
         ]
         self.adapters = [a for a, is_kept in zip(self.adapters, kept, strict=True) if is_kept]
-        changed = min(self.task_indexes.index(entry.task) for entry in removal.entries)
+        changed = min(before.index(entry.task) for entry in removal.entries)
         self.gates = [g for g, is_kept in zip(self.gates, kept, strict=True) if is_kept]
-        self.task_indexes = [t for t in self.task_indexes if t not in removal.tasks]
         self._rebuild_prototypes()
         if self.config.gates == "reconsolidate":
             # From there on, synapses are no longer those that images were measured with.
@@ -211,15 +220,16 @@ class PaperForm(Form):
 
     def score(self, images: Tensor) -> RawScores:
         """Decide the routes, take the passes they need, and score by cosines, or their sums over blocks that are on."""
+        synapses = self.synapses
         if self.config.gate_input == "sum":
             branches = self._embed(images)
             currents = self._currents(branches.cumsum(dim=0)[1:])
-            functional = currents >= self.thresholds
+            functional = firing(synapses, currents)
             passes = torch.full((len(images),), len(branches))
         else:
             frozen = self.backbone.embed(images).cpu()
             currents = self._currents(frozen.expand(len(self.gates), *frozen.shape))
-            functional = currents >= self.thresholds
+            functional = firing(synapses, currents)
             branches = torch.zeros(len(self.gates) + 1, *frozen.shape)
             branches[0] = frozen
             for t, adapter in enumerate(self.adapters):
@@ -236,13 +246,13 @@ class PaperForm(Form):
             cosines = [on.unsqueeze(1) * cosine_scores(f, p) for on, f, p in blocks]
             scores = torch.stack(cosines).sum(dim=0)
             nearest = scores.amax(dim=1) / is_open.sum(dim=1)
-        routes = Routes(currents, self.thresholds, functional, passes)
+        routes = Routes(currents, thresholds_of(synapses), functional, passes)
         return RawScores(scores, (1 - nearest).clamp(min=0), routes)
 
     def _currents(self, inputs: Tensor) -> Tensor:
         """Return the current `(B, T)` of each synapse on what it reads, `(T, B, D)`."""
         return torch.stack(
-            [gate.synapse.current(x) for gate, x in zip(self.gates, inputs, strict=True)], dim=1
+            [gate.network.current(x) for gate, x in zip(self.gates, inputs, strict=True)], dim=1
         )
 
     def _sum_scores(self, branches: Tensor, is_open: Tensor) -> Tensor:
@@ -270,10 +280,10 @@ class PaperForm(Form):
             classes, local_targets = targets.unique(return_inverse=True)
             statistics = ClassStatistics.of(own, local_targets, len(classes))
             others = Cloud(self._sums(t)[self._others(t)], statistics.covariance)
-        synapse, _, loss = fit_synapse(
+        network, _, loss = fit_synapse(
             own, others, len(own), self.config, seed=seed, checkpoints=checkpoints
         )
-        self.gates.append(Gate(synapse, self.config.firing_threshold))
+        self.gates.append(Gate(self.config.threshold, network))
         return loss
 
     def _refit_gates(self, checkpoints: Checkpoints) -> float | None:
@@ -293,7 +303,7 @@ class PaperForm(Form):
             others = self._others(t)
             own = [k for k in range(len(self.counts)) if k not in others]
             n = max(int(measurement.counts.sum()), len(others))
-            synapse, positives, loss = fit_synapse(
+            network, positives, loss = fit_synapse(
                 self._cloud(t, own, frozen),
                 self._cloud(t, others, frozen),
                 n,
@@ -301,8 +311,8 @@ class PaperForm(Form):
                 seed=measurement.replay.seed,
                 checkpoints=checkpoints,
             )
-            threshold = threshold_for(synapse.current(positives), self.config)
-            self.gates.append(Gate(synapse, threshold, measured[t]))
+            threshold = threshold_for(network.current(positives), self.config)
+            self.gates.append(Gate(threshold, network, measured[t]))
         newest = self.gates[-1]
         if newest.measured is not None:
             self.gates[-1] = replace(newest, threshold=newest.measured)
@@ -316,7 +326,7 @@ class PaperForm(Form):
             inputs = self.backbone.embed(images).cpu()
         else:
             inputs = self._embed(images).cumsum(dim=0)[-1]
-        threshold = threshold_for(self.gates[-1].synapse.current(inputs), self.config)
+        threshold = threshold_for(self.gates[-1].network.current(inputs), self.config)
         measured = threshold if self.config.gates == "reconsolidate" else None
         self.gates[-1] = replace(self.gates[-1], threshold=threshold, measured=measured)
 
