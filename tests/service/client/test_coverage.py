@@ -7,11 +7,19 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from service.client import AsyncFilopodia, Filopodia, LabelledImage, TaskOptions
+from service.client import (
+    AsyncFilopodia,
+    AsyncTask,
+    Filopodia,
+    LabelledImage,
+    Task,
+    TaskOptions,
+)
 from service.contract import schema
 from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.learner_calls import update_class
+from service.remote.methods import Methods
 from service.remote.prediction_calls import predict, predict_all
 
 NOT_YET: set[tuple[str, str]] = set()
@@ -59,12 +67,12 @@ def operations():
     }
 
 
-def described(client=Filopodia):
-    return {name: found.build for name, found in vars(client).items() if hasattr(found, "build")}
+def described():
+    return {name: found.build for name, found in vars(Methods).items() if hasattr(found, "build")}
 
 
 def others(client):
-    return {name for name in vars(client) if name[0] != "_"} - described(client).keys()
+    return {name for name in vars(client) if name[0] != "_"}
 
 
 def call_of(build, *, is_full):
@@ -91,9 +99,21 @@ def calls(*, is_full=True):
 
 
 def test_both_clients_have_the_same_methods():
-    assert described(Filopodia) == described(AsyncFilopodia)
-    assert others(Filopodia) == {"ask", "close", "events"}
-    assert others(AsyncFilopodia) == {"ask", "aclose", "events"}
+    assert issubclass(Filopodia, Methods)
+    assert issubclass(AsyncFilopodia, Methods)
+    assert others(Filopodia) == {"ask", "close", "events", "handle"}
+    assert others(AsyncFilopodia) == {"ask", "aclose", "events", "handle"}
+    assert others(Task) == others(AsyncTask) == {"events"}
+
+
+@pytest.mark.parametrize("name", described())
+def test_a_method_is_awaited_in_the_asynchronous_client_and_only_there(name):
+    waiting = getattr(Filopodia("http://127.0.0.1:9", "fil_x"), name)
+    awaited = getattr(AsyncFilopodia("http://127.0.0.1:9", "fil_x"), name)
+    assert inspect.iscoroutinefunction(awaited)
+    assert not inspect.iscoroutinefunction(waiting)
+    assert inspect.signature(waiting) == inspect.signature(awaited)
+    assert waiting.__doc__ == awaited.__doc__ == vars(Methods)[name].__doc__
 
 
 def test_every_operation_has_a_method(operations):
