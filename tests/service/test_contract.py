@@ -1,4 +1,4 @@
-"""The contract's file follows the app."""
+"""The contract's files follow the app."""
 
 import sys
 
@@ -8,9 +8,10 @@ from service import contract
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
+def files(tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "FILE", tmp_path / "openapi.json")
-    return contract.FILE
+    monkeypatch.setattr(contract, "PYTHON_FILE", tmp_path / "replies.py")
+    return {file.name: file for file in (contract.FILE, contract.PYTHON_FILE)}
 
 
 def run(monkeypatch, *arguments):
@@ -18,20 +19,33 @@ def run(monkeypatch, *arguments):
     contract.main()
 
 
-def test_a_drift_is_noticed(file, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "said", "other"),
+    [
+        ("openapi.json", '"/v1/learners"', '"/v1/pupils"'),
+        ("replies.py", "    live_version: int", "    live_version: str"),
+    ],
+)
+def test_a_drift_is_noticed(name, said, other, files, monkeypatch):
     with pytest.raises(SystemExit, match="make openapi"):
         run(monkeypatch, "--check")
     run(monkeypatch)
     run(monkeypatch, "--check")
-    written = file.read_text("utf-8")
-    assert written.endswith("}\n")
-    file.write_text(written.replace('"/v1/learners"', '"/v1/pupils"'), "utf-8")
-    with pytest.raises(SystemExit, match="make openapi"):
+    written = files[name].read_text("utf-8")
+    assert said in written
+    files[name].write_text(written.replace(said, other), "utf-8")
+    with pytest.raises(SystemExit, match=f"{name}.*make openapi"):
         run(monkeypatch, "--check")
-    assert "/v1/pupils" in file.read_text("utf-8")
+    assert other in files[name].read_text("utf-8")
 
 
-def test_the_environment_is_not_part_of_the_contract(file, monkeypatch, tmp_path):
+def test_the_committed_files_are_those_of_the_app():
+    made = contract.schema()
+    assert contract.FILE.read_text("utf-8") == contract.as_text(made)
+    assert contract.PYTHON_FILE.read_text("utf-8") == contract.as_python(made)
+
+
+def test_the_environment_is_not_part_of_the_contract(monkeypatch, tmp_path):
     before = contract.as_text(contract.schema())
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/x")

@@ -4,6 +4,7 @@ import inspect
 import re
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import get_args, get_origin, is_typeddict
 
 import pytest
 
@@ -16,6 +17,7 @@ from service.client import (
     TaskOptions,
 )
 from service.contract import schema
+from service.contract_replies import REPLIES
 from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.learner_calls import update_class
@@ -155,3 +157,35 @@ def test_what_creates_carries_an_idempotency_key(operations):
     }
     sends_key = {(call.method, call.template) for call in calls() if call.creates}
     assert sends_key == takes_key - NOT_YET
+
+
+def reply_of(build):
+    """Return the name of the dictionary that a method is annotated to reply with, or a list of; None for all else."""
+    (kind,) = get_args(inspect.signature(build).return_annotation)
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
+    return kind.__name__ if is_typeddict(kind) else None
+
+
+def schema_of(operation):
+    """Return the schema that an operation answers with, or that its pages hold."""
+    (answer, *_) = [found for status, found in operation["responses"].items() if status < "3"]
+    reference = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")
+    name = reference and reference.rpartition("/")[2]
+    return re.sub(r"^Page_(\w+)_$", r"\1", name) if name else None
+
+
+def test_a_method_is_annotated_with_what_its_operation_answers(operations):
+    checked = set()
+    for name, build in described().items():
+        call = call_of(build, is_full=True)
+        if call is None or not get_args(inspect.signature(build).return_annotation):
+            continue
+        found = reply_of(build)
+        said = schema_of(operations[call.method, call.template])
+        if found is not None:
+            # Of a new key the contract has a schema of its own, with the secret.
+            assert REPLIES[found].schema == said.replace("KeyCreated", "KeyRead"), name
+            checked.add(said)
+    answered = {schema_of(operation) for operation in operations.values()} - {None}
+    assert answered == checked
