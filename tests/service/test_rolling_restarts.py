@@ -22,7 +22,7 @@ from benchmarks.resume import Bench, Protocol
 from registry import keys
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from tests.service.http.balancer import balancer
 from tests.waiting import PACE, wait_until, within
 from worker.settings import WorkerSettings
