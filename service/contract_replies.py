@@ -119,7 +119,12 @@ REPLIES = {
     "Key": Reply(
         "KeyRead",
         "An API key.",
-        {"key": Said("NotRequired[str]", "The whole secret, shown once: when it is created.")},
+        {
+            "key": Said(
+                "NotRequired[str | None]",
+                "The whole secret, shown once: when it is created; None where that answer is replayed.",
+            )
+        },
     ),
     "LoginLink": Reply("LoginLinkRead"),
     "AuditEntry": Reply("AuditRead"),

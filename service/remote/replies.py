@@ -466,8 +466,8 @@ class Key(TypedDict):
     """To a minute or two."""
     created_at: str
     revoked_at: str | None
-    key: NotRequired[str]
-    """The whole secret, shown once: when it is created."""
+    key: NotRequired[str | None]
+    """The whole secret, shown once: when it is created; None where that answer is replayed."""
 
 
 class LoginLink(TypedDict):

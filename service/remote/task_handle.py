@@ -66,7 +66,7 @@ def _wait(
     """Wait until it has ended, however it ended; outlives a restart of the service.
 
     Args:
-        task_id: The task.
+        task_id: The id of the task, which its method leaves out.
         timeout_s: Longest wait; None for as long as it takes.
         on_progress: Told about the task about twice a second.
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from service import contract
+from service.contract_replies import REPLIES, python_type
 
 
 @pytest.fixture
@@ -53,3 +54,21 @@ def test_the_environment_is_not_part_of_the_contract(monkeypatch, tmp_path):
     monkeypatch.setenv("FILOPODIA_MAX_IMAGE_BYTES", "1000")
     assert contract.as_text(contract.schema()) == before
     assert not (tmp_path / "data").exists()
+
+
+def test_what_the_client_knows_beyond_the_contract_does_not_contradict_it():
+    schemas = contract.schema()["components"]["schemas"]
+    beyond = set()
+    for name, reply in REPLIES.items():
+        properties = schemas[reply.schema]["properties"]
+        for key, said in reply.fields.items():
+            if key in properties:
+                # Only when it is there and not null may be known better.
+                kind = python_type(properties[key])
+                assert said.kind in {kind, kind.removesuffix(" | None")}, (name, key)
+            else:
+                beyond.add((name, key))
+    assert beyond == {("Learner", "etag"), ("LearnedClass", "etag"), ("Key", "key")}
+    created, read = schemas["KeyCreated"]["properties"], schemas["KeyRead"]["properties"]
+    assert created.keys() - read.keys() == {"key"}
+    assert REPLIES["Key"].fields["key"].kind == f"NotRequired[{python_type(created['key'])}]"
