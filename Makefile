@@ -55,10 +55,10 @@ quick: $(READY) ## the tests that take seconds
 compose-test: $(READY) ## run the compose file for real (needs Docker)
 	$(BIN)/python -m tests.compose.run
 
-openapi: $(READY) ## write the HTTP contract to docs/openapi.json
+openapi: $(READY) ## write the HTTP contract: docs/openapi.json and the client's typed replies
 	$(BIN)/python -m service.contract
 
-check: $(READY) ## ruff, mypy --strict, import-linter, the contract's file, known vulnerabilities
+check: $(READY) ## ruff, mypy --strict, import-linter, the contract's files, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -25,7 +25,7 @@ from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from worker.settings import WorkerSettings
 
 N_UNDER_WAY, SECONDS = 3, 1.5

@@ -1,8 +1,7 @@
 """API keys `fil_<id>_<secret>`: created, listed, revoked, verified. The secret is shown once and kept as a hash.
 
-A key may be limited to some learners, expire, and have quotas of its own in `keys.quotas`: any of those of
-`registry.quotas`, each a number or null for no limit. Where it has none, the installation's settings of the same names
-hold.
+A key may be limited to some learners, expire, and have quotas of its own in `keys.quotas`: any of `QUOTAS`, each a
+number or null for no limit. Where it has none, the installation's settings of the same names hold.
 """
 
 import hashlib
@@ -22,6 +21,8 @@ from registry.tables import KeyRow, LearnerRow, TaskRow
 
 PREFIX = "fil"
 DAY = timedelta(days=1)
+QUOTAS = ("predict_images_per_minute", "changes_per_minute", "tasks_per_day", "images_per_day")
+"""What a key may be limited in."""
 
 FIRST_KEY_LOCK = 7_346_251_190_002
 """Key of the advisory lock on making the first key."""
@@ -70,7 +71,7 @@ def create_key(
         learners: Names of the only learners it may see and use; None is all of them. It stays with these: a learner
             that is created later under the same name is another one.
         expires_at: When it stops working.
-        quotas: Where its limits differ from the installation's: any of those of `registry.quotas`.
+        quotas: Where its limits differ from the installation's: any of `QUOTAS`.
 
     Returns:
         Its row, and the whole key: the only time it can be read.

@@ -1,7 +1,9 @@
-"""`make openapi`: the HTTP contract as a file, `docs/openapi.json`, which `make check` compares with the app.
+"""`make openapi`: the HTTP contract as files, which `make check` compares with the app.
 
-python -m service.contract           writes it
-python -m service.contract --check   exits with 1 if it is not what the app says
+They are `docs/openapi.json` and the typed replies of the client, `service/remote/replies.py`.
+
+python -m service.contract           writes them
+python -m service.contract --check   exits with 1 if they are not what the app says
 """
 
 import json
@@ -15,20 +17,22 @@ from fastapi import FastAPI
 from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory
 from service.app import create_app
+from service.contract_replies import PYTHON_FILE, as_python
 from service.settings import ServiceSettings
 
 FILE = Path(__file__).parent.parent / "docs" / "openapi.json"
 
 
 def main() -> None:
-    """Write the file, or compare it."""
-    text = as_text(schema())
-    if sys.argv[1:] != ["--check"]:
-        FILE.write_text(text, encoding="utf-8")
-    elif not FILE.exists() or FILE.read_text(encoding="utf-8") != text:
-        sys.exit(
-            "docs/openapi.json is not what the app says: run `make openapi`, and look at the difference."
-        )
+    """Write the files, or compare them."""
+    contract = schema()
+    for file, text in ((FILE, as_text(contract)), (PYTHON_FILE, as_python(contract))):
+        if sys.argv[1:] != ["--check"]:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            sys.exit(
+                f"{file.name} is not what the app says: run `make openapi`, and look at the difference."
+            )
 
 
 def schema() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from registry.blobs import LocalBlobStore
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
 from registry.tables import AuditRow, EndedSessionRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from tests.isolation import Isolation
 from tests.waiting import wait_until
 

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+from tests.declared import EXTRAS, PROJECT, ROOT, declared
+
 RUNS_WITH = {
-    "migrations": [],
-    "models": [],
+    "migrations": ["server"],
+    "models": ["server"],
     "registry": ["s3"],
     "service": ["demo"],
-    "worker": [],
+    "worker": ["server"],
     "benchmarks": ["benchmarks"],
     "tests": ["dev"],
 }
-"""Folders, and the extras that what is imported there may stand under."""
+"""Folders, and the extras that what is imported there may stand under. tests/service/client/test_alone.py says what of
+`service` does without any."""
 OURS = {*RUNS_WITH, "conftest"}
 NOT_IMPORTED = {
     "httptools": "uvicorn's protocol, which ours inherits from, works only with it",
@@ -35,13 +35,6 @@ NOT_IMPORTED = {
 NOT_DATA = {".py", ".pyc", ".md"}
 FROM_TREE = {"benchmarks", "migrations"}
 """Whose other files are read from a checkout only."""
-
-
-def declared(*extras: str) -> set[str]:
-    lines = [*PROJECT["dependencies"]]
-    for extra in extras:
-        lines += PROJECT["optional-dependencies"][extra]
-    return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
 @cache
@@ -93,7 +86,14 @@ def test_what_is_imported_is_declared(folder):
 def test_what_is_declared_is_imported():
     folders = set(RUNS_WITH) - {"tests"}
     used = set().union(*(distributions_of(name) for folder in folders for name in imported(folder)))
-    assert declared() - used == set(NOT_IMPORTED)
+    assert declared("server") - used == set(NOT_IMPORTED)
+
+
+@pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra != "server"])
+def test_every_extra_contains_the_server(extra):
+    """What they add is of no use to a client; `pip install 'filopodia[s3]'` has always been a service with S3."""
+    assert declared("server") <= declared(extra)
+    assert f"{PROJECT['name']}[server]" in PROJECT["optional-dependencies"][extra]
 
 
 def test_every_folder_of_ours_is_looked_at():

@@ -7,7 +7,6 @@ fails has changed, and what of ours uses it may have to change as well.
 import asyncio
 import inspect
 import socket
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import Empty
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -29,6 +27,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from tests.declared import requirements
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL, SERVER = "service/http/protocol.py", "service/server.py"
@@ -249,11 +249,7 @@ def test_a_channel_of_redis_reads_through_what_ours_wraps():
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_what_changes_as_it_likes_has_an_upper_bound(name):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {}
-    for line in project["dependencies"]:
-        requirement = Requirement(line)
-        declared[canonicalize_name(requirement.name)] = requirement
+    declared = {canonicalize_name(needed.name): needed for needed in requirements("server")}
     assert name in declared
     operators = {specifier.operator for specifier in declared[name].specifier}
     assert "<" in operators, f"{name} without an upper bound"

@@ -1,19 +1,17 @@
 """The versions that are tested, with their hashes: all that is declared is there, and nothing of where it was made."""
 
 import re
-import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+from tests.declared import EXTRAS, ROOT, requirements
+
 LOCKS = {
     "requirements.lock": ["s3"],
-    "requirements-dev.lock": [*PROJECT["optional-dependencies"]],
+    "requirements-dev.lock": EXTRAS,
 }
 """Each with the extras in it."""
 ADVICE = "run `make lock`"
@@ -38,11 +36,8 @@ def versions(lock: str) -> dict[str, set[Version]]:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_what_is_declared_is_locked_as_it_may_be(lock):
-    declared = [*PROJECT["dependencies"]]
-    for extra in LOCKS[lock]:
-        declared += PROJECT["optional-dependencies"][extra]
     there = versions(lock)
-    for requirement in map(Requirement, declared):
+    for requirement in requirements(*LOCKS[lock]):
         found = there.get(canonicalize_name(requirement.name), set())
         assert found, f"{requirement} is not in {lock}: {ADVICE}"
         unfit = [version for version in found if version not in requirement.specifier]

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.bad_input.service import until
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deployment.md"
 CHAPTER = "## Restarts behind a proxy"

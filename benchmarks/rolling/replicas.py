@@ -20,7 +20,7 @@ from benchmarks.resume import Bench, Protocol
 from registry import keys
 from registry.database import make_engine, make_session_factory, migrate
 from registry.embedded import EmbeddedPostgres
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from worker.settings import WorkerSettings
 
 LEARNER = "undisturbed"

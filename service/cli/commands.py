@@ -1,9 +1,10 @@
 """Commands that are loaded when they run, so that `--help`, `--version` and a press of Tab load none of them.
 
-A command brings what it works with: the client, a database, pictures. All of them together take a second to load.
+A command brings what it works with: the client, a database, pictures. All of them together take a second to load, and
+what those in `service.cli.local` bring need not be installed.
 """
 
-import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -17,6 +18,24 @@ from typer.core import TyperCommand, TyperGroup
 
 COMPLETION_OPTIONS = frozenset({"--install-completion", "--show-completion"})
 SHELLS = frozenset({"bash", "zsh", "fish"})
+LOCAL = "service.cli.local."
+"""Where the commands lie that work on an installation of this machine."""
+OF_SERVER = (
+    "alembic",
+    "celery",
+    "fastapi",
+    "numpy",
+    "PIL",
+    "psycopg",
+    "pydantic_settings",
+    "sqlalchemy",
+    "torch",
+)
+"""What tells an installation with the server's packages from one of the client: some that no command of it needs."""
+
+
+class ServerMissingError(Exception):
+    """A command needs packages of the server, and they are not installed; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +49,22 @@ class Listed:
     heading: str
     """What it is listed under."""
 
+    @property
+    def can_run(self) -> bool:
+        """Whether the packages that it needs are installed."""
+        return not self.place.startswith(LOCAL) or all(map(is_installed, OF_SERVER))
+
     def load(self) -> Any:
-        """Return the function or `typer.Typer` that it is."""
+        """Return the function or `typer.Typer` that it is.
+
+        Raises:
+            ServerMissingError: If it needs the server's packages, and they are not installed.
+        """
+        if not self.can_run:
+            raise ServerMissingError(
+                f"filopodia {self.name} needs the server's packages, and here is the client alone: "
+                "pip install 'filopodia[server]'."
+            )
         module, _, name = self.place.partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -45,6 +78,9 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         """Read the arguments as the command itself does; the context is of that command."""
+        if extra.get("resilient_parsing") and not self._listed.can_run:
+            # Somebody presses Tab, in the middle of a line: there is no place to say what is missing.
+            return super().make_context(info_name, args, parent=parent, **extra)
         return self.load().make_context(info_name, args, parent=parent, **extra)
 
     def load(self) -> Any:
@@ -54,6 +90,19 @@ class LazyCommand(TyperCommand):
             function, found = found, typer.Typer(add_completion=False)
             found.command(self._listed.name, help=unwrapped(inspect.getdoc(function)))(function)
         return typer.main.get_command(found)
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it.
+
+    Example:
+        >>> is_installed("typer"), is_installed("no_such_package")
+        (True, False)
+    """
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 def unwrapped(text: str | None) -> str:

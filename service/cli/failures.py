@@ -1,6 +1,6 @@
 """What the command line says when the service, or what was asked of it, fails."""
 
-from registry.errors import SettingsError
+from service.cli.commands import ServerMissingError
 from service.cli.output import make_console
 from service.cli.problems import explain
 from service.client import ClientError, ProblemError
@@ -20,7 +20,7 @@ def report(error: Exception) -> int | None:
         case ClientError():
             console.print(str(error), style="red")
             return 1
-        case SettingsError():
+        case ServerMissingError():
             console.print(str(error), style="red", soft_wrap=True)
             return 1
         case LayoutError():

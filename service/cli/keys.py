@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from registry.quotas import QUOTAS
 from service.cli.asking import YesOption, confirm
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
 from service.cli.times import second, span
-from service.remote.replies import Key
+from service.remote.replies import Key, KeyQuotas
 
 NO_LIMIT = "none"
+QUOTAS = tuple(KeyQuotas.__annotations__)
+"""What a key may be limited in."""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="API keys: create, list, revoke."

@@ -20,10 +20,10 @@ from service.cli.terminal import harmless
 
 COMMANDS = {
     "Begin": (
-        ("demo", "service.cli.demo:demo", "Watch it learn handwritten digits, two by two."),
-        ("demo-compare", "service.cli.demo:demo_compare", "Learn them in three ways."),
-        ("serve", "service.cli.serving:serve", "Run the service: database, worker and HTTP."),
-        ("samples", "service.cli.samples:samples", "Write pictures to try the service with."),
+        ("demo", "service.cli.local.demo:demo", "Watch it learn handwritten digits, two by two."),
+        ("demo-compare", "service.cli.local.demo:demo_compare", "Learn them in three ways."),
+        ("serve", "service.cli.local.serving:serve", "Run the service: database, worker and HTTP."),
+        ("samples", "service.cli.local.samples:samples", "Write pictures to try the service with."),
         ("login", "service.cli.login:login", "Print a link that logs a browser in, once."),
     ),
     "Learn": (
@@ -63,14 +63,21 @@ COMMANDS = {
     "Operate": (
         ("keys", "service.cli.keys:app", "Create, list and revoke API keys."),
         ("audit", "service.cli.listing:audit", "List what was changed, and by whom."),
-        ("worker", "service.cli.serving:worker", "Run one more worker that learns."),
-        ("doctor", "service.cli.operating:doctor", "Check the installation."),
-        ("backup", "service.cli.operating:backup", "Write everything to one file."),
-        ("restore", "service.cli.operating:restore", "Bring back what a backup holds."),
-        ("migrate", "service.cli.operating:migrate", "Bring the database's schema up to date."),
+        ("worker", "service.cli.local.serving:worker", "Run one more worker that learns."),
+        ("doctor", "service.cli.local.operating:doctor", "Check the installation."),
+        ("backup", "service.cli.local.operating:backup", "Write everything to one file."),
+        ("restore", "service.cli.local.operating:restore", "Bring back what a backup holds."),
+        (
+            "migrate",
+            "service.cli.local.operating:migrate",
+            "Bring the database's schema up to date.",
+        ),
     ),
 }
-"""By heading: each command's name, where its code is, and what `filopodia --help` says of it."""
+"""By heading: each command's name, where its code is, and what `filopodia --help` says of it.
+
+Those in `service.cli.local` need the server's packages; all others get along with what the client needs.
+"""
 
 
 class Commands(CommandTable):

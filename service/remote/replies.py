@@ -1,13 +1,14 @@
 """What the service replies with, as typed dictionaries: the JSON of the public API, key by key.
 
-The client hands the JSON on as it came, so a key that a newer service adds is kept.
+The client hands the JSON on as it came, so a key that a newer service adds is kept. Made by `make openapi` of the same
+schemas as docs/openapi.json, as `service/contract_replies.py` says; `make check` compares.
 """
 
 from typing import Any, NotRequired, TypedDict
 
 
 class Accuracy(TypedDict):
-    """Headline numbers of a learner, each in [0, 1]; None where they are not defined yet."""
+    """How well the live version knows what was learned up to it; null where nothing was evaluated."""
 
     last: float | None
     average: float | None
@@ -21,12 +22,16 @@ class Learner(TypedDict):
     strategy: str
     backbone: str
     config: dict[str, Any]
-    metadata: NotRequired[dict[str, Any]]
+    metadata: dict[str, Any]
     created_at: str
     classes: int
+    """Classes of the live version."""
     tasks: int
+    """Tasks that the live version knows."""
     head_version: int
+    """Version the next task builds on; 0 before the first."""
     live_version: int
+    """Version that answers predictions; 0 before the first."""
     accuracy: Accuracy
     etag: NotRequired[str]
     """Of its metadata, where one learner was read; the client takes it from the answer's headers."""
@@ -38,9 +43,12 @@ class Strategy(TypedDict):
     name: str
     summary: str
     keeps_images: bool
+    """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: str
+    """What can be removed again; docs/unlearning.md."""
     defaults: dict[str, Any]
     config_schema: dict[str, Any]
+    """JSON Schema of `config`."""
 
 
 class Backbone(TypedDict):
@@ -56,14 +64,25 @@ class LearnedClass(TypedDict):
     """A class that a learner knows."""
 
     label: str
-    name: NotRequired[str]
-    hidden: NotRequired[bool]
+    """As it was learned; versions, samples and tasks call it so."""
+    name: str
+    """What answers call it: the label, unless it was renamed."""
+    hidden: bool
+    """Whether predictions never answer it."""
     task: int
+    """Index of the task that introduced it."""
     samples: dict[str, int]
-    accuracy_learned: float | None
+    """Stored images: `train` and `eval`."""
+    accuracy_learned: NotRequired[float | None]
+    """Share of its held-out images that were recognised when it was learned, among the classes known then; null
+    where none was counted.
+    """
     n_learned: NotRequired[int]
-    accuracy_now: float | None
+    """How many images that is a share of."""
+    accuracy_now: NotRequired[float | None]
+    """The same with the live version, among all its classes."""
     n_now: NotRequired[int]
+    """How many images that is a share of."""
     etag: NotRequired[str]
     """Of its name and whether it is hidden, where one class was read or changed."""
 
@@ -73,10 +92,15 @@ class UnlearnPreview(TypedDict):
 
     learner: str
     tasks: list[int]
+    """As they were asked for."""
     classes: list[str]
+    """Labels of the classes that the learner would no longer know."""
     versions: list[int]
+    """Numbers of the versions that would be erased; those that waiting tasks publish before it come on top."""
     images: int
+    """Stored images that would be deleted."""
     live_version: int
+    """Version that answers predictions now."""
 
 
 class Alias(TypedDict):
@@ -84,7 +108,8 @@ class Alias(TypedDict):
 
     name: str
     version: int
-    head_version: NotRequired[int]
+    head_version: int
+    """Version the next task builds on."""
 
 
 class TaskProgress(TypedDict):
@@ -92,9 +117,9 @@ class TaskProgress(TypedDict):
 
     phase: str
     fraction: float
-    epoch: int | None
-    epochs: int | None
-    eta_seconds: float | None
+    epoch: NotRequired[int | None]
+    epochs: NotRequired[int | None]
+    eta_seconds: NotRequired[float | None]
 
 
 class TaskSamples(TypedDict):
@@ -110,24 +135,31 @@ class Rejected(TypedDict):
     index: int
     filename: str | None
     problem: str
+    """Code of the problem, for example `image-truncated`."""
 
 
 class Quarantined(TypedDict):
-    """An image that is kept but not used."""
+    """An image that is kept, but neither learned nor used to measure accuracy."""
 
     index: int
     filename: str | None
     reason: str
+    """`blank`: all of one colour."""
 
 
 class Finding(TypedDict):
     """Something that looked wrong with a task's images, or with what learning them did."""
 
     code: str
+    """`labels-disagree`, `classes-alike`, `resembles-known`, `copies`, `harms-known`, `flooded`."""
     detail: str
+    """One sentence for the person who decides."""
     holds: bool
+    """Whether it is reason enough to hold the task."""
     classes: list[str]
+    """The classes it is about; empty where it is about all."""
     numbers: dict[str, float]
+    """What was measured."""
 
 
 class TaskError(TypedDict):
@@ -142,16 +174,22 @@ class LeftOutFile(TypedDict):
 
     path: str
     reason: str
+    """`not-an-image`, `system-file` or `not-in-table`."""
 
 
 class UploadLayout(TypedDict):
     """How the folders of an upload were read."""
 
     splits: dict[str, str]
+    """Folders that named splits, and what their images are used for: `train` or `eval`. Empty without any."""
     tables: list[str]
+    """Tables that the labels were read from; empty where they came from folders."""
     notes: list[str]
+    """Sentences: what was understood that may surprise."""
     left_out: int
+    """Files that were passed over: no images, or what a system leaves behind."""
     left_out_files: list[LeftOutFile]
+    """The first of them."""
 
 
 class Task(TypedDict):
@@ -161,25 +199,32 @@ class Task(TypedDict):
     learner: str
     index: int
     name: str | None
-    mode: NotRequired[str]
+    mode: str
     status: str
     position: int | None
+    """1 is next; null when it no longer waits."""
     classes: list[str]
     samples: TaskSamples
-    from_feedback: NotRequired[int]
+    from_feedback: int
+    """How many pieces of feedback it took; their images count among `samples`."""
     rejected: list[Rejected]
-    quarantined: NotRequired[list[Quarantined]]
-    layout: NotRequired[UploadLayout | None]
-    duplicates: NotRequired[int]
-    known: NotRequired[int]
-    splits_kept: NotRequired[int]
-    findings: NotRequired[list[Finding]]
+    quarantined: list[Quarantined]
+    layout: UploadLayout | None
+    """How the folders of an archive, or in the names of a form's files, were read; null where labels came otherwise."""
+    duplicates: int
+    """Images that came more than once in the request, counted without the first. Each is learned once."""
+    known: int
+    """Images of the request that were left out because the learner has learned them, or is about to."""
+    splits_kept: int
+    """Images of the request that stay on the side they had before, although it named the other one."""
+    findings: list[Finding]
+    """What looked wrong with the images; empty until they were looked at."""
     progress: TaskProgress
     attempt: int
     version: int | None
     error: TaskError | None
-    options: NotRequired[dict[str, Any]]
-    config: NotRequired[dict[str, Any]]
+    options: dict[str, Any]
+    config: dict[str, Any]
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -201,7 +246,8 @@ class Sample(TypedDict):
     label: str
     split: str
     filename: str | None
-    quarantine: NotRequired[str | None]
+    quarantine: str | None
+    """Why it is not used, for example `blank`; null for one that is."""
     width: int
     height: int
     created_at: str
@@ -219,10 +265,11 @@ class RankedLabel(TypedDict):
     label: str
     score: float
     task: int
+    """Index of the task that introduced the class."""
 
 
 class SynapseState(TypedDict):
-    """One task's synapse for one image: `functional` or `silent`."""
+    """The state of one task's synapse for one image."""
 
     task: int
     current: float
@@ -235,12 +282,21 @@ class Route(TypedDict):
 
     functional: list[int]
     silent: list[int]
-    passes: float
+    passes: int
+    """Forwards of the backbone this image took."""
     synapses: NotRequired[list[SynapseState] | None]
+    """With `trace=full`."""
+
+
+class ImageProblem(TypedDict):
+    """Why an image of several could not be used."""
+
+    code: str
+    detail: str
 
 
 class PredictionResult(TypedDict):
-    """The answer for one image; of one that could not be used, `problem` says why."""
+    """The answer for one image; of one that could not be used, `problem` says why in its place."""
 
     index: int
     filename: str | None
@@ -248,43 +304,63 @@ class PredictionResult(TypedDict):
     score: float
     task: int
     novelty: float
+    """Share of held-out known images that look more familiar than this one."""
     known: bool
+    """False when the image looks like none of the classes."""
     top: list[RankedLabel]
     route: NotRequired[Route | None]
     warnings: NotRequired[list[str]]
-    problem: NotRequired[dict[str, Any] | None]
+    """`blank`: of one colour or transparent; `little_detail`: of nearly one colour; `first_frame_used`: of several."""
+    problem: NotRequired[ImageProblem | None]
+
+
+class Timing(TypedDict):
+    """Where the time went, in milliseconds, and how many images shared the batch."""
+
+    decode: float
+    queue: float
+    infer: float
+    total: float
+    batch: int
 
 
 class Prediction(TypedDict):
-    """The answer to one prediction request."""
+    """Predictions of one request, all made by one version."""
 
     id: str
     learner: str
     version: int
     results: list[PredictionResult]
-    timing_ms: dict[str, float]
+    timing_ms: Timing
 
 
 class GivenFeedback(TypedDict):
-    """What a user said is really on an image of a prediction; `task` is what took it to learn from."""
+    """What a user said is really on an image of the prediction."""
 
     index: int
+    """Of the result."""
     label: str
     task: str | None
+    """Id of the task that took it to learn from; null while it is pending."""
     created_at: str
 
 
 class Feedback(TypedDict):
-    """The same beside what was answered."""
+    """What a user said about an image, beside what was answered."""
 
     prediction: str
+    """Id of the prediction."""
     index: int
+    """Of the result."""
     label: str
     answered: str
+    """The label that was answered."""
     score: float
     version: int
+    """Which answered."""
     filename: str | None
     task: str | None
+    """Id of the task that took it to learn from; null while it is pending."""
     created_at: str
 
 
@@ -295,8 +371,10 @@ class StoredPrediction(TypedDict):
     learner: str
     version: int
     results: list[dict[str, Any]]
-    images: NotRequired[list[int]]
-    feedback: NotRequired[list[GivenFeedback]]
+    images: list[int]
+    """Indexes of the results whose image is kept: those that feedback can be given on."""
+    feedback: list[GivenFeedback]
+    """What users said is really on the images."""
     created_at: str
 
 
@@ -304,13 +382,18 @@ class AccuracyHistory(TypedDict):
     """How well every task was known after every task; row i of `matrix` is version i."""
 
     learner: str
-    version: NotRequired[int]
-    live_version: NotRequired[int]
+    version: int
+    """The last of `versions`, to which it all leads; 0 before the first."""
+    live_version: int
+    """Version that answers predictions, which after a rollback may be another one; 0 before the first."""
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
+    """Row v, column t: accuracy on task t with version v; null where it was not evaluated."""
     n: list[list[int | None]]
+    """Images evaluated, in the same places."""
     last: float | None
+    """Accuracy on all images of what `version` knows, with it."""
     average: float | None
     forgetting: float | None
     backward_transfer: float | None
@@ -318,8 +401,10 @@ class AccuracyHistory(TypedDict):
     stability: list[float | None]
     routing: list[float | None]
     passes: list[float | None]
-    unlearned: NotRequired[list[int]]
-    superseded: NotRequired[list[int]]
+    unlearned: list[int]
+    """Those of `tasks` that `version` no longer knows."""
+    superseded: list[int]
+    """Tasks that a rollback left beside the line of versions that leads to the head."""
 
 
 class Version(TypedDict):
@@ -328,18 +413,22 @@ class Version(TypedDict):
     number: int
     parent: int | None
     task: int
-    task_id: NotRequired[str]
-    tasks: NotRequired[list[int]]
+    """Index of the task that made it."""
+    task_id: str
+    tasks: list[int]
+    """Indexes of the tasks it knows something of."""
     config: dict[str, Any]
     seed: int
-    backbone_fingerprint: NotRequired[str]
-    artifact_sha256: NotRequired[str | None]
+    backbone_fingerprint: str
+    artifact_sha256: str | None
+    """Null once it was erased."""
     size_bytes: int
     classes: list[str]
-    metrics: NotRequired[dict[str, Any]]
-    code_versions: NotRequired[dict[str, Any]]
+    metrics: dict[str, Any]
+    code_versions: dict[str, Any]
     is_live: bool
-    erased_at: NotRequired[str | None]
+    erased_at: str | None
+    """When its artifact was given up, because it held what was unlearned since."""
     created_at: str
 
 
@@ -350,27 +439,42 @@ class Confusion(TypedDict):
     version: int
     classes: list[str]
     confusion: dict[str, dict[str, dict[str, int]]]
+    """By task index, true label and answered label."""
+
+
+class KeyQuotas(TypedDict):
+    """Where the limits of a key differ from those of the service."""
+
+    predict_images_per_minute: NotRequired[int | None]
+    changes_per_minute: NotRequired[int | None]
+    tasks_per_day: NotRequired[int | None]
+    images_per_day: NotRequired[int | None]
 
 
 class Key(TypedDict):
-    """An API key. `key`, the whole secret, comes once: when it is created."""
+    """An API key."""
 
     id: str
     name: str
     role: str
-    learners: NotRequired[list[str] | None]
-    quotas: NotRequired[dict[str, int | None]]
-    expires_at: NotRequired[str | None]
-    last_used_at: NotRequired[str | None]
+    learners: list[str] | None
+    """The only learners it may see and use, without those deleted since; null is all of them."""
+    quotas: dict[str, int | None]
+    """Where its limits differ from those in `/v1/info`; null is no limit."""
+    expires_at: str | None
+    last_used_at: str | None
+    """To a minute or two."""
     created_at: str
-    revoked_at: NotRequired[str | None]
-    key: NotRequired[str]
+    revoked_at: str | None
+    key: NotRequired[str | None]
+    """The whole secret, shown once: when it is created; None where that answer is replayed."""
 
 
 class LoginLink(TypedDict):
     """A link that logs a browser in, once."""
 
     path: str
+    """To be opened at the address of the service; its token is a secret until it is used."""
     expires_at: str
 
 
@@ -378,14 +482,22 @@ class AuditEntry(TypedDict):
     """Something that somebody has changed."""
 
     seq: int
+    """Entries are numbered in the order they were written, with gaps."""
     created_at: str
     key_id: str | None
+    """Null for what the command line did on the machine itself."""
     key_name: str
+    """As it was then; `local` for the command line."""
     action: str
+    """What was done, such as `learner.delete`."""
     learner: str | None
+    """The learner it was done to, which may be gone."""
     subject: str
+    """What it was done to: a name or an id."""
     details: dict[str, Any]
+    """What changed; `before` and `after` where there was something before."""
     request_id: str | None
+    """`X-Request-Id` of the answer."""
 
 
 class HeldTask(TypedDict):
@@ -404,11 +516,15 @@ class Worker(TypedDict):
 
     id: str
     kind: str
+    """`local` polls the database, `celery` waits for the doorbell."""
     state: str
+    """`lost`: no sign of life for 30 s, and it did not say goodbye."""
     host: str
     pid: int
     device: str
+    """Name of the GPU it learns on, or `cpu`."""
     slots: int
+    """Tasks it learns at the same time."""
     version: str
     learning: list[HeldTask]
     started_at: str
@@ -428,7 +544,9 @@ class Part(TypedDict):
 
     name: str
     state: str
+    """`failing`: an error broke its work off, which begins again within seconds. `down`: it does not run."""
     failures: int
+    """How often that has happened since the service was started."""
 
 
 class Readiness(TypedDict):
@@ -437,13 +555,54 @@ class Readiness(TypedDict):
     status: str
     database: str
     doorbell: str
+    """Whether Redis answers, through which workers hear of tasks; `none` where workers poll the database."""
     loaded: list[LoadedVersion]
     failing: list[LoadedVersion]
+    """Live versions that could not be loaded; the ones before go on serving."""
     worker: str
+    """Whether somebody learns what is queued: the worker that the service starts, or else any.
+
+    `refused`: it cannot work with its settings, and is not tried again before the service is restarted.
+    `unknown`: the database is away.
+    """
     worker_refusal: str | None
+    """Why it is `refused`; for admin keys, null for others."""
     worker_restarts: int
+    """How often the worker that the service starts has died and was started again."""
     parts: list[Part]
     log_lines_dropped: int
+    """Lines of the service's log that could not be written since it was started."""
+
+
+class Limits(TypedDict):
+    """What a request may hold."""
+
+    task_images: int
+    task_bytes: int
+    task_json_bytes: int
+    image_bytes: int
+    image_pixels: int
+    predict_images: int
+    predict_bytes: int
+    predict_pixels: int
+    """Work that decoding the images of a request may take, in pixels of PNG: `docs/photos.md` has the factors."""
+    json_bytes: int
+    bundle_bytes: int
+    min_images: int
+    classes: int | None
+    """Of one learner; null is any number."""
+    predict_images_per_minute: int | None
+    """With one key; null is any number, and a key may have a limit of its own. So are the next three."""
+    changes_per_minute: int | None
+    tasks_per_day: int | None
+    images_per_day: int | None
+    predict_pixels_per_minute: int | None
+    """With one key, as `predict_pixels`; null is any number."""
+    image_formats: list[str]
+    keep_prediction_images: bool
+    """Whether the images of stored predictions are kept, for feedback."""
+    keep_predictions_days: int
+    """Days until a stored prediction is deleted, unless feedback on it is still to be learned; 0 is never."""
 
 
 class Info(TypedDict):
@@ -453,4 +612,4 @@ class Info(TypedDict):
     version: str
     api: str
     device: str
-    limits: dict[str, Any]
+    limits: Limits

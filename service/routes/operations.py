@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from registry.keys import QUOTAS
 from registry.log_lines import LOG_LINES
-from registry.quotas import QUOTAS
 from service.dependencies import CollaboratorsDep
 from service.http.demands import demands
 from service.http.quotas import PREDICT_PIXELS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.demo_process import ServiceProcess
+from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
 
 SETTINGS = {

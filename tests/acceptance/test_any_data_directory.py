@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.demo_process import ServiceProcess
+from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
 from tests.acceptance.conftest import SETTINGS
 from tests.acceptance.test_learn_and_predict import answers, learn

@@ -12,7 +12,7 @@ import pytest
 
 from registry.blobs import LocalBlobStore
 from registry.errors import BlobDamagedError
-from service.cli.demo_process import ServiceProcess
+from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
 from tests.acceptance.conftest import SETTINGS
 from tests.acceptance.test_learn_and_predict import LONG, answers, images, learn

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from service.cli.output import make_console
 from service.client import ENDED, Filopodia, LabelledImage, TaskOptions
 from tests.compose.composition import LASTING, Composition, output

@@ -1,16 +1,18 @@
-"""The contract's file follows the app."""
+"""The contract's files follow the app."""
 
 import sys
 
 import pytest
 
 from service import contract
+from service.contract_replies import REPLIES, python_type
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
+def files(tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "FILE", tmp_path / "openapi.json")
-    return contract.FILE
+    monkeypatch.setattr(contract, "PYTHON_FILE", tmp_path / "replies.py")
+    return {file.name: file for file in (contract.FILE, contract.PYTHON_FILE)}
 
 
 def run(monkeypatch, *arguments):
@@ -18,20 +20,33 @@ def run(monkeypatch, *arguments):
     contract.main()
 
 
-def test_a_drift_is_noticed(file, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "said", "other"),
+    [
+        ("openapi.json", '"/v1/learners"', '"/v1/pupils"'),
+        ("replies.py", "    live_version: int", "    live_version: str"),
+    ],
+)
+def test_a_drift_is_noticed(name, said, other, files, monkeypatch):
     with pytest.raises(SystemExit, match="make openapi"):
         run(monkeypatch, "--check")
     run(monkeypatch)
     run(monkeypatch, "--check")
-    written = file.read_text("utf-8")
-    assert written.endswith("}\n")
-    file.write_text(written.replace('"/v1/learners"', '"/v1/pupils"'), "utf-8")
-    with pytest.raises(SystemExit, match="make openapi"):
+    written = files[name].read_text("utf-8")
+    assert said in written
+    files[name].write_text(written.replace(said, other), "utf-8")
+    with pytest.raises(SystemExit, match=f"{name}.*make openapi"):
         run(monkeypatch, "--check")
-    assert "/v1/pupils" in file.read_text("utf-8")
+    assert other in files[name].read_text("utf-8")
 
 
-def test_the_environment_is_not_part_of_the_contract(file, monkeypatch, tmp_path):
+def test_the_committed_files_are_those_of_the_app():
+    made = contract.schema()
+    assert contract.FILE.read_text("utf-8") == contract.as_text(made)
+    assert contract.PYTHON_FILE.read_text("utf-8") == contract.as_python(made)
+
+
+def test_the_environment_is_not_part_of_the_contract(monkeypatch, tmp_path):
     before = contract.as_text(contract.schema())
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/x")
@@ -39,3 +54,21 @@ def test_the_environment_is_not_part_of_the_contract(file, monkeypatch, tmp_path
     monkeypatch.setenv("FILOPODIA_MAX_IMAGE_BYTES", "1000")
     assert contract.as_text(contract.schema()) == before
     assert not (tmp_path / "data").exists()
+
+
+def test_what_the_client_knows_beyond_the_contract_does_not_contradict_it():
+    schemas = contract.schema()["components"]["schemas"]
+    beyond = set()
+    for name, reply in REPLIES.items():
+        properties = schemas[reply.schema]["properties"]
+        for key, said in reply.fields.items():
+            if key in properties:
+                # Only when it is there and not null may be known better.
+                kind = python_type(properties[key])
+                assert said.kind in {kind, kind.removesuffix(" | None")}, (name, key)
+            else:
+                beyond.add((name, key))
+    assert beyond == {("Learner", "etag"), ("LearnedClass", "etag"), ("Key", "key")}
+    created, read = schemas["KeyCreated"]["properties"], schemas["KeyRead"]["properties"]
+    assert created.keys() - read.keys() == {"key"}
+    assert REPLIES["Key"].fields["key"].kind == f"NotRequired[{python_type(created['key'])}]"

@@ -12,7 +12,7 @@ import httpx
 from fastapi import FastAPI
 
 from registry.database import make_engine
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from tests.factories import make_image
 from tests.waiting import PACE
 

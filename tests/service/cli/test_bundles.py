@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from service.cli.main import app as commands
 from service.client import ProblemError
 from tests.waiting import wait_until

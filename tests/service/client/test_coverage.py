@@ -4,14 +4,24 @@ import inspect
 import re
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import get_args, get_origin, is_typeddict
 
 import pytest
 
-from service.client import AsyncFilopodia, Filopodia, LabelledImage, TaskOptions
+from service.client import (
+    AsyncFilopodia,
+    AsyncTask,
+    Filopodia,
+    LabelledImage,
+    Task,
+    TaskOptions,
+)
 from service.contract import schema
+from service.contract_replies import REPLIES
 from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.learner_calls import update_class
+from service.remote.methods import Methods
 from service.remote.prediction_calls import predict, predict_all
 
 NOT_YET: set[tuple[str, str]] = set()
@@ -59,12 +69,12 @@ def operations():
     }
 
 
-def described(client=Filopodia):
-    return {name: found.build for name, found in vars(client).items() if hasattr(found, "build")}
+def described():
+    return {name: found.build for name, found in vars(Methods).items() if hasattr(found, "build")}
 
 
 def others(client):
-    return {name for name in vars(client) if name[0] != "_"} - described(client).keys()
+    return {name for name in vars(client) if name[0] != "_"}
 
 
 def call_of(build, *, is_full):
@@ -91,9 +101,21 @@ def calls(*, is_full=True):
 
 
 def test_both_clients_have_the_same_methods():
-    assert described(Filopodia) == described(AsyncFilopodia)
-    assert others(Filopodia) == {"ask", "close", "events"}
-    assert others(AsyncFilopodia) == {"ask", "aclose", "events"}
+    assert issubclass(Filopodia, Methods)
+    assert issubclass(AsyncFilopodia, Methods)
+    assert others(Filopodia) == {"ask", "close", "events", "handle"}
+    assert others(AsyncFilopodia) == {"ask", "aclose", "events", "handle"}
+    assert others(Task) == others(AsyncTask) == {"events"}
+
+
+@pytest.mark.parametrize("name", described())
+def test_a_method_is_awaited_in_the_asynchronous_client_and_only_there(name):
+    waiting = getattr(Filopodia("http://127.0.0.1:9", "fil_x"), name)
+    awaited = getattr(AsyncFilopodia("http://127.0.0.1:9", "fil_x"), name)
+    assert inspect.iscoroutinefunction(awaited)
+    assert not inspect.iscoroutinefunction(waiting)
+    assert inspect.signature(waiting) == inspect.signature(awaited)
+    assert waiting.__doc__ == awaited.__doc__ == vars(Methods)[name].__doc__
 
 
 def test_every_operation_has_a_method(operations):
@@ -135,3 +157,35 @@ def test_what_creates_carries_an_idempotency_key(operations):
     }
     sends_key = {(call.method, call.template) for call in calls() if call.creates}
     assert sends_key == takes_key - NOT_YET
+
+
+def reply_of(build):
+    """Return the name of the dictionary that a method is annotated to reply with, or a list of; None for all else."""
+    (kind,) = get_args(inspect.signature(build).return_annotation)
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
+    return kind.__name__ if is_typeddict(kind) else None
+
+
+def schema_of(operation):
+    """Return the schema that an operation answers with, or that its pages hold."""
+    (answer, *_) = [found for status, found in operation["responses"].items() if status < "3"]
+    reference = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")
+    name = reference and reference.rpartition("/")[2]
+    return re.sub(r"^Page_(\w+)_$", r"\1", name) if name else None
+
+
+def test_a_method_is_annotated_with_what_its_operation_answers(operations):
+    checked = set()
+    for name, build in described().items():
+        call = call_of(build, is_full=True)
+        if call is None or not get_args(inspect.signature(build).return_annotation):
+            continue
+        found = reply_of(build)
+        said = schema_of(operations[call.method, call.template])
+        if found is not None:
+            # Of a new key the contract has a schema of its own, with the secret.
+            assert REPLIES[found].schema == said.replace("KeyCreated", "KeyRead"), name
+            checked.add(said)
+    answered = {schema_of(operation) for operation in operations.values()} - {None}
+    assert answered == checked

@@ -3,7 +3,7 @@
 from time import monotonic
 
 from service.app import create_app
-from service.cli.demo_process import free_port
+from service.cli.local.demo_process import free_port
 from service.client import Filopodia, LabelledImage, ProblemError, Retries
 from tests.factories import make_image
 from tests.served import served

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli.demo_digits import DigitsMissingError, digit_tasks
+from service.cli.local.demo_digits import DigitsMissingError, digit_tasks
+from service.cli.local.sample_pictures import draw
 from service.cli.output import make_console
-from service.cli.sample_pictures import draw
 
 FOLDERS = {"fruit": ("apple", "banana", "orange"), "more-fruit": ("pear", "plum")}
 """What is taught first, and next."""

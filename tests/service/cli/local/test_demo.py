@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from service.cli.demo import AVERAGE_TARGET, LAST_TARGET, StreamResult, comparison, judge
+from service.cli.local.demo import AVERAGE_TARGET, LAST_TARGET, StreamResult, comparison, judge
 
 HISTORY = {
     "learner": "digits",

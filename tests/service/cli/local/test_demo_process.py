@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from service.cli.demo_process import ServiceProcess, ServiceStartError, free_port
+from service.cli.local.demo_process import ServiceProcess, ServiceStartError, free_port
 
 
 def test_a_free_port_can_be_listened_on():

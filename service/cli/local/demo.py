@@ -23,8 +23,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.demo_digits import Digit, DigitsMissingError, digit_tasks
-from service.cli.demo_process import ServiceProcess, ServiceStartError
+from service.cli.local.demo_digits import Digit, DigitsMissingError, digit_tasks
+from service.cli.local.demo_process import ServiceProcess, ServiceStartError
 from service.cli.options import JsonOption
 from service.cli.output import (
     headline,

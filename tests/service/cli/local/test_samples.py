@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from service.cli.local.sample_pictures import FRUIT, draw
 from service.cli.main import app
-from service.cli.sample_pictures import FRUIT, draw
 from service.layout.folders import read_folder
 
 

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from service.cli.demo_digits import Digit, digit_tasks
+from service.cli.local.demo_digits import Digit, digit_tasks
 
 
 def test_all_images_come_in_five_tasks_of_two_digits():

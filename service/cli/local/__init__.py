@@ -1,0 +1,1 @@
+"""Commands that work on an installation of this machine. They need what `filopodia[server]` brings."""
