@@ -37,9 +37,9 @@ from schemathesis.generation import GenerationMode
 from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
 from registry import keys
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from registry.tables import ROLES
 from service.app import create_app
 from service.http.connections import Connections

@@ -32,9 +32,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from benchmarks.files import write_rows
 from models.strategies.catalog import resolve
 from registry import learners, queue, samples, tasks, versions
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from registry.samples import NewSample
 from registry.statuses import TaskStatus
 from registry.tables import TASK_PHASES, TaskRow

@@ -23,8 +23,8 @@ from pydantic import SecretStr
 from benchmarks.chaos.clients import SlowPrediction
 from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from service.cli.local.demo_process import free_port
 from worker.settings import WorkerSettings
 

@@ -1,6 +1,7 @@
 """Alembic's entry: runs migrations in one transaction, one process at a time.
 
-`registry.database.migrate` and the `alembic` command both come here; the latter takes the database from `DATABASE_URL`.
+`registry.postgres.database.migrate` and the `alembic` command both come here; the latter takes the database from
+`DATABASE_URL`.
 """
 
 import os
@@ -8,7 +9,7 @@ import os
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from registry.database import driver_url
+from registry.postgres.database import driver_url
 from registry.tables import Row
 
 LOCK = 0xF110_0001

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry import ancestry, learners
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import BlobMissingError
 from registry.events import append_event
 from registry.ids import new_id

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import (
     InvalidCursorError,
     PredictionImageNotFoundError,

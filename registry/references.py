@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from registry.blobs import BlobStore, is_hash
+from registry.blobs.store import BlobStore, is_hash
 from registry.errors import BlobDamagedError
 from registry.scopes import EVERY_LEARNER
 from registry.tables import PredictionImageRow, SampleRow, TaskRow, VersionRow

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import BlobMissingError, LearnerBusyError, SampleNotFoundError
 from registry.ids import new_id
 from registry.paging import Page, decode_number, page_of

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from models.backbone import choose_device
-from registry.blobs import BlobStore
-from registry.database import Sessions
+from registry.blobs.store import BlobStore
+from registry.postgres.database import Sessions
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard

@@ -6,11 +6,11 @@ from threading import Event
 import structlog
 
 from registry import idempotency, predictions, sessions
-from registry.blobs import BlobStore
-from registry.collection import GRACE, collect
-from registry.database import Sessions
+from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
 from registry.loops import SteadyThread
+from registry.postgres.database import Sessions
+from registry.upkeep.collection import GRACE, collect
 
 log = structlog.get_logger(__name__)
 

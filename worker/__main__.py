@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from registry.blob_stores import open_blob_store
+from registry.blobs.opening import open_blob_store
 from registry.environment import unknown_settings
 from registry.errors import RegistryError
 from registry.logs import configure_logging

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.backbone import Backbone
 from registry import learners, samples, tasks, versions
-from registry.database import Session
+from registry.postgres.database import Session
 from registry.tables import LearnerRow, SampleRow, TaskRow
 
 DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")

@@ -17,12 +17,12 @@ import structlog
 from celery import Celery, signals
 from celery.exceptions import WorkerShutdown
 
-from registry.database import make_engine, make_session_factory
 from registry.doorbell import LEARN_TASK, Bell, Sweeper, celery_settings
 from registry.errors import DatabaseUnavailableError
-from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
 from registry.loops import SteadyThread
+from registry.postgres.database import make_engine, make_session_factory
+from registry.postgres.lifeline import die_with_parent
 from worker.broker import use_sturdy_transport
 from worker.local import learn_next
 from worker.presence import Presence

@@ -10,11 +10,11 @@ import structlog
 from models import checkpoint
 from models.checkpoint import Snapshot
 from models.errors import CheckpointError, StoppedError
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.checkpoints import put_checkpoint
-from registry.database import Sessions
 from registry.errors import BlobError, FencedError, RegistryError
 from registry.failpoints import failpoint
+from registry.postgres.database import Sessions
 
 log = structlog.get_logger()
 

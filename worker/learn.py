@@ -31,13 +31,13 @@ from models.strategies.catalog import create_strategy
 from models.strategies.spelling import spelled_like
 from models.strategies.values import LearningReport, Task
 from registry import accuracy, queue, samples, versions
-from registry.blob_stores import open_blob_store
-from registry.blobs import BlobStore
-from registry.database import Session, Sessions, make_engine, make_session_factory
+from registry.blobs.opening import open_blob_store
+from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
-from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
+from registry.postgres.database import Session, Sessions, make_engine, make_session_factory
+from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
 from registry.tables import SampleRow
 from registry.versions import NewAccuracy, NewVersion

@@ -9,12 +9,12 @@ import threading
 import structlog
 
 from registry import queue
-from registry.database import Sessions, make_engine, make_session_factory
 from registry.errors import DatabaseUnavailableError, SettingsError
 from registry.failpoints import failpoint
-from registry.lifeline import die_with_parent
 from registry.logs import configure_logging
 from registry.loops import SteadyThread
+from registry.postgres.database import Sessions, make_engine, make_session_factory
+from registry.postgres.lifeline import die_with_parent
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.sole import sole_worker

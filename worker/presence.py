@@ -9,9 +9,9 @@ from typing import Literal
 import structlog
 
 from registry import queue, workers
-from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError
 from registry.loops import SteadyThread
+from registry.postgres.database import Session, Sessions
 from worker.devices import device_name
 from worker.settings import WorkerSettings
 

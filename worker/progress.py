@@ -9,8 +9,8 @@ import structlog
 from models.errors import StoppedError
 from models.progress import Progress
 from registry import queue
-from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError
+from registry.postgres.database import Sessions
 
 log = structlog.get_logger()
 

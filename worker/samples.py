@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.backbone import Backbone
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import BlobDamagedError, BlobMissingError
 from registry.tables import SampleRow
 from worker.errors import PermanentTaskError

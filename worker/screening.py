@@ -21,9 +21,9 @@ from models.screening import (
 from models.strategies.base import Strategy
 from models.strategies.values import Task
 from registry import samples, versions
-from registry.blobs import BlobStore
-from registry.database import Sessions
+from registry.blobs.store import BlobStore
 from registry.errors import VersionNotFoundError
+from registry.postgres.database import Sessions
 from registry.tables import SampleRow
 from worker.attempt import Attempt
 from worker.errors import PermanentTaskError

@@ -19,10 +19,10 @@ from typing import Literal
 import structlog
 
 from registry import checkpoints, queue, time_limits
-from registry.blob_stores import open_blob_store
-from registry.database import Session, Sessions
+from registry.blobs.opening import open_blob_store
 from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint
+from registry.postgres.database import Session, Sessions
 from registry.queue import ClaimedTask
 from worker.settings import WorkerSettings
 from worker.transactions import insist

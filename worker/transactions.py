@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import structlog
 
-from registry.database import Session, Sessions
 from registry.errors import DatabaseUnavailableError
+from registry.postgres.database import Session, Sessions
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from models.progress import Progress
 from models.strategies.base import Strategy
 from models.strategies.values import Task
 from registry import samples
-from registry.blobs import BlobStore
-from registry.database import Sessions
+from registry.blobs.store import BlobStore
+from registry.postgres.database import Sessions
 from registry.unlearning import MODE
 from worker.attempt import Attempt
 from worker.errors import PermanentTaskError

@@ -19,7 +19,7 @@ from benchmarks.verdicts import Verdict
 from models import artifact
 from models.backbone import load_backbone
 from models.errors import LearnerError
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
 from registry.learners import LIVE
 from registry.statuses import TaskStatus

@@ -27,9 +27,9 @@ from benchmarks.chaos.programs import Program
 from benchmarks.chaos.schedule import APIS, WORKERS
 from benchmarks.chaos.system import belonging_to, command, descendants
 from registry import keys
-from registry.database import make_engine, make_session_factory, migrate
 from registry.failpoints import VARIABLE as FAILPOINTS
-from registry.postgres_programs import (
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.programs import (
     give_to,
     let_traverse,
     process_options,

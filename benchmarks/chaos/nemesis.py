@@ -24,7 +24,7 @@ from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.programs import STARTS, Program
 from benchmarks.chaos.schedule import Fault
 from benchmarks.chaos.system import descendants, send
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.doorbell import LEARN_TASK, PREFIX, QUEUE, celery_settings
 
 log = structlog.get_logger()

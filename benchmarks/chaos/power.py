@@ -38,9 +38,9 @@ from benchmarks.chaos.programs import STARTS, Program
 from benchmarks.chaos.system import belonging_to, is_frozen, send
 from benchmarks.chaos.windows import agree
 from benchmarks.verdicts import Verdict
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory
-from registry.postgres_programs import let_traverse
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_engine, make_session_factory
+from registry.postgres.programs import let_traverse
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.lifeline import die_with_parent, libc
+from registry.postgres.lifeline import die_with_parent, libc
 
 LOOK_S = 0.05
 PAUSE_S = 0.3

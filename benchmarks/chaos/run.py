@@ -26,7 +26,7 @@ from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.schedule import Profile, find_places, make_schedule
 from benchmarks.chaos.windows import Window
 from benchmarks.verdicts import Verdict, summary
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.statuses import TaskStatus
 
 log = structlog.get_logger()

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from benchmarks.bad_input.service import until
 from benchmarks.resume import Bench, Protocol
 from registry import keys
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from service.cli.local.demo_process import free_port
 from worker.settings import WorkerSettings
 

@@ -15,8 +15,8 @@ from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
 from registry.audit import AuditBy
-from registry.database import Session
 from registry.errors import ConflictError
+from registry.postgres.database import Session
 from registry.statuses import TaskStatus
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import AuditDep, Collaborators, CollaboratorsDep

@@ -8,8 +8,8 @@ from starlette.responses import RedirectResponse
 
 from registry import audit, learners
 from registry.audit import AuditBy
-from registry.database import Session
 from registry.errors import ConflictError
+from registry.postgres.database import Session
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence

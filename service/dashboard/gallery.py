@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from registry import class_accuracy, learners
-from registry.database import Session
 from registry.learners import ClassInfo
 from registry.pictures import of_labels
+from registry.postgres.database import Session
 from registry.tables import LearnerRow
 from service.dashboard.shown import SampleView, sample_view
 

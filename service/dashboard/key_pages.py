@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse
 
 from registry import audit, keys, learners
 from registry.audit import AuditBy
-from registry.database import Session
 from registry.errors import InvalidKeyError
+from registry.postgres.database import Session
 from registry.tables import ROLES, KeyRow
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence

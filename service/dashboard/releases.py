@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from registry import ancestry, classes, learners, versions
-from registry.database import Session
+from registry.postgres.database import Session
 from registry.tables import LearnerRow, VersionRow
 from service.dashboard.routing import Routing, routing_of
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from registry import accuracy
-from registry.database import Session
+from registry.postgres.database import Session
 from registry.tables import VersionRow
 
 MOST_TASKS = 60

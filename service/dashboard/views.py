@@ -5,10 +5,10 @@ from itertools import groupby
 from typing import Any
 
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
-from registry.database import Session
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.paging import Page
 from registry.pictures import held_out
+from registry.postgres.database import Session
 from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures

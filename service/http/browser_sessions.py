@@ -17,8 +17,8 @@ from itsdangerous import BadSignature, Signer
 from starlette.datastructures import Headers
 
 from registry import sessions
-from registry.database import Session, Sessions
 from registry.keys import ActiveKey
+from registry.postgres.database import Session, Sessions
 from service.http.buckets import Buckets, too_many
 
 COOKIE = "filopodia_session"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.concurrency import run_in_threadpool
 
 from registry import events
-from registry.database import Sessions
+from registry.postgres.database import Sessions
 from registry.statuses import TaskStatus
 
 LOOK_S = 0.3

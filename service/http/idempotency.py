@@ -11,8 +11,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from registry import idempotency
-from registry.database import Session, Sessions
 from registry.errors import RegistryError
+from registry.postgres.database import Session, Sessions
 from service.problems import Problem
 
 HEADER = "idempotency-key"

@@ -10,7 +10,7 @@ import math
 from starlette.types import Scope
 
 from registry import keys
-from registry.database import Session
+from registry.postgres.database import Session
 from service.http.buckets import ROUNDING, WINDOW_S, Buckets, Drawn, too_many
 from service.http.demands import Demands
 from service.http.security import SAFE_METHODS, Principal

@@ -17,9 +17,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from registry import keys
-from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError
 from registry.keys import ActiveKey
+from registry.postgres.database import Sessions
 from registry.scopes import limited_to
 from registry.tables import ROLES
 from service.http.browser_sessions import COOKIE as COOKIE

@@ -17,10 +17,10 @@ from threading import Condition, Lock, get_native_id
 
 import structlog
 
-from registry.blobs import BlobStore
-from registry.database import Sessions, StatementError
+from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.loops import SteadyThread
+from registry.postgres.database import Sessions, StatementError
 from registry.predictions import NewImage, NewPrediction, add_images, add_predictions
 from service.intake.images import DecodedImage
 from service.metrics import Metrics

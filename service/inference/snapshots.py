@@ -19,7 +19,7 @@ from models.admission import admit
 from models.backbone import Backbone, load_backbone
 from models.errors import LearnerError
 from models.strategies.base import Strategy
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
 from service.metrics import Metrics
 from service.problems import Problem

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from registry.database import Session
 from registry.endings import OVERLAP, EndedTask, clock, ended_since
+from registry.postgres.database import Session
 from service.metrics import Metrics
 
 

@@ -11,10 +11,10 @@ from threading import Event
 import structlog
 
 from registry import accuracy, classes, tasks, versions, workers
-from registry.database import Session, Sessions
 from registry.errors import RegistryError
 from registry.failpoints import failpoint
 from registry.loops import SteadyThread
+from registry.postgres.database import Session, Sessions
 from registry.versions import LiveVersion
 from service.http.security import KeyRing
 from service.inference.snapshots import VersionAddress, VersionLoader

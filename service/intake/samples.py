@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.feedback import FeedbackImage
 from registry.growth import ImageKey
 from service.intake.decoding import Decoder

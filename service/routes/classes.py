@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from registry import audit, class_accuracy, learners
-from registry.database import Session
 from registry.learners import ClassInfo
+from registry.postgres.database import Session
 from registry.tables import LearnerRow
 from service.dependencies import AuditDep, CollaboratorsDep
 from service.http.roles import requires

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Request, Response, status
 from fastapi.responses import JSONResponse
 
 from registry import audit, keys
-from registry.database import Session
 from registry.errors import InvalidKeyError
+from registry.postgres.database import Session
 from registry.tables import KeyRow
 from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
 from service.http.demands import demands

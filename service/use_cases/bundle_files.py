@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed_version
 
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.bundles import Story
 from registry.errors import BundleRejectedError
 from registry.references import ArtifactFiles
-from registry.sealed_tar import END, SUMS, TarForm, header, padding
 from registry.tables import LearnerRow, VersionRow
+from registry.upkeep.sealed_tar import END, SUMS, TarForm, header, padding
 from registry.versions import NewAccuracy, address_of
 from service.problems import Problem
 from service.schemas.bundles import (

@@ -16,7 +16,7 @@ from models.backbone import is_known_backbone
 from models.errors import BackboneError, CheckpointError
 from models.strategies.spelling import may_be_of, spelled_like, strategy_name
 from registry.bundles import LearnedTask, NewLearner
-from registry.sealed_tar import SealedTarReader
+from registry.upkeep.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
 from service.dependencies import Collaborators
 from service.intake.bundle_text import require_readable, require_told_apart

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from registry import classes, learners
-from registry.database import Session
 from registry.errors import ClassNotFoundError
 from registry.learners import ClassInfo
+from registry.postgres.database import Session
 from registry.tables import LearnerRow
 
 

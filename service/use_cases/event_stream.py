@@ -8,8 +8,8 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from registry import events, tasks
-from registry.database import Sessions
 from registry.errors import DatabaseUnavailableError, RegistryError
+from registry.postgres.database import Sessions
 from registry.statuses import ENDED
 from service.dependencies import Collaborators
 from service.schemas.tasks import EventRead

@@ -1,8 +1,8 @@
 """What a learner reads like."""
 
 from registry import accuracy, learners, versions
-from registry.database import Session
 from registry.errors import VersionNotFoundError
+from registry.postgres.database import Session
 from registry.tables import LearnerRow
 from service.schemas.learners import (
     LearnerAccuracy,

@@ -2,7 +2,7 @@
 
 from registry import audit, learners, versions
 from registry.audit import AuditBy
-from registry.database import Session
+from registry.postgres.database import Session
 
 
 def move(

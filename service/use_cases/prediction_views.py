@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from registry import classes, feedback, predictions
 from registry.classes import PLAIN
-from registry.database import Session
+from registry.postgres.database import Session
 from registry.tables import PredictionRow
 from service.inference.answers import named
 from service.schemas.predictions import GivenFeedback, StoredPrediction

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from registry import audit, learners, tasks
 from registry.audit import AuditBy
-from registry.database import Session
+from registry.postgres.database import Session
 from registry.tables import TaskRow
 
 

@@ -6,11 +6,11 @@ from fastapi import Request, Response, status
 
 from registry import audit, classes, feedback, learners, tasks
 from registry.audit import AuditBy
-from registry.database import Session
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage
 from registry.growth import earlier
+from registry.postgres.database import Session
 from registry.samples import add_samples
 from registry.tables import LearnerRow
 from service.dependencies import Collaborators

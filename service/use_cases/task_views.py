@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from registry import learners, tasks
-from registry.database import Session, Sessions
+from registry.postgres.database import Session, Sessions
 from registry.statuses import ENDED
 from registry.tables import TaskRow
 from service.dependencies import Collaborators

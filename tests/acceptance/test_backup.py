@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.errors import BlobDamagedError
 from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia

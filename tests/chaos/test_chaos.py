@@ -27,7 +27,7 @@ from benchmarks.chaos.schedule import QUICK, Fault, find_places, make_schedule
 from benchmarks.chaos.system import belonging_to
 from benchmarks.chaos.windows import Window
 from registry import learners, tasks
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.samples import NewSample, add_samples
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from tests.waiting import PACE, is_within, wait_until

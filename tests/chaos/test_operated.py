@@ -23,7 +23,7 @@ from benchmarks.chaos.run import ROOT
 from benchmarks.chaos.schedule import PROFILES, find_places, make_schedule
 from benchmarks.chaos.system import is_frozen
 from benchmarks.chaos.windows import Window
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from registry.database import alembic_config, driver_url, migrate
+from registry.postgres.database import alembic_config, driver_url, migrate
 from registry.tables import Row
 
 
@@ -58,7 +58,7 @@ def test_migrated_schema_equals_the_rows(empty_database, connection):
 
 
 def test_several_processes_may_migrate_at_once(empty_database, connection):
-    code = f"from registry.database import migrate; migrate({empty_database!r})"
+    code = f"from registry.postgres.database import migrate; migrate({empty_database!r})"
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
     assert tables(connection) >= set(Row.metadata.tables)

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from registry import audit, keys, queue, tasks
-from registry.blobs import LocalBlobStore
-from registry.database import driver_url
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import driver_url
 from tests.factories import make_learner, make_task, publish_task, put_artifact
 
 

@@ -1,6 +1,6 @@
 """What the doctor says of an installation, for tests."""
 
-from registry.inspection import inspect_installation
+from registry.upkeep.inspection import inspect_installation
 
 
 def sick(url, blobs, tmp_path, **options):

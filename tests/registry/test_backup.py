@@ -12,9 +12,7 @@ from alembic import command
 from sqlalchemy import create_engine, inspect, select, text
 
 from registry import audit, learners, queue
-from registry.backup import TABLES, back_up
-from registry.blobs import LocalBlobStore
-from registry.database import alembic_config, driver_url, make_engine, make_session_factory
+from registry.blobs.store import LocalBlobStore
 from registry.errors import (
     BackupDamagedError,
     BackupError,
@@ -23,8 +21,10 @@ from registry.errors import (
     SchemaTooNewError,
     StorageFullError,
 )
-from registry.restore import SCRATCH, check_backup, restore
+from registry.postgres.database import alembic_config, driver_url, make_engine, make_session_factory
 from registry.tables import EventRow, SampleRow, TaskRow
+from registry.upkeep.backup import TABLES, back_up
+from registry.upkeep.restore import SCRATCH, check_backup, restore
 from tests.factories import make_learner, make_task, publish_task, put_artifact
 from tests.registry.inspected import sick
 
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_written_is_said_so(database_url, blobs, tmp_path,
 
 def test_a_full_disk_leaves_the_old_backup(database_url, blobs, file, filled, monkeypatch):
     file.write_bytes(b"the backup of yesterday")
-    monkeypatch.setattr("registry.backup_file.os.fsync", no_space)
+    monkeypatch.setattr("registry.upkeep.backup_file.os.fsync", no_space)
     with pytest.raises(BackupError, match="No space left"):
         back_up(database_url, blobs, file)
     assert file.read_bytes() == b"the backup of yesterday"

@@ -14,9 +14,9 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from registry import s3_blobs
-from registry.blob_stores import open_blob_store
-from registry.blobs import LocalBlobStore
+from registry.blobs import s3 as s3_blobs
+from registry.blobs.opening import open_blob_store
+from registry.blobs.store import LocalBlobStore
 from registry.errors import (
     BlobDamagedError,
     BlobLocationError,
@@ -124,7 +124,7 @@ def test_put_many_keeps_order_and_repeats(store):
 
 
 def test_put_many_writes_in_batches(store, monkeypatch):
-    for module in ("registry.blobs", "registry.s3_blobs"):
+    for module in ("registry.blobs.store", "registry.blobs.s3"):
         monkeypatch.setattr(sys.modules[module], "BATCH_BYTES", 1000)
     data = [bytes([i]) * 501 for i in range(3)]
     assert [store.size(sha256) for sha256 in store.put_many(data)] == [len(d) for d in data]
@@ -202,7 +202,7 @@ def test_a_put_of_an_old_blob_makes_it_count_as_new(store, monkeypatch):
     first = modified(store, sha256)
     store.put(b"heron")
     assert modified(store, sha256) == first
-    for module in ("registry.blobs", "registry.s3_blobs"):
+    for module in ("registry.blobs.store", "registry.blobs.s3"):
         monkeypatch.setattr(sys.modules[module], "REFRESH_AFTER", timedelta(seconds=-60))
     time.sleep(1.1)  # S3 tells times in seconds
     store.put(b"heron")
@@ -278,7 +278,7 @@ def test_a_failing_disk_leaves_nothing(blobs, strike, where, action, error):
 
 
 def test_a_process_killed_while_it_writes_leaves_no_half_blob(blobs, strike):
-    code = f"from registry.blob_stores import open_blob_store as o; o({str(blobs.root)!r}).put(b'heron')"
+    code = f"from registry.blobs.opening import open_blob_store as o; o({str(blobs.root)!r}).put(b'heron')"
     for where, is_there in (
         ("blobs.after_write", False),
         ("blobs.after_sync", False),
@@ -372,7 +372,7 @@ def test_open_blob_store(tmp_path):
 
 def test_s3_without_its_package_says_what_to_install(tmp_path):
     (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError('boto3')")
-    code = "from registry.blob_stores import open_blob_store; open_blob_store('s3://bucket/x')"
+    code = "from registry.blobs.opening import open_blob_store; open_blob_store('s3://bucket/x')"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},  # noqa: PTH109
@@ -384,5 +384,5 @@ def test_s3_without_its_package_says_what_to_install(tmp_path):
 
 
 def test_boto3_is_loaded_only_when_used():
-    code = "import sys, registry.blob_stores; sys.exit('boto3' in sys.modules)"
+    code = "import sys, registry.blobs.opening; sys.exit('boto3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

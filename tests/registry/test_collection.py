@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import delete, select
 
 from registry import learners, queue, samples, tasks, versions
-from registry.blobs import LocalBlobStore
-from registry.collection import Collected, collect, no_collection
+from registry.blobs.store import LocalBlobStore
 from registry.errors import BlobMissingError
 from registry.samples import NewSample
 from registry.tables import SampleRow, TaskRow
+from registry.upkeep.collection import Collected, collect, no_collection
 from tests.factories import (
     make_learner,
     make_new_version,

@@ -11,9 +11,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from registry.database import REST_S, driver_url, make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
 from registry.errors import DatabaseUnavailableError
+from registry.postgres.database import (
+    REST_S,
+    driver_url,
+    make_engine,
+    make_session_factory,
+    migrate,
+)
+from registry.postgres.embedded import EmbeddedPostgres
 from tests.processes import children
 from tests.waiting import is_within, wait_until, within
 
@@ -91,7 +97,7 @@ def test_reconnects_after_the_server_cut_the_connection(database_url, session):
 
 def test_does_not_load_torch_or_a_web_framework():
     code = (
-        "import sys, registry.database, registry.versions, registry.accuracy, registry.embedded;"
+        "import sys, registry.postgres.database, registry.versions, registry.accuracy, registry.postgres.embedded;"
         "print([name for name in ('torch', 'fastapi', 'celery') if name in sys.modules])"
     )
     answer = subprocess.run(
@@ -138,7 +144,7 @@ def answers(engine):
 
 
 def test_a_pool_in_full_use_counts_as_a_database_that_is_away(postgres, monkeypatch):
-    monkeypatch.setattr("registry.database.POOL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("registry.postgres.database.POOL_TIMEOUT_S", 0.1)
     engine = make_engine(postgres.url, application_name="tests")
     with ExitStack() as lent:
         for _ in range(engine.pool.size() * 2):

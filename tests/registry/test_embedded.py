@@ -9,20 +9,20 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from registry.database import make_engine
-from registry.embedded import EmbeddedPostgres
 from registry.errors import (
     DatabaseUnavailableError,
     DataDirBusyError,
     EmbeddedDatabaseError,
 )
+from registry.postgres.database import make_engine
+from registry.postgres.embedded import EmbeddedPostgres
 from tests.processes import is_alive
 from tests.waiting import wait_until, within
 
 STARTER = """
 import sys, time
 from pathlib import Path
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.embedded import EmbeddedPostgres
 EmbeddedPostgres(Path(sys.argv[1])).start()
 print("ready", flush=True)
 time.sleep(100_000)

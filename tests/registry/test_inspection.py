@@ -3,11 +3,11 @@ import hashlib
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
-from registry.backup import back_up
-from registry.database import driver_url
-from registry.inspection import inspect_rows
-from registry.restore import check_backup, restore
+from registry.postgres.database import driver_url
 from registry.tables import SampleRow, VersionRow
+from registry.upkeep.backup import back_up
+from registry.upkeep.inspection import inspect_rows
+from registry.upkeep.restore import check_backup, restore
 from tests.registry.inspected import sick
 
 

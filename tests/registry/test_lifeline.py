@@ -9,7 +9,7 @@ from tests.waiting import wait_until
 
 CHILD = """
 import os, signal, sys, time
-from registry.lifeline import die_with_parent
+from registry.postgres.lifeline import die_with_parent
 die_with_parent(signal.SIGKILL, int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
 print(os.getpid(), flush=True)
 time.sleep(100_000)

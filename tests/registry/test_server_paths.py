@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from registry import schema
 from registry.data_dir import prepare_data_dir
-from registry.database import make_engine
-from registry.embedded import EmbeddedPostgres
 from registry.errors import DataDirUnusableError, EmbeddedDatabaseError
-from registry.installation import open_database
-from registry.server_paths import DETOUR, MAX_SOCKET_PATH, is_plain
+from registry.postgres import schema
+from registry.postgres.database import make_engine
+from registry.postgres.embedded import EmbeddedPostgres
+from registry.postgres.installation import open_database
+from registry.postgres.server_paths import DETOUR, MAX_SOCKET_PATH, is_plain
 from registry.settings import RegistrySettings
 
 NAMES = [
@@ -41,7 +41,7 @@ NAMES = [
 STARTER = """
 import os, sys, time
 from pathlib import Path
-from registry.embedded import EmbeddedPostgres
+from registry.postgres.embedded import EmbeddedPostgres
 EmbeddedPostgres(Path(os.fsdecode(sys.argv[1]))).start()
 print("ready", flush=True)
 time.sleep(100_000)
@@ -137,7 +137,7 @@ def test_a_name_that_links_elsewhere_is_left_alone(folder):
 
 
 def test_nowhere_for_the_socket_is_said(folder, monkeypatch):
-    monkeypatch.setattr("registry.server_paths._TEMPORARY", ())
+    monkeypatch.setattr("registry.postgres.server_paths._TEMPORARY", ())
     monkeypatch.setenv("TMPDIR", str(folder / "not there"))
     with pytest.raises(EmbeddedDatabaseError, match="TMPDIR"):
         EmbeddedPostgres(folder / "two words").start()

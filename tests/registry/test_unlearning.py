@@ -5,7 +5,6 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from registry import accuracy, events, learners, queue, references, samples, tasks, versions
-from registry.collection import collect
 from registry.errors import (
     LabelKnownError,
     LearnerBusyError,
@@ -18,7 +17,8 @@ from registry.errors import (
     VersionErasedError,
     VersionNotFoundError,
 )
-from registry.inspection import inspect_rows
+from registry.upkeep.collection import collect
+from registry.upkeep.inspection import inspect_rows
 from registry.versions import NewAccuracy
 from tests.factories import make_learner, make_new_version, make_task, publish_task, put_artifact
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import keys, queue
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.tables import ROLES
 from service.app import create_app
 from service.settings import ServiceSettings

@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, text
 
 from registry import keys, queue
-from registry.blobs import LocalBlobStore
-from registry.database import driver_url, make_engine, make_session_factory
-from registry.restore import check_backup, restore
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import driver_url, make_engine, make_session_factory
+from registry.upkeep.restore import check_backup, restore
 from service.app import create_app
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings

@@ -11,7 +11,7 @@ from httpx import Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import audit, keys, queue, tasks, versions
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from registry.tables import TaskRow
 from tests.factories import make_image, make_learner, make_new_version, make_task, publish_task
 from tests.service.conftest import Learn, image_files, version_of, wait_until

@@ -5,8 +5,8 @@ import socket
 import pytest
 from sqlalchemy import func, select
 
-from registry.blob_stores import open_blob_store
-from registry.blobs import LocalBlobStore
+from registry.blobs.opening import open_blob_store
+from registry.blobs.store import LocalBlobStore
 from registry.tables import TaskRow
 from tests.factories import make_learner
 from tests.service.conftest import image_files

@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, make_url, text
 
 from models.admission import MAX_HEADER_BYTES
 from registry import keys, queue
-from registry.blobs import LocalBlobStore
-from registry.database import driver_url, make_engine, make_session_factory, migrate
-from registry.inspection import inspect_installation
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import driver_url, make_engine, make_session_factory, migrate
+from registry.upkeep.inspection import inspect_installation
 from service.app import create_app
 from service.problems import PROBLEMS
 from service.settings import ServiceSettings

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import select
 
-from registry.collection import Collected, collect
 from registry.predictions import get_prediction
 from registry.tables import FeedbackRow, PredictionImageRow, SampleRow
+from registry.upkeep.collection import Collected, collect
 from service.app import create_app
 from tests.factories import make_image, make_pixels
 from tests.service.conftest import image_files, version_of, wait_until

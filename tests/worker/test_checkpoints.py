@@ -4,8 +4,8 @@ import pytest
 
 from models.errors import StoppedError
 from registry import queue, tasks, versions
-from registry.database import make_engine, make_session_factory
 from registry.errors import FencedError
+from registry.postgres.database import make_engine, make_session_factory
 from tests.factories import make_learner, make_task
 from worker.checkpoints import MOST_SHARE, CheckpointKeeper
 from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt

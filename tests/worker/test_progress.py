@@ -5,8 +5,8 @@ import pytest
 from models.errors import StoppedError
 from models.progress import Progress
 from registry import events, queue, tasks
-from registry.database import make_engine, make_session_factory
 from registry.errors import FencedError
+from registry.postgres.database import make_engine, make_session_factory
 from tests.factories import make_learner, make_task
 from worker.progress import SHARES, ProgressReporter
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry import queue, tasks, time_limits
-from registry.database import make_engine, make_session_factory
+from registry.postgres.database import make_engine, make_session_factory
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
 from tests.waiting import wait_until, within

@@ -15,18 +15,19 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from registry import audit, keys, schema
-from registry.backup import back_up
-from registry.blob_stores import open_blob_store
-from registry.blobs import BlobStore
-from registry.collection import Collected, collect
-from registry.database import make_engine, make_session_factory
+from registry import audit, keys
+from registry.blobs.opening import open_blob_store
+from registry.blobs.store import BlobStore
 from registry.environment import unknown_settings
 from registry.errors import BlobStoreUnavailableError, RegistryError
-from registry.inspection import Check, inspect_installation, megabytes
-from registry.installation import open_database
-from registry.restore import check_backup
-from registry.restore import restore as restore_backup
+from registry.postgres import schema
+from registry.postgres.database import make_engine, make_session_factory
+from registry.postgres.installation import open_database
+from registry.upkeep.backup import back_up
+from registry.upkeep.collection import Collected, collect
+from registry.upkeep.inspection import Check, inspect_installation, megabytes
+from registry.upkeep.restore import check_backup
+from registry.upkeep.restore import restore as restore_backup
 from service.cli.options import JsonOption
 from service.cli.output import make_console, print_json
 from service.private_files import write_private

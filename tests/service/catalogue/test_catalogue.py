@@ -16,8 +16,8 @@ import uvicorn
 from sqlalchemy import delete, func, select
 
 from registry import keys, queue
-from registry.blobs import LocalBlobStore
-from registry.database import make_session_factory
+from registry.blobs.store import LocalBlobStore
+from registry.postgres.database import make_session_factory
 from registry.tables import ROLES, IdempotencyRow, KeyRow, LearnerRow, TaskRow, WorkerRow
 from service.app import create_app
 from service.http.connections import Connections

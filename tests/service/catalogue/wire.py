@@ -11,7 +11,7 @@ from time import sleep
 import httpx
 from fastapi import FastAPI
 
-from registry.database import make_engine
+from registry.postgres.database import make_engine
 from service.cli.local.demo_process import free_port
 from tests.factories import make_image
 from tests.waiting import PACE

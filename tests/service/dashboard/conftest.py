@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy.orm import Session
 
-from registry.blobs import LocalBlobStore
+from registry.blobs.store import LocalBlobStore
 from tests.factories import make_learner
 from tests.service.dashboard.chromium import Chromium
 from tests.service.dashboard.published import publish_task

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry import queue, versions
-from registry.blobs import BlobStore
+from registry.blobs.store import BlobStore
 from registry.tables import TaskRow
 from registry.versions import NewAccuracy, NewVersion
 from tests.factories import make_task

@@ -12,8 +12,8 @@ from sqlalchemy import func, select, text
 from starlette.datastructures import Headers
 
 from registry import keys, sessions
-from registry.backup import TABLES
 from registry.tables import EndedSessionRow
+from registry.upkeep.backup import TABLES
 from service.app import create_app
 from service.http.browser_sessions import COOKIE, SESSIONS_PER_MINUTE, session_of
 from service.private_files import session_secret

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import event, text
 
-from registry.database import make_engine, make_session_factory
 from registry.errors import RegistryError
 from registry.events import append_event, latest
+from registry.postgres.database import make_engine, make_session_factory
 from service.http.event_feed import EventFeed
 from service.use_cases.event_stream import stream_events
 from tests.factories import make_learner, make_task

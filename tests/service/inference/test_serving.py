@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 
 from models.errors import CheckpointError
 from registry import versions
-from registry.database import make_engine, make_session_factory
 from registry.errors import BlobStoreUnavailableError
 from registry.ids import new_id
+from registry.postgres.database import make_engine, make_session_factory
 from registry.predictions import NewPrediction, kept_images, list_predictions
 from service.app import create_app
 from service.inference.history import PixelBudget, PredictionWriter

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from registry import schema
-from registry.blobs import LocalBlobStore
-from registry.database import make_engine, make_session_factory, migrate
-from registry.embedded import EmbeddedPostgres
+from registry.blobs.store import LocalBlobStore
+from registry.postgres import schema
+from registry.postgres.database import make_engine, make_session_factory, migrate
+from registry.postgres.embedded import EmbeddedPostgres
 from service.cli.main import app
 from tests.factories import make_learner, make_task, publish_task, put_artifact
 

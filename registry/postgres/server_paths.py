@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.errors import EmbeddedDatabaseError
-from registry.postgres_programs import give_to, let_traverse
+from registry.postgres.programs import give_to, let_traverse
 
 PORT = 5432
 """Only names the socket file; nothing listens on the network."""

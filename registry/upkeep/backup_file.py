@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from registry.errors import BackupDamagedError, BackupError
-from registry.sealed_tar import SealedTarReader, SealedTarWriter, TarForm
+from registry.upkeep.sealed_tar import SealedTarReader, SealedTarWriter, TarForm
 
 HEAD = "backup.json"
 FORM = TarForm(

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry import references
-from registry.blobs import BlobInfo, BlobStore
+from registry.blobs.store import BlobInfo, BlobStore
 from registry.failpoints import failpoint
 from registry.references import ArtifactFiles
 from registry.samples import BLOBS_LOCK

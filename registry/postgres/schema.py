@@ -7,8 +7,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from registry.database import CONNECT_TIMEOUT_S, alembic_config, driver_url, migrate
 from registry.errors import DatabaseUnavailableError, SchemaTooNewError
+from registry.postgres.database import CONNECT_TIMEOUT_S, alembic_config, driver_url, migrate
 
 
 def upgrade(url: str) -> tuple[str | None, str]:

@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from registry.blobs import BATCH_BYTES, REFRESH_AFTER, BlobInfo, is_hash
+from registry.blobs.store import BATCH_BYTES, REFRESH_AFTER, BlobInfo, is_hash
 from registry.errors import (
     BlobDamagedError,
     BlobMissingError,

@@ -11,19 +11,20 @@ import redis
 from sqlalchemy import Connection, and_, exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from registry import references, schema, workers
-from registry.backup import plain_engine
-from registry.blobs import BlobStore, LocalBlobStore
-from registry.collection import GRACE
+from registry import references, workers
+from registry.blobs.store import BlobStore, LocalBlobStore
 from registry.errors import (
     BlobDamagedError,
     BlobMissingError,
     BlobStoreUnavailableError,
     DatabaseUnavailableError,
 )
+from registry.postgres import schema
 from registry.references import ArtifactFiles
 from registry.statuses import LEARNED, WITH_WORKER, TaskStatus
 from registry.tables import IMPORTED, AliasRow, LearnerRow, TaskRow, VersionRow
+from registry.upkeep.backup import plain_engine
+from registry.upkeep.collection import GRACE
 
 DEEP_BELOW_BYTES = 1 << 30
 """Referenced blobs of less than this are read and hashed unless told otherwise: that takes seconds."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from registry.embedded import SUPERUSER, EmbeddedPostgres
 from registry.errors import DataDirBusyError, EmbeddedDatabaseError
-from registry.server_paths import PORT
+from registry.postgres.embedded import SUPERUSER, EmbeddedPostgres
+from registry.postgres.server_paths import PORT
 from registry.settings import RegistrySettings
 
 SOCKET_LINE = 4

@@ -27,9 +27,9 @@ from sqlalchemy import URL
 
 from registry.data_dir import prepare_data_dir
 from registry.errors import DataDirBusyError, EmbeddedDatabaseError, RegistryError
-from registry.lifeline import die_with_parent, libc
 from registry.loops import SteadyThread
-from registry.postgres_programs import (
+from registry.postgres.lifeline import die_with_parent, libc
+from registry.postgres.programs import (
     forget_other_servers,
     give_to,
     let_traverse,
@@ -37,7 +37,7 @@ from registry.postgres_programs import (
     programs,
     server_user,
 )
-from registry.server_paths import PORT, ServerPaths
+from registry.postgres.server_paths import PORT, ServerPaths
 
 log = structlog.get_logger()
 

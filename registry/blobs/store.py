@@ -1,7 +1,7 @@
 """Content-addressed blobs: bytes kept under their SHA-256, written once, never changed.
 
-Here are what every store does, and the one in a folder; `registry.s3_blobs` holds the one in an S3-compatible store,
-and `registry.blob_stores` opens either.
+Here are what every store does, and the one in a folder; `registry.blobs.s3` holds the one in an S3-compatible store,
+and `registry.blobs.opening` opens either.
 """
 
 import errno

@@ -17,17 +17,8 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, func, inspect, make_url, select, text, update
 from sqlalchemy.orm import Session
 
-from registry import audit, idempotency, queue, schema
-from registry.backup import (
-    FORMAT_VERSION,
-    TABLES,
-    driver_connection,
-    plain_engine,
-    set_text_format,
-)
-from registry.backup_file import HEAD, BackupReader
-from registry.blobs import BlobStore
-from registry.database import alembic_config
+from registry import audit, idempotency, queue
+from registry.blobs.store import BlobStore
 from registry.errors import (
     BackupDamagedError,
     BackupError,
@@ -35,9 +26,19 @@ from registry.errors import (
     BlobMissingError,
     RestoreRefusedError,
 )
-from registry.sealed_tar import Member
+from registry.postgres import schema
+from registry.postgres.database import alembic_config
 from registry.statuses import PENDING, WITH_WORKER, TaskStatus
 from registry.tables import LearnerRow, TaskRow
+from registry.upkeep.backup import (
+    FORMAT_VERSION,
+    TABLES,
+    driver_connection,
+    plain_engine,
+    set_text_format,
+)
+from registry.upkeep.backup_file import HEAD, BackupReader
+from registry.upkeep.sealed_tar import Member
 
 SCRATCH = "filopodia_restore"
 """Schema that rows are prepared in; dropped at the end, and before a start if an earlier one was killed."""

@@ -22,11 +22,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from registry import references, schema
-from registry.backup_file import HEAD, BackupWriter, write_whole
-from registry.blobs import BlobStore
-from registry.collection import no_collection
-from registry.database import CONNECT_TIMEOUT_S, driver_url
+from registry import references
+from registry.blobs.store import BlobStore
 from registry.errors import (
     BackupError,
     BackupIncompleteError,
@@ -34,8 +31,12 @@ from registry.errors import (
     BlobMissingError,
     DatabaseUnavailableError,
 )
+from registry.postgres import schema
+from registry.postgres.database import CONNECT_TIMEOUT_S, driver_url
 from registry.references import ArtifactFiles
 from registry.tables import EndedSessionRow, Row, WorkerRow
+from registry.upkeep.backup_file import HEAD, BackupWriter, write_whole
+from registry.upkeep.collection import no_collection
 
 FORMAT_VERSION = 1
 _LEFT_OUT = (WorkerRow.__table__, EndedSessionRow.__table__)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from registry.blobs import BlobStore, LocalBlobStore
+from registry.blobs.store import BlobStore, LocalBlobStore
 from registry.errors import BlobLocationError
 
 
@@ -28,7 +28,7 @@ def open_blob_store(location: str) -> BlobStore:
 def _open_s3(bucket: str, prefix: str) -> BlobStore:
     try:
         # An optional extra, and slow to load: only for those who use it.
-        from registry.s3_blobs import open_s3_store
+        from registry.blobs.s3 import open_s3_store
     except ModuleNotFoundError as error:
         raise BlobLocationError(
             "Blobs in S3 need boto3: install filopodia with the extra s3, pip install 'filopodia[s3]'."

@@ -1,0 +1,1 @@
+"""What operators do to a whole installation: back up, restore, inspect, collect. Nothing else here needs it."""
