@@ -17,7 +17,7 @@ def faults(stem: str, report: JSON) -> Section:
         f"{tasks['succeeded']} tasks succeeded, {tasks['failed']} ended with an explained failure. "
         f"{machine['processor']}, {machine['cores']} cores, all processes and clients on them."
     )
-    promises = _promises(report["promises"])
+    promises = promises_table(report["promises"])
     violations = "\n".join(
         f"- {v['promise']}: {text}" for v in report["promises"] for text in v["violations"]
     )
@@ -47,7 +47,7 @@ def faults(stem: str, report: JSON) -> Section:
         promises,
         violations,
         predictions,
-        takeover,
+        takeover if any(row["n"] for row in report["takeover"].values()) else "",
     ]
     return Section([part for part in text if part])
 
@@ -164,22 +164,19 @@ def fuzzed(stem: str, report: JSON) -> Section:
 CUT, UNLEARNED = "after a power cut: ", ", while some is unlearned"
 
 
-def _promises(verdicts: list[JSON]) -> str:
+def promises_table(verdicts: list[JSON]) -> str:
     """Write a line a promise: how often it was checked each time it was, and how often it was broken."""
-    checked: dict[str, list[int]] = {}
+    checked: dict[str, list[str]] = {}
     broken: Counter[str] = Counter()
     for verdict in verdicts:
         said: str = verdict["promise"]
         name = said.removeprefix(CUT).removesuffix(UNLEARNED)
         column = 2 if said.startswith(CUT) else 1 if said.endswith(UNLEARNED) else 0
-        checked.setdefault(name, [0, 0, 0])[column] = verdict["checked"]
+        checked.setdefault(name, ["", "", ""])[column] = str(verdict["checked"])
         broken[name] += verdict["broken"]
     return table(
         ("promise", "checked", "while some is unlearned", "after a power cut", "broken"),
-        [
-            (name, *(str(n or "") for n in times), str(broken[name]))
-            for name, times in checked.items()
-        ],
+        [(name, *times, str(broken[name])) for name, times in checked.items()],
     )
 
 

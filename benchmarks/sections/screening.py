@@ -18,10 +18,12 @@ def poisoned(stem: str, report: JSON) -> Section:
     )
     call = f"python -m benchmarks.poisoning --data DIR --episodes {protocol['episodes']}"
     parts = [f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text]
-    return Section([*parts, _table("honest batches", honest), _table("poisoned batches", bad)])
+    return Section(
+        [*parts, batches_table("honest batches", honest), batches_table("poisoned batches", bad)]
+    )
 
 
-def _table(title: str, rows: list[JSON]) -> str:
+def batches_table(title: str, rows: list[JSON]) -> str:
     """Write a line a kind, a column a size, and what was found in all sizes together."""
     sizes = sorted({(row["classes"], row["images_a_class"]) for row in rows})
     cells: dict[str, dict[tuple[int, int], str]] = {}

@@ -10,8 +10,11 @@ from benchmarks import metaplasticity, report
 from benchmarks.class_incremental import Protocol, Results, Row, parse_arguments, parse_strategies
 from benchmarks.plots import CREATOR
 from benchmarks.sections.ablation import CHOSEN, ablation, chosen, frontier, gates, one_pass
+from benchmarks.sections.common import command, prose
 from benchmarks.sections.comparison import class_incremental, group_rows, paired
 from benchmarks.sections.papers import intelligence, mean_of_seen
+from benchmarks.sections.reliability import promises_table
+from benchmarks.sections.screening import batches_table
 from models.strategies.artsy.config import ArtsyConfig
 
 PROTOCOL = Protocol(
@@ -191,6 +194,50 @@ def test_every_ablation_row_shown_is_one_of_the_committed_file():
     charts = one_pass(rows), frontier(rows), gates(rows)
     points = [place for chart in charts for group in chart.groups for place in group.places]
     assert len(points) == 4 * 5 + 4 * 10 + 8 + 7 * 5
+
+
+def test_a_promise_has_one_line_for_all_the_times_it_was_checked():
+    verdicts = [
+        {"promise": "it lives", "checked": 3, "broken": 0},
+        {"promise": "it sleeps", "checked": 0, "broken": 0},
+        {"promise": "it lives, while some is unlearned", "checked": 2, "broken": 1},
+        {"promise": "after a power cut: it lives", "checked": 5, "broken": 1},
+    ]
+
+    written = promises_table(verdicts).splitlines()
+
+    assert written[2:] == ["| it lives | 3 | 2 | 5 | 2 |", "| it sleeps | 0 |  |  | 0 |"]
+
+
+def test_batches_of_a_kind_have_one_line():
+    row = {"kind": "digits", "classes": 2, "images_a_class": 50, "n": 9, "held": 1}
+    rows = [
+        row | {"codes": {"copies": 1}},
+        row | {"classes": 5, "held": 4, "codes": {"copies": 3, "flooded": 1}},
+        row | {"kind": "faces", "codes": {}},
+    ]
+
+    written = batches_table("batches", rows).splitlines()
+
+    assert written[0] == "| batches held, by classes x images | 2 x 50 | 5 x 50 | findings |"
+    assert written[2:] == [
+        "| digits | 1 of 9 | 4 of 9 | copies 4, flooded 1 |",
+        "| faces | 1 of 9 |  |  |",
+    ]
+
+
+def test_no_paragraph_is_wider_than_a_page_and_commands_stay_whole():
+    long = "word " * 40
+    assert max(len(line) for line in prose(long).splitlines()) <= 120
+    assert prose(f"- {long}").splitlines()[1].startswith("  word")
+    for kept in (f"| {long} |", f"    {long}", f"# {long}"):
+        assert prose(kept) == kept
+    wide = command("python x", f"--names {'a' * 150}", "--out y")
+    assert wide.splitlines() == [
+        "    python x --names \\",
+        f"        {'a' * 150} \\",
+        "        --out y",
+    ]
 
 
 def test_what_no_file_holds_is_called_not_run(tmp_path):
