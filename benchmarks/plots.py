@@ -5,9 +5,11 @@ Shapes: S seeds, P points along a curve, N points of a scatter.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -42,6 +44,9 @@ STYLE: Any = {
 }
 
 
+CREATOR = f"matplotlib {matplotlib.__version__}"
+
+
 @dataclass(frozen=True)
 class Curve:
     """One line: the mean over seeds, with a band of one standard deviation where there are several."""
@@ -71,6 +76,17 @@ class Points:
     label: str
     places: NDArray[np.float64]
     """`(N, 2)`."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One set of axes with lines through points."""
+
+    title: str
+    x_label: str
+    groups: Sequence[Points]
+    ticks: Sequence[str] = ()
+    """What the places 0, 1, ... of the x axis are called, where they are no numbers."""
 
 
 def draw_curves(panels: Sequence[Panel], y_label: str) -> Figure:
@@ -136,22 +152,41 @@ def draw_clouds(clouds: Mapping[str, Sequence[Points]]) -> Figure:
     return figure
 
 
-def draw_frontier(groups: Sequence[Points], x_label: str, y_label: str) -> Figure:
-    """Draw groups of points, each joined by a line from left to right."""
+def draw_charts(charts: Sequence[Chart], y_label: str) -> Figure:
+    """Draw charts side by side, each with a scale and a legend of its own: points joined from left to right."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4), layout="constrained")
-        axes = figure.subplots()
-        for points, colour in zip(groups, COLOURS * len(groups), strict=False):
-            order = np.argsort(points.places[:, 0], kind="stable")
-            x, y = points.places[order].T
-            axes.plot(x, y, marker="o", markersize=4, color=colour, label=points.label)
-        axes.set(xlabel=x_label, ylabel=y_label)
-        figure.legend(loc="outside right center")
+        figure = Figure(figsize=(4.4 * len(charts), 5), layout="constrained")
+        row = figure.subplots(1, len(charts), squeeze=False)[0]
+        for axes, chart in zip(row, charts, strict=True):
+            for points, colour in zip(chart.groups, COLOURS * len(chart.groups), strict=False):
+                order = np.argsort(points.places[:, 0], kind="stable")
+                x, y = points.places[order].T
+                axes.plot(x, y, marker="o", markersize=4, color=colour, label=points.label)
+            axes.set(title=chart.title, xlabel=chart.x_label)
+            if chart.ticks:
+                axes.set_xticks(np.arange(len(chart.ticks)), list(chart.ticks))
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
+        row[0].set_ylabel(y_label)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write an SVG on white that holds neither a date nor anything random."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(svg(figure))
+
+
+def svg(figure: Figure) -> bytes:
+    """Return what `save` writes."""
+    content = BytesIO()
     with rc_context(STYLE):
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": CREATOR})
+    return content.getvalue()
+
+
+def is_current(figure: Figure, path: Path) -> bool:
+    """Tell whether a file shows this figure; what another version of matplotlib drew is taken at its word."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return CREATOR.encode() not in content or content == svg(figure)

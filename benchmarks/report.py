@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks import metaplasticity, synaptic_intelligence
-from benchmarks.plots import save
+from benchmarks.plots import is_current, save
 from benchmarks.sections import ablation, comparison, held, papers, reliability, screening
-from benchmarks.sections.common import Section, command
+from benchmarks.sections.common import Section, command, prose
 
 RESULTS = Path(__file__).parent / "results"
 HEADER = """<!-- Written by `python -m benchmarks.report` from benchmarks/results/*.json: do not edit. -->
@@ -61,26 +62,39 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write RESULTS.md and its pictures.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 where RESULTS.md is not current"
+        "--check",
+        action="store_true",
+        help="write nothing; exit 1 where RESULTS.md or a picture is not current",
     )
     arguments = parser.parse_args(argv)
     page = arguments.results.parent / "RESULTS.md"
+    figures = arguments.results / "figures"
     text, pictures = build(arguments.results)
     if arguments.check:
-        is_current = page.exists() and page.read_text() == text
-        if not is_current:
-            Console().print(f"{page} is not current: run python -m benchmarks.report")
-        return 0 if is_current else 1
+        old = stale(page, figures, text, pictures)
+        for path in old:
+            Console().print(f"{path} is not current: run python -m benchmarks.report")
+        return 1 if old else 0
     page.write_text(text)
-    figures = arguments.results / "figures"
-    for stale in set(figures.glob("*.svg")) - {figures / f"{name}.svg" for name in pictures}:
-        stale.unlink()
+    for other in set(figures.glob("*.svg")) - {figures / f"{name}.svg" for name in pictures}:
+        other.unlink()
     for name, draw in pictures.items():
         save(draw(), figures / f"{name}.svg")
     return 0
 
 
-def build(results: Path) -> tuple[str, dict[str, Callable[[], Any]]]:
+def stale(
+    page: Path, figures: Path, text: str, pictures: dict[str, Callable[[], Figure]]
+) -> list[Path]:
+    """Return what differs from the page and the pictures that `build` made, or is of no use any more."""
+    named = {figures / f"{name}.svg": draw for name, draw in pictures.items()}
+    old = [path for path, draw in named.items() if not is_current(draw(), path)]
+    if not page.exists() or page.read_text() != text:
+        old.insert(0, page)
+    return old + sorted(set(figures.glob("*.svg")) - set(named))
+
+
+def build(results: Path) -> tuple[str, dict[str, Callable[[], Figure]]]:
     """Build the page and what draws its pictures from a folder of JSON files."""
     chapters: dict[str, list[Section]] = {title: [] for title in CHAPTERS}
     unknown = []
@@ -100,7 +114,7 @@ def build(results: Path) -> tuple[str, dict[str, Callable[[], Any]]]:
             pictures.update(section.pictures)
     if unknown:
         parts += ["## Files not shown here", "\n".join(unknown)]
-    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n", pictures
+    return "\n\n".join(prose(part.strip("\n")) for part in parts if part) + "\n", pictures
 
 
 CHAPTERS = {

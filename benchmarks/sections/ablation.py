@@ -1,6 +1,6 @@
-"""The section of `benchmarks.ablation`: its groups as they are, one table each."""
+"""The section of `benchmarks.ablation`: ten of its rows and one picture; all rows are in the file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -8,17 +8,94 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ablation.features import PRODUCT
-from benchmarks.class_incremental import percent
-from benchmarks.plots import (
-    Points,
-    draw_frontier,
-)
-from benchmarks.sections.common import JSON, SHARES, Section, command, describe, options, table
+from benchmarks.class_incremental import percent, plain
+from benchmarks.plots import Chart, Points, draw_charts
+from benchmarks.sections.common import JSON, Section, command, describe, options, table
 from models.strategies.artsy.config import ArtsyConfig
+
+SHARED, OWN = "shared covariance", "own covariances"
+DRIFTS = ("none", "mean_shift", "linear", "linear_means", "true")
+ROUTED = ("0", "1", "2", "3", "all")
+GATE = {"group": "gates", "combine": "concat"}
+CHOSEN: Mapping[str, JSON] = {
+    "the frozen backbone": {"consolidation": "none", "head": OWN},
+    "the first task's adapter": {"consolidation": "first_task", "head": OWN},
+    "one adapter trained on from task to task": {
+        **{"consolidation": "last", "drift": "linear", "head": OWN},
+    },
+    "the running mean, old statistics left where they were": {
+        **{"consolidation": "mean", "drift": "none", "head": OWN},
+    },
+    "the running mean, one covariance for all classes": {
+        **{"consolidation": "mean", "drift": "linear", "head": SHARED},
+    },
+    "the running mean, as `artsy` does it in one pass": {
+        **{"consolidation": "mean", "drift": "linear", "head": OWN},
+    },
+    "`artsy` itself, with its synapses": dict.fromkeys(("consolidation", "drift", "head"), PRODUCT),
+    "frozen, and the sub-network that a trained gate chooses": {
+        **GATE,
+        **{"gate": "mlp", "input": "h0", "routed": "1"},
+    },
+    "frozen, and the sub-network that a closed-form gate chooses": {
+        **GATE,
+        **{"gate": "lda", "input": "h0", "routed": "1"},
+    },
+    "frozen, and the sub-network of the task, if somebody told it": {
+        **GATE,
+        **{"gate": "oracle", "routed": "1"},
+    },
+}
+"""The rows that are shown, each by what it must hold; those that a file does not have are left out."""
+
+
+READING = (
+    "The picture shows the rest. Left: the classifier with one covariance for all classes or with one for each, on the "
+    "running mean of the tasks' sub-networks or on one adapter trained on from task to task (last), where old "
+    "statistics follow by the map named; `true` measures them anew on old images. Middle: silent sub-networks that "
+    "were trained afresh or from the running mean (warm), whose opinion is merged within a task's classes or added as "
+    "evidence for the task, and one more look at the mirrored image. Right: features of the frozen backbone beside "
+    "those of the sub-networks that a gate opens; the oracle is told the task."
+)
 
 
 def ablation(stem: str, content: JSON) -> Section:
-    """Print the groups of an ablation as they are: one table each."""
+    """Tell an ablation in a few rows and one picture."""
+    protocol, rows = content["protocol"], content["rows"]
+    shown = [(name, chosen(rows, wanted)) for name, wanted in CHOSEN.items()]
+    lines = [
+        (
+            name,
+            str(len({row.get("seed") for row in own})),
+            percent(own, "last"),
+            percent([{"average": row.get("average")} for row in own], "average"),
+            percent([{"routed": row.get("routing_accuracy")} for row in own], "routed"),
+            plain(own, "passes", 2),
+        )
+        for name, own in shown
+        if own
+    ]
+    section = Section(
+        [
+            f"### {stem}",
+            describe(protocol) + f"; {content['machine']}.",
+            ablation_command(stem, content),
+            f"{len(lines)} of the {len(rows)} rows of [the file](results/{stem}.json):",
+            table(("what answers", "seeds", "last", "average", "routing", "passes"), lines),
+            READING,
+        ]
+    )
+    charts = [chart for chart in (one_pass(rows), frontier(rows), gates(rows)) if chart.groups]
+    section.show(
+        stem,
+        "What consolidation, further passes and gates are worth",
+        partial(draw_charts, charts, "last accuracy, %"),
+    )
+    return section
+
+
+def ablation_command(stem: str, content: JSON) -> str:
+    """Write the command that measures the file again."""
     protocol, rows = content["protocol"], content["rows"]
     schedule = protocol.get("schedule", {})
     again = [
@@ -38,65 +115,58 @@ def ablation(stem: str, content: JSON) -> Section:
     seeds = sorted({row["seed"] for row in rows if "seed" in row})
     if seeds:
         again.append("--seeds " + " ".join(map(str, seeds)))
-    call = command(
+    return command(
         "python -m benchmarks.ablation",
         options(protocol),
         *again,
         f"--cache FOLDER --out benchmarks/results/{stem}.json",
     )
-    section = Section([f"### {stem}", describe(protocol) + f"; {content['machine']}.", call])
-    for name in dict.fromkeys(row["group"] for row in rows):
-        own = [row for row in rows if row["group"] == name]
-        keys = [k for k in dict.fromkeys(k for row in own for k in row) if k != "group"]
-        cells = cells_of(own)
-        lines = [[cell_text(cell, key) for key in keys] for cell in cells]
-        headings = ["seeds" if key == "seed" else key.replace("_", " ") for key in keys]
-        section.text += [f"#### {name.capitalize()}", table(headings, lines)]
-        if name == "frontier":
-            section.show(
-                f"{stem}-frontier",
-                "Accuracy against passes an image",
-                partial(draw_frontier, frontier(cells), "passes an image", "last accuracy, %"),
-            )
-    return section
 
 
-def cells_of(rows: Sequence[JSON]) -> list[list[JSON]]:
-    """Put the rows together that only their seed tells apart."""
-    cells: dict[Any, list[JSON]] = {}
-    for row in rows:
-        name: list[Any] = [value for value in row.values() if isinstance(value, str)]
-        if (
-            row["group"] == "frontier"
-        ):  # the thresholds differ by seed, the passes are what they were chosen for
-            name.append(round(row["passes"], 2))
-        if "seed" not in row:
-            name.append(len(cells))
-        cells.setdefault(tuple(name), []).append(row)
-    return list(cells.values())
+def chosen(rows: Sequence[JSON], wanted: JSON) -> list[JSON]:
+    """Return the rows that hold all of this, one a seed."""
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def cell_text(rows: Sequence[JSON], key: str) -> str:
-    """Write a value of an ablation's row, the mean over the seeds."""
-    values = [row[key] for row in rows if row.get(key) is not None]
-    if key == "seed":
-        return str(len(values))
-    if not values:
-        return "-"
-    if isinstance(values[0], str | bool):
-        return str(values[0])
-    if key in SHARES:
-        return percent([{key: value} for value in values], key)
-    if all(isinstance(value, int) for value in values) and len(set(values)) == 1:
-        return str(values[0])
-    return f"{np.mean(values):.2f}" if key == "passes" else f"{np.mean(values):.3g}"
+def one_pass(rows: Sequence[JSON]) -> Chart:
+    """Chart what one pass answers, by how old statistics follow the functional adapter."""
+    groups = []
+    for consolidation in ("mean", "last"):
+        for head in (SHARED, OWN):
+            of = {"group": "consolidation", "consolidation": consolidation, "head": head}
+            points = {i: {**of, "drift": drift} for i, drift in enumerate(DRIFTS)}
+            groups.append(joined(f"{consolidation}, {head}", rows, points))
+    shown = [group for group in groups if len(group.places)]
+    return Chart("one pass: adapter and drift", "how old statistics follow", shown, DRIFTS)
 
 
-def frontier(cells: Sequence[Sequence[JSON]]) -> list[Points]:
-    """Read the points of the frontier: passes and last accuracy, a line for each combination of names."""
-    places: dict[str, list[list[float]]] = {}
-    for cell in cells:
-        name = ", ".join(v for k, v in cell[0].items() if isinstance(v, str) and k != "group")
-        point = [float(np.mean([row[key] for row in cell])) for key in ("passes", "last")]
-        places.setdefault(name, []).append([point[0], 100 * point[1]])
-    return [Points(name, np.asarray(found)) for name, found in places.items()]
+def frontier(rows: Sequence[JSON]) -> Chart:
+    """Chart what passes beyond the first one buy, a line a method; thresholds differ by seed, passes do not."""
+    places: dict[str, dict[float, list[float]]] = {}
+    for row in chosen(rows, {"group": "frontier"}):
+        by_passes = places.setdefault(row["method"], {})
+        by_passes.setdefault(round(row["passes"], 2), []).append(100 * row["last"])
+    groups = [
+        Points(name, np.asarray([(x, float(np.mean(y))) for x, y in found.items()]))
+        for name, found in places.items()
+    ]
+    return Chart("more passes of what is consolidated", "passes an image", groups)
+
+
+def gates(rows: Sequence[JSON]) -> Chart:
+    """Chart sub-networks beside the frozen backbone, by how many a gate opens."""
+    names = dict.fromkeys(row["gate"] for row in chosen(rows, GATE))
+    groups = []
+    for gate in names:
+        of = {**GATE, "gate": gate, "input": "none" if gate == "oracle" else "h0"}
+        points = {i: {**of, "routed": routed} for i, routed in enumerate(ROUTED)}
+        groups.append(joined(gate, rows, points))
+    shown = [group for group in groups if len(group.places)]
+    return Chart("without consolidation: gates", "sub-networks opened", shown, ROUTED)
+
+
+def joined(label: str, rows: Sequence[JSON], points: Mapping[int, Any]) -> Points:
+    """Return the mean last accuracy in per cent of the rows wanted at each place, where there are any."""
+    found = {x: [row["last"] for row in chosen(rows, wanted)] for x, wanted in points.items()}
+    places = [(x, 100 * float(np.mean(values))) for x, values in found.items() if values]
+    return Points(label, np.asarray(places, dtype=np.float64).reshape(-1, 2))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,6 +17,8 @@ SHARES = frozenset(
 """Values in 0..1 that are written as per cent."""
 
 JSON = dict[str, Any]
+WIDTH = 120
+"""Characters that a line of a document may have."""
 
 
 @dataclass
@@ -64,11 +68,36 @@ def table(headings: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def command(*parts: str) -> str:
-    """Write a command as a block of code, broken where it grows wide."""
+    """Write a command as a block of code, broken where it grows wide; what is wide itself stands alone."""
     lines = [parts[0]]
-    for part in parts[1:]:
+    pieces = ([part] if len(part) <= 100 else part.split(" ") for part in parts[1:])
+    for part in chain.from_iterable(pieces):
         if len(lines[-1]) + len(part) > 100:
             lines.append("    " + part)
         else:
             lines[-1] += " " + part
     return "    " + " \\\n    ".join(lines)
+
+
+def prose(part: str) -> str:
+    """Break the lines of a paragraph or list that are wider than a page's; leave tables, code and the rest.
+
+    Example:
+        >>> [len(line) for line in prose("word " * 30).splitlines()]
+        [119, 29]
+    """
+    if (
+        part.startswith(("|", "    ", "#", "!", "<!--"))
+        or max(map(len, part.splitlines())) <= WIDTH
+    ):
+        return part
+    return "\n".join(
+        fill(
+            line,
+            WIDTH,
+            subsequent_indent="  " if line.startswith("- ") else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in part.splitlines()
+    )

@@ -188,13 +188,14 @@ def add_differences(section: Section, groups: Sequence[Group]) -> None:
     for rival in (group for group in groups if group.strategy in RIVALS):
         shared = set(artsy.seeds) & set(rival.seeds)
         if shared:
-            gaps = [paired(artsy, rival, key) for key in ("last", "average")]
-            lines.append((f"{artsy.written} - {rival.written}", str(len(shared)), *gaps))
+            last, average = (paired(artsy, rival, key) for key in ("last", "average"))
+            seeds = f" ({len(shared)} seeds)" if len(shared) > 1 else ""
+            lines.append(f"{rival.written}: {last} and {average}{seeds}")
     if lines:
-        section.text += [
-            "Differences in points, paired by seed:",
-            table(("", "seeds", "last", "average"), lines),
-        ]
+        section.text.append(
+            f"{artsy.written} minus its rivals, last and average in points, paired by seed: "
+            f"{'; '.join(lines)}."
+        )
 
 
 def paired(one: Group, other: Group, key: str) -> str:
@@ -228,10 +229,9 @@ def add_new_and_old(section: Section, stem: str, groups: Sequence[Group]) -> Non
     new = [curve_of(groups, group, new_by_step(group)) for group in shown]
     old = [curve_of(groups, group, old_by_step(group)) for group in shown]
     panels = [Panel("newest task", "task", new), Panel("mean of older tasks", "task", old, 2)]
-    section.text.append("New and old tasks at every step, as in Fig. 3 of the Artsy paper:")
     section.show(
         f"{stem}-new-old",
-        "Accuracy on the newest task and on the older ones, by step",
+        "Newest task and older ones, as in Fig. 3 of the Artsy paper",
         partial(draw_curves, panels, "accuracy, %"),
     )
 

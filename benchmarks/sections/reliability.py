@@ -1,5 +1,7 @@
 """Sections of `benchmarks.chaos`, `.resume` and `.stops`: what was struck, and what was broken."""
 
+from collections import Counter
+
 from benchmarks.chaos.report import COLUMNS
 from benchmarks.sections.common import JSON, Section, command, table
 
@@ -15,10 +17,7 @@ def faults(stem: str, report: JSON) -> Section:
         f"{tasks['succeeded']} tasks succeeded, {tasks['failed']} ended with an explained failure. "
         f"{machine['processor']}, {machine['cores']} cores, all processes and clients on them."
     )
-    promises = table(
-        ("promise", "checked", "broken"),
-        [(v["promise"], str(v["checked"]), str(v["broken"])) for v in report["promises"]],
-    )
+    promises = promises_table(report["promises"])
     violations = "\n".join(
         f"- {v['promise']}: {text}" for v in report["promises"] for text in v["violations"]
     )
@@ -48,7 +47,7 @@ def faults(stem: str, report: JSON) -> Section:
         promises,
         violations,
         predictions,
-        takeover,
+        takeover if any(row["n"] for row in report["takeover"].values()) else "",
     ]
     return Section([part for part in text if part])
 
@@ -160,6 +159,25 @@ def fuzzed(stem: str, report: JSON) -> Section:
     )
     call = f"python -m benchmarks.contract_fuzz --cases 3000 --seed {report['seed']}"
     return Section([f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text])
+
+
+CUT, UNLEARNED = "after a power cut: ", ", while some is unlearned"
+
+
+def promises_table(verdicts: list[JSON]) -> str:
+    """Write a line a promise: how often it was checked each time it was, and how often it was broken."""
+    checked: dict[str, list[str]] = {}
+    broken: Counter[str] = Counter()
+    for verdict in verdicts:
+        said: str = verdict["promise"]
+        name = said.removeprefix(CUT).removesuffix(UNLEARNED)
+        column = 2 if said.startswith(CUT) else 1 if said.endswith(UNLEARNED) else 0
+        checked.setdefault(name, ["", "", ""])[column] = str(verdict["checked"])
+        broken[name] += verdict["broken"]
+    return table(
+        ("promise", "checked", "while some is unlearned", "after a power cut", "broken"),
+        [(name, *times, str(broken[name])) for name, times in checked.items()],
+    )
 
 
 def _line(name: str, row: JSON) -> tuple[str, ...]:

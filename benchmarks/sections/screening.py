@@ -1,5 +1,7 @@
 """Section of `benchmarks.poisoning`: which batches were held before they were learned."""
 
+from collections import Counter
+
 from benchmarks.sections.common import JSON, Section, command, table
 
 
@@ -16,17 +18,27 @@ def poisoned(stem: str, report: JSON) -> Section:
     )
     call = f"python -m benchmarks.poisoning --data DIR --episodes {protocol['episodes']}"
     parts = [f"### {stem}", command(call, f"--out benchmarks/results/{stem}.json"), text]
-    return Section([*parts, _table("honest batches", honest), _table("poisoned batches", bad)])
+    return Section(
+        [*parts, batches_table("honest batches", honest), batches_table("poisoned batches", bad)]
+    )
 
 
-def _table(title: str, rows: list[JSON]) -> str:
-    cells = [
+def batches_table(title: str, rows: list[JSON]) -> str:
+    """Write a line a kind, a column a size, and what was found in all sizes together."""
+    sizes = sorted({(row["classes"], row["images_a_class"]) for row in rows})
+    cells: dict[str, dict[tuple[int, int], str]] = {}
+    codes: dict[str, Counter[str]] = {}
+    for row in rows:
+        size = row["classes"], row["images_a_class"]
+        cells.setdefault(row["kind"], {})[size] = f"{row['held']} of {row['n']}"
+        codes.setdefault(row["kind"], Counter()).update(row["codes"])
+    lines = [
         (
-            row["kind"],
-            f"{row['classes']} x {row['images_a_class']}",
-            f"{row['held']} of {row['n']}",
-            ", ".join(f"{code} {n}" for code, n in sorted(row["codes"].items())),
+            kind,
+            *(own.get(size, "") for size in sizes),
+            ", ".join(f"{code} {n}" for code, n in sorted(codes[kind].items())),
         )
-        for row in rows
+        for kind, own in cells.items()
     ]
-    return table((title, "classes x images", "held", "findings"), cells)
+    headings = (f"{classes} x {images}" for classes, images in sizes)
+    return table((f"{title} held, by classes x images", *headings, "findings"), lines)

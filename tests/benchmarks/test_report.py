@@ -8,9 +8,13 @@ import pytest
 
 from benchmarks import metaplasticity, report
 from benchmarks.class_incremental import Protocol, Results, Row, parse_arguments, parse_strategies
-from benchmarks.sections.ablation import ablation
+from benchmarks.plots import CREATOR
+from benchmarks.sections.ablation import CHOSEN, ablation, chosen, frontier, gates, one_pass
+from benchmarks.sections.common import command, prose
 from benchmarks.sections.comparison import class_incremental, group_rows, paired
 from benchmarks.sections.papers import intelligence, mean_of_seen
+from benchmarks.sections.reliability import promises_table
+from benchmarks.sections.screening import batches_table
 from models.strategies.artsy.config import ArtsyConfig
 
 PROTOCOL = Protocol(
@@ -63,8 +67,15 @@ def results(tmp_path: Path) -> Path:
             "protocol": {**vars(PROTOCOL), "schedule": {"epochs": 3, "batch_size": 5}},
             "machine": "a machine",
             "rows": [
-                {"group": "gates", "gate": "mlp", "seed": s, "last": 0.5, "passes": 2.0}
+                {
+                    **{"group": "gates", "gate": "mlp", "input": "h0", "combine": "concat"},
+                    **{"routed": "1", "seed": s, "last": 0.49 + s / 100, "passes": 2.0},
+                }
                 for s in (1, 2)
+            ]
+            + [
+                {"group": "consolidation", "consolidation": "first_task", "drift": "none"}
+                | {"head": "own covariances", "seed": 1, "last": 0.4, "average": 0.5, "passes": 1.0}
             ]
             + [
                 {"group": "frontier", "method": "lda", "last": 0.5 + p / 9, "passes": p}
@@ -129,10 +140,13 @@ def test_the_page_says_what_the_files_say_and_is_the_same_each_time(results):
     page = results.parent / "RESULTS.md"
     text = page.read_text()
     assert "| `artsy` | 2 | 62.0 ± 2.8 | 72.0 ± 2.8 | 5.0 ± 0.0 | 75.0 ± 0.0 | 1.25 |" in text
-    assert "| `artsy` - `ease` | 2 | +1.5 ± 0.7 | +1.5 ± 0.7 |" in text
-    assert "| `artsy` - `ranpac:projection_width=500` | 1 | +14.0 | +14.0 |" in text
-    assert "| `artsy` - `joint`, all at once | 1 | -10.0 | -10.0 |" in text
-    assert "| mlp | 2 | 50.0 ± 0.0 | 2.00 |" in text
+    said = " ".join(text.split())
+    assert "`artsy` minus its rivals" in said
+    assert "`ease`: +1.5 ± 0.7 and +1.5 ± 0.7 (2 seeds)" in said
+    assert "`ranpac:projection_width=500`: +14.0 and +14.0" in said
+    assert "`joint`, all at once: -10.0 and -10.0" in said
+    assert "2 of the 5 rows of [the file](results/ablation.json)" in text
+    assert "that a trained gate chooses | 2 | 50.5 ± 0.7 | - | - | 2.00 |" in text
     assert "| 0 | 1 | 50.0 | 90.0 | 70.0 | at chance |" in text
     assert "| hybrid | 80.0 | 70.0 | 10.0 | 9.00 |" in text
     assert "| good | final feature h_0 | 91.0 |" in text
@@ -154,6 +168,76 @@ def test_another_number_in_a_file_makes_the_page_stale(results):
     path.write_text(path.read_text().replace("0.34", "0.36"))
 
     assert report.main(["--results", str(results), "--check"]) == 1
+
+
+def test_a_picture_of_other_numbers_is_stale(results, capsys):
+    arguments = ["--results", str(results)]
+    report.main(arguments)
+    picture = results / "figures" / "ablation.svg"
+    drawn = picture.read_bytes()
+
+    picture.write_bytes(drawn.replace(b"<path d=", b"<path  d=", 1))
+    assert report.main([*arguments, "--check"]) == 1
+    assert "ablation.svg" in capsys.readouterr().out.replace("\n", "")
+    picture.unlink()
+    assert report.main([*arguments, "--check"]) == 1
+    picture.write_bytes(drawn.replace(CREATOR.encode(), b"matplotlib 3.0"))
+    assert report.main([*arguments, "--check"]) == 0
+
+
+def test_every_ablation_row_shown_is_one_of_the_committed_file():
+    rows = json.loads((report.RESULTS / "ablation.json").read_text())["rows"]
+
+    for name, wanted in CHOSEN.items():
+        assert len(chosen(rows, wanted)) == 1, name
+    assert len(CHOSEN) == 10
+    charts = one_pass(rows), frontier(rows), gates(rows)
+    points = [place for chart in charts for group in chart.groups for place in group.places]
+    assert len(points) == 4 * 5 + 4 * 10 + 8 + 7 * 5
+
+
+def test_a_promise_has_one_line_for_all_the_times_it_was_checked():
+    verdicts = [
+        {"promise": "it lives", "checked": 3, "broken": 0},
+        {"promise": "it sleeps", "checked": 0, "broken": 0},
+        {"promise": "it lives, while some is unlearned", "checked": 2, "broken": 1},
+        {"promise": "after a power cut: it lives", "checked": 5, "broken": 1},
+    ]
+
+    written = promises_table(verdicts).splitlines()
+
+    assert written[2:] == ["| it lives | 3 | 2 | 5 | 2 |", "| it sleeps | 0 |  |  | 0 |"]
+
+
+def test_batches_of_a_kind_have_one_line():
+    row = {"kind": "digits", "classes": 2, "images_a_class": 50, "n": 9, "held": 1}
+    rows = [
+        row | {"codes": {"copies": 1}},
+        row | {"classes": 5, "held": 4, "codes": {"copies": 3, "flooded": 1}},
+        row | {"kind": "faces", "codes": {}},
+    ]
+
+    written = batches_table("batches", rows).splitlines()
+
+    assert written[0] == "| batches held, by classes x images | 2 x 50 | 5 x 50 | findings |"
+    assert written[2:] == [
+        "| digits | 1 of 9 | 4 of 9 | copies 4, flooded 1 |",
+        "| faces | 1 of 9 |  |  |",
+    ]
+
+
+def test_no_paragraph_is_wider_than_a_page_and_commands_stay_whole():
+    long = "word " * 40
+    assert max(len(line) for line in prose(long).splitlines()) <= 120
+    assert prose(f"- {long}").splitlines()[1].startswith("  word")
+    for kept in (f"| {long} |", f"    {long}", f"# {long}"):
+        assert prose(kept) == kept
+    wide = command("python x", f"--names {'a' * 150}", "--out y")
+    assert wide.splitlines() == [
+        "    python x --names \\",
+        f"        {'a' * 150} \\",
+        "        --out y",
+    ]
 
 
 def test_what_no_file_holds_is_called_not_run(tmp_path):
@@ -208,12 +292,11 @@ def test_a_shortened_run_is_called_so(results):
 
 
 def test_the_committed_page_is_current():
-    text, pictures = report.build(report.RESULTS)
+    page, figures = report.RESULTS.parent / "RESULTS.md", report.RESULTS / "figures"
 
-    assert (report.RESULTS.parent / "RESULTS.md").read_text() == text, (
+    assert not report.stale(page, figures, *report.build(report.RESULTS)), (
         "run python -m benchmarks.report"
     )
-    assert all((report.RESULTS / "figures" / f"{name}.svg").is_file() for name in pictures)
 
 
 def test_the_command_of_an_ablation_names_what_it_was_told():

@@ -87,6 +87,11 @@ def read(file: str) -> str:
     return (ROOT / file).read_text("utf-8")
 
 
+def flowing(file: str) -> str:
+    """Return a document wherever its lines were broken."""
+    return " ".join(read(file).split())
+
+
 def rows(file: str, heading: str) -> list[list[str]]:
     """Return the cells of the table whose first row begins with `heading`."""
     lines = read(file).split(f"\n| {heading} |")[1].split("\n\n")[0].splitlines()[2:]
@@ -131,7 +136,7 @@ def in_overview(strategies: Catalog) -> list[str]:
         for strategy in strategies
         if strategy.keeps_images
         and strategy.name
-        not in names(read("docs/strategies.md").split("No strategy but ")[1].split(" keeps")[0])
+        not in names(flowing("docs/strategies.md").split("No strategy but ")[1].split(" keeps")[0])
     ]
 
 
@@ -148,20 +153,22 @@ def in_unlearning(strategies: Catalog) -> list[str]:
 
 
 def in_growing(strategies: Catalog) -> list[str]:
-    told = read("docs/growing.md").split("into the same weights (")[1].split(")")[0]
+    told = flowing("docs/growing.md").split("into the same weights (")[1].split(")")[0]
     return differ(names(told), {s.name for s in strategies if s.unlearning == "none"})
 
 
 def in_bundles(strategies: Catalog) -> list[str]:
     told = (
-        read("docs/bundles.md").split("`keeps_images` in `GET /v1/strategies` (")[1].split(")")[0]
+        flowing("docs/bundles.md")
+        .split("`keeps_images` in `GET /v1/strategies` (")[1]
+        .split(")")[0]
     )
     return differ(names(told), {s.name for s in strategies if s.keeps_images})
 
 
 def in_count(strategies: Catalog) -> list[str]:
     said = f"[{NUMBERS[len(strategies)]} strategies to choose from]"
-    return [] if said in read("README.md") else [f"does not say {said}"]
+    return [] if said in flowing("README.md") else [f"does not say {said}"]
 
 
 def in_text(file: str) -> Check:
