@@ -1,6 +1,6 @@
 """The inference engine: one thread that owns the device, fed with micro-batches.
 
-The event loop never runs torch. Requests put decoded images into a queue; the engine takes those that want the same
+The event loop runs no network. Requests put decoded images into a queue; the engine takes those that want the same
 snapshot, up to `max_batch` images, scores them in one go and answers each.
 """
 
