@@ -1,4 +1,4 @@
-"""The app: collaborators, middleware, error handlers and routers put together. Connects to nothing until it starts."""
+"""The app: context, middleware, error handlers and routers put together. Connects to nothing until it starts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from registry.postgres.database import Sessions
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.doorbell import make_doorbell
 from service.health import Health
 from service.http import exception_handlers
@@ -85,7 +85,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         session_factory: Of a database that is migrated.
         blobs: Where images and artifacts lie.
     """
-    on = build_collaborators(settings, session_factory, blobs)
+    context = build_context(settings, session_factory, blobs)
     app = App(
         title="Filopodia",
         version=operations.VERSION,
@@ -96,7 +96,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         lifespan=_lifespan,
         redirect_slashes=False,
     )
-    app.state.collaborators = on
+    app.state.context = context
     exception_handlers.install(app, page_for)
     for module in (
         learners,
@@ -122,9 +122,9 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
     app.add_middleware(
         Frontier,
         settings=settings,
-        keys=on.keys,
-        quotas=on.quotas,
-        metrics=on.metrics,
+        keys=context.keys,
+        quotas=context.quotas,
+        metrics=context.metrics,
         page_for=page_for,
         demands=DemandTable(app.routes),
     )
@@ -136,9 +136,9 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
     return app
 
 
-def build_collaborators(
+def build_context(
     settings: ServiceSettings, session_factory: Sessions, blobs: BlobStore
-) -> Collaborators:
+) -> AppContext:
     """Build what the routes work with; starts nothing."""
     metrics = Metrics()
     keys = KeyRing(session_factory, session_secret(settings.data_dir))
@@ -157,7 +157,7 @@ def build_collaborators(
         metrics=metrics,
         interval_s=settings.watch_s,
     )
-    on = Collaborators(
+    context = AppContext(
         settings=settings,
         session_factory=session_factory,
         blobs=blobs,
@@ -182,34 +182,34 @@ def build_collaborators(
         draining=Event(),
         stopping=Event(),
     )
-    on.health.watch(on.engine.thread, watcher.thread, on.writer.thread)
-    on.health.watch(on.doorbell.thread, on.collector.thread)
-    metrics.registry.register(on.health)
-    return on
+    context.health.watch(context.engine.thread, watcher.thread, context.writer.thread)
+    context.health.watch(context.doorbell.thread, context.collector.thread)
+    metrics.registry.register(context.health)
+    return context
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    on: Collaborators = app.state.collaborators
-    if on.settings.torch_threads is not None:
-        torch.set_num_threads(on.settings.torch_threads)
-    on.engine.start()
-    on.watcher.start()
-    on.writer.start()
-    on.doorbell.start()
-    on.collector.start()
+    context: AppContext = app.state.context
+    if context.settings.torch_threads is not None:
+        torch.set_num_threads(context.settings.torch_threads)
+    context.engine.start()
+    context.watcher.start()
+    context.writer.start()
+    context.doorbell.start()
+    context.collector.start()
     try:
         yield
     finally:
-        on.stopping.set()
-        await run_in_threadpool(_stop, on)
+        context.stopping.set()
+        await run_in_threadpool(_stop, context)
 
 
-def _stop(on: Collaborators) -> None:
-    on.collector.stop()
-    on.doorbell.stop()
-    on.watcher.stop()
-    on.engine.stop()
-    on.writer.stop()
-    on.decoder.close()
-    on.loads.close()
+def _stop(context: AppContext) -> None:
+    context.collector.stop()
+    context.doorbell.stop()
+    context.watcher.stop()
+    context.engine.stop()
+    context.writer.stop()
+    context.decoder.close()
+    context.loads.close()

@@ -12,7 +12,7 @@ from registry import audit
 from registry.tables import AuditRow
 from service.dashboard.pages import PageRoute, page
 from service.dashboard.rendering import NONE
-from service.dependencies import CollaboratorsDep, Cursor
+from service.dependencies import ContextDep, Cursor
 from service.http.roles import PrincipalDep, requires
 
 ENTRIES_SHOWN = 50
@@ -38,7 +38,7 @@ class AuditView:
 
 @router.get("")
 def show_audit(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     key: Filter = "",
     learner: Filter = "",
@@ -46,7 +46,7 @@ def show_audit(
     cursor: Cursor = None,
 ) -> Response:
     """Show what was changed, newest first; of one key, learner or kind of change, or all."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         found = audit.list_audit(
             session,
             key_id=key.strip() or None,

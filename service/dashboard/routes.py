@@ -14,7 +14,7 @@ from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.releases import version_page
 from service.dashboard.routing import Routing
 from service.dashboard.sentences import sentence
-from service.dependencies import CollaboratorsDep, Cursor
+from service.dependencies import ContextDep, Cursor
 from service.http.demands import demands
 from service.http.roles import PrincipalDep
 from service.problems import Problem
@@ -36,16 +36,16 @@ router.include_router(audit_pages.router)
 
 
 @router.get("")
-def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = None) -> Response:
+def show_learners(context: ContextDep, viewer: PrincipalDep, cursor: Cursor = None) -> Response:
     """Show all learners."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         cards, next_cursor = views.learner_cards(session, cursor)
         known = views.known_tasks(session)
     shown: dict[str, Any] = {
         "cards": cards,
         "next_cursor": next_cursor,
         "known": known,
-        "alarms": condition_of(on.health, viewer).alarms,
+        "alarms": condition_of(context.health, viewer).alarms,
     }
     return page("learners.html", viewer, section="learners", **shown)
 
@@ -53,14 +53,14 @@ def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = N
 @router.get("/learners/{name}")
 def show_learner(
     name: LearnerName,
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     versions: Cursor = None,
     problem: ProblemCode = None,
     done: DoneCode = None,
 ) -> Response:
     """Show one learner: accuracy history, routing, tasks, classes, and a page of its versions."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         found = views.learner_page(session, name, versions)
         held = views.held_tasks(session, name)
     history = found.history
@@ -88,12 +88,12 @@ def show_learner(
 def show_version(
     name: LearnerName,
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     problem: ProblemCode = None,
 ) -> Response:
     """Show one version, and what serving it would change."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         found = version_page(session, name, number)
     return page(
         "version.html",
@@ -108,14 +108,14 @@ def show_version(
 
 @router.get("/tasks")
 def show_tasks(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     cursor: Cursor = None,
     problem: ProblemCode = None,
     done: DoneCode = None,
 ) -> Response:
     """Show all tasks, newest first, and those that wait for a decision."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         found, next_cursor = views.task_list(session, cursor)
         known = views.known_tasks(session)
         workers = views.worker_list(session)
@@ -125,7 +125,7 @@ def show_tasks(
         "next_cursor": next_cursor,
         "known": known,
         "workers": workers,
-        "condition": condition_of(on.health, viewer),
+        "condition": condition_of(context.health, viewer),
         "held": held,
         "notice": sentence(problem),
         "done": DONE.get(done or ""),
@@ -135,21 +135,21 @@ def show_tasks(
 
 @router.get("/tasks.json")
 def follow_tasks(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     learner: Annotated[LearnerName | None, Query()] = None,
 ) -> Response:
     """Return the tasks that wait or run, for the pages that follow them."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         found = views.active_tasks(session, learner)
     shown = ("id", "status", "phase", "fraction", "note")
     return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in found]})
 
 
 @router.get("/samples/{sample_id}/image")
-def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+def show_sample(sample_id: PublicId, context: ContextDep, viewer: PrincipalDep) -> Response:
     """Return a stored image."""
-    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+    image = samples.read_image(context.session_factory, context.blobs, sample_id)
     headers = {
         "Cache-Control": f"private, max-age={YEAR_S}, immutable",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",

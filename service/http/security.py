@@ -2,7 +2,7 @@
 
 Deny by default: every route but the few that declare `is_public` needs a valid key before anything else is looked at.
 Keys are held in memory and refreshed by the watcher, so checking one touches no database. A key that is limited to
-some learners carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
+some learners carries its scope on the `Principal`; `service.dependencies.get_context` keeps it.
 """
 
 import time

@@ -18,7 +18,7 @@ from models.strategies.spelling import may_be_of, spelled_like, strategy_name
 from registry.bundles import LearnedTask, NewLearner
 from registry.upkeep.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.intake.bundle_text import require_readable, require_told_apart
 from service.intake.spool import Spool
 from service.problems import Problem
@@ -211,21 +211,21 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
     return CheckedBundle(bundle, head, described, metrics)
 
 
-def prove(checked: CheckedBundle, on: Collaborators) -> None:
+def prove(checked: CheckedBundle, context: AppContext) -> None:
     """Load what the bundle holds once, as it would be served. Blocks while another is being proved.
 
     Raises:
         Problem: `unknown-backbone`, `backbone-differs` or `artifact-invalid`.
     """
     try:
-        backbone = on.loader.backbone(checked.head.learner.backbone)
+        backbone = context.loader.backbone(checked.head.learner.backbone)
         if backbone.fingerprint != checked.head.learner.fingerprint:
             detail = (
                 "The bundle was learned on other weights of this backbone: put the file with those weights where "
                 "FILOPODIA_BACKBONE_WEIGHTS points, restart the service, and import it again."
             )
             raise Problem("backbone-differs", detail)
-        on.loader.admit(checked.bundle.manifest, checked.bundle.read, backbone.name)
+        context.loader.admit(checked.bundle.manifest, checked.bundle.read, backbone.name)
     except BackboneError as error:
         detail = (
             "The weights of the bundle's backbone could not be loaded: put their file where "

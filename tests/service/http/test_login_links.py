@@ -58,7 +58,7 @@ def test_the_link_of_a_key_with_a_scope_shows_no_more_than_the_key(
         assert client.post("/v1/learners", json=body).status_code == 201
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "camera", "reader", learners=["own-birds"])
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     path = client.post("/v1/login-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
     assert enter(visitor, path).status_code == 303
     page = visitor.get("/admin").text
@@ -99,7 +99,7 @@ def test_another_site_cannot_log_a_browser_in(visitor, path):
 def test_a_link_of_a_revoked_key_leads_nowhere(client, visitor, session_factory, app):
     with session_factory.begin() as session:
         row, key = keys.create_key(session, "camera", "predictor")
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     path = client.post("/v1/login-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
     assert client.delete(f"/v1/keys/{row.id}").is_success
     assert enter(visitor, path).status_code == 401

@@ -129,7 +129,7 @@ def limited(app, client, session_factory):
     def make(role="trainer", **quotas):
         with session_factory.begin() as session:
             _, key = keys.create_key(session, "limited", role, quotas=quotas)
-        app.state.collaborators.keys.refresh()
+        app.state.context.keys.refresh()
         headers = {"Authorization": f"Bearer {key}"}
         return TestClient(app, headers=headers, raise_server_exceptions=False)
 
@@ -250,7 +250,7 @@ def test_info_names_the_limits(client, settings):
 
 
 def test_wrong_keys_are_slowed_down_and_right_ones_are_not(app, client, role_keys, clock):
-    ring = app.state.collaborators.keys
+    ring = app.state.context.keys
     ring.wrong_keys = Guesses(3)
     stranger = TestClient(app)
 

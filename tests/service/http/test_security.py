@@ -256,7 +256,7 @@ def test_the_last_admin_key_stays(client):
 
 @pytest.fixture
 def cookie(client, app, role_keys):
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
     ring.refresh()
     return ring.session_cookie(ring.verify(role_keys["admin"]))
 
@@ -325,7 +325,7 @@ def caller(app, client, session_factory, stranger):
     def make(role="reader", **options):
         with session_factory.begin() as session:
             row, key = keys.create_key(session, "tests", role, **options)
-        app.state.collaborators.keys.refresh()
+        app.state.context.keys.refresh()
         return row, {"Authorization": f"Bearer {key}"}
 
     return make
@@ -342,7 +342,7 @@ def test_a_key_expires(caller, stranger, session_factory, app):
 
 def test_a_key_expires_while_the_database_is_away(caller, stranger, app, monkeypatch):
     _, headers = caller(expires_at=datetime.now(UTC) + timedelta(seconds=30))
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
     key = headers["Authorization"].removeprefix("Bearer ")
     cookie = {"Cookie": f"{COOKIE}={ring.session_cookie(ring.verify(key))}"}
     monkeypatch.setattr(ring, "refresh", lambda: None)
@@ -393,7 +393,7 @@ def test_keys_that_make_no_sense_are_refused(client, birds, wrong, pointer):
 
 def test_the_last_use_of_a_key_is_written_now_and_then(caller, stranger, client, app):
     row, headers = caller()
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
 
     def last_used():
         [found] = [key for key in client.get("/v1/keys").json()["items"] if key["id"] == row.id]
@@ -436,7 +436,7 @@ def test_a_long_poll_of_a_revoked_key_says_so(app, client, caller, stranger, bir
     poll.start()
 
     def is_let_in():
-        app.state.collaborators.keys.write_used(at_once=True)
+        app.state.context.keys.write_used(at_once=True)
         return row.id in {
             key["id"] for key in client.get("/v1/keys").json()["items"] if key["last_used_at"]
         }
