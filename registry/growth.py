@@ -39,7 +39,7 @@ class ImageKey:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierImages:
     """What a learner has, or is about to have, of the images and classes of a batch."""
 
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -56,7 +56,9 @@ class Earlier:
     """By label, of those of the batch that have images."""
 
 
-def earlier(session: Session, learner: LearnerRow, images: Sequence[ImageKey]) -> Earlier:
+def find_earlier_images(
+    session: Session, learner: LearnerRow, images: Sequence[ImageKey]
+) -> EarlierImages:
     """Return what a learner has of some images and their classes. Locked, it stays so until the transaction ends.
 
     What a waiting task is to unlearn need not be there any more, so it is learned again when it comes again.
@@ -82,7 +84,7 @@ def earlier(session: Session, learner: LearnerRow, images: Sequence[ImageKey]) -
             if not any(_takes(task, found.task_index, found.label) for task in going):
                 known.add((found.label, blob))
     leaving = {label for task in going for label in task.options["classes"]}
-    return Earlier(
+    return EarlierImages(
         labels=labels,
         known=frozenset(known),
         blanks=frozenset(blanks),

@@ -82,7 +82,7 @@ def labels_that_go(
 
 
 @dataclass(frozen=True)
-class Loss:
+class UnlearningPreview:
     """What would be gone for good once some tasks and classes are unlearned."""
 
     classes: list[str]
@@ -93,9 +93,9 @@ class Loss:
     """Stored images that would be deleted."""
 
 
-def loss(
+def preview_unlearning(
     session: Session, learner: LearnerRow, *, tasks: Sequence[int], classes: Sequence[str]
-) -> Loss:
+) -> UnlearningPreview:
     """Return what would be gone for good if some tasks and classes were unlearned now.
 
     Args:
@@ -114,14 +114,14 @@ def loss(
         _holds(tasks, classes),
     )
     images = select(func.count()).select_from(_images(learner.id, tasks, classes).subquery())
-    return Loss(
+    return UnlearningPreview(
         labels,
         list(session.scalars(erased.order_by(VersionRow.number))),
         session.scalars(images).one(),
     )
 
 
-def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
+def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> None:
     """Erase what else holds what a task has unlearned: older versions' artifacts, the rows of the images, other names.
 
     Images that came to be predicted go too, where feedback or a sample tells that they show it.

@@ -23,14 +23,14 @@ from service.http.cors import Cors
 from service.http.demands import DemandTable
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
-from service.http.middleware import Frontier
+from service.http.middleware import AdmissionMiddleware
 from service.http.openapi import build_schema
 from service.http.quotas import Quotas
-from service.http.root_path import UnderRoot
+from service.http.root_path import RootPathMiddleware
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
-from service.inference.history import PredictionWriter
 from service.inference.loading import Loads
+from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
@@ -120,7 +120,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         app.include_router(module.router)
     app.include_router(dashboard)
     app.add_middleware(
-        Frontier,
+        AdmissionMiddleware,
         settings=settings,
         keys=context.keys,
         quotas=context.quotas,
@@ -128,11 +128,11 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         page_for=page_for,
         demands=DemandTable(app.routes),
     )
-    # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
+    # Around admission, so that what it refuses can be read by other origins' pages and carries the prefix too.
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     if settings.root_path:
-        app.add_middleware(UnderRoot, root=settings.root_path)
+        app.add_middleware(RootPathMiddleware, root=settings.root_path)
     return app
 
 

@@ -19,8 +19,8 @@ from service.http.quotas import Quotas
 from service.http.roles import PrincipalDep
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
-from service.inference.history import PredictionWriter
 from service.inference.loading import Loads
+from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher

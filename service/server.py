@@ -173,7 +173,7 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # the frontier looks at them
+        proxy_headers=False,  # AdmissionMiddleware looks at them
         backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.graceful_stop_s,

@@ -49,7 +49,7 @@ from worker.progress import ProgressReporter
 from worker.samples import load_images
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
 from worker.settings import WorkerSettings
-from worker.transactions import insist
+from worker.transactions import retry_transaction
 from worker.unlearn import is_unlearning, unlearn
 
 log = structlog.get_logger()
@@ -170,7 +170,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
     failpoint("learn.learned")
 
     progress.enter("evaluating")
-    held_out = insist(
+    held_out = retry_transaction(
         session_factory,
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
@@ -210,7 +210,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         accuracies=measured,
         tasks=list(strategy.task_indexes_),
     )
-    outcome = insist(
+    outcome = retry_transaction(
         session_factory,
         lambda session: _publish(session, attempt, new_version, findings, keep),
         may_go_on=_patience(workplace.stop),
@@ -320,7 +320,7 @@ def _screen(
 
 def _hold_unlearned(attempt: Attempt, reason: str, workplace: Workplace) -> None:
     """Hold the task as it is, before anything is learned."""
-    insist(
+    retry_transaction(
         workplace.session_factory,
         lambda session: queue.hold_unlearned(session, attempt.task.id, attempt.token, reason),
         may_go_on=_patience(workplace.stop),
@@ -331,7 +331,7 @@ def _hold_unlearned(attempt: Attempt, reason: str, workplace: Workplace) -> None
 def _note(attempt: Attempt, findings: list[Finding], workplace: Workplace) -> None:
     # A transaction of its own: publishing locks the learner first, and this the task.
     found = [finding.as_json() for finding in findings]
-    insist(
+    retry_transaction(
         workplace.session_factory,
         lambda session: queue.note_findings(session, attempt.task.id, attempt.token, found),
         may_go_on=_patience(workplace.stop),

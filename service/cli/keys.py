@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.asking import YesOption, confirm
+from service.cli.confirmation import YesOption, confirm
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
 from service.cli.times import second, span

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service.cli.growing import nothing_new_is_no_fault, show_left_out
+from service.cli.known_images import nothing_new_is_no_fault, show_left_out
+from service.cli.layout_report import confirm, show_layout, show_reading
 from service.cli.options import (
     JsonOption,
     KeyOption,
@@ -23,7 +24,6 @@ from service.cli.options import (
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
 from service.cli.tasks import ways_on
-from service.cli.understanding import confirm, show_layout, show_reading
 from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
 from service.remote import replies

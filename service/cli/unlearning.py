@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.asking import YesOption, confirm, what_goes
+from service.cli.confirmation import YesOption, confirm, what_goes
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
@@ -42,8 +42,8 @@ def unlearn(
         raise typer.BadParameter("Name at least one --task or --class.")
     console = make_console(stderr=as_json)
     with connect(url, key) as client:
-        loss = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
-        console.print(what_goes(loss))
+        preview = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
+        console.print(what_goes(preview))
         confirm("Unlearn it for good?", yes=yes)
         task = client.unlearn(
             name,

@@ -8,7 +8,7 @@ from registry.learners import ClassInfo
 from registry.pictures import of_labels
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
-from service.dashboard.shown import SampleView, sample_view
+from service.dashboard.view_models import SampleView, sample_view
 
 CLASSES_SHOWN = 24
 IMAGES_SHOWN = 4

@@ -1,4 +1,4 @@
-"""The dashboard's pages. Their forms are in `actions`; further pages in `trying` and `*_pages`."""
+"""The dashboard's pages. Their forms are in `actions`; further pages in `*_page` and `*_pages`."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -8,12 +8,20 @@ from starlette.responses import JSONResponse
 
 from registry import samples
 from service.assets import load_asset
-from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
+from service.dashboard import (
+    actions,
+    audit_pages,
+    class_pages,
+    key_pages,
+    plots,
+    prediction_page,
+    views,
+)
 from service.dashboard.condition import condition_of
 from service.dashboard.pages import DONE, PageRoute, page
-from service.dashboard.releases import version_page
-from service.dashboard.routing import Routing
 from service.dashboard.sentences import sentence
+from service.dashboard.synapse_view import Routing
+from service.dashboard.version_page import version_page
 from service.dependencies import ContextDep, Cursor
 from service.http.demands import demands
 from service.http.roles import PrincipalDep
@@ -29,7 +37,7 @@ DoneCode = Annotated[str | None, Query(max_length=50)]
 
 router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=False)
 router.include_router(actions.router)
-router.include_router(trying.router)
+router.include_router(prediction_page.router)
 router.include_router(class_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)

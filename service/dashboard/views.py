@@ -13,8 +13,8 @@ from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
-from service.dashboard.routing import routing_of
-from service.dashboard.shown import (
+from service.dashboard.synapse_view import routing_of
+from service.dashboard.view_models import (
     Finding,
     LearnerCard,
     LearnerPage,
@@ -207,7 +207,7 @@ def _erases(session: Session, row: TaskRow) -> list[int]:
     learner = learners.get_learner_by_id(session, row.learner_id)
     asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}
     try:
-        return unlearning.loss(session, learner, **asked).versions
+        return unlearning.preview_unlearning(session, learner, **asked).versions
     except (ConflictError, UnknownContentError, NothingWouldRemainError):
         return []  # the learner has moved on: it cannot be published
 

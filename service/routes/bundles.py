@@ -46,8 +46,8 @@ def get_bundle(
     with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         version = versions.get_version(session, learner.id, number)
-        story = bundles.tell(session, version)
-    bundle = compose(learner, version, story, context.blobs)
+        provenance = bundles.read_provenance(session, version)
+    bundle = compose(learner, version, provenance, context.blobs)
     if if_none_match == bundle.etag:
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": bundle.etag})
     headers = {

@@ -12,8 +12,8 @@ from registry import classes, learners, predictions
 from registry.ids import new_id
 from service.dependencies import ContextDep, Cursor, Limit, link_next
 from service.http.demands import demands, image_bytes
+from service.http.disconnect import cancel_on_disconnect
 from service.http.openapi import PREDICTION_BODY
-from service.http.presence import while_there
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
 from service.inference.answers import named, request_results, require_shown
@@ -78,7 +78,7 @@ async def predict(
     files = await read_images(request, context.settings)
     context.quotas.draw_images(request.scope, len(files))
     keeps = context.writer.keeps if store else None
-    decoded, parts, decode_s = await while_there(
+    decoded, parts, decode_s = await cancel_on_disconnect(
         request, answer_images(context, principal, snapshot, files, keeps)
     )
     for part in parts:

@@ -11,7 +11,7 @@ from service.dependencies import AppContext
 from service.http.idempotency import IdempotentRequest, body_digest
 from service.intake.spool import Spool
 from service.problems import Problem
-from service.use_cases.bundles import CheckedBundle, check, open_bundle, prove
+from service.use_cases.bundles import CheckedBundle, check, load_once, open_bundle
 from service.use_cases.learner_views import read_learner
 
 
@@ -32,7 +32,7 @@ def import_bundle(
         checked = check(open_bundle(spool), context.settings)
         name = name or checked.head.learner.name
         _require_free(context, name)
-        prove(checked, context)
+        load_once(checked, context)
         context.blobs.require_space(spool.size, floor_bytes=context.settings.min_free_bytes)
         return _keep(context, actor, name, checked, idempotent)
 
@@ -63,7 +63,7 @@ def _keep(
     manifest_sha256 = context.blobs.put_many(data())[-1]
     with context.session_factory.begin() as session:
         try:
-            row = bundles.bring_in(
+            row = bundles.import_learner(
                 session, name, checked.learner(manifest_sha256), bundle.files, context.blobs
             )
         except BlobMissingError as error:

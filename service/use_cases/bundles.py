@@ -211,8 +211,8 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
     return CheckedBundle(bundle, head, described, metrics)
 
 
-def prove(checked: CheckedBundle, context: AppContext) -> None:
-    """Load what the bundle holds once, as it would be served. Blocks while another is being proved.
+def load_once(checked: CheckedBundle, context: AppContext) -> None:
+    """Load what the bundle holds once, as it would be served. Blocks while another one loads.
 
     Raises:
         Problem: `unknown-backbone`, `backbone-differs` or `artifact-invalid`.

@@ -9,15 +9,15 @@ from registry.audit import Actor
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage
-from registry.growth import earlier
+from registry.growth import find_earlier_images
 from registry.postgres.database import Session
 from registry.samples import add_samples
 from registry.tables import LearnerRow
 from service.dependencies import AppContext
 from service.http.idempotency import IdempotentRequest
 from service.http.security import Principal
-from service.intake.growing import Intake, settle
 from service.intake.placing import as_json
+from service.intake.sample_selection import SelectedSamples, select_samples
 from service.intake.samples import Received, take_in
 from service.intake.uploads import Upload
 from service.problems import Problem
@@ -106,7 +106,7 @@ def _queue(
     """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
     options = upload.options
     with context.session_factory.begin() as session:
-        intake = _settle(session, context, name, options, received)
+        intake = _select(session, context, name, options, received)
         task = tasks.add_task(
             session,
             name,
@@ -150,14 +150,14 @@ def _queue(
     return answer
 
 
-def _settle(
+def _select(
     session: Session, context: AppContext, name: str, options: TaskOptions, received: Received
-) -> Intake:
+) -> SelectedSamples:
     """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
     learner = learners.get_learner(session, name, lock=True)
-    return settle(
+    return select_samples(
         received,
-        earlier(session, learner, [image.key for image in received.images]),
+        find_earlier_images(session, learner, [image.key for image in received.images]),
         classes.shown(session, learner.id),
         options,
         min_images=context.settings.min_images,

@@ -37,14 +37,16 @@ def preview(context: AppContext, name: str, body: UnlearnCreate) -> UnlearnPrevi
         shown = classes.shown(session, learner.id)
         labels = [shown.label(name) for name in body.classes]
         with _named_content():
-            loss = unlearning.loss(session, learner, tasks=body.tasks, classes=labels)
+            would_go = unlearning.preview_unlearning(
+                session, learner, tasks=body.tasks, classes=labels
+            )
         live = learners.live_version(session, learner.id)
     return UnlearnPreview(
         learner=name,
         tasks=body.tasks,
-        classes=loss.classes,
-        versions=loss.versions,
-        images=loss.n_images,
+        classes=would_go.classes,
+        versions=would_go.versions,
+        images=would_go.n_images,
         live_version=live,
     )
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from service.http.presence import while_there
+from service.http.disconnect import cancel_on_disconnect
 from service.intake.deadlines import Deadline
 from service.problems import Problem
 from tests.attacks.pictures import large
@@ -29,7 +29,7 @@ class Client:
 def test_the_work_of_who_has_left_is_cancelled():
     async def main():
         client, future = Client(), Future()
-        asking = asyncio.ensure_future(while_there(client, asyncio.wrap_future(future)))
+        asking = asyncio.ensure_future(cancel_on_disconnect(client, asyncio.wrap_future(future)))
         client.left.set()
         with pytest.raises(Problem) as caught:
             await asking
@@ -46,9 +46,9 @@ def test_who_stays_gets_what_the_work_gives():
         async def fail():
             raise Problem("overloaded")
 
-        assert await while_there(Client(), work()) == 7
+        assert await cancel_on_disconnect(Client(), work()) == 7
         with pytest.raises(Problem, match="More work"):
-            await while_there(Client(), fail())
+            await cancel_on_disconnect(Client(), fail())
 
     asyncio.run(main())
 

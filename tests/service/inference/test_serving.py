@@ -14,7 +14,7 @@ from registry.ids import new_id
 from registry.postgres.database import make_engine, make_session_factory
 from registry.predictions import NewPrediction, kept_images, list_predictions
 from service.app import create_app
-from service.inference.history import PixelBudget, PredictionWriter
+from service.inference.prediction_writer import PixelBudget, PredictionWriter
 from service.intake.images import DecodedImage
 from service.metrics import Metrics
 from tests.factories import make_learner, make_pixels

@@ -191,7 +191,7 @@ def test_replay_of_the_frozen_backbone_has_the_true_means_and_covariance(backbon
     features = backbone.embed(torch.cat([task.images for task in tasks]))
     truth = ClassStatistics.of(features, torch.arange(6).repeat_interleave(12), 6)
 
-    cloud = strategy._cloud(1, [0, 5], strategy._frozen_statistics())
+    cloud = strategy._shared_gaussians(1, [0, 5], strategy._frozen_statistics())
 
     assert torch.allclose(cloud.centres, truth.means[[0, 5]].float(), atol=1e-6)
     assert torch.allclose(cloud.covariance, truth.covariance, rtol=1e-5, atol=1e-9)

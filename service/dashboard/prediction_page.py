@@ -19,10 +19,10 @@ from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
-from service.dashboard.shown import TINY_SIDE, SampleView
+from service.dashboard.view_models import TINY_SIDE, SampleView
 from service.dependencies import AppContext, ContextDep
 from service.http.demands import demands, image_bytes
-from service.http.presence import while_there
+from service.http.disconnect import cancel_on_disconnect
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
 from service.image_warnings import image_warning
@@ -74,7 +74,7 @@ async def try_image(
     answer, notice, status = None, None, 200
     try:
         tried = await _read(context, image, sample)
-        answer = await while_there(request, _predict(context, viewer, name, tried))
+        answer = await cancel_on_disconnect(request, _predict(context, viewer, name, tried))
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
         answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
