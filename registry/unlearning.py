@@ -205,9 +205,9 @@ def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -
         .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
         .where(PredictionRow.learner_id == task.learner_id, shows_it)
     )
-    found = [tuple(key) for key in session.execute(query)]
+    keys = [tuple(key) for key in session.execute(query)]
     for row in (FeedbackRow, PredictionImageRow):
-        statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(found))
+        statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(keys))
         session.execute(statement.execution_options(synchronize_session=False))
 
 

@@ -330,10 +330,10 @@ def _hold_unlearned(attempt: Attempt, reason: str, workplace: Workplace) -> None
 
 def _note(attempt: Attempt, findings: list[Finding], workplace: Workplace) -> None:
     # A transaction of its own: publishing locks the learner first, and this the task.
-    found = [finding.as_json() for finding in findings]
+    notes = [finding.as_json() for finding in findings]
     retry_transaction(
         workplace.session_factory,
-        lambda session: queue.note_findings(session, attempt.task.id, attempt.token, found),
+        lambda session: queue.note_findings(session, attempt.task.id, attempt.token, notes),
         may_go_on=_patience(workplace.stop),
     )
 

@@ -111,12 +111,12 @@ def _work(
         if not presence.arrived.wait(settings.poll_s):
             continue
         try:
-            found = learn_next(settings, session_factory, stop)
+            has_learned = learn_next(settings, session_factory, stop)
         except DatabaseUnavailableError:
             log.warning("database_unavailable")
             stop.wait(OUTAGE_PAUSE_S)
         else:
-            if not found:
+            if not has_learned:
                 stop.wait(settings.poll_s)
 
 

@@ -43,12 +43,12 @@ PUBLISH_BEFORE_S, PUBLISH_AFTER_S = 0.5, 2.0
 
 def outages(seen: Sequence[float]) -> list[Window]:
     """Return when the database was away, and the time that everybody needs to find it again. They do not overlap."""
-    found: list[Window] = []
+    windows: list[Window] = []
     for last, first in itertools.pairwise(seen):
         if first - last > OUTAGE_GAP_S:
-            since = max(last, found[-1].until) if found else last
-            found.append(Window(since, first + RECONNECT_S))
-    return found
+            since = max(last, windows[-1].until) if windows else last
+            windows.append(Window(since, first + RECONNECT_S))
+    return windows
 
 
 def is_excused(answer: Answer, apis: dict[str, Program]) -> bool:
@@ -95,12 +95,15 @@ def by_fault(
     answers: Sequence[Answer], struck: Sequence[Struck], apis: dict[str, Program]
 ) -> dict[str, dict[str, Any]]:
     """Return how predictions fared while, and shortly after, each kind of fault struck."""
-    found: dict[str, list[Answer]] = defaultdict(list)
+    during_fault: dict[str, list[Answer]] = defaultdict(list)
     count: dict[str, int] = defaultdict(int)
     for one in struck:
         count[one.fault.label] += 1
-        found[one.fault.label] += during(answers, one.at, one.until + AFTERMATH_S)
-    return {label: {"faults": count[label], **rate(found[label], apis)} for label in sorted(count)}
+        during_fault[one.fault.label] += during(answers, one.at, one.until + AFTERMATH_S)
+    return {
+        label: {"faults": count[label], **rate(during_fault[label], apis)}
+        for label in sorted(count)
+    }
 
 
 def around_publishes(answers: Sequence[Answer], rows: Rows, window: Window) -> list[Answer]:
@@ -154,7 +157,7 @@ def takeovers(
     Only tasks that did not have to wait for a slot: one that waits its turn says nothing about taking over. Waits that
     no other fault fell into are `undisturbed`: the promise is about these.
     """
-    found: dict[str, list[Takeover]] = defaultdict(list)
+    by_kind: dict[str, list[Takeover]] = defaultdict(list)
     for one in struck:
         for task_id in one.details.get("tasks", []) if one.fault.verb in TAKEN_OVER else []:
             starts = rows.starts.get(task_id, [])
@@ -168,10 +171,10 @@ def takeovers(
             is_disturbed |= any(window.overlap(one.at, later[0]) > 0 for window in away)
             n_before = bisect.bisect_left(starts, one.at)
             takeover = Takeover(task_id, later[0] - one.at, _bound(one.fault.verb, n_before))
-            found[f"{one.fault.verb}, {'disturbed' if is_disturbed else 'undisturbed'}"].append(
+            by_kind[f"{one.fault.verb}, {'disturbed' if is_disturbed else 'undisturbed'}"].append(
                 takeover
             )
-    return {name: _describe(found[name]) for name in sorted(found)}
+    return {name: _describe(by_kind[name]) for name in sorted(by_kind)}
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ def stops(programs: Sequence[Program], struck: Sequence[Struck]) -> dict[str, An
         for one in struck
         if one.fault.verb.startswith("stop_")
     }
-    found: dict[str, list[float]] = defaultdict(list)
+    seconds_of: dict[str, list[float]] = defaultdict(list)
     for program in programs:
         for spell in program.spells:
             if spell.leaving_at is None or spell.ended_at is None:
@@ -230,10 +233,10 @@ def stops(programs: Sequence[Program], struck: Sequence[Struck]) -> dict[str, An
                 (program.name, round(spell.leaving_at)),
                 (program.name, round(spell.leaving_at) - 1),
             } & asked:
-                found[program.name.rstrip("12")].append(spell.ended_at - spell.leaving_at)
+                seconds_of[program.name.rstrip("12")].append(spell.ended_at - spell.leaving_at)
     return {
         name: {"n": len(seconds), "max_s": round(max(seconds), 2)}
-        for name, seconds in found.items()
+        for name, seconds in seconds_of.items()
     }
 
 

@@ -159,9 +159,9 @@ class Operator(Client):
 
     def _read_alias(self) -> None:
         started = time.time()
-        found = self._get(f"/v1/learners/{TARGET.name}/aliases/live")
-        if found is not None:
-            self.done.aliases.append(Seen(started, time.time(), found["version"]))
+        alias = self._get(f"/v1/learners/{TARGET.name}/aliases/live")
+        if alias is not None:
+            self.done.aliases.append(Seen(started, time.time(), alias["version"]))
 
     def _give_feedback(self) -> None:
         image = self._random.randrange(N_PICTURES)
@@ -177,8 +177,8 @@ class Operator(Client):
         self._insist("feedback", what, lambda client, key: client.post(path, json=body))
 
     def _move(self) -> None:
-        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=5")
-        served = [v["number"] for v in (found or {}).get("items", []) if not v["erased_at"]]
+        versions = self._get(f"/v1/learners/{TARGET.name}/versions?limit=5")
+        served = [v["number"] for v in (versions or {}).get("items", []) if not v["erased_at"]]
         if served:
             body = {"version": self._random.choice(served)}
             path = f"/v1/learners/{TARGET.name}/aliases/live"
@@ -220,10 +220,10 @@ class Operator(Client):
         """Export a version, import it under another name, and ask both about the same images."""
         if self._random.randrange(BUNDLE_IN):
             return
-        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=1")
-        if not found or not found["items"]:
+        versions = self._get(f"/v1/learners/{TARGET.name}/versions?limit=1")
+        if not versions or not versions["items"]:
             return
-        number = found["items"][0]["number"]
+        number = versions["items"][0]["number"]
         answer = self._try(
             "export",
             "bundle",
@@ -250,14 +250,14 @@ class Operator(Client):
 
     def _opinions(self, learner: str, query: str) -> list[Opinion]:
         """Ask about a few images; nothing if one of them was not answered."""
-        said = []
+        opinions = []
         for image in range(IMAGES_ASKED):
             answer = self._ask_about(learner, image, query)
             if answer is None:
                 return []
             first = answer["results"][0]
-            said.append(Opinion(image, first["label"], first["score"]))
-        return said
+            opinions.append(Opinion(image, first["label"], first["score"]))
+        return opinions
 
     def _ask_about(self, learner: str, image: int, query: str = "") -> dict[str, Any] | None:
         answer = self._try(

@@ -95,14 +95,14 @@ class PowerCuts:
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Start a database and a service on every copy, and hold them against what had been acknowledged."""
-        found: dict[str, Verdict] = {}
+        verdicts: dict[str, Verdict] = {}
         for cut in self.cuts:
             for verdict in _Restarted(self._cluster, cut, self._pace).judge(answers):
                 name = f"after a power cut: {verdict.name}"
-                merged = found.setdefault(name, Verdict(name, 0))
+                merged = verdicts.setdefault(name, Verdict(name, 0))
                 merged.checked += verdict.checked
                 merged.violations += [f"{cut.folder.name}: {text}" for text in verdict.violations]
-        return list(found.values())
+        return list(verdicts.values())
 
     def _freeze(self) -> list[int] | None:
         """Stop all processes of the run that are not stopped already; return them once they stand still."""

@@ -155,10 +155,10 @@ def trends(samples: Sequence[Sample]) -> dict[str, Trend]:
 def _flatness(seen: Seen) -> list[Verdict]:
     verdicts = []
     try:
-        found = trends(seen.samples)
+        trend_of = trends(seen.samples)
     except ValueError as error:
         return [Verdict("memory, descriptors and threads are flat", 0, [str(error)])]
-    for name, went in found.items():
+    for name, went in trend_of.items():
         verdict = Verdict(f"{name} is flat under load", len(seen.samples))
         if not went.is_flat:
             verdict.violations.append(f"{went.to_json()}")

@@ -34,7 +34,7 @@ def describe(
         pace: How many times as slow the machine is.
     """
     verdicts = judge(seen, profile, pace)
-    found = {
+    latencies = {
         "before": latency(during(neighbour, *quiet[0])),
         "under load": latency(during(neighbour, *load)),
         "after": latency(during(neighbour, *quiet[-1])),
@@ -42,8 +42,8 @@ def describe(
     return {
         "ok": all(verdict.is_kept for verdict in verdicts),
         "promises": summary(verdicts),
-        "neighbour": found,
-        "ratios": _ratios(found),
+        "neighbour": latencies,
+        "ratios": _ratios(latencies),
         "clients": {what: latency(seen.of(what)) for what in _kinds(seen)},
         "outcomes": _outcomes(seen),
         "held": {kind: _middle(held) for kind, held in seen.held.items() if any(held)},
@@ -84,10 +84,10 @@ def _kinds(seen: Seen) -> list[str]:
 
 
 def _outcomes(seen: Seen) -> dict[str, dict[str, int]]:
-    found: dict[str, Counter[str]] = {}
+    counts_of: dict[str, Counter[str]] = {}
     for one in seen.asked:
-        found.setdefault(one.what, Counter())[f"{one.status or '-'} {one.outcome}"] += 1
-    return {what: dict(counts.most_common()) for what, counts in sorted(found.items())}
+        counts_of.setdefault(one.what, Counter())[f"{one.status or '-'} {one.outcome}"] += 1
+    return {what: dict(counts.most_common()) for what, counts in sorted(counts_of.items())}
 
 
 def _longest(seen: Seen) -> dict[str, float]:
@@ -106,13 +106,13 @@ def _middle(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _ratios(latencies: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Return how many times as long as before the neighbour waited."""
     return {
         f"{name}, {figure.removesuffix('_ms')}": round(
-            found[name][figure] / found["before"][figure], 2
+            latencies[name][figure] / latencies["before"][figure], 2
         )
         for name in ("under load", "after")
         for figure in ("p50_ms", "p99_ms")
-        if found[name][figure] and found["before"][figure]
+        if latencies[name][figure] and latencies["before"][figure]
     }

@@ -27,9 +27,9 @@ def ablation(stem: str, content: JSON) -> Section:
         if key in ("tasks", "train_per_class", "test_per_class", "epochs", "batch_size")
     ]
     usual = asdict(ArtsyConfig().schedule)
-    told = ("augmentation", "learning_rate", "precision")
+    named = ("augmentation", "learning_rate", "precision")
     config = [
-        f"{key}={schedule[key]}" for key in told if schedule.get(key, usual[key]) != usual[key]
+        f"{key}={schedule[key]}" for key in named if schedule.get(key, usual[key]) != usual[key]
     ]
     if config:
         again.append("--config " + ":".join(config))
@@ -99,4 +99,4 @@ def frontier(cells: Sequence[Sequence[JSON]]) -> list[Points]:
         name = ", ".join(v for k, v in cell[0].items() if isinstance(v, str) and k != "group")
         point = [float(np.mean([row[key] for row in cell])) for key in ("passes", "last")]
         places.setdefault(name, []).append([point[0], 100 * point[1]])
-    return [Points(name, np.asarray(found)) for name, found in places.items()]
+    return [Points(name, np.asarray(points)) for name, points in places.items()]

@@ -149,16 +149,16 @@ def _check(path: Path, file: IO[bytes]) -> CheckedBackup:
     if tables != set(head["tables"]) or not tables <= {table.name for table in TABLES}:
         raise BackupDamagedError("The backup does not hold the tables that it says it does.")
     rows = {name: described["rows"] for name, described in head["tables"].items()}
-    made = str(head.get("created_at")), str(head.get("filopodia"))
-    found = Restored(*made, rows, len(blob_sizes), sum(blob_sizes.values()), missing)
-    return CheckedBackup(path, head, found, list(blob_sizes))
+    origin = str(head.get("created_at")), str(head.get("filopodia"))
+    described_as = Restored(*origin, rows, len(blob_sizes), sum(blob_sizes.values()), missing)
+    return CheckedBackup(path, head, described_as, list(blob_sizes))
 
 
 def _parse_head(head: dict[str, Any]) -> dict[str, Any]:
-    found = head.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    version = head.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BackupError(
-            f"The backup has format {found}, this release reads {FORMAT_VERSION}: restore it with a later release."
+            f"The backup has format {version}, this release reads {FORMAT_VERSION}: restore it with a later release."
         )
     if not schema.is_known(str(head.get("revision"))):
         raise BackupError(
@@ -215,9 +215,9 @@ def _scratch(engine: Engine, url: str, head: dict[str, Any]) -> Iterator[str]:
         connection.execute(text(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE"))
         connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))
     try:
-        found = make_url(url)
-        options = " ".join([str(found.query.get("options", "")), f"-c search_path={SCRATCH}"])
-        scratch_url = found.update_query_dict({"options": options.strip()}).render_as_string(
+        target = make_url(url)
+        options = " ".join([str(target.query.get("options", "")), f"-c search_path={SCRATCH}"])
+        scratch_url = target.update_query_dict({"options": options.strip()}).render_as_string(
             hide_password=False
         )
         command.upgrade(alembic_config(scratch_url), str(head["revision"]))

@@ -276,7 +276,7 @@ def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> bool:
 
 
 def _check_chosen(
-    found: replies.Learner,
+    learner: replies.Learner,
     *,
     strategy: str | None,
     backbone: str | None,
@@ -286,19 +286,19 @@ def _check_chosen(
     differing = [
         f"the {what} {has}"
         for what, has, wanted in (
-            ("strategy", found["strategy"], strategy),
-            ("backbone", found["backbone"], backbone),
+            ("strategy", learner["strategy"], strategy),
+            ("backbone", learner["backbone"], backbone),
         )
         if wanted not in (None, has)
     ]
     differing += [
-        f"{option} = {json.dumps(found['config'].get(option))}"
+        f"{option} = {json.dumps(learner['config'].get(option))}"
         for option, wanted in (config or {}).items()
-        if option not in found["config"] or found["config"][option] != wanted
+        if option not in learner["config"] or learner["config"][option] != wanted
     ]
     if differing:
         raise typer.BadParameter(
-            f"The learner {found['name']} exists already and has {', '.join(differing)}: leave these options out, or "
+            f"The learner {learner['name']} exists already and has {', '.join(differing)}: leave these options out, or "
             "choose another name."
         )
 

@@ -102,9 +102,9 @@ def delete(
 ) -> None:
     """Delete a learner with its tasks, images, versions and predictions. There is no way back."""
     with connect(url, key) as client:
-        found = client.learner(name)
+        learner = client.learner(name)
         confirm(
-            f"Delete {name}, its {found['classes']} classes, its images, its versions and its predictions for good?",
+            f"Delete {name}, its {learner['classes']} classes, its images, its versions and its predictions for good?",
             yes=yes,
         )
         client.delete_learner(name)

@@ -38,7 +38,7 @@ def show_classes(
 ) -> Response:
     """Show the classes of a learner as pictures."""
     with context.session_factory() as session:
-        found = gallery(session, name, search=search, page=number)
+        shown = gallery(session, name, search=search, page=number)
     return page(
         "classes.html",
         viewer,
@@ -46,7 +46,7 @@ def show_classes(
         notice=sentence(problem),
         done=DONE.get(done or ""),
         name=name,
-        gallery=found,
+        gallery=shown,
         search=search,
     )
 

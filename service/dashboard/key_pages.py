@@ -87,11 +87,11 @@ def create_key(
     """Make a key, and show it: the only time it can be read."""
     wanted = NewKey(name.strip(), role, days, tuple(scope or ()))
     try:
-        made = _create(context, actor, wanted)
+        secret = _create(context, actor, wanted)
     except InvalidKeyError as error:
         return _page(context, viewer, status=422, notice=str(error), form=wanted)
     context.keys.refresh()
-    return _page(context, viewer, status=201, made=made, made_for=wanted.name)
+    return _page(context, viewer, status=201, secret=secret, secret_for=wanted.name)
 
 
 @router.post("/{key_id}/revoke")
@@ -117,8 +117,8 @@ def key_views(session: Session) -> list[KeyView]:
     rows = keys.list_keys(session)
     names = keys.learner_names(session, rows)
     now = datetime.now(UTC)
-    found = [_view(row, names, now) for row in reversed(rows)]
-    return sorted(found, key=lambda key: key.state != "valid")
+    views = [_view(row, names, now) for row in reversed(rows)]
+    return sorted(views, key=lambda key: key.state != "valid")
 
 
 def _view(row: KeyRow, names: dict[str, str], now: datetime) -> KeyView:
@@ -172,22 +172,22 @@ def _page(
     *,
     status: int = 200,
     form: NewKey | None = None,
-    made: str | None = None,
-    made_for: str = "",
+    secret: str | None = None,
+    secret_for: str = "",
     notice: str | None = None,
     done: str | None = None,
 ) -> Response:
     with context.session_factory() as session:
-        found = key_views(session)
+        views = key_views(session)
         names = [row.name for row in learners.list_learners(session, limit=MOST_LEARNERS).items]
     shown: dict[str, Any] = {
-        "keys": found,
+        "keys": views,
         "learners": names,
         "roles": ROLES,
         "lives": LIVES,
         "form": form or NewKey(),
-        "made": made,
-        "made_for": made_for,
+        "secret": secret,
+        "secret_for": secret_for,
         "notice": notice,
         "done": done,
     }

@@ -54,9 +54,15 @@ class Tried:
 def show_form(name: LearnerName, context: ContextDep, viewer: PrincipalDep) -> Response:
     """Show the form to try a prediction with."""
     with context.session_factory() as session:
-        found = views.held_out_samples(session, name)
+        held_out = views.held_out_samples(session, name)
     return page(
-        "try.html", viewer, section="learners", name=name, samples=found, answer=None, chosen=None
+        "try.html",
+        viewer,
+        section="learners",
+        name=name,
+        samples=held_out,
+        answer=None,
+        chosen=None,
     )
 
 
@@ -78,8 +84,14 @@ async def try_image(
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
         answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
-    found = await run_in_threadpool(_samples, context, name)
-    shown = {"name": name, "samples": found, "chosen": sample, "answer": answer, "notice": notice}
+    held_out = await run_in_threadpool(_samples, context, name)
+    shown = {
+        "name": name,
+        "samples": held_out,
+        "chosen": sample,
+        "answer": answer,
+        "notice": notice,
+    }
     return page("try.html", viewer, section="learners", status=status, **shown)
 
 
@@ -112,8 +124,8 @@ async def _predict(
     files = [EncodedFile(None, tried.data)]
     decoded, [scores], _ = await answer_images(context, viewer, snapshot, files, lambda image: True)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
-    found = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
-    (answer,) = named([found], shown)
+    result = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    (answer,) = named([result], shown)
     [outcome] = decoded.outcomes
     seen = cast("DecodedImage", outcome.image)
     preview, is_tiny = await run_in_threadpool(_preview, seen)

@@ -69,9 +69,9 @@ def show_learner(
 ) -> Response:
     """Show one learner: accuracy history, routing, tasks, classes, and a page of its versions."""
     with context.session_factory() as session:
-        found = views.learner_page(session, name, versions)
+        learner = views.learner_page(session, name, versions)
         held = views.held_tasks(session, name)
-    history = found.history
+    history = learner.history
     has_accuracy = history.last is not None
     return page(
         "learner.html",
@@ -79,16 +79,16 @@ def show_learner(
         section="learners",
         notice=sentence(problem),
         done=DONE.get(done or ""),
-        found=found,
-        card=found.card,
+        learner=learner,
+        card=learner.card,
         held=held,
-        known={task.id: task.status for task in found.card.active},
+        known={task.id: task.status for task in learner.card.active},
         history=history,
         has_accuracy=has_accuracy,
         lines=plots.accuracy_lines(history) if has_accuracy else None,
         matrix=plots.accuracy_matrix(history) if has_accuracy else None,
-        routing=found.routing,
-        routing_plot=_routing_plot(found.routing),
+        routing=learner.routing,
+        routing_plot=_routing_plot(learner.routing),
     )
 
 
@@ -102,15 +102,15 @@ def show_version(
 ) -> Response:
     """Show one version, and what serving it would change."""
     with context.session_factory() as session:
-        found = version_page(session, name, number)
+        version = version_page(session, name, number)
     return page(
         "version.html",
         viewer,
         section="learners",
         notice=sentence(problem),
-        version=found,
-        routing=found.routing,
-        routing_plot=_routing_plot(found.routing),
+        version=version,
+        routing=version.routing,
+        routing_plot=_routing_plot(version.routing),
     )
 
 
@@ -124,12 +124,12 @@ def show_tasks(
 ) -> Response:
     """Show all tasks, newest first, and those that wait for a decision."""
     with context.session_factory() as session:
-        found, next_cursor = views.task_list(session, cursor)
+        task_views, next_cursor = views.task_list(session, cursor)
         known = views.known_tasks(session)
         workers = views.worker_list(session)
         held = views.held_tasks(session, None)
     shown: dict[str, Any] = {
-        "tasks": found,
+        "tasks": task_views,
         "next_cursor": next_cursor,
         "known": known,
         "workers": workers,
@@ -149,9 +149,9 @@ def follow_tasks(
 ) -> Response:
     """Return the tasks that wait or run, for the pages that follow them."""
     with context.session_factory() as session:
-        found = views.active_tasks(session, learner)
+        active = views.active_tasks(session, learner)
     shown = ("id", "status", "phase", "fraction", "note")
-    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in found]})
+    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in active]})
 
 
 @router.get("/samples/{sample_id}/image")

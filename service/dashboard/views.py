@@ -50,7 +50,7 @@ def learner_page(session: Session, name: str, versions_cursor: str | None = None
     """
     learner = learners.get_learner(session, name)
     table = learners.class_table(session, learner)
-    found = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
+    newest_tasks = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
     newest = versions.list_versions(
         session, learner.id, limit=VERSIONS_SHOWN, cursor=versions_cursor
     )
@@ -62,7 +62,7 @@ def learner_page(session: Session, name: str, versions_cursor: str | None = None
     return LearnerPage(
         card=card,
         history=accuracy.history(session, learner.id),
-        tasks=_task_views(session, found.items),
+        tasks=_task_views(session, newest_tasks.items),
         class_groups=[
             (index, list(group))
             for index, group in groupby(
@@ -135,11 +135,11 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
     """
     learner = learners.get_learner(session, learner_name)
     shown = classes.shown(session, learner.id)
-    found = [
+    samples = [
         sample_view(picture, shown.name(picture.label))
         for picture in held_out(session, learner.id, limit=SAMPLES_SHOWN)
     ]
-    return sorted(found, key=lambda sample: sample.label)
+    return sorted(samples, key=lambda sample: sample.label)
 
 
 def _card(session: Session, learner: LearnerRow) -> LearnerCard:

@@ -317,5 +317,5 @@ def _request_id(headers: Headers) -> str:
 
 def _declared_sha256(headers: Headers) -> bytes | None:
     """Return the SHA-256 that `Content-Digest` (RFC 9530) declares, if it does."""
-    found = _SHA256.search(headers.get("content-digest", ""))
-    return base64.b64decode(found[1]) if found else None
+    match = _SHA256.search(headers.get("content-digest", ""))
+    return base64.b64decode(match[1]) if match else None

@@ -255,8 +255,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Return where to stop parsing: at the end of a head or body, as far as that can be told."""
         at, end = self._at, len(self._unread)
         if self._body_left is None:
-            found = self._unread.find(b"\r\n\r\n", at, at + PIECE_BYTES)
-            return found + 4 if found >= 0 else min(end, at + PIECE_BYTES)
+            head_end = self._unread.find(b"\r\n\r\n", at, at + PIECE_BYTES)
+            return head_end + 4 if head_end >= 0 else min(end, at + PIECE_BYTES)
         if self._body_left == float("inf"):
             return min(end, at + PIECE_BYTES)
         return min(end, at + int(self._body_left))

@@ -39,5 +39,5 @@ def list_backbones(context: ContextDep) -> Page[BackboneRead]:
 
     Any other timm ViT with a pre-trained tag works too; its weights are downloaded at the first use.
     """
-    found = available_backbones(context.settings.backbone_weights)
-    return Page[BackboneRead](items=[BackboneRead.model_validate(info) for info in found])
+    backbones = available_backbones(context.settings.backbone_weights)
+    return Page[BackboneRead](items=[BackboneRead.model_validate(info) for info in backbones])

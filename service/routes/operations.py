@@ -57,8 +57,8 @@ async def readyz(request: Request, response: Response, context: ContextDep) -> R
         status="ready" if is_ready else "stopping" if is_stopping else "starting",
         database="up" if context.watcher.is_database_up else "down",
         doorbell=DOORBELL[context.doorbell.is_up],
-        loaded=[found for found in loaded if principal and principal.sees(found.learner)],
-        failing=[found for found in failing if principal and principal.sees(found.learner)],
+        loaded=[each for each in loaded if principal and principal.sees(each.learner)],
+        failing=[each for each in failing if principal and principal.sees(each.learner)],
         worker=health.worker,
         # It names a setting with its value.
         worker_refusal=health.refusal if principal and principal.may("admin") else None,

@@ -96,7 +96,11 @@ async def predict(
     )
     prediction_id = new_id("prd")
     if store:
-        images = {i: found.image for i, found in enumerate(decoded.outcomes) if found.image}
+        images = {
+            i: decoded_file.image
+            for i, decoded_file in enumerate(decoded.outcomes)
+            if decoded_file.image
+        }
         context.writer.put(to_store(prediction_id, snapshot, results), images)
     body = {
         "id": prediction_id,

@@ -43,8 +43,8 @@ async def stream_events(context: AppContext, task_id: str, after: int) -> AsyncI
     started = last_sign = monotonic()
     is_news = True
     while monotonic() - started < MAX_STREAM_S and not context.stopping.is_set():
-        found = await _read(context, task_id, after) if is_news else ([], False)
-        page, has_ended = found or ([], False)
+        news = await _read(context, task_id, after) if is_news else ([], False)
+        page, has_ended = news or ([], False)
         for event in page:
             after = event.seq
             last_sign = monotonic()
@@ -55,7 +55,7 @@ async def stream_events(context: AppContext, task_id: str, after: int) -> AsyncI
         if monotonic() - last_sign > PING_S:
             last_sign = monotonic()
             yield KEEPALIVE_COMMENT
-        is_news = await _has_news(context, task_id, after) or found is None
+        is_news = await _has_news(context, task_id, after) or news is None
 
 
 async def _read(
