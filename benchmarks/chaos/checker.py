@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from benchmarks.chaos.clients import Board, Upload
+from benchmarks.chaos.clients import ClientRecord, Upload
 from benchmarks.chaos.history import History
 from benchmarks.verdicts import Verdict
 from models import artifact
@@ -97,7 +97,7 @@ def read_rows(session: Session) -> Rows:
     )
 
 
-def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
+def check_uploads(rows: Rows, record: ClientRecord, blobs: BlobStore) -> list[Verdict]:
     """Check that acknowledged uploads are there whole, unanswered ones whole or not at all, and none is there twice.
 
     What was unlearned since is missed by nobody.
@@ -107,13 +107,13 @@ def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
         if task.mode != MODE:
             by_key[task.name].append(task)
     gone = rows.unlearned()
-    n_acknowledged = sum(upload.outcome == "ok" for upload in board.uploads)
+    n_acknowledged = sum(upload.outcome == "ok" for upload in record.uploads)
     lost = Verdict("acknowledged uploads are there, with every image", n_acknowledged)
-    n_others = len(board.uploads) - n_acknowledged
+    n_others = len(record.uploads) - n_acknowledged
     partial = Verdict("unanswered uploads are there wholly or not at all", n_others)
-    twice = Verdict("one task an idempotency key", len(board.uploads))
-    refused = Verdict("no upload is refused", len(board.uploads))
-    for upload in board.uploads:
+    twice = Verdict("one task an idempotency key", len(record.uploads))
+    refused = Verdict("no upload is refused", len(record.uploads))
+    for upload in record.uploads:
         rows_of_upload = by_key.pop(upload.key, [])
         ids = [task.id for task in rows_of_upload]
         if len(ids) > 1 or len(upload.task_ids) > 1:

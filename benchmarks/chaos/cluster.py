@@ -189,8 +189,8 @@ class Cluster:
         owners = self.workers if worker is None else [worker]
         task_ids = {}
         for owner in owners:
-            spell = owner.current
-            for pid in descendants(spell.pid) if spell else []:
+            lifetime = owner.current
+            for pid in descendants(lifetime.pid) if lifetime else []:
                 arguments = command(pid)
                 if "worker.learn" in arguments and len(arguments) >= 2:
                     task_ids[pid] = arguments[arguments.index("worker.learn") + 1]
@@ -198,14 +198,14 @@ class Cluster:
 
     def pool_processes(self, worker: Program) -> list[int]:
         """Return the processes between a worker's main process and its learn process."""
-        spell = worker.current
-        below = descendants(spell.pid) if spell else []
+        lifetime = worker.current
+        below = descendants(lifetime.pid) if lifetime else []
         return [pid for pid in below if "worker" in command(pid)]
 
     def postgres_processes(self) -> list[int]:
         """Return the postmaster and all it has started."""
-        spell = self.postgres.current
-        return [spell.pid, *descendants(spell.pid)] if spell else []
+        lifetime = self.postgres.current
+        return [lifetime.pid, *descendants(lifetime.pid)] if lifetime else []
 
     def backends(self) -> list[int]:
         """Return the PostgreSQL processes that serve a client."""

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.history import Answer
-from benchmarks.chaos.nemesis import AFTERMATH_S, Struck
+from benchmarks.chaos.nemesis import AFTERMATH_S, InjectedFault
 from benchmarks.chaos.programs import Program
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
@@ -92,7 +92,7 @@ def during(answers: Sequence[Answer], since: float, until: float) -> list[Answer
 
 
 def by_fault(
-    answers: Sequence[Answer], struck: Sequence[Struck], apis: dict[str, Program]
+    answers: Sequence[Answer], struck: Sequence[InjectedFault], apis: dict[str, Program]
 ) -> dict[str, dict[str, Any]]:
     """Return how predictions fared while, and shortly after, each kind of fault struck."""
     during_fault: dict[str, list[Answer]] = defaultdict(list)
@@ -150,7 +150,7 @@ def _staleness(answer: Answer, replaced_at: float, away: Sequence[Window]) -> fl
 
 
 def takeovers(
-    struck: Sequence[Struck], rows: Rows, away: Sequence[Window]
+    struck: Sequence[InjectedFault], rows: Rows, away: Sequence[Window]
 ) -> dict[str, dict[str, Any]]:
     """Return how soon the next attempt at a task began after its worker or learn process was killed.
 
@@ -217,7 +217,7 @@ def _has_competitors(rows: Rows, task_id: str, since: float, until: float) -> bo
     return others > 1
 
 
-def stops(programs: Sequence[Program], struck: Sequence[Struck]) -> dict[str, Any]:
+def stops(programs: Sequence[Program], struck: Sequence[InjectedFault]) -> dict[str, Any]:
     """Return how long programs took to end after SIGTERM."""
     asked = {
         (one.details.get("target"), round(one.at))
@@ -226,14 +226,16 @@ def stops(programs: Sequence[Program], struck: Sequence[Struck]) -> dict[str, An
     }
     seconds_of: dict[str, list[float]] = defaultdict(list)
     for program in programs:
-        for spell in program.spells:
-            if spell.leaving_at is None or spell.ended_at is None:
+        for lifetime in program.lifetimes:
+            if lifetime.leaving_at is None or lifetime.ended_at is None:
                 continue
             if {
-                (program.name, round(spell.leaving_at)),
-                (program.name, round(spell.leaving_at) - 1),
+                (program.name, round(lifetime.leaving_at)),
+                (program.name, round(lifetime.leaving_at) - 1),
             } & asked:
-                seconds_of[program.name.rstrip("12")].append(spell.ended_at - spell.leaving_at)
+                seconds_of[program.name.rstrip("12")].append(
+                    lifetime.ended_at - lifetime.leaving_at
+                )
     return {
         name: {"n": len(seconds), "max_s": round(max(seconds), 2)}
         for name, seconds in seconds_of.items()
@@ -244,11 +246,11 @@ def recovery(program: Program) -> dict[str, Any]:
     """Return how often a program was started again, and how long it took to be ready."""
     gaps = [
         later.ready_at - earlier.ended_at
-        for earlier, later in itertools.pairwise(program.spells)
+        for earlier, later in itertools.pairwise(program.lifetimes)
         if later.ready_at is not None and earlier.ended_at is not None
     ]
     return {
-        "starts": len(program.spells),
+        "starts": len(program.lifetimes),
         "p50_s": round(quantile(gaps, 0.5), 2) if gaps else None,
         "max_s": round(max(gaps), 2) if gaps else None,
     }

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.chaos.checker import Rows, check_tasks
-from benchmarks.chaos.operations import Operated, Operation, Opinion
+from benchmarks.chaos.operations import Operation, OperatorLog, PredictedLabel
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
 from registry.statuses import TaskStatus
@@ -29,22 +29,22 @@ LATE_S = 20.0
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFeedback:
     """Feedback as the database holds it: label by prediction and index."""
 
     labels: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
-def read_feedback(session: Session) -> Kept:
+def read_feedback(session: Session) -> StoredFeedback:
     """Read all of it."""
     rows = session.scalars(select(FeedbackRow))
-    return Kept({(row.prediction_id, row.index): row.label for row in rows})
+    return StoredFeedback({(row.prediction_id, row.index): row.label for row in rows})
 
 
 def check(
-    done: Operated,
+    done: OperatorLog,
     rows: Rows,
-    kept: Kept,
+    kept: StoredFeedback,
     away: Sequence[Window],
     *,
     learner: str,
@@ -73,7 +73,7 @@ def check(
     ]
 
 
-def _refusals(done: Operated) -> Verdict:
+def _refusals(done: OperatorLog) -> Verdict:
     verdict = Verdict("an operation is refused only for what has happened", len(done.operations))
     verdict.violations += [
         f"{one.key}: {one.refusal}"
@@ -83,7 +83,7 @@ def _refusals(done: Operated) -> Verdict:
     return verdict
 
 
-def _unlearned(done: Operated, own: Rows) -> Verdict:
+def _unlearned(done: OperatorLog, own: Rows) -> Verdict:
     asked = [one for one in done.of("unlearn") if one.outcome == "ok"]
     verdict = Verdict("an unlearning that was acknowledged is done, or explained", len(asked))
     by_id = {task.id: task for task in own.tasks}
@@ -116,14 +116,14 @@ def _traces(own: Rows, label: str, number: int | None) -> list[str]:
     return traces + ([f"{label}: {len(samples)} images are kept"] if samples else [])
 
 
-def _feedback(done: Operated, own: Rows, kept: Kept) -> Verdict:
+def _feedback(done: OperatorLog, own: Rows, kept: StoredFeedback) -> Verdict:
     acknowledged = [one for one in done.of("feedback") if one.outcome == "ok"]
     verdict = Verdict("feedback that was acknowledged is kept", len(acknowledged))
     verdict.violations += lost_feedback(acknowledged, own, kept)
     return verdict
 
 
-def lost_feedback(granted: Iterable[Operation], rows: Rows, kept: Kept) -> list[str]:
+def lost_feedback(granted: Iterable[Operation], rows: Rows, kept: StoredFeedback) -> list[str]:
     """Return the feedback that was acknowledged and is not there, nor was its class unlearned."""
     gone = rows.unlearned()
     lost = []
@@ -146,7 +146,7 @@ class Write:
     """Infinite if it may still come."""
 
 
-def writes(done: Operated, own: Rows) -> list[Write]:
+def writes(done: OperatorLog, own: Rows) -> list[Write]:
     """Return what moved the alias: publications, and moves that were not refused."""
     published = [
         Write(version.number, at - CLOCK_S, at + PUBLISH_S)
@@ -183,7 +183,7 @@ def possible(writes_to_it: Iterable[Write], since: float, until: float) -> set[i
 
 
 def _rollbacks(
-    done: Operated, own: Rows, learner_id: str, away: Sequence[Window], stale_s: float
+    done: OperatorLog, own: Rows, learner_id: str, away: Sequence[Window], stale_s: float
 ) -> list[Verdict]:
     alias_writes = writes(done, own)
     read = Verdict("the alias reads as what it was moved to last", len(done.aliases) + 1)
@@ -204,7 +204,7 @@ def _rollbacks(
     return [read, answered]
 
 
-def _imports(done: Operated, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
+def _imports(done: OperatorLog, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
     brought = [one for one in done.of("import") if one.outcome == "ok"]
     there = Verdict("an import that was acknowledged is there, as version 1", len(brought))
     for one in brought:
@@ -218,7 +218,7 @@ def _imports(done: Operated, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
     return [there, equal]
 
 
-def _agree(one: Opinion, other: Opinion) -> bool:
+def _agree(one: PredictedLabel, other: PredictedLabel) -> bool:
     is_same = (one.image, one.label) == (other.image, other.label)
     return is_same and agree(one.score, other.score)
 
@@ -228,7 +228,7 @@ def renamed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [replace(one, name=f"{one.name}, while some is unlearned") for one in verdicts]
 
 
-def count(done: Operated) -> dict[str, dict[str, int]]:
+def count(done: OperatorLog) -> dict[str, dict[str, int]]:
     """Return how many operations of each kind were granted, refused and never answered, for the report."""
     counts: dict[str, dict[str, int]] = {}
     for one in done.operations:

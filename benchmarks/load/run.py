@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bad_input.service import LEARNER, Service
-from benchmarks.load.crowds import GIVE_UP_S, INSIST_S, Asked, Plan
-from benchmarks.load.judging import LEFT_DESCRIPTORS, Seen
+from benchmarks.load.crowds import GIVE_UP_S, INSIST_S, Plan, RequestRecord
+from benchmarks.load.judging import LEFT_DESCRIPTORS, Observations
 from benchmarks.load.profiles import Profile
 from benchmarks.load.report import Span, describe, during
 from benchmarks.load.sampling import Sample, Sampler, look
@@ -133,7 +133,7 @@ class Load:
         gathered = _gather(seen, tasks, samples, before, after, (began, ended_at))
         return describe(
             gathered,
-            [Asked(*one) for one in seen["neighbour"]["asked"]],
+            [RequestRecord(*one) for one in seen["neighbour"]["asked"]],
             quiet=self._quiet,
             load=(began, ended_at),
             profile=profile,
@@ -211,14 +211,14 @@ def _gather(
     before: Sample,
     after: Sample,
     load: Span,
-) -> Seen:
+) -> Observations:
     counts: Counter[str] = Counter()
     asked = []
     for kind, crowd in seen.items():
-        own = [Asked(*one) for one in crowd["asked"]]
+        own = [RequestRecord(*one) for one in crowd["asked"]]
         asked += during(own, *load) if kind == "neighbour" else own
         counts.update(crowd["counts"])
-    return Seen(
+    return Observations(
         asked=asked,
         uploads=seen["uploaders"]["uploads"],
         ended=tasks,

@@ -42,12 +42,12 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(2)
 
 
-def what_goes(preview: replies.UnlearnPreview) -> str:
+def describe_preview(preview: replies.UnlearnPreview) -> str:
     """Return what an unlearning takes away for good, as two sentences.
 
     Example:
-        >>> what_goes({"learner": "birds", "tasks": [2], "classes": ["crane"], "versions": [2, 3, 4, 6], "images": 16,
-        ...            "live_version": 4})
+        >>> describe_preview({"learner": "birds", "tasks": [2], "classes": ["crane"], "versions": [2, 3, 4, 6],
+        ...                   "images": 16, "live_version": 4})
         'birds unlearns crane. Versions 2-4, 6 are erased and 16 images deleted, for good.'
     """
     what = ", ".join(preview["classes"][:12]) or "images"

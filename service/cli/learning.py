@@ -23,7 +23,7 @@ from service.cli.options import (
 )
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
-from service.cli.tasks import ways_on
+from service.cli.tasks import next_steps
 from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
 from service.remote import replies
@@ -310,7 +310,7 @@ def _fail_unless_learned(task: Task, *, wait: bool) -> None:
     reason = f"{error['code']}: {error['detail']}" if error else task.status
     console = make_console(stderr=True)
     console.print(f"not learned, {reason}", style="red")
-    if way := ways_on(task.reply):
+    if way := next_steps(task.reply):
         console.print(way)
     raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ from service.cli.output import (
     print_json,
     print_table,
 )
-from service.cli.tasks import ways_on
+from service.cli.tasks import next_steps
 from service.remote import replies
 
 USUAL_MODE = "new_classes"
@@ -230,7 +230,7 @@ def _print_reasons(listed: Sequence[replies.Task]) -> None:
     """Say of each task that needs a person why, and what can be done."""
     console = make_console()
     for task in listed:
-        way = ways_on(task)
+        way = next_steps(task)
         if way is not None and task["error"] is not None:
             console.print(f"\n{task['id']} {task['status']}: {task['error']['detail']}")
             console.print(way, style="dim", soft_wrap=True)

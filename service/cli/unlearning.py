@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli.confirmation import YesOption, confirm, what_goes
+from service.cli.confirmation import YesOption, confirm, describe_preview
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
-from service.cli.tasks import ways_on
+from service.cli.tasks import next_steps
 from service.client import Filopodia, Task, TaskStatus
 
 
@@ -43,7 +43,7 @@ def unlearn(
     console = make_console(stderr=as_json)
     with connect(url, key) as client:
         preview = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
-        console.print(what_goes(preview))
+        console.print(describe_preview(preview))
         confirm("Unlearn it for good?", yes=yes)
         task = client.unlearn(
             name,
@@ -63,7 +63,7 @@ def unlearn(
         reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
         console = make_console(stderr=True)
         console.print(f"not unlearned, {reason}", style="red")
-        if way := ways_on(task.reply):
+        if way := next_steps(task.reply):
             console.print(way)
         raise typer.Exit(1)
 

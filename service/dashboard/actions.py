@@ -158,9 +158,9 @@ def move_live(
         with context.session_factory.begin() as session:
             live_alias.move(session, actor, name, version, expected=expected, move_head=move_head)
     except ConflictError as conflict:
-        return _see(f"{target}/versions/{version}?problem={conflict.code}")
+        return _redirect(f"{target}/versions/{version}?problem={conflict.code}")
     context.watcher.wake()
-    return _see(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
+    return _redirect(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
 
 
 def own_page(address: str) -> str:
@@ -191,9 +191,9 @@ def _change_task(
             status = change_task(session, actor, action, task_id, change).status
         context.doorbell.wake()
     except ConflictError as conflict:
-        return _see(f"{target}?problem={conflict.code}")
-    return _see(f"{target}?done={done[status]}" if status in done else target)
+        return _redirect(f"{target}?problem={conflict.code}")
+    return _redirect(f"{target}?done={done[status]}" if status in done else target)
 
 
-def _see(address: str) -> Response:
+def _redirect(address: str) -> Response:
     return RedirectResponse(address, status_code=303)
