@@ -58,7 +58,7 @@ class Cut:
     folder: Path
     at: float
     """Seconds since 1970."""
-    boards: list[ClientRecord]
+    records: list[ClientRecord]
     operations: list[Operation]
     """Granted by then."""
 
@@ -79,7 +79,7 @@ class PowerCuts:
         """Freeze everything, copy, and let it go on. None if it does not stand still."""
         folder = self._cluster.folder / "cuts" / str(len(self.cuts) + 1)
         folder.mkdir(parents=True)
-        boards = [acknowledged(record) for record in (self._client_record, self._done.uploads)]
+        records = [acknowledged(record) for record in (self._client_record, self._done.uploads)]
         granted = [one for one in self._done.operations if one.outcome == "ok"]
         with STARTS:
             at = time.time()
@@ -92,7 +92,7 @@ class PowerCuts:
             finally:
                 # Children first, as after any freeze.
                 send(signal.SIGCONT, *sorted(frozen or (), reverse=True))
-        self.cuts.append(Cut(folder, at, boards, granted))
+        self.cuts.append(Cut(folder, at, records, granted))
         return {"copied_s": round(time.time() - at, 2), "heal_after_s": 0.0}
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
@@ -226,7 +226,7 @@ def _agrees(answer: httpx.Response, earlier: Answer) -> bool:
 
 def judge_rows(cut: Cut, rows: Rows, kept: StoredFeedback, blobs: LocalBlobStore) -> list[Verdict]:
     """Hold the rows and files of a copy against what had been acknowledged when it was made."""
-    own, operated = cut.boards
+    own, operated = cut.records
     taught = {upload.learner for upload in own.uploads}
     worked = {upload.learner for upload in operated.uploads}
     verdicts = [

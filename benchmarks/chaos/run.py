@@ -182,8 +182,8 @@ class Run:
 
     def _wait_until_ended(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        boards = (self.record, self.done.uploads)
-        while any(record.unfinished() for record in boards) and time.monotonic() < deadline:
+        records = (self.record, self.done.uploads)
+        while any(record.unfinished() for record in records) and time.monotonic() < deadline:
             time.sleep(0.2)
 
     def _judge(self) -> Rows:

@@ -266,7 +266,7 @@ class TestPowerCut:
 
     def test_a_lost_upload_is_noticed(self, cut: Cut, rows: Rows) -> None:
         upload = Upload("key-9", "operated", ["z"], [], {}, outcome="ok", task_ids={"t9"})
-        lost = replace(cut, boards=[ClientRecord([upload]), ClientRecord()])
+        lost = replace(cut, records=[ClientRecord([upload]), ClientRecord()])
         assert "acknowledged uploads are there, with every image" in self.broken(lost, rows)
 
     def test_an_upload_in_the_air_counts_as_unknown(self) -> None:
