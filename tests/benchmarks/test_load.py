@@ -100,9 +100,10 @@ class TestJudges:
         ],
     )
     def test_one_bad_request_is_noticed(self, one: RequestRecord, promise: str) -> None:
-        found = seen()
+        observations = seen()
         assert any(
-            name.startswith(promise) for name in broken(replace(found, asked=[*found.asked, one]))
+            name.startswith(promise)
+            for name in broken(replace(observations, asked=[*observations.asked, one]))
         )
 
     def test_waiting_of_the_client_itself_is_not_held_against_the_service(self) -> None:
@@ -138,13 +139,13 @@ class TestJudges:
         self, tasks: list[str], refusal: Any
     ) -> None:
         upload = {"key": "k", "learner": "l", "tasks": tasks, "tries": 2, "refusal": refusal}
-        found = seen(uploads=[upload], ended={"t": SUCCEEDED, "u": SUCCEEDED})
-        assert broken(found) == ["every upload is accepted in the end, once"]
+        observations = seen(uploads=[upload], ended={"t": SUCCEEDED, "u": SUCCEEDED})
+        assert broken(observations) == ["every upload is accepted in the end, once"]
 
     def test_two_uploads_of_one_task_are_noticed(self) -> None:
         upload = {"key": "k", "learner": "l", "tasks": ["t"], "tries": 1, "refusal": None}
-        found = seen(uploads=[upload, {**upload, "key": "m"}])
-        assert broken(found) == ["every upload is accepted in the end, once"]
+        observations = seen(uploads=[upload, {**upload, "key": "m"}])
+        assert broken(observations) == ["every upload is accepted in the end, once"]
 
     def test_memory_and_descriptors_that_grow_are_noticed(self) -> None:
         assert broken(seen(samples=samples(grows_mib=4))) == ["rss_mib is flat under load"]

@@ -193,24 +193,24 @@ class TestAnswers:
         return [verdict.name for verdict in verdicts if not verdict.is_kept]
 
     def test_stale_answer_is_noticed_unless_the_database_was_away(self) -> None:
-        found = rows(1, 2, live=2)
-        replaced_at = found.versions[1].created_at.timestamp()
-        assert self.broken(found, answer(replaced_at + 4, 1)) == []
-        assert self.broken(found, answer(replaced_at + 7, 1)) != []
+        moved = rows(1, 2, live=2)
+        replaced_at = moved.versions[1].created_at.timestamp()
+        assert self.broken(moved, answer(replaced_at + 4, 1)) == []
+        assert self.broken(moved, answer(replaced_at + 7, 1)) != []
         away = Window(replaced_at + 1, replaced_at + 6)
-        assert self.broken(found, answer(replaced_at + 7, 1), away=(away,)) == []
+        assert self.broken(moved, answer(replaced_at + 7, 1), away=(away,)) == []
 
     def test_answer_of_a_version_that_is_not_there_yet_is_noticed(self) -> None:
-        found = rows(1, 2, live=2)
-        first = found.versions[0].created_at.timestamp()
-        assert self.broken(found, answer(first - 5, 1)) != []
-        assert self.broken(found, answer(first + 5, 3)) != []
+        moved = rows(1, 2, live=2)
+        first = moved.versions[0].created_at.timestamp()
+        assert self.broken(moved, answer(first - 5, 1)) != []
+        assert self.broken(moved, answer(first + 5, 3)) != []
 
     def test_two_answers_of_one_version_are_noticed(self) -> None:
-        found = rows(1, 2, live=2)
-        at = found.versions[0].created_at.timestamp() + 1
-        assert self.broken(found, answer(at, 1), answer(at, 1, api="api2")) == []
-        assert self.broken(found, answer(at, 1), answer(at, 1, api="api2", label="b")) != []
+        moved = rows(1, 2, live=2)
+        at = moved.versions[0].created_at.timestamp() + 1
+        assert self.broken(moved, answer(at, 1), answer(at, 1, api="api2")) == []
+        assert self.broken(moved, answer(at, 1), answer(at, 1, api="api2", label="b")) != []
 
 
 class TestProgram:

@@ -138,9 +138,9 @@ class TestUnlearning:
         assert self.NAME in broken(done(), rows)
 
     def test_a_task_that_is_gone_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations[0].answer = {"id": "other"}
-        assert broken(found, rows) == [self.NAME]
+        log = done()
+        log.operations[0].answer = {"id": "other"}
+        assert broken(log, rows) == [self.NAME]
 
     def test_an_explained_failure_is_fine_and_another_is_not(self, rows: Rows) -> None:
         failed = replace(rows, versions=[v for v in rows.versions if v.number != 3])
@@ -152,13 +152,13 @@ class TestUnlearning:
         assert self.NAME in broken(found, failed)
 
     def test_a_refusal_without_a_reason_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(
+        log = done()
+        log.operations.append(
             operation("unlearn", "fail", refusal="unknown-content", classes=["z"])
         )
-        assert broken(found, rows) == []
-        found.operations[-1].refusal = "internal"
-        assert broken(found, rows) == ["an operation is refused only for what has happened"]
+        assert broken(log, rows) == []
+        log.operations[-1].refusal = "internal"
+        assert broken(log, rows) == ["an operation is refused only for what has happened"]
 
 
 class TestFeedback:
@@ -171,14 +171,14 @@ class TestFeedback:
         assert broken(done(), rows, kept) == [self.NAME]
 
     def test_feedback_of_a_class_that_was_unlearned_may_go(self, rows: Rows) -> None:
-        found = done()
-        found.operations[1].what["label"] = "c"
-        assert broken(found, rows, StoredFeedback()) == []
+        log = done()
+        log.operations[1].what["label"] = "c"
+        assert broken(log, rows, StoredFeedback()) == []
 
     def test_feedback_that_nobody_acknowledged_may_be_lost(self, rows: Rows) -> None:
-        found = done()
-        found.operations[1].outcome = "unknown"
-        assert broken(found, rows, StoredFeedback()) == []
+        log = done()
+        log.operations[1].outcome = "unknown"
+        assert broken(log, rows, StoredFeedback()) == []
 
 
 class TestRollback:
@@ -186,36 +186,36 @@ class TestRollback:
     ANSWERED = "an answer after a rollback is of the version moved to"
 
     def test_an_alias_that_went_back_by_itself_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.aliases.append(ObservedVersion(T0 + 330, T0 + 331, 3))
-        assert broken(found, rows) == [self.READ]
+        log = done()
+        log.aliases.append(ObservedVersion(T0 + 330, T0 + 331, 3))
+        assert broken(log, rows) == [self.READ]
 
     def test_a_move_that_was_lost_in_the_end_is_noticed(self, rows: Rows) -> None:
         rows.live["l"] = 3
         assert broken(done(), rows) == [self.READ]
 
     def test_a_move_without_an_answer_may_have_come_or_not(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(move(3, 350, "unknown"))
+        log = done()
+        log.operations.append(move(3, 350, "unknown"))
         for version_read in (1, 3):
             later = replace(
-                found, aliases=[*found.aliases, ObservedVersion(T0 + 360, T0 + 361, version_read)]
+                log, aliases=[*log.aliases, ObservedVersion(T0 + 360, T0 + 361, version_read)]
             )
             assert broken(later, rows) == []
 
     def test_a_refused_move_must_not_come(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(replace(move(3, 350, "fail"), refusal="version-erased"))
-        found.aliases.append(ObservedVersion(T0 + 360, T0 + 361, 3))
-        assert broken(found, rows) == [self.READ]
+        log = done()
+        log.operations.append(replace(move(3, 350, "fail"), refusal="version-erased"))
+        log.aliases.append(ObservedVersion(T0 + 360, T0 + 361, 3))
+        assert broken(log, rows) == [self.READ]
 
     def test_an_answer_of_the_version_before_is_stale_after_a_while(self, rows: Rows) -> None:
-        found = done()
-        found.answers.append(ObservedVersion(T0 + 304, T0 + 304.5, 3))
-        assert broken(found, rows) == []
-        found.answers.append(ObservedVersion(T0 + 310, T0 + 311, 3))
-        assert broken(found, rows) == [self.ANSWERED]
-        assert broken(found, rows, away=(Window(T0 + 299, T0 + 309),)) == []
+        log = done()
+        log.answers.append(ObservedVersion(T0 + 304, T0 + 304.5, 3))
+        assert broken(log, rows) == []
+        log.answers.append(ObservedVersion(T0 + 310, T0 + 311, 3))
+        assert broken(log, rows) == [self.ANSWERED]
+        assert broken(log, rows, away=(Window(T0 + 299, T0 + 309),)) == []
 
     def test_writes_that_overlap_may_have_come_in_either_order(self) -> None:
         writes = [Write(1, 0, 1), Write(2, 10, 14), Write(3, 12, 16)]
@@ -238,11 +238,11 @@ class TestBundles:
         assert broken(found, rows) == ["an imported learner answers as the exported version"]
 
     def test_an_import_that_was_refused_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations[2] = operation(
+        log = done()
+        log.operations[2] = operation(
             "import", "fail", refusal="learner-exists", name="imported-1", version=2
         )
-        assert broken(found, rows) == ["an operation is refused only for what has happened"]
+        assert broken(log, rows) == ["an operation is refused only for what has happened"]
 
 
 class TestPowerCut:

@@ -122,9 +122,9 @@ def test_another_key_is_taken_while_one_has_filled_its_lane(app, taught, client)
 def test_a_key_has_a_rate_of_decoding_and_an_admin_none(client, taught, app, monkeypatch):
     settings = app.state.context.settings
     monkeypatch.setitem(vars(settings), "predict_pixels_per_minute", 1_000_000)
-    made = client.post("/v1/keys", json={"name": "camera", "role": "predictor"}).json()
+    created = client.post("/v1/keys", json={"name": "camera", "role": "predictor"}).json()
     url = f"/v1/learners/{taught}/predictions"
-    headers = {"Authorization": f"Bearer {made['key']}", "Content-Type": "image/png"}
+    headers = {"Authorization": f"Bearer {created['key']}", "Content-Type": "image/png"}
 
     def ask(**given):
         return client.post(url, content=large("PNG", 2000), headers={**headers, **given})

@@ -105,10 +105,12 @@ def test_each_entry_finds_its_reader(detail):
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_each_code_has_a_sentence_for_each_reader(code):
     assert not speaks_commands(PROBLEMS[code].help)
-    said = on_page(code)
-    assert said.endswith(".") or code in ON_PAGES
-    assert not speaks_commands(said)
-    assert not speaks_api(said) or said == ON_PAGES["validation"]  # a page has fields of its own
+    sentence = on_page(code)
+    assert sentence.endswith(".") or code in ON_PAGES
+    assert not speaks_commands(sentence)
+    assert (
+        not speaks_api(sentence) or sentence == ON_PAGES["validation"]
+    )  # a page has fields of its own
 
 
 def test_pages_have_sentences_for_codes_that_there_are():

@@ -363,12 +363,12 @@ def test_the_api_makes_limited_keys_and_shows_what_limits_them(client, birds):
         "expires_at": "2100-01-01T00:00:00Z",
         "quotas": {"tasks_per_day": 5, "images_per_day": None},
     }
-    made = client.post("/v1/keys", json=body)
-    assert made.status_code == 201
+    created = client.post("/v1/keys", json=body)
+    assert created.status_code == 201
     expected = {**body, "revoked_at": None, "last_used_at": None}
-    for shown in (made.json(), client.get("/v1/keys").json()["items"][-1]):
+    for shown in (created.json(), client.get("/v1/keys").json()["items"][-1]):
         assert {key: shown[key] for key in expected} == expected
-    assert client.delete(f"/v1/keys/{made.json()['id']}").json()["learners"] == [birds]
+    assert client.delete(f"/v1/keys/{created.json()['id']}").json()["learners"] == [birds]
 
 
 @pytest.mark.parametrize(
@@ -462,12 +462,12 @@ def test_a_stream_of_a_revoked_key_ends(app, role_keys):
         assert client.post("/v1/learners", json=body).status_code == 201
         files = image_files(("heron",), 2)
         task = client.post("/v1/learners/birds/tasks", files=files).json()["id"]
-        made = client.post("/v1/keys", json={"name": "follower", "role": "reader"}).json()
-        own = {"Authorization": f"Bearer {made['key']}"}
+        created = client.post("/v1/keys", json={"name": "follower", "role": "reader"}).json()
+        own = {"Authorization": f"Bearer {created['key']}"}
         with client.stream("GET", f"/v1/tasks/{task}/events", headers=own) as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: queued"
-            assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
+            assert client.delete(f"/v1/keys/{created['id']}").status_code == 200
             # It is cut with the first event that it would have shown.
             assert client.post(f"/v1/tasks/{task}/cancel").status_code == 202
             assert not any("cancelled" in line for line in lines)
