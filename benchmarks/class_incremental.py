@@ -206,16 +206,16 @@ def measure(
         if not at_once:
             learning_s += learn(strategy, increment.task)
         known = stream[: i + 1]
-        found = predict(strategy, known)
-        right = is_right(strategy, found, known)
+        prediction = predict(strategy, known)
+        right = is_right(strategy, prediction, known)
         counts = [len(part.test_labels) for part in known]
         matrix.append([share(part) for part in right.split(counts)])
         seen.append(share(right))
         if i + 1 == len(stream) // 2 and not at_once:
-            auroc = novelty_auroc(found, predict(strategy, stream[i + 1 :]))
+            auroc = novelty_auroc(prediction, predict(strategy, stream[i + 1 :]))
         console.print(
             f"{strategy.name} seed {seed} task {i + 1}/{len(stream)}: seen {seen[-1]:.1%}, new "
-            f"{matrix[-1][-1]:.1%}, {float(found.passes.float().mean()):.2f} passes, {learning_s:.0f} s",
+            f"{matrix[-1][-1]:.1%}, {float(prediction.passes.float().mean()):.2f} passes, {learning_s:.0f} s",
             style="dim",
         )
     size = sum(tensor.numel() * tensor.element_size() for tensor in strategy.state_dict().values())
@@ -227,9 +227,9 @@ def measure(
         last=seen[-1],
         average=float(np.mean(seen)),
         forgetting=forgetting(matrix),
-        routing_accuracy=routing_accuracy(strategy, found, stream),
-        passes=float(found.passes.float().mean()),
-        expected_calibration_error=calibration_error(found, right),
+        routing_accuracy=routing_accuracy(strategy, prediction, stream),
+        passes=float(prediction.passes.float().mean()),
+        expected_calibration_error=calibration_error(prediction, right),
         novelty_auroc=auroc,
         seconds_per_task=learning_s / len(stream),
         predict_images_per_second=speed(strategy, stream[-1].test_images[:256]),
@@ -274,13 +274,13 @@ def as_one(tasks: Sequence[Task]) -> Task:
 
 
 def is_right(
-    strategy: Strategy[Any], found: Prediction, known: Sequence[Increment]
+    strategy: Strategy[Any], prediction: Prediction, known: Sequence[Increment]
 ) -> torch.Tensor:
     """Tell for each image whether its label was the best answer among the classes seen so far, bool `(N,)`."""
     truth = torch.cat([strategy.targets(part.test_labels) for part in known])
-    seen = torch.zeros(found.probabilities.shape[1], dtype=torch.bool)
+    seen = torch.zeros(prediction.probabilities.shape[1], dtype=torch.bool)
     seen[truth] = True
-    return found.probabilities.masked_fill(~seen, -1).argmax(dim=1) == truth
+    return prediction.probabilities.masked_fill(~seen, -1).argmax(dim=1) == truth
 
 
 def share(right: torch.Tensor) -> float:
@@ -299,24 +299,24 @@ def forgetting(matrix: Sequence[Sequence[float]]) -> float:
 
 
 def routing_accuracy(
-    strategy: Strategy[Any], found: Prediction, known: Sequence[Increment]
+    strategy: Strategy[Any], prediction: Prediction, known: Sequence[Increment]
 ) -> float | None:
     """Share of the images with a functional synapse for which their own task's is among them."""
     tasks = torch.cat([torch.full((len(part.test_labels),), part.task.index) for part in known])
     own = tasks[:, None] == torch.tensor(strategy.synapse_tasks_, dtype=torch.int64)
-    routed = found.functional.any(dim=1)
+    routed = prediction.functional.any(dim=1)
     if not routed.any():
         return None
-    return float((found.functional & own).any(dim=1)[routed].float().mean())
+    return float((prediction.functional & own).any(dim=1)[routed].float().mean())
 
 
-def calibration_error(found: Prediction, right: torch.Tensor) -> float:
+def calibration_error(prediction: Prediction, right: torch.Tensor) -> float:
     """Expected calibration error: mean gap between score and accuracy over equal bins of the score.
 
     Reference:
         Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
-    scores = found.probabilities.amax(dim=1)
+    scores = prediction.probabilities.amax(dim=1)
     bins = (scores * BINS).long().clamp(max=BINS - 1)
     gaps = [
         abs(float(right[bins == b].float().mean()) - float(scores[bins == b].mean()))
@@ -431,7 +431,7 @@ def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
         >>> parse_strategies("artsy:epochs=10:augmentation=none,ease")
         [('artsy', {'epochs': 10, 'augmentation': 'none'}), ('ease', {})]
     """
-    found = []
+    strategies = []
     for entry in text.split(","):
         name, *settings = entry.strip().split(":")
         config = {}
@@ -441,8 +441,8 @@ def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
                 config[key] = json.loads(value)
             except ValueError:
                 config[key] = value
-        found.append((name, config))
-    return found
+        strategies.append((name, config))
+    return strategies
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -78,9 +78,9 @@ class Tally:
 
     def fail(self, operation: str, role: str, what: str) -> None:
         """Note one violation; the same one of the same operation only once."""
-        found = {"operation": operation, "role": role, "what": what[:500]}
-        if found not in self.failures:
-            self.failures.append(found)
+        failure = {"operation": operation, "role": role, "what": what[:500]}
+        if failure not in self.failures:
+            self.failures.append(failure)
 
 
 def fuzz(
@@ -97,7 +97,7 @@ def fuzz(
         seed: Same seed, same requests, as far as the state they meet is the same.
     """
     schema = schemathesis.openapi.from_dict(app.openapi())
-    operations: list[Any] = [cast("Any", found).ok() for found in schema.get_all_operations()]
+    operations: list[Any] = [cast("Any", loaded).ok() for loaded in schema.get_all_operations()]
     load_all_checks()
     checks = [CHECKS.get_one(name) for name in NAMES]
     each = -(-cases // len(operations))

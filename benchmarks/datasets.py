@@ -138,11 +138,11 @@ _Pairs = Iterator[tuple[NDArray[np.uint8], int]]
 def _read_idx(data: Path, name: str) -> NDArray[np.uint8]:
     folders = (data, data / "raw", data / "MNIST" / "raw")
     files = [folder / f"{name}{suffix}" for folder in folders for suffix in ("", ".gz")]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    existing = next((file for file in files if file.is_file()), None)
+    if existing is None:
         raise FileNotFoundError(f"{data} has no {name}.")
-    raw = found.read_bytes()
-    content = gzip.decompress(raw) if found.suffix == ".gz" else raw
+    raw = existing.read_bytes()
+    content = gzip.decompress(raw) if existing.suffix == ".gz" else raw
     n_axes = content[3]  # bytes 2 and 3 of the magic number: 8 for uint8, then the number of axes
     shape = np.frombuffer(content, dtype=">i4", count=n_axes, offset=4)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * n_axes).reshape(shape).copy()

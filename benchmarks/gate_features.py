@@ -154,8 +154,8 @@ def main(argv: list[str] | None = None) -> None:
         backbone, stream, block=arguments.block, n_points=arguments.points, seed=arguments.seed
     )
     console = Console()
-    for name, found in features.items():
-        console.print(f"{name} features: {found['accuracy']:.1%} of the tasks told right")
+    for name, scores in features.items():
+        console.print(f"{name} features: {scores['accuracy']:.1%} of the tasks told right")
     if arguments.out is not None:
         result = {
             "command": "python -m benchmarks.gate_features",

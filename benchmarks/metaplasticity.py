@@ -206,8 +206,8 @@ class Memory:
     @torch.no_grad()
     def answers(self) -> Tensor:
         """Return what it takes the test images for, `(N,)`."""
-        found: Tensor = self.network(self.items.test).argmax(dim=1)
-        return found
+        answers: Tensor = self.network(self.items.test).argmax(dim=1)
+        return answers
 
     def accuracies(self) -> list[float]:
         """Return the accuracy on each item, in the order of the digits."""
@@ -259,9 +259,9 @@ def serial_position(items: Items, protocol: Protocol, seed: int) -> dict[str, An
         memory = Memory(kind, items, protocol, seed)
         for k in order:
             memory.show(Presentation(k, k))
-        found = memory.accuracies()
+        accuracies = memory.accuracies()
         result[kind] = {
-            "by_position": [found[k] for k in order],
+            "by_position": [accuracies[k] for k in order],
             "remembered": memory.n_remembered(),
         }
     return result
@@ -306,8 +306,8 @@ def frequency(items: Items, protocol: Protocol, seed: int) -> dict[str, Any]:
         memory = Memory(kind, items, protocol, seed)
         for rank in sequence:
             memory.show(Presentation(order[rank], order[rank]))
-        found = memory.accuracies()
-        by_frequency = [found[k] for k in order]
+        accuracies = memory.accuracies()
+        by_frequency = [accuracies[k] for k in order]
         result[kind] = {
             "by_frequency": by_frequency,
             "correlation_frequency": correlation(by_frequency, range(K)),

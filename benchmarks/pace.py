@@ -51,9 +51,9 @@ class Pace:
     """The slowest pace seen so far. Measured when it is first asked for; `again` looks whether it has got worse."""
 
     def __init__(self) -> None:
-        said = os.environ.get(VARIABLE)
-        self._is_said = said is not None
-        self._factor = max(1.0, float(said)) if said else None
+        given = os.environ.get(VARIABLE)
+        self._is_said = given is not None
+        self._factor = max(1.0, float(given)) if given else None
 
     @property
     def factor(self) -> float:

@@ -236,8 +236,8 @@ def judge_batch(pool: Pool, batch: Batch, backbone: Backbone) -> list[str]:
             rows = np.concatenate([list(batch.known.values())[i] for i in chosen])
             of = tuple(np.repeat(suspects, KNOWN_IMAGES).tolist())
             known = LabelledFeatures(pool.features[rows], of, pool.images[rows])
-    found = screen(LabelledFeatures(features, labels, images), known)
-    return [finding.code for finding in found if finding.holds]
+    findings = screen(LabelledFeatures(features, labels, images), known)
+    return [finding.code for finding in findings if finding.holds]
 
 
 def draw_different(pool: Pool, rng: np.random.Generator, C: int, n: int) -> Batch:
@@ -302,9 +302,9 @@ def measure(
     for seed, episode in product(seeds, range(n)):
         rng = np.random.default_rng([seed, number, episode])
         batch = case.make(case.pool, rng, case.n_classes, case.n_images)
-        found = set(judge_batch(case.pool, batch, backbone))
-        held += bool(found)
-        codes.update(found)
+        codes_held = set(judge_batch(case.pool, batch, backbone))
+        held += bool(codes_held)
+        codes.update(codes_held)
     return {
         "kind": case.kind,
         "poisoned": case.is_poisoned,

@@ -42,8 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     pillow_heif.register_heif_opener(thumbnails=False)
-    found = sweep([path for folder in arguments.folder for path in _files(folder)])
-    text = json.dumps(found, indent=1) + "\n"
+    report = sweep([path for folder in arguments.folder for path in _files(folder)])
+    text = json.dumps(report, indent=1) + "\n"
     if arguments.out:
         arguments.out.write_text(text)
     else:

@@ -100,11 +100,11 @@ def build(results: Path) -> tuple[str, dict[str, Callable[[], Figure]]]:
     unknown = []
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text())
-        found = recognise(path.stem, content)
-        if found is None:
+        chapter = recognise(path.stem, content)
+        if chapter is None:
             unknown.append(f"- [{path.name}](results/{path.name})")
             continue
-        title, read = found
+        title, read = chapter
         chapters[title].append(read(path.stem, content))
     parts, pictures = [HEADER], {}
     for title, own in chapters.items():

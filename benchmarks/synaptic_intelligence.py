@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from benchmarks.datasets import read_cifar10, read_mnist, read_split
 from models.backbone import choose_device
-from models.fitting import UNRULED, PlasticityRule, derive_seed, seeded
+from models.fitting import NO_RULE, PlasticityRule, derive_seed, seeded
 from models.path_integral import PathIntegral
 
 
@@ -117,7 +117,7 @@ def run(
     """
     with seeded(derive_seed(seed, 1), device):
         network = initialised(experiment).to(device)
-        rule: PlasticityRule = UNRULED
+        rule: PlasticityRule = NO_RULE
         integral = None
         if strength > 0:
             rule = integral = PathIntegral(

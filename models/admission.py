@@ -186,10 +186,10 @@ def _require(condition: bool, sentence: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         raise ValueError("a key comes twice")
-    return found
+    return unique
 
 
 def _span(name: str, key: str, entry: Any) -> tuple[int, int]:

@@ -262,7 +262,7 @@ def is_known_backbone(name: str, *, weights: Path | None = None) -> bool:
 
 def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
     """List the bundled backbone, the recommended timm ones, and those the operator has files for."""
-    found = [
+    backbones = [
         BackboneInfo(
             BUNDLED,
             BUNDLED,
@@ -272,8 +272,8 @@ def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
     ]
     for name, description in RECOMMENDED:
         source = "hub" if find_weights(name, weights) is None else "file"
-        found.append(BackboneInfo(name, source, 224, description))
-    return found
+        backbones.append(BackboneInfo(name, source, 224, description))
+    return backbones
 
 
 def find_weights(name: str, weights: Path | None) -> Path | None:

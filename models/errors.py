@@ -1,17 +1,9 @@
 """Errors of the learning core.
 
     LearnerError
-    ├── ConfigError          a hyperparameter is out of range
-    ├── BackboneError        a backbone is unknown, or its weights are missing or unusable
-    ├── ShapeError           a tensor has the wrong shape
-    ├── NotLearnedError      asked to predict before anything was learned
-    ├── TaskDataError        a task cannot be learned: no image, or labels that contradict its mode
-    ├── DivergedError        the loss became NaN or infinite
-    ├── StoppedError         learning was asked to stop, and has
-    ├── CheckpointError      an artifact or checkpoint is damaged, of another format, or of something else
-    └── UnlearningError      a task or class cannot be taken out again
-        ├── UnknownContentError   it was never learned, or nothing was named
-        └── MissingImagesError    the training images to take out are needed, and not all are given
+    ├── ConfigError, BackboneError, ShapeError, NotLearnedError, TaskDataError
+    ├── DivergedError, StoppedError, CheckpointError
+    └── UnlearningError      UnknownContentError, MissingImagesError
 
 They carry one full sentence a user can act on, and know neither HTTP nor the database.
 """

@@ -66,7 +66,7 @@ class PlasticityRule(Protocol):
         """
 
 
-class Unruled:
+class NoRule:
     """The rule that changes nothing."""
 
     def before_step(self) -> None:
@@ -83,7 +83,7 @@ class Unruled:
         """Take over nothing."""
 
 
-UNRULED = Unruled()
+NO_RULE = NoRule()
 
 
 def fit(
@@ -95,7 +95,7 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    rule: PlasticityRule = UNRULED,
+    rule: PlasticityRule = NO_RULE,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     phase: str = "training",
     on_progress: ProgressFn = ignore_progress,

@@ -232,8 +232,8 @@ def _find_wrong_labels(batch: LabelledFeatures, known: LabelledFeatures | None) 
     alike = _find_alike(batch, known, judged)
     findings = _find_disagreement(judged)
     if not findings:
-        told = {label for finding in alike if finding.holds for label in finding.classes}
-        findings = _find_wrong_classes(judged, told)
+        explained = {label for finding in alike if finding.holds for label in finding.classes}
+        findings = _find_wrong_classes(judged, explained)
     return [*findings, *alike]
 
 
@@ -277,14 +277,14 @@ def _find_disagreement(judged: _Judged) -> list[Finding]:
     return []
 
 
-def _find_wrong_classes(judged: _Judged, told: set[str]) -> list[Finding]:
+def _find_wrong_classes(judged: _Judged, explained: set[str]) -> list[Finding]:
     """Look at each class of the batch by itself: most of it may belong to others, of the batch or known."""
-    found = []
+    findings = []
     n_classes = len(judged.classes)
     probabilities = torch.softmax(judged.scores / _temperature(judged), dim=1)
     for k, label in enumerate(judged.classes[: judged.n_own_classes]):
         mine = probabilities[: judged.n_mine][judged.targets[: judged.n_mine] == k, k]
-        if label in told or len(mine) < MIN_CLASS_IMAGES:
+        if label in explained or len(mine) < MIN_CLASS_IMAGES:
             continue
         noise = _most_likely(
             ((1 - e) * mine + e * (1 - mine) / (n_classes - 1)).clamp(min=1e-12).log().sum()
@@ -293,8 +293,8 @@ def _find_wrong_classes(judged: _Judged, told: set[str]) -> list[Finding]:
         if noise.at_least >= CLASS_NOISE:
             numbers = {"share": round(noise.share, 2), "share_at_least": round(noise.at_least, 2)}
             detail = f"Most images of {label} clearly belong to other classes."
-            found.append(Finding("labels-disagree", detail, True, [label], numbers))
-    return found
+            findings.append(Finding("labels-disagree", detail, True, [label], numbers))
+    return findings
 
 
 def _find_alike(
@@ -309,7 +309,7 @@ def _find_alike(
     features = batch.features.cpu()
     if known is not None:
         features = torch.cat([features, known.features.cpu()])
-    found = []
+    findings = []
     for a in range(own):
         for b in range(a + 1, C):
             deviation = 0.5 * math.sqrt(float(1 / counts[a] + 1 / counts[b]))
@@ -319,8 +319,8 @@ def _find_alike(
             targets = (judged.targets[rows] == b).long()
             above, deviation = agreement(judge(features[rows], targets, 2), targets)
             if above + ALIKE_DEVIATIONS * deviation < ALIKE_BOUND:
-                found.append(_alike(judged, a, b, above, deviation))
-    return found
+                findings.append(_alike(judged, a, b, above, deviation))
+    return findings
 
 
 def _alike(judged: _Judged, a: int, b: int, above: float, deviation: float) -> Finding:
@@ -344,7 +344,7 @@ def _find_copies(batch: LabelledFeatures, known: LabelledFeatures | None) -> lis
     index = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     classes, targets = list(index), torch.tensor([index[label] for label in labels])
     twins = find_twins(images, everything, targets)
-    found = []
+    findings = []
     for k in range(len(set(batch.labels))):
         mine = targets[: len(images)] == k
         copies = twins[mine & (twins >= 0)]
@@ -354,8 +354,8 @@ def _find_copies(batch: LabelledFeatures, known: LabelledFeatures | None) -> lis
         detail = f"{len(copies)} images of {classes[k]} are also there under another label, most as {other}."
         holds = len(copies) >= MIN_COPIES and share >= COPIED_SHARE
         numbers = {"copies": float(len(copies)), "share": round(share, 3)}
-        found.append(Finding("copies", detail, holds, [classes[k]], numbers))
-    return found
+        findings.append(Finding("copies", detail, holds, [classes[k]], numbers))
+    return findings
 
 
 def _find_flood(batch: LabelledFeatures) -> list[Finding]:

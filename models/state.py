@@ -53,20 +53,20 @@ class StateReader:
             CheckpointError: If it is missing, or has another shape or type.
         """
         key = self._prefix + name
-        found = self._state.get(key)
-        if found is None:
+        tensor = self._state.get(key)
+        if tensor is None:
             raise self._refusal(f"is incomplete: {key} is missing")
-        if len(shape) != found.ndim or any(
-            size not in (None, own) for size, own in zip(shape, found.shape, strict=True)
+        if len(shape) != tensor.ndim or any(
+            size not in (None, own) for size, own in zip(shape, tensor.shape, strict=True)
         ):
             raise self._refusal(
-                f"has shapes that do not fit: {key} is {_sizes(found.shape)} instead of {_sizes(shape)}"
+                f"has shapes that do not fit: {key} is {_sizes(tensor.shape)} instead of {_sizes(shape)}"
             )
-        if found.dtype != dtype:
+        if tensor.dtype != dtype:
             raise self._refusal(
-                f"has types that do not fit: {key} is {_plain(found.dtype)} instead of {_plain(dtype)}"
+                f"has types that do not fit: {key} is {_plain(tensor.dtype)} instead of {_plain(dtype)}"
             )
-        return found
+        return tensor
 
     def number(self, name: str) -> float:
         """Return a float64 of no dimension; see `tensor`."""

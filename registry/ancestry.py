@@ -38,13 +38,13 @@ def line(session: Session, learner_id: str, number: int) -> list[Step]:
         )
     )
     versions = {row.number: row for row in rows}
-    found: list[Step] = []
+    steps: list[Step] = []
     following: int | None = number
     while following:
         version = versions[following]
-        found.append(Step(version.number, version.tasks))
+        steps.append(Step(version.number, version.tasks))
         following = version.parent
-    return found[::-1]
+    return steps[::-1]
 
 
 def if_head_moved(session: Session, learner_id: str, number: int) -> HeadMove:
@@ -77,16 +77,16 @@ def brought(session: Session, learner_id: str, number: int) -> dict[int, list[st
     steps = line(session, learner_id, number)
     classes = _classes(session, learner_id, [step.number for step in steps])
     of_tasks = select(TaskRow.index, TaskRow.classes).where(TaskRow.learner_id == learner_id)
-    labels: dict[int, list[str]] = {index: found for index, found in session.execute(of_tasks)}  # noqa: C416
-    found: dict[int, list[str]] = {}
+    labels: dict[int, list[str]] = {index: own for index, own in session.execute(of_tasks)}  # noqa: C416
+    classes_of: dict[int, list[str]] = {}
     for step in steps:
         known = set(classes[step.number])
         # What this version does not know was unlearned by then; learned again later, it counts as new.
-        found = {
-            index: [label for label in found.get(index, labels[index]) if label in known]
+        classes_of = {
+            index: [label for label in classes_of.get(index, labels[index]) if label in known]
             for index in step.tasks
         }
-    return found
+    return classes_of
 
 
 def _classes(session: Session, learner_id: str, numbers: list[int]) -> dict[int, list[str]]:

@@ -19,7 +19,7 @@ LOCAL = "local"
 
 
 @dataclass(frozen=True)
-class AuditBy:
+class Actor:
     """Who changes something, and in which request."""
 
     key_id: str | None
@@ -29,7 +29,7 @@ class AuditBy:
 
 def record(
     session: Session,
-    by: AuditBy | None,
+    actor: Actor | None,
     action: str,
     *,
     learner: str | None = None,
@@ -40,22 +40,22 @@ def record(
 
     Args:
         session: Database session.
-        by: Who changes it; None is the command line on the machine itself.
+        actor: Who changes it; None is the command line on the machine itself.
         action: What is done, such as `learner.delete`.
         learner: Name of the learner it is done to.
         subject: What it is done to: a name or an id.
         details: What changes, before and after; names, numbers and switches only.
     """
-    by = by or AuditBy(None, LOCAL, None)
+    actor = actor or Actor(None, LOCAL, None)
     session.add(
         AuditRow(
-            key_id=by.key_id,
-            key_name=by.key_name,
+            key_id=actor.key_id,
+            key_name=actor.key_name,
             action=action,
             learner=learner,
             subject=subject,
             details=details or {},
-            request_id=by.request_id,
+            request_id=actor.request_id,
         )
     )
     session.flush()

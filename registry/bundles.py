@@ -37,7 +37,7 @@ class LearnedTask:
 
 
 @dataclass(frozen=True)
-class Story:
+class Provenance:
     """What the rows tell of a version besides the version's own."""
 
     tasks: list[LearnedTask]
@@ -69,7 +69,7 @@ class NewLearner:
     """Of the version."""
 
 
-def tell(session: Session, version: VersionRow) -> Story:
+def read_provenance(session: Session, version: VersionRow) -> Provenance:
     """Return what a version has learned, and how it and those before it did."""
     brought = ancestry.brought(session, version.learner_id, version.number)
     of_tasks = select(TaskRow.index.label("task_index"), TaskRow.name).where(
@@ -88,10 +88,10 @@ def tell(session: Session, version: VersionRow) -> Story:
         )
         .order_by(AccuracyRow.version, AccuracyRow.task_index)
     )
-    return Story(tasks, [(number, NewAccuracy(*cell)) for number, *cell in cells])
+    return Provenance(tasks, [(number, NewAccuracy(*cell)) for number, *cell in cells])
 
 
-def bring_in(
+def import_learner(
     session: Session, name: str, new: NewLearner, files: Collection[str], blobs: BlobStore
 ) -> LearnerRow:
     """Add a learner whose version 1 is the imported one. It is served from then on, and the next task builds on it.

@@ -63,7 +63,7 @@ def all_shown(session: Session) -> dict[str, Shown]:
         select(ClassRow.learner_id, *_COLUMNS)
     ):
         rows[learner_id].append((label, name, is_hidden))
-    return {learner_id: _shown(found) for learner_id, found in rows.items()}
+    return {learner_id: _shown(classes) for learner_id, classes in rows.items()}
 
 
 def resolve(session: Session, learner_id: str, name: str) -> str:
@@ -145,11 +145,11 @@ def _labels_and_names(session: Session, learner_id: str, label: str) -> set[str]
         TaskRow.version.is_(None),
         TaskRow.status.not_in(RETRYABLE),
     )
-    found = set(session.scalars(versions.distinct())) | set(session.scalars(unpublished.distinct()))
+    taken = set(session.scalars(versions.distinct())) | set(session.scalars(unpublished.distinct()))
     for row in session.scalars(select(ClassRow).where(ClassRow.learner_id == learner_id)):
         if row.label != label:
-            found |= {row.label} if row.name is None else {row.label, row.name}
-    return found
+            taken |= {row.label} if row.name is None else {row.label, row.name}
+    return taken
 
 
 def _row(session: Session, learner_id: str, label: str) -> ClassRow:

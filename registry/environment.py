@@ -83,8 +83,8 @@ def variable_of(name: str, field: FieldInfo) -> str:
 def explain(kind: type[BaseSettings], error: ValidationError) -> SettingsError:
     """Return what pydantic found as one error: a sentence for each setting that is wrong."""
     # The context holds what our own checks raised; the error itself is not chained, because it shows passwords.
-    found = error.errors(include_url=False)
-    return SettingsError(" ".join(dict.fromkeys(_sentence(kind, wrong) for wrong in found)))
+    errors = error.errors(include_url=False)
+    return SettingsError(" ".join(dict.fromkeys(_sentence(kind, wrong) for wrong in errors)))
 
 
 def unknown_settings(environment: Mapping[str, str], known: Iterable[str] = KNOWN) -> list[str]:
@@ -139,7 +139,7 @@ def _what_it_may_be(field: FieldInfo) -> str:
         return field.description
     types = _types(field.annotation)
     literals = [
-        str(value) for found in types if get_origin(found) is Literal for value in get_args(found)
+        str(value) for part in types if get_origin(part) is Literal for value in get_args(part)
     ]
     if literals:
         return f"one of {', '.join(literals)}"
@@ -166,7 +166,7 @@ def _types(annotation: Any) -> set[Any]:
     """Return the types a setting may have, without what is said about them."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
-        return {found for part in get_args(annotation) for found in _types(part)}
+        return {inner for part in get_args(annotation) for inner in _types(part)}
     if origin is Annotated:
         return _types(get_args(annotation)[0])
     return {annotation if origin in (None, Literal) else origin}

@@ -55,5 +55,5 @@ def latest(session: Session, task_ids: Collection[str]) -> dict[str, tuple[int, 
     """Return, for those of some tasks that there are, the number of the last event (0: none yet) and the status."""
     last = select(func.max(EventRow.seq)).where(EventRow.task_id == TaskRow.id).scalar_subquery()
     query = select(TaskRow.id, func.coalesce(last, 0), TaskRow.status)
-    found = session.execute(query.where(TaskRow.id.in_(task_ids)))
-    return {task_id: (seq, status) for task_id, seq, status in found}
+    rows = session.execute(query.where(TaskRow.id.in_(task_ids)))
+    return {task_id: (seq, status) for task_id, seq, status in rows}

@@ -138,11 +138,11 @@ def withdraw(session: Session, prediction_id: str, index: int) -> PredictionRow:
 def of_predictions(session: Session, prediction_ids: Collection[str]) -> dict[str, list[Feedback]]:
     """Return the feedback on some predictions, by prediction, in the order of their results."""
     query = _read().where(FeedbackRow.prediction_id.in_(prediction_ids))
-    found: dict[str, list[Feedback]] = defaultdict(list)
+    feedback: dict[str, list[Feedback]] = defaultdict(list)
     query = query.order_by(FeedbackRow.prediction_id, FeedbackRow.index)
     for given, prediction, is_pending in session.execute(query):
-        found[prediction.id].append(_feedback(given, prediction, is_pending))
-    return found
+        feedback[prediction.id].append(_feedback(given, prediction, is_pending))
+    return feedback
 
 
 def list_feedback(
@@ -218,7 +218,7 @@ def fitting(
     known = tasks.known_labels(session, learner)
     if mode == "new_classes":
         query = query.where(FeedbackRow.label.not_in(known))
-    found = [
+    candidates = [
         FeedbackImage(
             given.prediction_id,
             given.index,
@@ -231,11 +231,11 @@ def fitting(
         for given, image, results in session.execute(query.limit(limit))
     ]
     blobs: dict[str, set[str]] = defaultdict(set)
-    for item in found:
+    for item in candidates:
         blobs[item.label].add(item.blob_sha256)
     return [
         item
-        for item in found
+        for item in candidates
         if item.label in known or item.label in uploaded or len(blobs[item.label]) >= min_images
     ]
 

@@ -39,7 +39,7 @@ class ImageKey:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierImages:
     """What a learner has, or is about to have, of the images and classes of a batch."""
 
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -56,7 +56,9 @@ class Earlier:
     """By label, of those of the batch that have images."""
 
 
-def earlier(session: Session, learner: LearnerRow, images: Sequence[ImageKey]) -> Earlier:
+def find_earlier_images(
+    session: Session, learner: LearnerRow, images: Sequence[ImageKey]
+) -> EarlierImages:
     """Return what a learner has of some images and their classes. Locked, it stays so until the transaction ends.
 
     What a waiting task is to unlearn need not be there any more, so it is learned again when it comes again.
@@ -68,21 +70,21 @@ def earlier(session: Session, learner: LearnerRow, images: Sequence[ImageKey]) -
     known: set[tuple[str, str]] = set()
     blanks: set[str] = set()
     sides: dict[str, str] = {}
-    for found in _find(session, learner.id, blobs, list(sources)):
-        blob = found.blob_sha256
+    for row in _find(session, learner.id, blobs, list(sources)):
+        blob = row.blob_sha256
         if blob not in blobs:
-            blob = sources[found.source_sha256]
-        is_there = found.status in COUNTING
-        if found.quarantine is None:
-            sides.setdefault(blob, found.split)
+            blob = sources[row.source_sha256]
+        is_there = row.status in COUNTING
+        if row.quarantine is None:
+            sides.setdefault(blob, row.split)
         elif is_there:
             blanks.add(blob)
-        if is_there and found.quarantine is None:
-            labels[blob].append(found.label)
-            if not any(_takes(task, found.task_index, found.label) for task in going):
-                known.add((found.label, blob))
+        if is_there and row.quarantine is None:
+            labels[blob].append(row.label)
+            if not any(_takes(task, row.task_index, row.label) for task in going):
+                known.add((row.label, blob))
     leaving = {label for task in going for label in task.options["classes"]}
-    return Earlier(
+    return EarlierImages(
         labels=labels,
         known=frozenset(known),
         blanks=frozenset(blanks),

@@ -143,9 +143,9 @@ def active_keys(session: Session) -> dict[str, ActiveKey]:
     """Return all keys that are neither revoked nor expired, by id: what the service keeps in memory to verify with."""
     left_s = func.extract("epoch", KeyRow.expires_at - func.now())
     good = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > func.now())
-    found = session.execute(select(KeyRow, left_s).where(KeyRow.revoked_at.is_(None), good)).all()
-    names = learner_names(session, [row for row, _ in found])
-    return {row.id: _as_active(row, expires_in_s, names) for row, expires_in_s in found}
+    rows = session.execute(select(KeyRow, left_s).where(KeyRow.revoked_at.is_(None), good)).all()
+    names = learner_names(session, [row for row, _ in rows])
+    return {row.id: _as_active(row, expires_in_s, names) for row, expires_in_s in rows}
 
 
 def has_lasting_admin(session: Session) -> bool:
@@ -189,11 +189,11 @@ def _learner_ids(session: Session, role: str, names: Sequence[str]) -> list[str]
     if role == "admin":
         raise InvalidKeyError("learners", "An admin key cannot be limited to some learners.")
     query = select(LearnerRow.name, LearnerRow.id).where(LearnerRow.name.in_(names))
-    found = {row.name: row.id for row in session.execute(query)}
+    ids = {row.name: row.id for row in session.execute(query)}
     for index, name in enumerate(names):
-        if name not in found:
+        if name not in ids:
             raise InvalidKeyError(f"learners/{index}", "There is no learner of this name.")
-    return sorted(set(found.values()))
+    return sorted(set(ids.values()))
 
 
 def _as_active(row: KeyRow, expires_in_s: Any, names: Mapping[str, str]) -> ActiveKey:

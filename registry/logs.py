@@ -165,10 +165,10 @@ def as_text(event: Mapping[str, Any]) -> str:
     if name == "not_started":
         return _TOLD[name].format_map(values)
     level = event.get("level", "info")
-    told = ", ".join((_plain(name.replace("_", " ")), *(f"{k} {v}" for k, v in values.items())))
+    sentence = ", ".join((_plain(name.replace("_", " ")), *(f"{k} {v}" for k, v in values.items())))
     if name in _TOLD:
-        told = _TOLD[name].format_map(values)
-    line = f"{datetime.now():%H:%M:%S} {told if level == 'info' else f'{level}: {told}'}"  # noqa: DTZ005 (the watcher's own clock)
+        sentence = _TOLD[name].format_map(values)
+    line = f"{datetime.now():%H:%M:%S} {sentence if level == 'info' else f'{level}: {sentence}'}"  # noqa: DTZ005 (the watcher's own clock)
     lines = str(event.get("exception", "")).splitlines()
     return "\n".join([line, *(f"  {_plain(part)}" for part in lines)])
 

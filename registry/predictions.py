@@ -78,10 +78,10 @@ def kept_images(session: Session, prediction_ids: Collection[str]) -> dict[str, 
     """Return which results of some predictions have their image kept, by prediction."""
     key = PredictionImageRow.prediction_id, PredictionImageRow.index
     query = select(*key).where(PredictionImageRow.prediction_id.in_(prediction_ids)).order_by(*key)
-    found: dict[str, list[int]] = defaultdict(list)
+    indexes: dict[str, list[int]] = defaultdict(list)
     for prediction_id, index in session.execute(query):
-        found[prediction_id].append(index)
-    return found
+        indexes[prediction_id].append(index)
+    return indexes
 
 
 def get_image(session: Session, prediction_id: str, index: int) -> PredictionImageRow:

@@ -82,14 +82,14 @@ def _named_by(
     places: Iterable[InstrumentedAttribute[Any] | ColumnElement[Any]],
     among: Collection[str] | None,
 ) -> set[str]:
-    found: set[str] = set()
+    hashes: set[str] = set()
     for place in places:
         query = select(place).where(place.is_not(None)).distinct()
         if among is not None:
             query = query.where(place.in_(among))
         # Also for a caller who may see some learners only: blobs are shared between all.
-        found.update(session.scalars(query, execution_options=EVERY_LEARNER))
-    return found
+        hashes.update(session.scalars(query, execution_options=EVERY_LEARNER))
+    return hashes
 
 
 def _parse(manifest: bytes, manifest_sha256: str) -> dict[str, int]:

@@ -200,10 +200,10 @@ def _samples_by_task(
         )
         .order_by(TaskRow.index, SampleRow.position)
     )
-    found: dict[int, list[SampleRow]] = {}
+    samples: dict[int, list[SampleRow]] = {}
     for index, sample in session.execute(query):
-        found.setdefault(index, []).append(sample)
-    return found
+        samples.setdefault(index, []).append(sample)
+    return samples
 
 
 def drop_samples(session: Session, task_id: str) -> list[str]:

@@ -82,7 +82,7 @@ def labels_that_go(
 
 
 @dataclass(frozen=True)
-class Loss:
+class UnlearningPreview:
     """What would be gone for good once some tasks and classes are unlearned."""
 
     classes: list[str]
@@ -93,9 +93,9 @@ class Loss:
     """Stored images that would be deleted."""
 
 
-def loss(
+def preview_unlearning(
     session: Session, learner: LearnerRow, *, tasks: Sequence[int], classes: Sequence[str]
-) -> Loss:
+) -> UnlearningPreview:
     """Return what would be gone for good if some tasks and classes were unlearned now.
 
     Args:
@@ -114,14 +114,14 @@ def loss(
         _holds(tasks, classes),
     )
     images = select(func.count()).select_from(_images(learner.id, tasks, classes).subquery())
-    return Loss(
+    return UnlearningPreview(
         labels,
         list(session.scalars(erased.order_by(VersionRow.number))),
         session.scalars(images).one(),
     )
 
 
-def take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
+def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> None:
     """Erase what else holds what a task has unlearned: older versions' artifacts, the rows of the images, other names.
 
     Images that came to be predicted go too, where feedback or a sample tells that they show it.
@@ -205,9 +205,9 @@ def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -
         .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
         .where(PredictionRow.learner_id == task.learner_id, shows_it)
     )
-    found = [tuple(key) for key in session.execute(query)]
+    keys = [tuple(key) for key in session.execute(query)]
     for row in (FeedbackRow, PredictionImageRow):
-        statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(found))
+        statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(keys))
         session.execute(statement.execution_options(synchronize_session=False))
 
 

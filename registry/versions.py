@@ -300,7 +300,7 @@ def _publish(
     if task.mode == unlearning.MODE:
         if parent is not None:
             task.classes = [label for label in parent.classes if label not in version.classes]
-        _take_away(session, task, version)
+        _erase_unlearned(session, task, version)
     if not was_held:
         _append_evaluated(session, task, new_version)
     append_event(session, task.id, "published", {"version": version.number})
@@ -316,8 +316,8 @@ def _require_samples(session: Session, task: TaskRow) -> None:
         raise TaskNotRetryableError(task.id, "the images of this one were deleted")
 
 
-def _take_away(session: Session, task: TaskRow, version: VersionRow) -> None:
-    unlearning.take_away(session, task, version)
+def _erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> None:
+    unlearning.erase_unlearned(session, task, version)
     held = select(TaskRow.id).where(
         TaskRow.learner_id == task.learner_id,
         TaskRow.status == TaskStatus.HELD,

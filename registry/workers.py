@@ -79,7 +79,7 @@ def list_workers(session: Session) -> list[SeenWorker]:
     learning: dict[str | None, list[tuple[TaskRow, str]]] = {}
     for task, learner in session.execute(held):
         learning.setdefault(task.worker_id, []).append((task, learner))
-    found = session.execute(
+    rows = session.execute(
         select(WorkerRow, state)
         .where(WorkerRow.seen_at > func.now() - FORGOTTEN_AFTER)
         .order_by(WorkerRow.id)
@@ -90,7 +90,7 @@ def list_workers(session: Session) -> list[SeenWorker]:
             "learning" if state == "idle" and row.id in learning else state,
             learning.get(row.id, []),
         )
-        for row, state in found
+        for row, state in rows
     ]
 
 

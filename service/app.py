@@ -1,4 +1,4 @@
-"""The app: collaborators, middleware, error handlers and routers put together. Connects to nothing until it starts."""
+"""The app: context, middleware, error handlers and routers put together. Connects to nothing until it starts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from registry.postgres.database import Sessions
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.doorbell import make_doorbell
 from service.health import Health
 from service.http import exception_handlers
@@ -23,14 +23,14 @@ from service.http.cors import Cors
 from service.http.demands import DemandTable
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
-from service.http.middleware import Frontier
+from service.http.middleware import AdmissionMiddleware
 from service.http.openapi import build_schema
 from service.http.quotas import Quotas
-from service.http.root_path import UnderRoot
+from service.http.root_path import RootPathMiddleware
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
-from service.inference.history import PredictionWriter
 from service.inference.loading import Loads
+from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
@@ -85,7 +85,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         session_factory: Of a database that is migrated.
         blobs: Where images and artifacts lie.
     """
-    on = build_collaborators(settings, session_factory, blobs)
+    context = build_context(settings, session_factory, blobs)
     app = App(
         title="Filopodia",
         version=operations.VERSION,
@@ -96,7 +96,7 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         lifespan=_lifespan,
         redirect_slashes=False,
     )
-    app.state.collaborators = on
+    app.state.context = context
     exception_handlers.install(app, page_for)
     for module in (
         learners,
@@ -120,25 +120,25 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         app.include_router(module.router)
     app.include_router(dashboard)
     app.add_middleware(
-        Frontier,
+        AdmissionMiddleware,
         settings=settings,
-        keys=on.keys,
-        quotas=on.quotas,
-        metrics=on.metrics,
+        keys=context.keys,
+        quotas=context.quotas,
+        metrics=context.metrics,
         page_for=page_for,
         demands=DemandTable(app.routes),
     )
-    # Around the frontier, so that what it refuses can be read by other origins' pages and carries the prefix too.
+    # Around admission, so that what it refuses can be read by other origins' pages and carries the prefix too.
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     if settings.root_path:
-        app.add_middleware(UnderRoot, root=settings.root_path)
+        app.add_middleware(RootPathMiddleware, root=settings.root_path)
     return app
 
 
-def build_collaborators(
+def build_context(
     settings: ServiceSettings, session_factory: Sessions, blobs: BlobStore
-) -> Collaborators:
+) -> AppContext:
     """Build what the routes work with; starts nothing."""
     metrics = Metrics()
     keys = KeyRing(session_factory, session_secret(settings.data_dir))
@@ -157,7 +157,7 @@ def build_collaborators(
         metrics=metrics,
         interval_s=settings.watch_s,
     )
-    on = Collaborators(
+    context = AppContext(
         settings=settings,
         session_factory=session_factory,
         blobs=blobs,
@@ -182,34 +182,34 @@ def build_collaborators(
         draining=Event(),
         stopping=Event(),
     )
-    on.health.watch(on.engine.thread, watcher.thread, on.writer.thread)
-    on.health.watch(on.doorbell.thread, on.collector.thread)
-    metrics.registry.register(on.health)
-    return on
+    context.health.watch(context.engine.thread, watcher.thread, context.writer.thread)
+    context.health.watch(context.doorbell.thread, context.collector.thread)
+    metrics.registry.register(context.health)
+    return context
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    on: Collaborators = app.state.collaborators
-    if on.settings.torch_threads is not None:
-        torch.set_num_threads(on.settings.torch_threads)
-    on.engine.start()
-    on.watcher.start()
-    on.writer.start()
-    on.doorbell.start()
-    on.collector.start()
+    context: AppContext = app.state.context
+    if context.settings.torch_threads is not None:
+        torch.set_num_threads(context.settings.torch_threads)
+    context.engine.start()
+    context.watcher.start()
+    context.writer.start()
+    context.doorbell.start()
+    context.collector.start()
     try:
         yield
     finally:
-        on.stopping.set()
-        await run_in_threadpool(_stop, on)
+        context.stopping.set()
+        await run_in_threadpool(_stop, context)
 
 
-def _stop(on: Collaborators) -> None:
-    on.collector.stop()
-    on.doorbell.stop()
-    on.watcher.stop()
-    on.engine.stop()
-    on.writer.stop()
-    on.decoder.close()
-    on.loads.close()
+def _stop(context: AppContext) -> None:
+    context.collector.stop()
+    context.doorbell.stop()
+    context.watcher.stop()
+    context.engine.stop()
+    context.writer.stop()
+    context.decoder.close()
+    context.loads.close()

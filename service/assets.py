@@ -76,5 +76,5 @@ def plotly_style_id() -> str:
     Our policy forbids inline styles, and we draw no maps: an element of this id keeps it from trying.
     """
     script = load_asset(PLOTLY).body.decode()
-    found = re.search(r'getElementById\("([0-9a-f]{64})"\)', script)
-    return found.group(1) if found else "no-plotly-style"
+    match = re.search(r'getElementById\("([0-9a-f]{64})"\)', script)
+    return match.group(1) if match else "no-plotly-style"

@@ -158,15 +158,21 @@ def _lines(name: str, reply: Reply, schema: Mapping[str, Any]) -> Iterator[str]:
     yield from _quoted(reply.text or schema["description"])
     yield ""
     needed = set(schema.get("required", ()))
-    for key, found in schema["properties"].items():
-        said = reply.fields.get(key)
-        kind = python_type(found) if key in needed else f"NotRequired[{python_type(found)}]"
-        yield f"    {key}: {said.kind if said else kind}"
-        yield from _quoted((said.text if said else "") or found.get("description", ""))
-    for key, said in reply.fields.items():
+    for key, property_schema in schema["properties"].items():
+        declared = reply.fields.get(key)
+        kind = (
+            python_type(property_schema)
+            if key in needed
+            else f"NotRequired[{python_type(property_schema)}]"
+        )
+        yield f"    {key}: {declared.kind if declared else kind}"
+        yield from _quoted(
+            (declared.text if declared else "") or property_schema.get("description", "")
+        )
+    for key, declared in reply.fields.items():
         if key not in schema["properties"]:
-            yield f"    {key}: {said.kind}"
-            yield from _quoted(said.text)
+            yield f"    {key}: {declared.kind}"
+            yield from _quoted(declared.text)
 
 
 def _quoted(text: str) -> list[str]:

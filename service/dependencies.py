@@ -1,4 +1,4 @@
-"""What endpoints ask for by type: collaborators of the app, the caller, pages."""
+"""What endpoints ask for by type: the app's context, the caller, pages."""
 
 from dataclasses import dataclass, replace
 from threading import Event
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.blobs.store import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
@@ -19,8 +19,8 @@ from service.http.quotas import Quotas
 from service.http.roles import PrincipalDep
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
-from service.inference.history import PredictionWriter
 from service.inference.loading import Loads
+from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
@@ -30,7 +30,7 @@ from service.settings import ServiceSettings
 
 
 @dataclass(frozen=True)
-class Collaborators:
+class AppContext:
     """Everything the routes work with; built by `service.app.create_app`, started and stopped with it."""
 
     settings: ServiceSettings
@@ -64,8 +64,8 @@ class Collaborators:
         return self.learner_ids is None or learner_id in self.learner_ids
 
 
-def get_collaborators(request: Request) -> Collaborators:
-    """Return the app's collaborators as they are for the caller: a key with a learner scope finds no other learners.
+def get_context(request: Request) -> AppContext:
+    """Return the app's context as it is for the caller: a key with a learner scope finds no other learners.
 
     This is the one place that keeps the scope, for every route that asks for them: in the database by sessions in which
     other learners' rows do not exist, in memory by the learner's name in the path.
@@ -73,27 +73,29 @@ def get_collaborators(request: Request) -> Collaborators:
     Raises:
         LearnerNotFoundError: If the path names a learner that the key may not see, as for one that does not exist.
     """
-    on: Collaborators = request.app.state.collaborators
+    context: AppContext = request.app.state.context
     principal: Principal | None = request.state.principal
     if principal is None or principal.learners is None:
-        return on
+        return context
     template = getattr(request.scope.get("route"), "path", "")
     name = request.path_params.get("name")
     if "/learners/{name}" in template and not principal.sees(str(name)):
         raise LearnerNotFoundError(str(name))
     learner_ids = frozenset(principal.learners.values())
-    return replace(on, session_factory=on.keys.sessions_of(principal), learner_ids=learner_ids)
+    return replace(
+        context, session_factory=context.keys.sessions_of(principal), learner_ids=learner_ids
+    )
 
 
-CollaboratorsDep = Annotated[Collaborators, Depends(get_collaborators)]
+ContextDep = Annotated[AppContext, Depends(get_context)]
 
 
-def get_audit_by(request: Request, principal: PrincipalDep) -> AuditBy:
+def get_actor(request: Request, principal: PrincipalDep) -> Actor:
     """Return who the audit log names for what this request changes."""
-    return AuditBy(principal.key_id, principal.name, request.state.request_id)
+    return Actor(principal.key_id, principal.name, request.state.request_id)
 
 
-AuditDep = Annotated[AuditBy, Depends(get_audit_by)]
+ActorDep = Annotated[Actor, Depends(get_actor)]
 
 
 async def read_body(request: Request) -> bytes:

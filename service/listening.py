@@ -55,10 +55,10 @@ def listening(settings: ServiceSettings) -> Iterator[socket.socket]:
     host = _bare(settings.host)
     try:
         # Of a name with several addresses the one of IPv4, which more clients can reach.
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        family, _, _, _, address = min(addresses, key=lambda info: info[0] != socket.AF_INET)
     except (OSError, UnicodeError) as error:
         raise _no_place(settings, "no such address") from error
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

@@ -21,7 +21,7 @@ from registry.postgres import schema
 from registry.postgres.database import Sessions, make_engine, make_session_factory
 from registry.postgres.embedded import EmbeddedPostgres
 from service.app import create_app
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.http.connections import Connections
 from service.listening import ready_to_serve, url_of
 from service.private_files import ADMIN_KEY_FILE, write_private
@@ -78,10 +78,10 @@ def serve(settings: ServiceSettings, listener: socket.socket, startup: Startup) 
             worker.start()
             stack.callback(worker.stop)
         app = create_app(settings, session_factory, open_blob_store(settings.blob_location))
-        on: Collaborators = app.state.collaborators
-        on.health.watch(guard)
+        context: AppContext = app.state.context
+        context.health.watch(guard)
         if worker is not None:
-            on.health.watch_worker(worker)
+            context.health.watch_worker(worker)
         with _announced(settings, listener) as announce:
             connections = Connections(connection_limit(settings.max_connections))
             server = Server(server_config(app, settings, connections), startup, on_started=announce)

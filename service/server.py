@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.http.connections import RESERVED, Connections
 from service.http.protocol import deadline_protocol
 from service.settings import ServiceSettings
@@ -55,10 +55,10 @@ class Server(uvicorn.Server):
         self._drained_at: float | None = None
 
     @property
-    def _on(self) -> Collaborators:
+    def _context(self) -> AppContext:
         app: Any = self.config.app
-        on: Collaborators = app.state.collaborators
-        return on
+        context: AppContext = app.state.context
+        return context
 
     @property
     def _connections(self) -> Connections:
@@ -87,10 +87,10 @@ class Server(uvicorn.Server):
         """Begin to drain, or to stop."""
         if not self.should_exit and self._drained_at is None:
             self._startup.say(STOPPING)
-        drain_s = self._on.settings.drain_s
+        drain_s = self._context.settings.drain_s
         if sig == signal.SIGTERM and drain_s and self.started and self._drained_at is None:
             self._drained_at = time.monotonic() + drain_s
-            self._on.draining.set()
+            self._context.draining.set()
             self._connections.drain()
             self._captured_signals.append(sig)
             return
@@ -112,8 +112,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _stop_waiting(self) -> None:
-        self._on.draining.set()
-        self._on.stopping.set()
+        self._context.draining.set()
+        self._context.stopping.set()
 
     async def _accept_waiting(self, listener: socket.socket) -> None:
         """Accept the connections that the kernel has made for us: closing the port would reset them."""
@@ -135,7 +135,9 @@ class Server(uvicorn.Server):
         return protocol
 
     async def _until_loaded(self, deadline: float) -> None:
-        while not (self._on.watcher.has_looked or self.should_exit or time.monotonic() > deadline):
+        while not (
+            self._context.watcher.has_looked or self.should_exit or time.monotonic() > deadline
+        ):
             await asyncio.sleep(POLL_S)
 
     async def _welcome(self, url: str) -> None:
@@ -143,7 +145,7 @@ class Server(uvicorn.Server):
         with self._startup.step("Loading what was learned"):
             await self._until_loaded(float("inf"))
         if not self.should_exit:
-            for line in await asyncio.to_thread(welcome, self._on, url):
+            for line in await asyncio.to_thread(welcome, self._context, url):
                 self._startup.say(line)
 
 
@@ -171,7 +173,7 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # the frontier looks at them
+        proxy_headers=False,  # AdmissionMiddleware looks at them
         backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.graceful_stop_s,

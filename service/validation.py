@@ -51,15 +51,15 @@ _FORMS = {
 """What the text should be, by the pattern that it does not match."""
 
 
-def field_errors(found: Iterable[Mapping[str, Any]], prefix: str) -> tuple[FieldError, ...]:
+def field_errors(findings: Iterable[Mapping[str, Any]], prefix: str) -> tuple[FieldError, ...]:
     """Return one entry for each finding, at most `MAX_ERRORS`.
 
     Args:
-        found: What `errors()` of a Pydantic or FastAPI validation error returns.
+        findings: What `errors()` of a Pydantic or FastAPI validation error returns.
         prefix: JSON pointer of what was validated.
     """
     entries: list[FieldError] = []
-    for finding in found:
+    for finding in findings:
         if len(entries) == MAX_ERRORS:
             break
         location = "".join(f"/{safe_token(part)}" for part in finding["loc"])

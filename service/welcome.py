@@ -5,30 +5,30 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from registry.settings import RegistrySettings
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.http.security import Principal
 from service.private_files import ADMIN_KEY_FILE
 from service.settings import ServiceSettings
 
 
-def welcome(on: Collaborators, url: str) -> list[str]:
+def welcome(context: AppContext, url: str) -> list[str]:
     """Return the lines, with a new link that logs in. Blocks: it may look for a key in the database.
 
     Args:
-        on: Of the app.
+        context: Of the app.
         url: Where it answers on this machine.
     """
-    admin = _admin(on)
-    minutes = round(on.login_links.lifetime_s / 60)
-    if admin is None or not answers_browser(on.settings, url):
-        way_in = [f"Ready. Log in with a key: the first one was written to {_key_file(on)}"]
+    admin = _admin(context)
+    minutes = round(context.login_links.lifetime_s / 60)
+    if admin is None or not answers_browser(context.settings, url):
+        way_in = [f"Ready. Log in with a key: the first one was written to {_key_file(context)}"]
     else:
         way_in = [
             f"Ready. This link logs you in, once, within {minutes} minutes:",
             "",
-            f"  {url}{on.login_links.make(admin.key_id)}",
+            f"  {url}{context.login_links.make(admin.key_id)}",
         ]
-    return ["", *way_in, "", *_next_steps(on), ""]
+    return ["", *way_in, "", *_next_steps(context), ""]
 
 
 def answers_browser(settings: ServiceSettings, url: str) -> bool:
@@ -37,22 +37,22 @@ def answers_browser(settings: ServiceSettings, url: str) -> bool:
     return is_answered and not settings.https_only_cookie
 
 
-def _admin(on: Collaborators) -> Principal | None:
+def _admin(context: AppContext) -> Principal | None:
     """Return the first admin key if it is still one, else any: whoever sees our terminal owns the database."""
-    on.keys.refresh()
+    context.keys.refresh()
     try:
-        first = on.keys.verify(_key_file(on).read_text("utf-8").strip())
+        first = context.keys.verify(_key_file(context).read_text("utf-8").strip())
     except (OSError, UnicodeDecodeError):
         first = None
-    return first if first is not None and first.may("admin") else on.keys.any_admin()
+    return first if first is not None and first.may("admin") else context.keys.any_admin()
 
 
-def _next_steps(on: Collaborators) -> list[str]:
+def _next_steps(context: AppContext) -> list[str]:
     lines = ["In a second terminal:"]
-    data_dir = on.settings.data_dir
+    data_dir = context.settings.data_dir
     if data_dir != RegistrySettings.model_fields["data_dir"].default:
         lines.append(f"  export FILOPODIA_DATA_DIR={shlex.quote(str(data_dir.resolve()))}")
-    if on.store.all_live():
+    if context.store.all_live():
         lines.append("  filopodia learners        what there is")
     else:
         lines += [
@@ -62,5 +62,5 @@ def _next_steps(on: Collaborators) -> list[str]:
     return [*lines, "  filopodia login           another link"]
 
 
-def _key_file(on: Collaborators) -> Path:
-    return on.settings.data_dir / ADMIN_KEY_FILE
+def _key_file(context: AppContext) -> Path:
+    return context.settings.data_dir / ADMIN_KEY_FILE

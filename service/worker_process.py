@@ -91,7 +91,7 @@ class WorkerProcess:
 
     def _run_once(self) -> tuple[int, str]:
         """Run a worker until it ends; return its exit code, and what it said about its settings."""
-        said, says = os.pipe()
+        reason_fd, says = os.pipe()
         try:
             self._started = time.monotonic()
             command = [sys.executable, "-m", "worker.local", "--refusal-to", str(says)]
@@ -107,9 +107,9 @@ class WorkerProcess:
                 os.close(says)
             self._process = process
             code = process.wait()
-            os.set_blocking(said, False)
+            os.set_blocking(reason_fd, False)
             with suppress(BlockingIOError):
-                return code, os.read(said, MOST_REASON).decode("utf-8", "replace")
+                return code, os.read(reason_fd, MOST_REASON).decode("utf-8", "replace")
             return code, ""
         finally:
-            os.close(said)
+            os.close(reason_fd)

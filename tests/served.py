@@ -40,7 +40,7 @@ def served(app: FastAPI, port: int = 0) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            app.state.collaborators.stopping.set()
+            app.state.context.stopping.set()
             server.should_exit = True
             thread.join()
 

@@ -107,9 +107,9 @@ def run(folder: Path, text: str) -> str:
     """Run the tests in `text` and return what pytest said, once no process that they noted is left."""
     with start(folder, text) as process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        output = process.stdout.read()
     assert left(folder) == []
-    return said
+    return output
 
 
 def left(folder: Path) -> list[int]:
@@ -121,10 +121,10 @@ def left(folder: Path) -> list[int]:
 @pytest.mark.chaos
 @pytest.mark.parametrize("hang", HANGS)
 def test_what_a_test_that_is_cut_short_held_does_not_reach_the_others(tmp_path: Path, hang: str):
-    said = run(tmp_path, CUT_SHORT.replace("HANG", HANGS[hang]))
-    assert "1 failed, 2 passed" in said, said
-    assert "error" not in said.splitlines()[-1], said
-    assert ("Timeout" in said) == (hang != "a failure"), said
+    output = run(tmp_path, CUT_SHORT.replace("HANG", HANGS[hang]))
+    assert "1 failed, 2 passed" in output, output
+    assert "error" not in output.splitlines()[-1], output
+    assert ("Timeout" in output) == (hang != "a failure"), output
 
 
 @pytest.mark.slow
@@ -173,14 +173,14 @@ def test_uses_it_too(lasting):
     assert lasting.poll() is None
     gc.collect()
 """
-    said = run(tmp_path, text)
-    assert "4 passed, 2 errors" in said, said
+    output = run(tmp_path, text)
+    assert "4 passed, 2 errors" in output, output
     for test, what in (
         ("a_process", "processes left by this test"),
         ("a_file", "left by this test"),
     ):
-        said = said.partition(f"ERROR at teardown of test_leaves_{test}")[2]
-        assert said.partition("AssertionError: ")[2].startswith(what), said
+        output = output.partition(f"ERROR at teardown of test_leaves_{test}")[2]
+        assert output.partition("AssertionError: ")[2].startswith(what), output
 
 
 @pytest.mark.slow

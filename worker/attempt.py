@@ -68,7 +68,7 @@ def identity(attempt: Attempt, backbone: Backbone) -> dict[str, Any]:
 
 def code_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide what is learned."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
-        found[name] = importlib.metadata.version(name)
-    return found
+        installed[name] = importlib.metadata.version(name)
+    return installed

@@ -27,7 +27,7 @@ from worker.broker import use_sturdy_transport
 from worker.local import learn_next
 from worker.presence import Presence
 from worker.settings import WorkerSettings
-from worker.sole import sole_worker
+from worker.single_worker import single_worker_lock
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class PoolProcess:
 
     def _arrive(self) -> None:
         try:
-            self._lock.enter_context(sole_worker(self._settings))
+            self._lock.enter_context(single_worker_lock(self._settings))
         except BlockingIOError:
             log.error("worker_id_in_use", worker_id=self._settings.worker_id)
             os.kill(os.getppid(), signal.SIGTERM)

@@ -41,9 +41,11 @@ def _visible(gpus: list[tuple[str, str, str]]) -> list[str]:
         return [name for _, _, name in gpus]
     names = []
     for wanted in filter(None, (part.strip() for part in chosen.split(","))):
-        found = [name for index, uuid, name in gpus if wanted == index or uuid.startswith(wanted)]
-        if not found:
+        matching = [
+            name for index, uuid, name in gpus if wanted == index or uuid.startswith(wanted)
+        ]
+        if not matching:
             # CUDA stops at the first that does not exist.
             break
-        names.append(found[0])
+        names.append(matching[0])
     return names

@@ -1,8 +1,7 @@
 """How an attempt to learn a task ends badly.
 
     TaskError
-    ├── PermanentTaskError     another attempt would end the same way: the task fails
-    └── TemporaryTaskError     another attempt may go well: the task is queued again
+    └── PermanentTaskError, TemporaryTaskError
 
 Both carry the failure code of the API and one sentence for the user.
 """
@@ -18,8 +17,8 @@ class TaskError(Exception):
 
 
 class PermanentTaskError(TaskError):
-    """Another attempt would end the same way."""
+    """Another attempt would end the same way: the task fails."""
 
 
 class TemporaryTaskError(TaskError):
-    """Another attempt may go well."""
+    """Another attempt may go well: the task is queued again."""

@@ -49,7 +49,7 @@ from worker.progress import ProgressReporter
 from worker.samples import load_images
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
 from worker.settings import WorkerSettings
-from worker.transactions import insist
+from worker.transactions import retry_transaction
 from worker.unlearn import is_unlearning, unlearn
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ OUTAGE_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
-class Workplace:
+class AttemptContext:
     """What all attempts of this worker work with."""
 
     session_factory: Sessions
@@ -126,10 +126,10 @@ def run_attempt(
         `EXIT_SETTLED`, or `EXIT_UNSETTLED` if the attempt was stopped, is no longer current, or the end could not be
         recorded.
     """
-    workplace = Workplace(session_factory, blobs, settings, stop or threading.Event())
+    context = AttemptContext(session_factory, blobs, settings, stop or threading.Event())
     try:
         try:
-            learn_task(task_id, token, workplace)
+            learn_task(task_id, token, context)
         except StoppedError:
             log.info("attempt_stopped")
             return EXIT_UNSETTLED
@@ -141,41 +141,41 @@ def run_attempt(
     return EXIT_SETTLED
 
 
-def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
+def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     """Learn a task and publish it; hold it if its images look poisoned, or it broke `max_forgetting`.
 
     Takes as long as learning does.
     """
-    session_factory, blobs = workplace.session_factory, workplace.blobs
+    session_factory, blobs = context.session_factory, context.blobs
     progress = ProgressReporter(
         session_factory,
         task_id,
         token,
-        interval_s=workplace.settings.progress_s,
-        stop=workplace.stop,
+        interval_s=context.settings.progress_s,
+        stop=context.stop,
     )
     progress.enter("preparing")
     with session_factory() as session:
         attempt = load_attempt(session, task_id, token)
-    backbone = _load_backbone(attempt.learner.backbone, workplace.settings)
+    backbone = _load_backbone(attempt.learner.backbone, context.settings)
     task, findings = None, []
     if not is_unlearning(attempt):
         task = _load_task(attempt, blobs, backbone, progress)
         failpoint("learn.loaded")
-        findings = _screen(attempt, task, backbone, workplace)
+        findings = _screen(attempt, task, backbone, context)
         if reason := reason_to_hold(attempt, findings):
-            _hold_unlearned(attempt, reason, workplace)
+            _hold_unlearned(attempt, reason, context)
             return
-    strategy, report = _learn_or_unlearn(attempt, task, backbone, workplace, progress)
+    strategy, report = _learn_or_unlearn(attempt, task, backbone, context, progress)
     failpoint("learn.learned")
 
     progress.enter("evaluating")
-    held_out = insist(
+    held_out = retry_transaction(
         session_factory,
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
-        may_go_on=_patience(workplace.stop),
+        may_go_on=_patience(context.stop),
     )
     held_out = _of_known_classes(held_out, strategy.classes_)
     measured, counts = _evaluate(strategy, held_out, task, blobs, progress)
@@ -183,7 +183,7 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         findings += screen_result(
             attempt, strategy, counts["confusion"], session_factory=session_factory
         )
-        _note(attempt, findings, workplace)
+        _note(attempt, findings, context)
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
@@ -210,10 +210,10 @@ def learn_task(task_id: str, token: int, workplace: Workplace) -> None:
         accuracies=measured,
         tasks=list(strategy.task_indexes_),
     )
-    outcome = insist(
+    outcome = retry_transaction(
         session_factory,
         lambda session: _publish(session, attempt, new_version, findings, keep),
-        may_go_on=_patience(workplace.stop),
+        may_go_on=_patience(context.stop),
     )
     failpoint("publish.after_commit")
     log.info("attempt_ended", outcome=outcome)
@@ -285,7 +285,7 @@ def _learn_or_unlearn(
     attempt: Attempt,
     task: Task | None,
     backbone: Backbone,
-    workplace: Workplace,
+    context: AttemptContext,
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], dict[str, Any]]:
     """Learn the task's images, or unlearn if it has none; return what the learner knows now, and a report as JSON."""
@@ -293,17 +293,17 @@ def _learn_or_unlearn(
         strategy, done = unlearn(
             attempt,
             backbone,
-            session_factory=workplace.session_factory,
-            blobs=workplace.blobs,
+            session_factory=context.session_factory,
+            blobs=context.blobs,
             progress=progress,
         )
         return strategy, {"unlearning": done}
-    strategy, report = _learn(attempt, task, backbone, workplace, progress)
+    strategy, report = _learn(attempt, task, backbone, context, progress)
     return strategy, {"learning": asdict(report)}
 
 
 def _screen(
-    attempt: Attempt, task: Task, backbone: Backbone, workplace: Workplace
+    attempt: Attempt, task: Task, backbone: Backbone, context: AttemptContext
 ) -> list[Finding]:
     if not is_screened(attempt):
         return []
@@ -311,30 +311,30 @@ def _screen(
         attempt,
         task,
         backbone,
-        session_factory=workplace.session_factory,
-        blobs=workplace.blobs,
+        session_factory=context.session_factory,
+        blobs=context.blobs,
     )
-    _note(attempt, findings, workplace)
+    _note(attempt, findings, context)
     return findings
 
 
-def _hold_unlearned(attempt: Attempt, reason: str, workplace: Workplace) -> None:
+def _hold_unlearned(attempt: Attempt, reason: str, context: AttemptContext) -> None:
     """Hold the task as it is, before anything is learned."""
-    insist(
-        workplace.session_factory,
+    retry_transaction(
+        context.session_factory,
         lambda session: queue.hold_unlearned(session, attempt.task.id, attempt.token, reason),
-        may_go_on=_patience(workplace.stop),
+        may_go_on=_patience(context.stop),
     )
     log.info("attempt_ended", outcome="held before learning")
 
 
-def _note(attempt: Attempt, findings: list[Finding], workplace: Workplace) -> None:
+def _note(attempt: Attempt, findings: list[Finding], context: AttemptContext) -> None:
     # A transaction of its own: publishing locks the learner first, and this the task.
-    found = [finding.as_json() for finding in findings]
-    insist(
-        workplace.session_factory,
-        lambda session: queue.note_findings(session, attempt.task.id, attempt.token, found),
-        may_go_on=_patience(workplace.stop),
+    notes = [finding.as_json() for finding in findings]
+    retry_transaction(
+        context.session_factory,
+        lambda session: queue.note_findings(session, attempt.task.id, attempt.token, notes),
+        may_go_on=_patience(context.stop),
     )
 
 
@@ -342,28 +342,28 @@ def _learn(
     attempt: Attempt,
     task: Task,
     backbone: Backbone,
-    workplace: Workplace,
+    context: AttemptContext,
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], LearningReport]:
     """Learn the task, from where an earlier attempt left it if its checkpoint fits, and from the beginning if not."""
     belongs_to = identity(attempt, backbone)
     keeper = CheckpointKeeper(
-        workplace.session_factory,
-        workplace.blobs,
+        context.session_factory,
+        context.blobs,
         attempt.task.id,
         attempt.token,
-        interval_s=workplace.settings.checkpoint_s,
-        stop=workplace.stop,
+        interval_s=context.settings.checkpoint_s,
+        stop=context.stop,
     )
 
     def learn_from(earlier: list[Snapshot]) -> tuple[Strategy[Any], LearningReport]:
-        strategy = _load_strategy(attempt, workplace.blobs, backbone)
+        strategy = _load_strategy(attempt, context.blobs, backbone)
         checkpoints = SectionedCheckpoints(
             keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
         )
         return strategy, strategy.learn(replace(task, checkpoints=checkpoints), progress.report)
 
-    earlier = read_checkpoint(attempt.task.checkpoint, workplace.blobs, belongs_to)
+    earlier = read_checkpoint(attempt.task.checkpoint, context.blobs, belongs_to)
     try:
         return learn_from(earlier)
     except CheckpointError as error:

@@ -17,7 +17,7 @@ from registry.postgres.database import Sessions, make_engine, make_session_facto
 from registry.postgres.lifeline import die_with_parent
 from worker.presence import Presence
 from worker.settings import WorkerSettings
-from worker.sole import sole_worker
+from worker.single_worker import single_worker_lock
 from worker.supervisor import supervise
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ def run_alone(settings: WorkerSettings) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     try:
-        with sole_worker(settings):
+        with single_worker_lock(settings):
             run(settings, stop)
     except BlockingIOError:
         log.error("worker_id_in_use", worker_id=settings.worker_id)
@@ -111,12 +111,12 @@ def _work(
         if not presence.arrived.wait(settings.poll_s):
             continue
         try:
-            found = learn_next(settings, session_factory, stop)
+            has_learned = learn_next(settings, session_factory, stop)
         except DatabaseUnavailableError:
             log.warning("database_unavailable")
             stop.wait(OUTAGE_PAUSE_S)
         else:
-            if not found:
+            if not has_learned:
                 stop.wait(settings.poll_s)
 
 

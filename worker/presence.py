@@ -22,7 +22,7 @@ OUTAGE_PAUSE_S = 2.0
 
 
 class Presence:
-    """A thread that says hello. Its worker must be the only one of its name: see `worker.sole.sole_worker`."""
+    """A thread that says hello. Its worker must be the only one of its name: see `worker.single_worker`."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from registry.failpoints import failpoint
 from registry.postgres.database import Session, Sessions
 from registry.queue import ClaimedTask
 from worker.settings import WorkerSettings
-from worker.transactions import insist
+from worker.transactions import retry_transaction
 
 log = structlog.get_logger()
 
@@ -208,7 +208,7 @@ def _settle(settle: Settle, session_factory: Sessions, stop: threading.Event) ->
         failpoint("settle.before_commit")
 
     try:
-        insist(session_factory, settle_here, may_go_on=may_go_on)
+        retry_transaction(session_factory, settle_here, may_go_on=may_go_on)
     except FencedError:
         # The learn process has settled it, or another worker has it.
         pass

@@ -16,7 +16,7 @@ ResultT = TypeVar("ResultT")
 RETRY_S = 1.0
 
 
-def insist(
+def retry_transaction(
     session_factory: Sessions,
     action: Callable[[Session], ResultT],
     *,

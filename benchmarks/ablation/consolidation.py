@@ -77,12 +77,12 @@ def consolidation_rows(features: Features, seed: int, *, projection_width: int) 
 
 def accuracies(space: Space, drift: str, score: Scores) -> list[float]:
     """Return the accuracy on all classes seen after each task."""
-    labels, found = space.labels, []
+    labels, shares = space.labels, []
     for t, memory in enumerate(memories(space, drift)):
         answers = score(pooled(memory), space.test[t]).argmax(dim=1)
         right = answers == labels.test_targets[labels.test_tasks <= t]
-        found.append(float(right.float().mean()))
-    return found
+        shares.append(float(right.float().mean()))
+    return shares
 
 
 class ProjectedRidge:

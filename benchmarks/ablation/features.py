@@ -186,33 +186,33 @@ class Trainer:
         if t > 0 and chain == "mean":
             after = previous.clone()
             after.consolidate(own, weight=1 / (t + 1))
-        made = adapter_state(after, "adapter.") | self._state(previous, after.freeze(), t)
+        tensors = adapter_state(after, "adapter.") | self._state(previous, after.freeze(), t)
         if chain == "mean":
-            made["own_train"] = self._embed(self.stream[t].task.images, own)
-            made["own_test"] = self._embed_test(own, len(self.stream))
+            tensors["own_train"] = self._embed(self.stream[t].task.images, own)
+            tensors["own_test"] = self._embed_test(own, len(self.stream))
         if chain == "mean" and t + 1 == len(self.stream):
             images = torch.cat([part.test_images for part in self.stream])
-            made["mirrored"] = self._embed(images.flip(-1), after)
-        return made
+            tensors["mirrored"] = self._embed(images.flip(-1), after)
+        return tensors
 
     def product(self) -> Tensors:
         """Let `artsy` learn the stream, whatever its default does, and look at its functional adapter."""
         strategy = Artsy(self.backbone, self.config)
-        made: Tensors = {}
+        states: Tensors = {}
         right, passes = [], []
         previous: Adapter | None = None
         for t, part in enumerate(self.stream):
             strategy.learn(part.task)
             state = self._state(previous, strategy.functional, t)
-            made |= {f"{key}.{t}": value for key, value in state.items()}
+            states |= {f"{key}.{t}": value for key, value in state.items()}
             previous = strategy.functional
             known = self.stream[: t + 1]
-            found = [strategy.predict(part.test_images) for part in known]
-            answers = torch.cat([each.probabilities.argmax(dim=1) for each in found])
+            predictions = [strategy.predict(part.test_images) for part in known]
+            answers = torch.cat([each.probabilities.argmax(dim=1) for each in predictions])
             truth = torch.cat([strategy.targets(part.test_labels) for part in known])
             right.append((answers == truth).double().mean())
-            passes.append(torch.cat([each.passes for each in found]).double().mean())
-        return made | {"accuracy": torch.stack(right), "passes": torch.stack(passes)}
+            passes.append(torch.cat([each.passes for each in predictions]).double().mean())
+        return states | {"accuracy": torch.stack(right), "passes": torch.stack(passes)}
 
     def _state(self, before: Adapter | None, after: Adapter | None, t: int) -> Tensors:
         own = self.stream[t].task.images

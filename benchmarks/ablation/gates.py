@@ -268,11 +268,11 @@ def _ask(synapses: list[SynapseNetwork], views: list[Tensor]) -> Tensor:
     )
 
 
-def _rows_of(space: str, found: Currents, answers: Answers, seed: int) -> list[Row]:
+def _rows_of(space: str, currents_of: Currents, answers: Answers, seed: int) -> list[Row]:
     """Try all combinations and numbers of routed sub-networks for the gates of one input."""
     seen: dict[tuple[str, str, str], list[float]] = {}
     rows = []
-    for gate, t, currents in found:
+    for gate, t, currents in currents_of:
         is_last = t == answers.T - 1
         if not is_last and gate not in EVERY_STEP:
             continue

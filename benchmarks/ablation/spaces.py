@@ -196,7 +196,7 @@ def log_answers(
     space: Space, drift: str = "linear", *, score: Scores = gaussian_scores
 ) -> list[Tensor]:
     """Return the calibrated log-probabilities of a head on all seen test images after each task."""
-    temperature, found = RunningTemperature(), []
+    temperature, answers = RunningTemperature(), []
     for t, memory in enumerate(memories(space, drift)):
         value, n = find_temperature(
             memory,
@@ -207,8 +207,8 @@ def log_answers(
         )
         temperature.add(value, n)
         logits = score(pooled(memory), space.test[t])
-        found.append(F.log_softmax(logits / temperature.value, dim=1))
-    return found
+        answers.append(F.log_softmax(logits / temperature.value, dim=1))
+    return answers
 
 
 def opinions(
@@ -229,13 +229,13 @@ def opinions(
     Returns:
         Log-probabilities `(M, K)`, those of one task's classes summing to 1.
     """
-    found = []
+    log_probabilities = []
     for t, (features, asked) in enumerate(zip(train, test, strict=True)):
         targets = labels.local_targets(t)
         memory = [measure(features, targets, len(labels.classes(t)))]
         temperature, _ = find_temperature(memory, features, targets, score, prior=GAUSSIAN_PRIOR)
-        found.append(F.log_softmax(score(memory[0], asked) / temperature, dim=1))
-    return torch.cat(found, dim=1)
+        log_probabilities.append(F.log_softmax(score(memory[0], asked) / temperature, dim=1))
+    return torch.cat(log_probabilities, dim=1)
 
 
 def replay(statistics: ClassStatistics, targets: Tensor, generator: torch.Generator) -> Tensor:

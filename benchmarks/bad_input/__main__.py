@@ -173,11 +173,11 @@ def parallel_posts(service: Service) -> dict[str, Any]:
     before = _task_ids(service)
     with ThreadPoolExecutor(N_POSTS) as pool:
         answers = list(pool.map(post, range(N_POSTS)))
-    made = _task_ids(service) - before
-    service.client.post(f"/v1/tasks/{next(iter(made))}/cancel")
+    new_tasks = _task_ids(service) - before
+    service.client.post(f"/v1/tasks/{next(iter(new_tasks))}/cancel")
     return {
         "posts": N_POSTS,
-        "tasks": len(made),
+        "tasks": len(new_tasks),
         "answers": dict(sorted(Counter(str(a.status_code) for a in answers).items())),
         "ids_named": len(
             {a.json()["id"] for a in answers if a.status_code == httpx.codes.ACCEPTED}
@@ -186,8 +186,8 @@ def parallel_posts(service: Service) -> dict[str, Any]:
 
 
 def _task_ids(service: Service) -> set[str]:
-    found = service.client.get(f"/v1/learners/{LEARNER}/tasks?limit=200").json()["items"]
-    return {task["id"] for task in found}
+    tasks = service.client.get(f"/v1/learners/{LEARNER}/tasks?limit=200").json()["items"]
+    return {task["id"] for task in tasks}
 
 
 def moves(service: Service, predictor: Predictor, versions: tuple[int, int]) -> dict[str, Any]:

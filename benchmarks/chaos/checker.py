@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from benchmarks.chaos.clients import Board, Upload
+from benchmarks.chaos.clients import ClientRecord, Upload
 from benchmarks.chaos.history import History
 from benchmarks.verdicts import Verdict
 from models import artifact
@@ -73,8 +73,8 @@ class Rows:
 
     def versions_of(self, learner_id: str) -> list[VersionRow]:
         """Return a learner's versions in order."""
-        found = [version for version in self.versions if version.learner_id == learner_id]
-        return sorted(found, key=lambda version: version.number)
+        versions = [version for version in self.versions if version.learner_id == learner_id]
+        return sorted(versions, key=lambda version: version.number)
 
 
 def read_rows(session: Session) -> Rows:
@@ -97,7 +97,7 @@ def read_rows(session: Session) -> Rows:
     )
 
 
-def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
+def check_uploads(rows: Rows, record: ClientRecord, blobs: BlobStore) -> list[Verdict]:
     """Check that acknowledged uploads are there whole, unanswered ones whole or not at all, and none is there twice.
 
     What was unlearned since is missed by nobody.
@@ -107,15 +107,15 @@ def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
         if task.mode != MODE:
             by_key[task.name].append(task)
     gone = rows.unlearned()
-    n_acknowledged = sum(upload.outcome == "ok" for upload in board.uploads)
+    n_acknowledged = sum(upload.outcome == "ok" for upload in record.uploads)
     lost = Verdict("acknowledged uploads are there, with every image", n_acknowledged)
-    n_others = len(board.uploads) - n_acknowledged
+    n_others = len(record.uploads) - n_acknowledged
     partial = Verdict("unanswered uploads are there wholly or not at all", n_others)
-    twice = Verdict("one task an idempotency key", len(board.uploads))
-    refused = Verdict("no upload is refused", len(board.uploads))
-    for upload in board.uploads:
-        found = by_key.pop(upload.key, [])
-        ids = [task.id for task in found]
+    twice = Verdict("one task an idempotency key", len(record.uploads))
+    refused = Verdict("no upload is refused", len(record.uploads))
+    for upload in record.uploads:
+        rows_of_upload = by_key.pop(upload.key, [])
+        ids = [task.id for task in rows_of_upload]
         if len(ids) > 1 or len(upload.task_ids) > 1:
             twice.violations.append(f"{upload.key}: rows {ids}, answers {upload.task_ids}")
         if upload.refusals:
@@ -123,7 +123,7 @@ def check_uploads(rows: Rows, board: Board, blobs: BlobStore) -> list[Verdict]:
         verdict = lost if upload.outcome == "ok" else partial
         if upload.outcome == "ok" and ids != sorted(upload.task_ids):
             verdict.violations.append(f"{upload.key}: answers {upload.task_ids}, rows {ids}")
-        for task in found:
+        for task in rows_of_upload:
             verdict.violations += _damages(upload, task, rows.samples[task.id], blobs, gone)
     twice.violations += [f"{name}: nobody's" for name in by_key]
     return [lost, partial, twice, refused]
@@ -268,23 +268,23 @@ def check_doctor(output: str, errors: str) -> Verdict:
 
 def check_log(name: str, file: Path, listed: Sequence[str]) -> Verdict:
     """Check that a program's log has no traceback but those that hold one of the `listed` parts."""
-    found = tracebacks(file.read_text(errors="replace").splitlines())
-    unlisted = Counter(text[-300:] for text in found if not any(part in text for part in listed))
-    verdict = Verdict(f"the log of {name} has no unexpected traceback", len(found))
+    traces = tracebacks(file.read_text(errors="replace").splitlines())
+    unlisted = Counter(text[-300:] for text in traces if not any(part in text for part in listed))
+    verdict = Verdict(f"the log of {name} has no unexpected traceback", len(traces))
     verdict.violations += [f"{n} x {text}" for text, n in unlisted.most_common()]
     return verdict
 
 
 def tracebacks(lines: list[str]) -> list[str]:
     """Return the exceptions that a log tells of, one line each: `event: type: text`, or the last of a printed one."""
-    found: list[str] = []
+    traces: list[str] = []
     for i, line in enumerate(lines):
         if line.startswith("{") and '"exception"' in line:
-            found.append(_logged(line))
+            traces.append(_logged(line))
         elif line.startswith("Traceback (most recent call last)"):
             rest = lines[i + 1 : i + 200]
-            found.append(next((text for text in rest if text and not text.startswith(" ")), line))
-    return found
+            traces.append(next((text for text in rest if text and not text.startswith(" ")), line))
+    return traces
 
 
 def _logged(line: str) -> str:

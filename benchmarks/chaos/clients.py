@@ -60,7 +60,7 @@ class Upload:
 
 
 @dataclass
-class Board:
+class ClientRecord:
     """What the clients know in common: uploads so far, and the statuses of acknowledged tasks."""
 
     uploads: list[Upload] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Uploader(Client):
         urls: dict[str, str],
         key: str,
         history: History,
-        board: Board,
+        record: ClientRecord,
         targets: Sequence[Target],
         *,
         seed: int,
@@ -112,7 +112,7 @@ class Uploader(Client):
     ) -> None:
         super().__init__("uploader", urls, key, history, timeout_s=UPLOAD_TIMEOUT_S * pace)
         self._give_up_s = GIVE_UP_S * pace
-        self.board = board
+        self.record = record
         self.paused = threading.Event()
         self._targets = targets
         self._seed = seed
@@ -125,13 +125,13 @@ class Uploader(Client):
         ahead = 0
         while not self.stopping.wait(0.1):
             if self.paused.is_set() or (
-                len(self.board.unfinished()) >= self._window and ahead == 0
+                len(self.record.unfinished()) >= self._window and ahead == 0
             ):
                 continue
             ahead = max(0, ahead - 1)
             if ahead == 0 and self._random.randrange(BURST_IN) == 0:
                 ahead = BURST
-            n = len(self.board.uploads)
+            n = len(self.record.uploads)
             target = self._targets[n % len(self._targets)]
             self.upload(target, twice=self._random.randrange(TWICE_IN) == 0)
         self._pool.shutdown()
@@ -139,20 +139,22 @@ class Uploader(Client):
     def upload(self, target: Target, *, twice: bool = False) -> Upload:
         """Upload one task and insist until it is answered or `GIVE_UP_S` are over."""
         upload = self._make(target)
-        self.board.uploads.append(upload)
+        self.record.uploads.append(upload)
         self.history.add("upload", upload.key, "invoke", learner=target.name, twice=twice)
         apis = list(self.apis)
         self._random.shuffle(apis)
         if twice:
-            list(self._pool.map(lambda api: self._insist(upload, [api, *apis]), apis))
+            list(
+                self._pool.map(lambda api: self._repeat_until_answered(upload, [api, *apis]), apis)
+            )
         else:
-            self._insist(upload, apis)
+            self._repeat_until_answered(upload, apis)
         if upload.task_ids:
             upload.outcome = "ok"
         else:
             upload.outcome = "fail" if upload.refusals else "unknown"
         for task_id in upload.task_ids:
-            self.board.statuses.setdefault(task_id, TaskStatus.QUEUED)
+            self.record.statuses.setdefault(task_id, TaskStatus.QUEUED)
         self.history.add(
             "upload",
             upload.key,
@@ -164,7 +166,7 @@ class Uploader(Client):
         return upload
 
     def _make(self, target: Target) -> Upload:
-        n = len(self.board.uploads)
+        n = len(self.record.uploads)
         classes = [f"class-{n}-a", f"class-{n}-b"]
         files = [
             (label, picture(self._seed, 2 * n + i, j))
@@ -174,7 +176,7 @@ class Uploader(Client):
         key = f"upload-{self._seed}-{n}"
         return Upload(key, target.name, classes, files, {"name": key, "seed": n})
 
-    def _insist(self, upload: Upload, apis: Sequence[str]) -> None:
+    def _repeat_until_answered(self, upload: Upload, apis: Sequence[str]) -> None:
         deadline = time.monotonic() + self._give_up_s
         turn = 0
         while time.monotonic() < deadline:
@@ -225,7 +227,7 @@ class Predictor(Client):
     """Asks for predictions at fixed times, whether or not the last one was answered (an open loop).
 
     Args:
-        name: Kept with each answer.
+        name: StoredFeedback with each answer.
         urls: Of the apis, which it takes in turn.
         key: API key.
         history: Where answers go.
@@ -313,13 +315,13 @@ class Reader(Client):
         urls: dict[str, str],
         key: str,
         history: History,
-        board: Board,
+        record: ClientRecord,
         *,
         every_s: float = 0.4,
         pace: float = 1.0,
     ) -> None:
         super().__init__("reader", urls, key, history, timeout_s=READ_TIMEOUT_S * pace)
-        self._board = board
+        self._client_record = record
         self._every_s = every_s
         self._turn = 0
         self._lists = ["/v1/learners", "/v1/tasks?limit=5", "/v1/workers", "/v1/info"]
@@ -327,12 +329,12 @@ class Reader(Client):
     def run(self) -> None:
         """Read until told to stop."""
         while not self.stopping.wait(self._every_s):
-            for task_id in self._board.unfinished():
+            for task_id in self._client_record.unfinished():
                 self._read(f"/v1/tasks/{task_id}", self._note_status)
             self._read(self._lists[self._turn % len(self._lists)])
 
     def _note_status(self, body: dict[str, Any]) -> None:
-        self._board.statuses[body["id"]] = body["status"]
+        self._client_record.statuses[body["id"]] = body["status"]
 
     def _read(self, path: str, use: Callable[[dict[str, Any]], None] | None = None) -> None:
         names = list(self.apis)

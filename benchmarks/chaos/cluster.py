@@ -168,13 +168,13 @@ class Cluster:
 
     def kill_leftovers(self) -> dict[int, str]:
         """Kill what still belongs to this run, and return what that was."""
-        found = belonging_to(RUN_VARIABLE, self.run_id, self.folder)
-        for pid in found:
+        leftovers = belonging_to(RUN_VARIABLE, self.run_id, self.folder)
+        for pid in leftovers:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        return found
+        return leftovers
 
     def thaw(self) -> None:
         """Let go on whatever was frozen."""
@@ -187,25 +187,25 @@ class Cluster:
     def learn_processes(self, worker: Program | None = None) -> dict[int, str]:
         """Return the learn processes of a worker, or of all, with the task each learns."""
         owners = self.workers if worker is None else [worker]
-        found = {}
+        task_ids = {}
         for owner in owners:
-            spell = owner.current
-            for pid in descendants(spell.pid) if spell else []:
+            lifetime = owner.current
+            for pid in descendants(lifetime.pid) if lifetime else []:
                 arguments = command(pid)
                 if "worker.learn" in arguments and len(arguments) >= 2:
-                    found[pid] = arguments[arguments.index("worker.learn") + 1]
-        return found
+                    task_ids[pid] = arguments[arguments.index("worker.learn") + 1]
+        return task_ids
 
     def pool_processes(self, worker: Program) -> list[int]:
         """Return the processes between a worker's main process and its learn process."""
-        spell = worker.current
-        below = descendants(spell.pid) if spell else []
+        lifetime = worker.current
+        below = descendants(lifetime.pid) if lifetime else []
         return [pid for pid in below if "worker" in command(pid)]
 
     def postgres_processes(self) -> list[int]:
         """Return the postmaster and all it has started."""
-        spell = self.postgres.current
-        return [spell.pid, *descendants(spell.pid)] if spell else []
+        lifetime = self.postgres.current
+        return [lifetime.pid, *descendants(lifetime.pid)] if lifetime else []
 
     def backends(self) -> list[int]:
         """Return the PostgreSQL processes that serve a client."""

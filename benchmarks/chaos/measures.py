@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.history import Answer
-from benchmarks.chaos.nemesis import AFTERMATH_S, Struck
+from benchmarks.chaos.nemesis import AFTERMATH_S, InjectedFault
 from benchmarks.chaos.programs import Program
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
@@ -43,12 +43,12 @@ PUBLISH_BEFORE_S, PUBLISH_AFTER_S = 0.5, 2.0
 
 def outages(seen: Sequence[float]) -> list[Window]:
     """Return when the database was away, and the time that everybody needs to find it again. They do not overlap."""
-    found: list[Window] = []
+    windows: list[Window] = []
     for last, first in itertools.pairwise(seen):
         if first - last > OUTAGE_GAP_S:
-            since = max(last, found[-1].until) if found else last
-            found.append(Window(since, first + RECONNECT_S))
-    return found
+            since = max(last, windows[-1].until) if windows else last
+            windows.append(Window(since, first + RECONNECT_S))
+    return windows
 
 
 def is_excused(answer: Answer, apis: dict[str, Program]) -> bool:
@@ -92,15 +92,18 @@ def during(answers: Sequence[Answer], since: float, until: float) -> list[Answer
 
 
 def by_fault(
-    answers: Sequence[Answer], struck: Sequence[Struck], apis: dict[str, Program]
+    answers: Sequence[Answer], struck: Sequence[InjectedFault], apis: dict[str, Program]
 ) -> dict[str, dict[str, Any]]:
     """Return how predictions fared while, and shortly after, each kind of fault struck."""
-    found: dict[str, list[Answer]] = defaultdict(list)
+    during_fault: dict[str, list[Answer]] = defaultdict(list)
     count: dict[str, int] = defaultdict(int)
     for one in struck:
         count[one.fault.label] += 1
-        found[one.fault.label] += during(answers, one.at, one.until + AFTERMATH_S)
-    return {label: {"faults": count[label], **rate(found[label], apis)} for label in sorted(count)}
+        during_fault[one.fault.label] += during(answers, one.at, one.until + AFTERMATH_S)
+    return {
+        label: {"faults": count[label], **rate(during_fault[label], apis)}
+        for label in sorted(count)
+    }
 
 
 def around_publishes(answers: Sequence[Answer], rows: Rows, window: Window) -> list[Answer]:
@@ -147,14 +150,14 @@ def _staleness(answer: Answer, replaced_at: float, away: Sequence[Window]) -> fl
 
 
 def takeovers(
-    struck: Sequence[Struck], rows: Rows, away: Sequence[Window]
+    struck: Sequence[InjectedFault], rows: Rows, away: Sequence[Window]
 ) -> dict[str, dict[str, Any]]:
     """Return how soon the next attempt at a task began after its worker or learn process was killed.
 
     Only tasks that did not have to wait for a slot: one that waits its turn says nothing about taking over. Waits that
     no other fault fell into are `undisturbed`: the promise is about these.
     """
-    found: dict[str, list[Takeover]] = defaultdict(list)
+    by_kind: dict[str, list[Takeover]] = defaultdict(list)
     for one in struck:
         for task_id in one.details.get("tasks", []) if one.fault.verb in TAKEN_OVER else []:
             starts = rows.starts.get(task_id, [])
@@ -168,10 +171,10 @@ def takeovers(
             is_disturbed |= any(window.overlap(one.at, later[0]) > 0 for window in away)
             n_before = bisect.bisect_left(starts, one.at)
             takeover = Takeover(task_id, later[0] - one.at, _bound(one.fault.verb, n_before))
-            found[f"{one.fault.verb}, {'disturbed' if is_disturbed else 'undisturbed'}"].append(
+            by_kind[f"{one.fault.verb}, {'disturbed' if is_disturbed else 'undisturbed'}"].append(
                 takeover
             )
-    return {name: _describe(found[name]) for name in sorted(found)}
+    return {name: _describe(by_kind[name]) for name in sorted(by_kind)}
 
 
 @dataclass(frozen=True)
@@ -214,26 +217,28 @@ def _has_competitors(rows: Rows, task_id: str, since: float, until: float) -> bo
     return others > 1
 
 
-def stops(programs: Sequence[Program], struck: Sequence[Struck]) -> dict[str, Any]:
+def stops(programs: Sequence[Program], struck: Sequence[InjectedFault]) -> dict[str, Any]:
     """Return how long programs took to end after SIGTERM."""
     asked = {
         (one.details.get("target"), round(one.at))
         for one in struck
         if one.fault.verb.startswith("stop_")
     }
-    found: dict[str, list[float]] = defaultdict(list)
+    seconds_of: dict[str, list[float]] = defaultdict(list)
     for program in programs:
-        for spell in program.spells:
-            if spell.leaving_at is None or spell.ended_at is None:
+        for lifetime in program.lifetimes:
+            if lifetime.leaving_at is None or lifetime.ended_at is None:
                 continue
             if {
-                (program.name, round(spell.leaving_at)),
-                (program.name, round(spell.leaving_at) - 1),
+                (program.name, round(lifetime.leaving_at)),
+                (program.name, round(lifetime.leaving_at) - 1),
             } & asked:
-                found[program.name.rstrip("12")].append(spell.ended_at - spell.leaving_at)
+                seconds_of[program.name.rstrip("12")].append(
+                    lifetime.ended_at - lifetime.leaving_at
+                )
     return {
         name: {"n": len(seconds), "max_s": round(max(seconds), 2)}
-        for name, seconds in found.items()
+        for name, seconds in seconds_of.items()
     }
 
 
@@ -241,11 +246,11 @@ def recovery(program: Program) -> dict[str, Any]:
     """Return how often a program was started again, and how long it took to be ready."""
     gaps = [
         later.ready_at - earlier.ended_at
-        for earlier, later in itertools.pairwise(program.spells)
+        for earlier, later in itertools.pairwise(program.lifetimes)
         if later.ready_at is not None and earlier.ended_at is not None
     ]
     return {
-        "starts": len(program.spells),
+        "starts": len(program.lifetimes),
         "p50_s": round(quantile(gaps, 0.5), 2) if gaps else None,
         "max_s": round(max(gaps), 2) if gaps else None,
     }

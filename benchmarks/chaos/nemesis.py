@@ -18,7 +18,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from benchmarks.chaos.clients import Board, SlowPrediction
+from benchmarks.chaos.clients import ClientRecord, SlowPrediction
 from benchmarks.chaos.cluster import LEASE_S, Cluster
 from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.programs import STARTS, Program
@@ -57,7 +57,7 @@ UNKNOWN_TASK = "tsk_00000000000000000000000000"
 
 
 @dataclass
-class Struck:
+class InjectedFault:
     """A fault that took place."""
 
     fault: Fault
@@ -74,23 +74,23 @@ class Nemesis:
 
     Args:
         cluster: Running.
-        board: Knows of tasks to forge messages for.
+        record: Knows of tasks to forge messages for.
         learner: One that can be asked for predictions.
         cuts: Where power cuts go.
         seed: Of the choices that are left when a fault strikes.
     """
 
     def __init__(
-        self, cluster: Cluster, board: Board, learner: str, cuts: PowerCuts, *, seed: int
+        self, cluster: Cluster, record: ClientRecord, learner: str, cuts: PowerCuts, *, seed: int
     ) -> None:
-        self.struck: list[Struck] = []
+        self.struck: list[InjectedFault] = []
         self.pending: list[Fault] = []
         self._cluster = cluster
-        self._board = board
+        self._client_record = record
         self._learner = learner
         self._cuts = cuts
         self._random = random.Random(seed)
-        self._armed: dict[Path, Struck] = {}
+        self._armed: dict[Path, InjectedFault] = {}
         self._commands: list[subprocess.Popen[str]] = []
         self._thaws: list[threading.Timer] = []
         self._redis_frozen_until = 0.0
@@ -139,7 +139,7 @@ class Nemesis:
             if details is None:
                 continue
             self.pending.remove(fault)
-            one = Struck(fault, at, time.time(), details.pop("kills", 0), details)
+            one = InjectedFault(fault, at, time.time(), details.pop("kills", 0), details)
             one.until += details.pop("heal_after_s", 0.0)
             if fault.side:
                 self._armed[self._file(fault)] = one
@@ -147,7 +147,7 @@ class Nemesis:
                 self._record(one)
             return
 
-    def _record(self, struck: Struck) -> None:
+    def _record(self, struck: InjectedFault) -> None:
         self.struck.append(struck)
         log.info("fault", what=struck.fault.label, kills=self.kills, left=len(self.pending))
 
@@ -159,7 +159,7 @@ class Nemesis:
             elif time.time() - struck.at > ARMED_S:
                 self._disarm(file)
 
-    def _note_struck(self, struck: Struck) -> None:
+    def _note_struck(self, struck: InjectedFault) -> None:
         struck.at = struck.until = time.time()
         struck.kills += struck.fault.action == "kill"
         self._record(struck)
@@ -264,20 +264,20 @@ class Nemesis:
     def pause_worker(self) -> Strike:
         """Freeze a worker and its learn process for longer than its lease: others take over, then it wakes up."""
         worker = self._some_worker(is_learning=True)
-        spell = worker.current if worker else None
-        if worker is None or spell is None:
+        lifetime = worker.current if worker else None
+        if worker is None or lifetime is None:
             return None
         tasks = list(self._cluster.learn_processes(worker).values())
-        pids = [spell.pid, *descendants(spell.pid)]
+        pids = [lifetime.pid, *descendants(lifetime.pid)]
         return {**self._freeze(pids, PAUSE_S), "target": worker.name, "tasks": tasks}
 
     def freeze_redis(self) -> Strike:
         """Freeze Redis: it neither answers nor refuses."""
-        spell = self._cluster.redis.current
-        if spell is None or not self._is_redis_up():
+        lifetime = self._cluster.redis.current
+        if lifetime is None or not self._is_redis_up():
             return None
         self._redis_frozen_until = time.monotonic() + FREEZE_S
-        return self._freeze([spell.pid], FREEZE_S)
+        return self._freeze([lifetime.pid], FREEZE_S)
 
     def freeze_postgres(self) -> Strike:
         """Freeze all of PostgreSQL: it neither answers nor refuses."""
@@ -308,7 +308,7 @@ class Nemesis:
 
     def repeat_message(self) -> Strike:
         """Ring ten times for a task that is being learned, or waits."""
-        tasks = self._board.unfinished()
+        tasks = self._client_record.unfinished()
         if not tasks or not self._is_redis_up():
             return None
         for _ in range(10):
@@ -341,8 +341,8 @@ class Nemesis:
         return {"target": worker.name}
 
     def _kill(self, program: Program) -> Strike:
-        spell = program.signal(signal.SIGKILL)
-        return {"kills": 1, "target": program.name} if spell else None
+        lifetime = program.signal(signal.SIGKILL)
+        return {"kills": 1, "target": program.name} if lifetime else None
 
     def _freeze(self, pids: Sequence[int], seconds: float) -> dict[str, Any]:
         frozen = send(signal.SIGSTOP, *pids)

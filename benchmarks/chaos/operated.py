@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.chaos.checker import Rows, check_tasks
-from benchmarks.chaos.operations import Operated, Operation, Opinion
+from benchmarks.chaos.operations import Operation, OperatorLog, PredictedLabel
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
 from registry.statuses import TaskStatus
@@ -29,22 +29,22 @@ LATE_S = 20.0
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFeedback:
     """Feedback as the database holds it: label by prediction and index."""
 
     labels: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
-def read_feedback(session: Session) -> Kept:
+def read_feedback(session: Session) -> StoredFeedback:
     """Read all of it."""
     rows = session.scalars(select(FeedbackRow))
-    return Kept({(row.prediction_id, row.index): row.label for row in rows})
+    return StoredFeedback({(row.prediction_id, row.index): row.label for row in rows})
 
 
 def check(
-    done: Operated,
+    done: OperatorLog,
     rows: Rows,
-    kept: Kept,
+    kept: StoredFeedback,
     away: Sequence[Window],
     *,
     learner: str,
@@ -73,7 +73,7 @@ def check(
     ]
 
 
-def _refusals(done: Operated) -> Verdict:
+def _refusals(done: OperatorLog) -> Verdict:
     verdict = Verdict("an operation is refused only for what has happened", len(done.operations))
     verdict.violations += [
         f"{one.key}: {one.refusal}"
@@ -83,7 +83,7 @@ def _refusals(done: Operated) -> Verdict:
     return verdict
 
 
-def _unlearned(done: Operated, own: Rows) -> Verdict:
+def _unlearned(done: OperatorLog, own: Rows) -> Verdict:
     asked = [one for one in done.of("unlearn") if one.outcome == "ok"]
     verdict = Verdict("an unlearning that was acknowledged is done, or explained", len(asked))
     by_id = {task.id: task for task in own.tasks}
@@ -107,33 +107,33 @@ def _traces(own: Rows, label: str, number: int | None) -> list[str]:
     """Say where a class that was unlearned with a version is still known."""
     if number is None:
         return [f"{label}: no version"]
-    found = [
+    traces = [
         f"{label}: version {version.number} still answers it"
         for version in own.versions
         if label in version.classes and version.manifest_sha256 is not None
     ]
     samples = [s for task in own.tasks for s in own.samples.get(task.id, []) if s.label == label]
-    return found + ([f"{label}: {len(samples)} images are kept"] if samples else [])
+    return traces + ([f"{label}: {len(samples)} images are kept"] if samples else [])
 
 
-def _feedback(done: Operated, own: Rows, kept: Kept) -> Verdict:
-    said = [one for one in done.of("feedback") if one.outcome == "ok"]
-    verdict = Verdict("feedback that was acknowledged is kept", len(said))
-    verdict.violations += lost_feedback(said, own, kept)
+def _feedback(done: OperatorLog, own: Rows, kept: StoredFeedback) -> Verdict:
+    acknowledged = [one for one in done.of("feedback") if one.outcome == "ok"]
+    verdict = Verdict("feedback that was acknowledged is kept", len(acknowledged))
+    verdict.violations += lost_feedback(acknowledged, own, kept)
     return verdict
 
 
-def lost_feedback(granted: Iterable[Operation], rows: Rows, kept: Kept) -> list[str]:
+def lost_feedback(granted: Iterable[Operation], rows: Rows, kept: StoredFeedback) -> list[str]:
     """Return the feedback that was acknowledged and is not there, nor was its class unlearned."""
     gone = rows.unlearned()
-    found = []
+    lost = []
     for one in granted:
         if one.kind != "feedback" or one.what["label"] in gone:
             continue
         label = kept.labels.get((one.what["prediction"], one.what["index"]))
         if label != one.what["label"]:
-            found.append(f"{one.what}: {label or 'lost'}")
-    return found
+            lost.append(f"{one.what}: {label or 'lost'}")
+    return lost
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Write:
     """Infinite if it may still come."""
 
 
-def writes(done: Operated, own: Rows) -> list[Write]:
+def writes(done: OperatorLog, own: Rows) -> list[Write]:
     """Return what moved the alias: publications, and moves that were not refused."""
     published = [
         Write(version.number, at - CLOCK_S, at + PUBLISH_S)
@@ -168,12 +168,12 @@ def _surely_over(one: Operation) -> float:
     return one.ended + (LATE_S if one.tries > 1 else 0.0)
 
 
-def possible(found: Iterable[Write], since: float, until: float) -> set[int]:
+def possible(writes_to_it: Iterable[Write], since: float, until: float) -> set[int]:
     """Return the versions that the alias may have pointed to at some moment of a span of time.
 
     A write counts from when it was begun until a later one, begun after it had ended, has surely come.
     """
-    listed = list(found)
+    listed = list(writes_to_it)
     versions = set()
     for write in listed:
         over = min((w.ended for w in listed if w.started >= write.ended), default=math.inf)
@@ -183,28 +183,28 @@ def possible(found: Iterable[Write], since: float, until: float) -> set[int]:
 
 
 def _rollbacks(
-    done: Operated, own: Rows, learner_id: str, away: Sequence[Window], stale_s: float
+    done: OperatorLog, own: Rows, learner_id: str, away: Sequence[Window], stale_s: float
 ) -> list[Verdict]:
-    found = writes(done, own)
+    alias_writes = writes(done, own)
     read = Verdict("the alias reads as what it was moved to last", len(done.aliases) + 1)
     read.violations += [
         f"{seen.version} at {seen.ended:.2f}: {sorted(allowed)}"
         for seen in done.aliases
-        if seen.version not in (allowed := possible(found, seen.started, seen.ended))
+        if seen.version not in (allowed := possible(alias_writes, seen.started, seen.ended))
     ]
     live = own.live.get(learner_id, 0)
-    if own.versions and live not in (allowed := possible(found, math.inf, math.inf)):
+    if own.versions and live not in (allowed := possible(alias_writes, math.inf, math.inf)):
         read.violations.append(f"{live} at the end: {sorted(allowed)}")
     answered = Verdict("an answer after a rollback is of the version moved to", len(done.answers))
     for seen in done.answers:
         since = seen.started - stale_s - CLOCK_S
         since -= sum(window.overlap(since, seen.started) for window in away)
-        if seen.version not in (allowed := possible(found, since, seen.ended)):
+        if seen.version not in (allowed := possible(alias_writes, since, seen.ended)):
             answered.violations.append(f"{seen.version} at {seen.ended:.2f}: {sorted(allowed)}")
     return [read, answered]
 
 
-def _imports(done: Operated, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
+def _imports(done: OperatorLog, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
     brought = [one for one in done.of("import") if one.outcome == "ok"]
     there = Verdict("an import that was acknowledged is there, as version 1", len(brought))
     for one in brought:
@@ -218,7 +218,7 @@ def _imports(done: Operated, rows: Rows, ids: dict[str, str]) -> list[Verdict]:
     return [there, equal]
 
 
-def _agree(one: Opinion, other: Opinion) -> bool:
+def _agree(one: PredictedLabel, other: PredictedLabel) -> bool:
     is_same = (one.image, one.label) == (other.image, other.label)
     return is_same and agree(one.score, other.score)
 
@@ -228,13 +228,13 @@ def renamed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [replace(one, name=f"{one.name}, while some is unlearned") for one in verdicts]
 
 
-def count(done: Operated) -> dict[str, dict[str, int]]:
+def count(done: OperatorLog) -> dict[str, dict[str, int]]:
     """Return how many operations of each kind were granted, refused and never answered, for the report."""
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for one in done.operations:
-        of_kind = found.setdefault(one.kind, {"granted": 0, "refused": 0, "unknown": 0})
+        of_kind = counts.setdefault(one.kind, {"granted": 0, "refused": 0, "unknown": 0})
         of_kind[NAMES[one.outcome]] += 1
-    return found
+    return counts
 
 
 NAMES = {"ok": "granted", "fail": "refused", "unknown": "unknown", "invoke": "unknown"}

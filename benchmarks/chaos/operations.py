@@ -18,8 +18,8 @@ from benchmarks.chaos.clients import (
     GIVE_UP_S,
     N_PICTURES,
     RETRY_S,
-    Board,
     Client,
+    ClientRecord,
     Target,
     Uploader,
 )
@@ -59,7 +59,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedVersion:
     """A version that was read: as what the alias points to, or as that of an answer."""
 
     started: float
@@ -68,7 +68,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class PredictedLabel:
     """What a learner said of an image."""
 
     image: int
@@ -77,15 +77,17 @@ class Opinion:
 
 
 @dataclass
-class Operated:
+class OperatorLog:
     """All that the operator did and saw."""
 
     operations: list[Operation] = field(default_factory=list)
-    aliases: list[Seen] = field(default_factory=list)
-    answers: list[Seen] = field(default_factory=list)
-    compared: list[tuple[str, list[Opinion], list[Opinion]]] = field(default_factory=list)
+    aliases: list[ObservedVersion] = field(default_factory=list)
+    answers: list[ObservedVersion] = field(default_factory=list)
+    compared: list[tuple[str, list[PredictedLabel], list[PredictedLabel]]] = field(
+        default_factory=list
+    )
     """Name of an imported learner, with what the exported version and what it says of the same images."""
-    uploads: Board = field(default_factory=Board)
+    uploads: ClientRecord = field(default_factory=ClientRecord)
 
     def of(self, kind: str) -> list[Operation]:
         """Return the operations of a kind."""
@@ -100,7 +102,7 @@ class Operator(Client):
         urls: dict[str, str],
         key: str,
         history: History,
-        done: Operated,
+        done: OperatorLog,
         *,
         seed: int,
         pace: float = 1.0,
@@ -159,9 +161,9 @@ class Operator(Client):
 
     def _read_alias(self) -> None:
         started = time.time()
-        found = self._get(f"/v1/learners/{TARGET.name}/aliases/live")
-        if found is not None:
-            self.done.aliases.append(Seen(started, time.time(), found["version"]))
+        alias = self._get(f"/v1/learners/{TARGET.name}/aliases/live")
+        if alias is not None:
+            self.done.aliases.append(ObservedVersion(started, time.time(), alias["version"]))
 
     def _give_feedback(self) -> None:
         image = self._random.randrange(N_PICTURES)
@@ -169,20 +171,24 @@ class Operator(Client):
         answer = self._ask_about(TARGET.name, image)
         if answer is None:
             return
-        self.done.answers.append(Seen(started, time.time(), answer["version"]))
+        self.done.answers.append(ObservedVersion(started, time.time(), answer["version"]))
         label = str(answer["results"][0]["label"])
         body = {"index": 0, "label": label}
         path = f"/v1/predictions/{answer['id']}/feedback"
         what = {"prediction": answer["id"], "index": 0, "label": label}
-        self._insist("feedback", what, lambda client, key: client.post(path, json=body))
+        self._repeat_until_answered(
+            "feedback", what, lambda client, key: client.post(path, json=body)
+        )
 
     def _move(self) -> None:
-        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=5")
-        served = [v["number"] for v in (found or {}).get("items", []) if not v["erased_at"]]
+        versions = self._get(f"/v1/learners/{TARGET.name}/versions?limit=5")
+        served = [v["number"] for v in (versions or {}).get("items", []) if not v["erased_at"]]
         if served:
             body = {"version": self._random.choice(served)}
             path = f"/v1/learners/{TARGET.name}/aliases/live"
-            self._insist("move", body, lambda client, key: client.put(path, json=body))
+            self._repeat_until_answered(
+                "move", body, lambda client, key: client.put(path, json=body)
+            )
 
     def _change(self) -> None:
         """Take a class away, or teach two others: in turn, one after the other has ended."""
@@ -203,7 +209,7 @@ class Operator(Client):
         self._gone.add(label)
         path = f"/v1/learners/{TARGET.name}/unlearn"
         body = {"classes": [label], "name": f"unlearn-{label}"}
-        one = self._insist(
+        one = self._repeat_until_answered(
             "unlearn",
             body,
             lambda client, key: client.post(path, json=body, headers={"Idempotency-Key": key}),
@@ -220,10 +226,10 @@ class Operator(Client):
         """Export a version, import it under another name, and ask both about the same images."""
         if self._random.randrange(BUNDLE_IN):
             return
-        found = self._get(f"/v1/learners/{TARGET.name}/versions?limit=1")
-        if not found or not found["items"]:
+        versions = self._get(f"/v1/learners/{TARGET.name}/versions?limit=1")
+        if not versions or not versions["items"]:
             return
-        number = found["items"][0]["number"]
+        number = versions["items"][0]["number"]
         answer = self._try(
             "export",
             "bundle",
@@ -234,7 +240,7 @@ class Operator(Client):
         before = self._opinions(TARGET.name, f"?version={number}&store=false")
         name = f"imported-{self._n}"
         headers = {"Content-Type": "application/x-tar"}
-        one = self._insist(
+        one = self._repeat_until_answered(
             "import",
             {"name": name, "version": number},
             lambda client, key: client.post(
@@ -248,16 +254,16 @@ class Operator(Client):
             if before and after:
                 self.done.compared.append((name, before, after))
 
-    def _opinions(self, learner: str, query: str) -> list[Opinion]:
+    def _opinions(self, learner: str, query: str) -> list[PredictedLabel]:
         """Ask about a few images; nothing if one of them was not answered."""
-        said = []
+        opinions = []
         for image in range(IMAGES_ASKED):
             answer = self._ask_about(learner, image, query)
             if answer is None:
                 return []
             first = answer["results"][0]
-            said.append(Opinion(image, first["label"], first["score"]))
-        return said
+            opinions.append(PredictedLabel(image, first["label"], first["score"]))
+        return opinions
 
     def _ask_about(self, learner: str, image: int, query: str = "") -> dict[str, Any] | None:
         answer = self._try(
@@ -274,7 +280,7 @@ class Operator(Client):
     def _get(self, path: str) -> dict[str, Any] | None:
         return _body(self._try("look", path, lambda client: client.get(path)))
 
-    def _insist(
+    def _repeat_until_answered(
         self,
         kind: str,
         what: dict[str, Any],

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.chaos import checker
 from benchmarks.chaos.checker import Rows
-from benchmarks.chaos.clients import N_PICTURES, Board
+from benchmarks.chaos.clients import N_PICTURES, ClientRecord
 from benchmarks.chaos.cluster import (
     RUN_VARIABLE,
     START_TIMEOUT_S,
@@ -31,8 +31,8 @@ from benchmarks.chaos.cluster import (
     free_ports,
 )
 from benchmarks.chaos.history import Answer
-from benchmarks.chaos.operated import Kept, lost_feedback, read_feedback
-from benchmarks.chaos.operations import Operated, Operation
+from benchmarks.chaos.operated import StoredFeedback, lost_feedback, read_feedback
+from benchmarks.chaos.operations import Operation, OperatorLog
 from benchmarks.chaos.pictures import picture
 from benchmarks.chaos.programs import STARTS, Program
 from benchmarks.chaos.system import belonging_to, is_frozen, send
@@ -58,7 +58,7 @@ class Cut:
     folder: Path
     at: float
     """Seconds since 1970."""
-    boards: list[Board]
+    records: list[ClientRecord]
     operations: list[Operation]
     """Granted by then."""
 
@@ -66,10 +66,12 @@ class Cut:
 class PowerCuts:
     """Makes copies while a run goes on, and judges them after it."""
 
-    def __init__(self, cluster: Cluster, board: Board, done: Operated, *, pace: float) -> None:
+    def __init__(
+        self, cluster: Cluster, record: ClientRecord, done: OperatorLog, *, pace: float
+    ) -> None:
         self.cuts: list[Cut] = []
         self._cluster = cluster
-        self._board = board
+        self._client_record = record
         self._done = done
         self._pace = pace
 
@@ -77,7 +79,7 @@ class PowerCuts:
         """Freeze everything, copy, and let it go on. None if it does not stand still."""
         folder = self._cluster.folder / "cuts" / str(len(self.cuts) + 1)
         folder.mkdir(parents=True)
-        boards = [acknowledged(board) for board in (self._board, self._done.uploads)]
+        records = [acknowledged(record) for record in (self._client_record, self._done.uploads)]
         granted = [one for one in self._done.operations if one.outcome == "ok"]
         with STARTS:
             at = time.time()
@@ -90,19 +92,19 @@ class PowerCuts:
             finally:
                 # Children first, as after any freeze.
                 send(signal.SIGCONT, *sorted(frozen or (), reverse=True))
-        self.cuts.append(Cut(folder, at, boards, granted))
+        self.cuts.append(Cut(folder, at, records, granted))
         return {"copied_s": round(time.time() - at, 2), "heal_after_s": 0.0}
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
         """Start a database and a service on every copy, and hold them against what had been acknowledged."""
-        found: dict[str, Verdict] = {}
+        verdicts: dict[str, Verdict] = {}
         for cut in self.cuts:
             for verdict in _Restarted(self._cluster, cut, self._pace).judge(answers):
                 name = f"after a power cut: {verdict.name}"
-                merged = found.setdefault(name, Verdict(name, 0))
+                merged = verdicts.setdefault(name, Verdict(name, 0))
                 merged.checked += verdict.checked
                 merged.violations += [f"{cut.folder.name}: {text}" for text in verdict.violations]
-        return list(found.values())
+        return list(verdicts.values())
 
     def _freeze(self) -> list[int] | None:
         """Stop all processes of the run that are not stopped already; return them once they stand still."""
@@ -126,13 +128,13 @@ class PowerCuts:
             subprocess.run(["cp", "-a", "--reflink=auto", *paths], check=True)
 
 
-def acknowledged(board: Board) -> Board:
+def acknowledged(record: ClientRecord) -> ClientRecord:
     """Return the uploads so far, those as unknown that nobody has answered yet."""
     uploads = []
-    for upload in list(board.uploads):
+    for upload in list(record.uploads):
         ids = set(upload.task_ids)
         uploads.append(replace(upload, outcome="ok" if ids else "unknown", task_ids=ids))
-    return Board(uploads)
+    return ClientRecord(uploads)
 
 
 class _Restarted:
@@ -211,7 +213,7 @@ class _Restarted:
         return verdict
 
 
-def _read(session: Session) -> tuple[Rows, Kept]:
+def _read(session: Session) -> tuple[Rows, StoredFeedback]:
     return checker.read_rows(session), read_feedback(session)
 
 
@@ -222,9 +224,9 @@ def _agrees(answer: httpx.Response, earlier: Answer) -> bool:
     return first["label"] == earlier.label and agree(first["score"], earlier.score)
 
 
-def judge_rows(cut: Cut, rows: Rows, kept: Kept, blobs: LocalBlobStore) -> list[Verdict]:
+def judge_rows(cut: Cut, rows: Rows, kept: StoredFeedback, blobs: LocalBlobStore) -> list[Verdict]:
     """Hold the rows and files of a copy against what had been acknowledged when it was made."""
-    own, operated = cut.boards
+    own, operated = cut.records
     taught = {upload.learner for upload in own.uploads}
     worked = {upload.learner for upload in operated.uploads}
     verdicts = [

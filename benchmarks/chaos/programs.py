@@ -24,7 +24,7 @@ NOTICE_S = 0.3
 
 
 @dataclass
-class Spell:
+class Lifetime:
     """One life of a program, in seconds since 1970."""
 
     pid: int
@@ -73,7 +73,7 @@ class Program:
     ) -> None:
         self.name = name
         self.log = log
-        self.spells: list[Spell] = []
+        self.lifetimes: list[Lifetime] = []
         self._command = command
         self._environment = environment
         self._probe = probe
@@ -102,27 +102,29 @@ class Program:
             return None
         return took
 
-    def signal(self, signal_number: signal.Signals) -> Spell | None:
+    def signal(self, signal_number: signal.Signals) -> Lifetime | None:
         """Send a signal that ends this life, and note when. None if it is not running."""
-        spell = self.current
-        if spell is None:
+        lifetime = self.current
+        if lifetime is None:
             return None
-        spell.leaving_at = time.time()
+        lifetime.leaving_at = time.time()
         with suppress(ProcessLookupError):
-            os.kill(spell.pid, signal_number)
-        return spell
+            os.kill(lifetime.pid, signal_number)
+        return lifetime
 
     @property
-    def current(self) -> Spell | None:
+    def current(self) -> Lifetime | None:
         """The life it leads now; None between two."""
-        spell = self.spells[-1] if self.spells else None
-        return spell if spell is not None and spell.ended_at is None else None
+        lifetime = self.lifetimes[-1] if self.lifetimes else None
+        return lifetime if lifetime is not None and lifetime.ended_at is None else None
 
     @property
     def is_ready(self) -> bool:
         """Whether it is up, and nobody has told it to end."""
-        spell = self.current
-        return spell is not None and spell.ready_at is not None and spell.leaving_at is None
+        lifetime = self.current
+        return (
+            lifetime is not None and lifetime.ready_at is not None and lifetime.leaving_at is None
+        )
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until it is ready and return whether it is."""
@@ -133,7 +135,7 @@ class Program:
 
     def was_up(self, since: float, until: float) -> bool:
         """Return whether one life was ready all the time."""
-        return any(spell.is_up(since, until) for spell in self.spells)
+        return any(lifetime.is_up(since, until) for lifetime in self.lifetimes)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -150,14 +152,14 @@ class Program:
                     ),
                     **self._options,
                 )
-            spell = Spell(process.pid, time.time())
-            self.spells.append(spell)
+            lifetime = Lifetime(process.pid, time.time())
+            self.lifetimes.append(lifetime)
             if self._stopping.is_set():
                 process.send_signal(self._stop_signal)
             while process.poll() is None:
-                if spell.ready_at is None and self._probe():
-                    spell.ready_at = time.time()
+                if lifetime.ready_at is None and self._probe():
+                    lifetime.ready_at = time.time()
                 time.sleep(LOOK_S)
-            spell.exit_code = process.returncode
-            spell.ended_at = time.time()
+            lifetime.exit_code = process.returncode
+            lifetime.ended_at = time.time()
             self._stopping.wait(PAUSE_S)

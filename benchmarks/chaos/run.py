@@ -15,13 +15,13 @@ import structlog
 
 from benchmarks.chaos import checker, measures, operated
 from benchmarks.chaos.checker import Rows
-from benchmarks.chaos.clients import Board, Predictor, Reader, Target, Uploader
+from benchmarks.chaos.clients import ClientRecord, Predictor, Reader, Target, Uploader
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.history import History
 from benchmarks.chaos.nemesis import Nemesis
 from benchmarks.chaos.operated import read_feedback
 from benchmarks.chaos.operations import TARGET as OPERATED
-from benchmarks.chaos.operations import Operated, Operator
+from benchmarks.chaos.operations import Operator, OperatorLog
 from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.schedule import Profile, find_places, make_schedule
 from benchmarks.chaos.windows import Window
@@ -80,9 +80,9 @@ class Run:
         self.pace = pace
         self.seed = seed
         self.history = History(cluster.folder / "history.jsonl")
-        self.board = Board()
-        self.done = Operated()
-        self.cuts = PowerCuts(cluster, self.board, self.done, pace=pace)
+        self.record = ClientRecord()
+        self.done = OperatorLog()
+        self.cuts = PowerCuts(cluster, self.record, self.done, pace=pace)
         self.places = find_places(ROOT)
         self._verdicts: list[Verdict] = []
         self._windows: dict[str, Window] = {}
@@ -104,15 +104,15 @@ class Run:
         return self._report(rows, nemesis)
 
     def _load_and_strike(self) -> Nemesis:
-        cluster, board, history = self.cluster, self.board, self.history
+        cluster, record, history = self.cluster, self.record, self.history
         urls, key = cluster.api_urls, cluster.key
         self._create_learners()
-        reader = Reader(urls, key, history, board, pace=self.pace)
+        reader = Reader(urls, key, history, record, pace=self.pace)
         uploader = Uploader(
             urls,
             key,
             history,
-            board,
+            record,
             TARGETS,
             seed=self.seed,
             window=len(cluster.workers),
@@ -132,7 +132,7 @@ class Run:
             for name, is_balanced in zip(CLIENTS, (True, False), strict=True)
         ]
         operator = Operator(urls, key, history, self.done, seed=self.seed, pace=self.pace)
-        nemesis = Nemesis(cluster, board, TARGETS[0].name, self.cuts, seed=self.seed)
+        nemesis = Nemesis(cluster, record, TARGETS[0].name, self.cuts, seed=self.seed)
         reader.start()
         for target in TARGETS:
             uploader.upload(target)
@@ -152,7 +152,7 @@ class Run:
         operator.is_paused.set()
         uploader.stop()
         self._windows["faults"] = Window(began, time.time())
-        log.info("drain", unfinished=len(board.unfinished()))
+        log.info("drain", unfinished=len(record.unfinished()))
         for program in cluster.programs:
             program.wait_ready(60 * self.pace)
         self._wait_until_ended(self.profile.drain_s)
@@ -182,8 +182,8 @@ class Run:
 
     def _wait_until_ended(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        boards = (self.board, self.done.uploads)
-        while any(board.unfinished() for board in boards) and time.monotonic() < deadline:
+        records = (self.record, self.done.uploads)
+        while any(record.unfinished() for record in records) and time.monotonic() < deadline:
             time.sleep(0.2)
 
     def _judge(self) -> Rows:
@@ -194,7 +194,7 @@ class Run:
             kept = read_feedback(session)
         away = measures.outages(self.cluster.database_seen)
         taught = rows.named(*(target.name for target in TARGETS))
-        self._verdicts += checker.check_uploads(taught, self.board, blobs)
+        self._verdicts += checker.check_uploads(taught, self.record, blobs)
         self._verdicts += checker.check_tasks(taught)
         self._verdicts += operated.check(
             self.done,
@@ -265,7 +265,7 @@ class Run:
         calm = self._windows["calm"]
         blobs = LocalBlobStore(self.cluster.blobs)
         away = measures.outages(self.cluster.database_seen)
-        outcomes = Counter(upload.outcome for upload in self.board.uploads)
+        outcomes = Counter(upload.outcome for upload in self.record.uploads)
         return {
             "ok": all(verdict.is_kept for verdict in self._verdicts),
             "promises": summary(self._verdicts),
@@ -280,7 +280,7 @@ class Run:
                 "acknowledged": outcomes["ok"],
                 "unknown": outcomes["unknown"],
                 "refused": outcomes["fail"],
-                "tries": sum(upload.tries for upload in self.board.uploads),
+                "tries": sum(upload.tries for upload in self.record.uploads),
                 "answers": self._answers_to_uploads(),
             },
             "operations": operated.count(self.done),

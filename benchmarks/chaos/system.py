@@ -12,24 +12,24 @@ GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 def children_of_all() -> dict[int, list[int]]:
     """Return the living children of every process."""
-    found: dict[int, list[int]] = defaultdict(list)
+    children: dict[int, list[int]] = defaultdict(list)
     for pid in _all_pids():
         status = _status(pid)
         if status is not None:
-            found[status[1]].append(pid)
-    return found
+            children[status[1]].append(pid)
+    return children
 
 
 def descendants(pid: int) -> list[int]:
     """Return the living children of a process, their children and so on, parents first."""
     by_parent = children_of_all()
-    found: list[int] = []
+    pids: list[int] = []
     waiting = [pid]
     while waiting:
         children = by_parent.get(waiting.pop(0), [])
-        found += children
+        pids += children
         waiting += children
-    return found
+    return pids
 
 
 def command(pid: int) -> list[str]:
@@ -47,15 +47,15 @@ def belonging_to(variable: str, run_id: str, folder: Path) -> dict[int, str]:
     Ourselves and our parents, who may have the variable too, are left out.
     """
     mark = f"{variable}={run_id}".encode()
-    found: dict[int, str] = {}
+    commands: dict[int, str] = {}
     for pid in _all_pids():
         if pid == os.getpid() or _status(pid) is None:
             continue
         with suppress(*GONE):
             is_marked = mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
             if is_marked or (PROC / str(pid) / "cwd").readlink().is_relative_to(folder):
-                found[pid] = " ".join(command(pid))
-    return found
+                commands[pid] = " ".join(command(pid))
+    return commands
 
 
 def is_frozen(pid: int) -> bool:

@@ -51,15 +51,15 @@ def main() -> int:
         service.teach("heron", "egret")
         own = Path(name) / "load"
         own.mkdir()
-        found = Load(service, profile, own, seed=arguments.seed, pace=pace).carry_out()
-        found["tracebacks_logged"] = (Path(name) / "log").read_text().count("Traceback")
+        outcome = Load(service, profile, own, seed=arguments.seed, pace=pace).carry_out()
+        outcome["tracebacks_logged"] = (Path(name) / "log").read_text().count("Traceback")
     report = {
         "command": "python -m benchmarks.load",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, all clients on them",
         "profile": asdict(profile),
         "seed": arguments.seed,
         "pace": round(pace, 2),
-        **found,
+        **outcome,
     }
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     if arguments.out is not None:

@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestRecord:
     """One request, and what came of it."""
 
     what: str
@@ -67,7 +67,7 @@ class Crowd:
     """Clients of one kind."""
 
     def __init__(self, plan: Plan) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[RequestRecord] = []
         self.plan = plan
         self.random = random.Random(plan.seed)
         self.stopping = asyncio.Event()
@@ -146,7 +146,7 @@ class Crowd:
         now, lag = time.monotonic(), self.lag_s()
         at = time.time() - (now - began)
         self.asked.append(
-            Asked(what, round(at, 3), round(now - began, 4), round(lag, 4), status, outcome)
+            RequestRecord(what, round(at, 3), round(now - began, 4), round(lag, 4), status, outcome)
         )
 
     def lag_s(self) -> float:

@@ -49,13 +49,13 @@ class Watchers(Crowd):
     async def _list(self) -> None:
         connection = self.connection()
         while not self.stopping.is_set():
-            found: list[str] = []
+            ids: list[str] = []
             for status in (TaskStatus.RUNNING, TaskStatus.QUEUED):
                 request = ("GET", f"/v1/tasks?status={status}&limit=100", self.key(0), b"")
                 reply = await self.ask("list", connection, request)
                 if reply is not None and reply.status == OK:
-                    found += [task["id"] for task in reply.json()["items"]]
-            self._tasks = found
+                    ids += [task["id"] for task in reply.json()["items"]]
+            self._tasks = ids
             await self.rest(LIST_S)
         connection.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.chaos.measures import quantile
-from benchmarks.load.crowds import Asked
+from benchmarks.load.crowds import RequestRecord
 from benchmarks.load.profiles import Profile
 from benchmarks.load.sampling import Sample, Trend, trend
 from benchmarks.verdicts import Verdict
@@ -29,10 +29,10 @@ LEFT_DESCRIPTORS, LEFT_THREADS = 40, 32
 
 
 @dataclass
-class Seen:
+class Observations:
     """Everything that was gathered."""
 
-    asked: list[Asked]
+    asked: list[RequestRecord]
     uploads: list[dict[str, Any]]
     ended: dict[str, dict[str, Any]]
     """Tasks that were acknowledged, as they were read at the end, by id."""
@@ -47,12 +47,12 @@ class Seen:
     delays: list[float] = field(default_factory=list)
     """Seconds from an event to its watcher."""
 
-    def of(self, *whats: str) -> list[Asked]:
+    def of(self, *whats: str) -> list[RequestRecord]:
         """Return the requests of some kinds."""
         return [one for one in self.asked if one.what in whats]
 
 
-def judge(seen: Seen, profile: Profile, pace: float) -> list[Verdict]:
+def judge(seen: Observations, profile: Profile, pace: float) -> list[Verdict]:
     """Hold a load against what is promised."""
     return [
         *_predictions(seen, pace),
@@ -63,7 +63,7 @@ def judge(seen: Seen, profile: Profile, pace: float) -> list[Verdict]:
     ]
 
 
-def _predictions(seen: Seen, pace: float) -> list[Verdict]:
+def _predictions(seen: Observations, pace: float) -> list[Verdict]:
     asked = seen.of("predict", "neighbour")
     honest = Verdict("a prediction is admitted, or refused with Retry-After", len(asked))
     honest.violations += _said(asked, ("ok", "refused", "timeout"))
@@ -85,7 +85,7 @@ def _predictions(seen: Seen, pace: float) -> list[Verdict]:
     return [honest, answered, soon, enough]
 
 
-def _uploads(seen: Seen) -> list[Verdict]:
+def _uploads(seen: Observations) -> list[Verdict]:
     tries, uploads = seen.of("upload"), seen.uploads
     honest = Verdict("an upload is accepted, or refused with Retry-After", len(tries))
     honest.violations += _said(tries, ("ok", "refused"))
@@ -116,7 +116,7 @@ def _unended(task: Mapping[str, Any] | None) -> str:
     return "" if is_explained or is_published else f"{task['status']}, {task['version']}, {error}"
 
 
-def _streams(seen: Seen, profile: Profile) -> list[Verdict]:
+def _streams(seen: Observations, profile: Profile) -> list[Verdict]:
     streams = seen.of("stream")
     whole = Verdict("an event stream comes in order, and ends with its task", len(streams))
     whole.violations += _said(streams, ("ok", "refused"))
@@ -127,13 +127,13 @@ def _streams(seen: Seen, profile: Profile) -> list[Verdict]:
     return [whole, there]
 
 
-def _no_errors(seen: Seen) -> Verdict:
+def _no_errors(seen: Observations) -> Verdict:
     verdict = Verdict("no answer is a 5xx but an honest 503 or 507", len(seen.asked))
     verdict.violations += _said([one for one in seen.asked if one.status >= 500], ("refused", "ok"))
     return verdict
 
 
-def _said(asked: Sequence[Asked], fine: Sequence[str], *, only: str = "") -> list[str]:
+def _said(asked: Sequence[RequestRecord], fine: Sequence[str], *, only: str = "") -> list[str]:
     """Return what was not fine, one line a kind."""
     bad = Counter(
         f"{one.what}: {one.outcome}"
@@ -152,13 +152,13 @@ def trends(samples: Sequence[Sample]) -> dict[str, Trend]:
     }
 
 
-def _flatness(seen: Seen) -> list[Verdict]:
+def _flatness(seen: Observations) -> list[Verdict]:
     verdicts = []
     try:
-        found = trends(seen.samples)
+        trend_of = trends(seen.samples)
     except ValueError as error:
         return [Verdict("memory, descriptors and threads are flat", 0, [str(error)])]
-    for name, went in found.items():
+    for name, went in trend_of.items():
         verdict = Verdict(f"{name} is flat under load", len(seen.samples))
         if not went.is_flat:
             verdict.violations.append(f"{went.to_json()}")
@@ -171,7 +171,7 @@ def _flatness(seen: Seen) -> list[Verdict]:
     return [*verdicts, left]
 
 
-def latency(asked: Sequence[Asked]) -> dict[str, float | int | None]:
+def latency(asked: Sequence[RequestRecord]) -> dict[str, float | int | None]:
     """Return how many requests were admitted and refused, and how long those admitted took, in milliseconds."""
     good = [1000 * one.seconds for one in asked if one.outcome == "ok"]
     counts = Counter(one.outcome for one in asked)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.load.crowds import Asked
-from benchmarks.load.judging import Seen, judge, latency, trends
+from benchmarks.load.crowds import RequestRecord
+from benchmarks.load.judging import Observations, judge, latency, trends
 from benchmarks.load.profiles import Profile
 from benchmarks.verdicts import summary
 
@@ -15,8 +15,8 @@ Span = tuple[float, float]
 
 
 def describe(
-    seen: Seen,
-    neighbour: Sequence[Asked],
+    seen: Observations,
+    neighbour: Sequence[RequestRecord],
     *,
     quiet: Sequence[Span],
     load: Span,
@@ -34,7 +34,7 @@ def describe(
         pace: How many times as slow the machine is.
     """
     verdicts = judge(seen, profile, pace)
-    found = {
+    latencies = {
         "before": latency(during(neighbour, *quiet[0])),
         "under load": latency(during(neighbour, *load)),
         "after": latency(during(neighbour, *quiet[-1])),
@@ -42,8 +42,8 @@ def describe(
     return {
         "ok": all(verdict.is_kept for verdict in verdicts),
         "promises": summary(verdicts),
-        "neighbour": found,
-        "ratios": _ratios(found),
+        "neighbour": latencies,
+        "ratios": _ratios(latencies),
         "clients": {what: latency(seen.of(what)) for what in _kinds(seen)},
         "outcomes": _outcomes(seen),
         "held": {kind: _middle(held) for kind, held in seen.held.items() if any(held)},
@@ -57,7 +57,7 @@ def describe(
     }
 
 
-def _costs(seen: Seen) -> dict[str, Any]:
+def _costs(seen: Observations) -> dict[str, Any]:
     samples = seen.samples
     if len(samples) < 8:
         return {}
@@ -74,23 +74,23 @@ def _costs(seen: Seen) -> dict[str, Any]:
     }
 
 
-def during(asked: Sequence[Asked], since: float, until: float) -> list[Asked]:
+def during(asked: Sequence[RequestRecord], since: float, until: float) -> list[RequestRecord]:
     """Return what was asked in a span of time."""
     return [one for one in asked if since <= one.at < until]
 
 
-def _kinds(seen: Seen) -> list[str]:
+def _kinds(seen: Observations) -> list[str]:
     return [what for what in ("predict", "upload", "read", "list") if seen.of(what)]
 
 
-def _outcomes(seen: Seen) -> dict[str, dict[str, int]]:
-    found: dict[str, Counter[str]] = {}
+def _outcomes(seen: Observations) -> dict[str, dict[str, int]]:
+    counts_of: dict[str, Counter[str]] = {}
     for one in seen.asked:
-        found.setdefault(one.what, Counter())[f"{one.status or '-'} {one.outcome}"] += 1
-    return {what: dict(counts.most_common()) for what, counts in sorted(found.items())}
+        counts_of.setdefault(one.what, Counter())[f"{one.status or '-'} {one.outcome}"] += 1
+    return {what: dict(counts.most_common()) for what, counts in sorted(counts_of.items())}
 
 
-def _longest(seen: Seen) -> dict[str, float]:
+def _longest(seen: Observations) -> dict[str, float]:
     whats = {one.what for one in seen.asked}
     return {what: max(one.seconds for one in seen.of(what)) for what in sorted(whats)}
 
@@ -106,13 +106,13 @@ def _middle(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _ratios(latencies: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Return how many times as long as before the neighbour waited."""
     return {
         f"{name}, {figure.removesuffix('_ms')}": round(
-            found[name][figure] / found["before"][figure], 2
+            latencies[name][figure] / latencies["before"][figure], 2
         )
         for name in ("under load", "after")
         for figure in ("p50_ms", "p99_ms")
-        if found[name][figure] and found["before"][figure]
+        if latencies[name][figure] and latencies["before"][figure]
     }

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bad_input.service import LEARNER, Service
-from benchmarks.load.crowds import GIVE_UP_S, INSIST_S, Asked, Plan
-from benchmarks.load.judging import LEFT_DESCRIPTORS, Seen
+from benchmarks.load.crowds import GIVE_UP_S, INSIST_S, Plan, RequestRecord
+from benchmarks.load.judging import LEFT_DESCRIPTORS, Observations
 from benchmarks.load.profiles import Profile
 from benchmarks.load.report import Span, describe, during
 from benchmarks.load.sampling import Sample, Sampler, look
@@ -72,8 +72,8 @@ class Crowd:
         self._process.stdout.close()
         if code:
             raise RuntimeError(f"The crowd of {self.plan.kind} ended with {code}.")
-        found: dict[str, Any] = json.loads(Path(self.plan.out).read_text())
-        return found
+        report: dict[str, Any] = json.loads(Path(self.plan.out).read_text())
+        return report
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -133,7 +133,7 @@ class Load:
         gathered = _gather(seen, tasks, samples, before, after, (began, ended_at))
         return describe(
             gathered,
-            [Asked(*one) for one in seen["neighbour"]["asked"]],
+            [RequestRecord(*one) for one in seen["neighbour"]["asked"]],
             quiet=self._quiet,
             load=(began, ended_at),
             profile=profile,
@@ -188,16 +188,16 @@ class Load:
     def _drain(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Wait until acknowledged tasks have ended, and return them as they are then."""
         deadline = time.monotonic() + self._profile.drain_s * self._pace
-        found: dict[str, dict[str, Any]] = {}
+        answers: dict[str, dict[str, Any]] = {}
         for task in ids:
             while True:
                 answer = self._service.client.get(f"/v1/tasks/{task}?wait=10")
                 if answer.is_success:
-                    found[task] = answer.json()
+                    answers[task] = answer.json()
                 is_over = time.monotonic() > deadline
-                if is_over or answer.status_code == 404 or found.get(task, {}).get("finished_at"):
+                if is_over or answer.status_code == 404 or answers.get(task, {}).get("finished_at"):
                     break
-        return found
+        return answers
 
 
 def _others() -> list[str]:
@@ -211,21 +211,21 @@ def _gather(
     before: Sample,
     after: Sample,
     load: Span,
-) -> Seen:
+) -> Observations:
     counts: Counter[str] = Counter()
     asked = []
-    for kind, found in seen.items():
-        own = [Asked(*one) for one in found["asked"]]
+    for kind, crowd in seen.items():
+        own = [RequestRecord(*one) for one in crowd["asked"]]
         asked += during(own, *load) if kind == "neighbour" else own
-        counts.update(found["counts"])
-    return Seen(
+        counts.update(crowd["counts"])
+    return Observations(
         asked=asked,
         uploads=seen["uploaders"]["uploads"],
         ended=tasks,
         samples=samples,
         before=before,
         after=after,
-        held={kind: found["held"] for kind, found in seen.items()},
+        held={kind: crowd["held"] for kind, crowd in seen.items()},
         counts=counts,
         delays=seen["watchers"]["delays"],
     )

@@ -105,7 +105,7 @@ def roll(site: Site, proxy: Proxy, drain_s: float, rounds: int) -> dict[str, Any
                 until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
                 replica.restart()
             until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
-    found = {what: dict(outcomes) for what, outcomes in load.outcomes.items()}
+    counts = {what: dict(outcomes) for what, outcomes in load.outcomes.items()}
     return {
         "proxy": proxy.name,
         "version": proxy.told_version(),
@@ -116,7 +116,7 @@ def roll(site: Site, proxy: Proxy, drain_s: float, rounds: int) -> dict[str, Any
         "failed": sum(
             load.outcomes[w].total() - load.outcomes[w]["200"] for w in ("small", "large")
         ),
-        **found,
+        **counts,
     }
 
 

@@ -40,8 +40,8 @@ class Proxy:
             FileNotFoundError: If it is not installed.
         """
         ran = subprocess.run(self.version, capture_output=True, text=True, check=True)
-        found = re.search(r"\d+\.\d+[\w.+~-]*", ran.stdout + ran.stderr)
-        return found.group() if found else "unknown"
+        match = re.search(r"\d+\.\d+[\w.+~-]*", ran.stdout + ran.stderr)
+        return match.group() if match else "unknown"
 
 
 def _nginx(lines: str, port: int, folder: Path) -> str:

@@ -104,9 +104,9 @@ def ablation_command(stem: str, content: JSON) -> str:
         if key in ("tasks", "train_per_class", "test_per_class", "epochs", "batch_size")
     ]
     usual = asdict(ArtsyConfig().schedule)
-    told = ("augmentation", "learning_rate", "precision")
+    named = ("augmentation", "learning_rate", "precision")
     config = [
-        f"{key}={schedule[key]}" for key in told if schedule.get(key, usual[key]) != usual[key]
+        f"{key}={schedule[key]}" for key in named if schedule.get(key, usual[key]) != usual[key]
     ]
     if config:
         again.append("--config " + ":".join(config))
@@ -147,8 +147,8 @@ def frontier(rows: Sequence[JSON]) -> Chart:
         by_passes = places.setdefault(row["method"], {})
         by_passes.setdefault(round(row["passes"], 2), []).append(100 * row["last"])
     groups = [
-        Points(name, np.asarray([(x, float(np.mean(y))) for x, y in found.items()]))
-        for name, found in places.items()
+        Points(name, np.asarray([(x, float(np.mean(y))) for x, y in by_passes.items()]))
+        for name, by_passes in places.items()
     ]
     return Chart("more passes of what is consolidated", "passes an image", groups)
 
@@ -167,6 +167,6 @@ def gates(rows: Sequence[JSON]) -> Chart:
 
 def joined(label: str, rows: Sequence[JSON], points: Mapping[int, Any]) -> Points:
     """Return the mean last accuracy in per cent of the rows wanted at each place, where there are any."""
-    found = {x: [row["last"] for row in chosen(rows, wanted)] for x, wanted in points.items()}
-    places = [(x, 100 * float(np.mean(values))) for x, values in found.items() if values]
+    lasts = {x: [row["last"] for row in chosen(rows, wanted)] for x, wanted in points.items()}
+    places = [(x, 100 * float(np.mean(values))) for x, values in lasts.items() if values]
     return Points(label, np.asarray(places, dtype=np.float64).reshape(-1, 2))

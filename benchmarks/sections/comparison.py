@@ -76,23 +76,23 @@ def written_settings(settings: Mapping[str, Any]) -> str:
 
 def common_settings(groups: Sequence[Group]) -> dict[str, Any]:
     """Return the settings in which all groups that have them differ from the defaults in the same way."""
-    found = {}
+    common = {}
     for key, value in {k: v for group in groups for k, v in group.settings.items()}.items():
         able = [group for group in groups if key in group.rows[0]["config"]]
         same = all(key in group.settings and group.settings[key] == value for group in able)
         if same and len(able) > 1:
-            found[key] = value
-    return found
+            common[key] = value
+    return common
 
 
 def group_rows(rows: Sequence[JSON]) -> list[Group]:
     """Put the seeds of each configuration together, the best last accuracy first."""
-    found: dict[str, list[JSON]] = {}
+    rows_of: dict[str, list[JSON]] = {}
     for row in map(respelled, rows):
         key = json.dumps([row["strategy"], row["config"], row.get("at_once", False)])
-        found.setdefault(key, []).append(row)
+        rows_of.setdefault(key, []).append(row)
     groups = []
-    for same in found.values():
+    for same in rows_of.values():
         name = same[0]["strategy"]
         defaults = json.loads(json.dumps(asdict(find_strategy(name).config_type())))
         config = same[0]["config"].items()
@@ -106,13 +106,13 @@ def group_rows(rows: Sequence[JSON]) -> list[Group]:
 def class_incremental(stem: str, content: JSON) -> Section:
     """Tables and pictures of one file of `benchmarks.class_incremental`."""
     groups = group_rows(content["rows"])
-    told = written_settings(common_settings(groups)).lstrip(":").replace(":", ", ")
+    settings = written_settings(common_settings(groups)).lstrip(":").replace(":", ", ")
     section = Section(
         [
             f"### {stem}",
             describe(content["protocol"])
             + f"; {content['machine']}."
-            + (f" All that have these options: `{told}`." if told else ""),
+            + (f" All that have these options: `{settings}`." if settings else ""),
             *(class_incremental_command(stem, content["protocol"], part) for part in runs(groups)),
             table(
                 (
@@ -150,10 +150,10 @@ def class_incremental(stem: str, content: JSON) -> Section:
 
 def runs(groups: Sequence[Group]) -> list[list[Group]]:
     """Cut the groups into those that one command measures."""
-    found: dict[tuple[Any, ...], list[Group]] = {}
+    runs_of: dict[tuple[Any, ...], list[Group]] = {}
     for group in groups:
-        found.setdefault((group.seeds, group.at_once), []).append(group)
-    return list(found.values())
+        runs_of.setdefault((group.seeds, group.at_once), []).append(group)
+    return list(runs_of.values())
 
 
 def class_incremental_command(stem: str, protocol: JSON, groups: Sequence[Group]) -> str:

@@ -43,7 +43,7 @@ def held(stem: str, report: JSON) -> Section:
     )
     outcomes = table(
         ("answers", "by status"),
-        [(what, _counts(found)) for what, found in report["outcomes"].items()],
+        [(what, _counts(counts)) for what, counts in report["outcomes"].items()],
     )
     call = [
         f"python -m benchmarks.load --profile {profile['name']} --seed {report['seed']}",
@@ -62,5 +62,5 @@ def _line(name: str, row: JSON) -> tuple[str, ...]:
     return (name, *("" if row[key] is None else f"{row[key]:g}" for key in row))
 
 
-def _counts(found: JSON) -> str:
-    return ", ".join(f"{n} x {name}" for name, n in found.items())
+def _counts(counts: JSON) -> str:
+    return ", ".join(f"{n} x {name}" for name, n in counts.items())

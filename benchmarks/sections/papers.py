@@ -34,12 +34,12 @@ def intelligence(stem: str, content: JSON) -> Section:
     lines = [
         (
             f"{c:g}",
-            str(len(found)),
-            *(spread_text(found[:, -1, t]) for t in range(found.shape[2])),
-            spread_text(found[:, -1].mean(axis=1)),
+            str(len(accuracies)),
+            *(spread_text(accuracies[:, -1, t]) for t in range(accuracies.shape[2])),
+            spread_text(accuracies[:, -1].mean(axis=1)),
             content["paper_means"][c > 0],
         )
-        for c, found in by_strength.items()
+        for c, accuracies in by_strength.items()
     ]
     tasks = [f"task {t}" for t in range(1, len(content["runs"][0]["accuracies"]) + 1)]
     section = Section(
@@ -97,26 +97,30 @@ def intelligence_picture(
     def curves(take: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> list[Curve]:
         colours = ("#1f77b4", "#d62728", *COLOURS)
         pairs = zip(by_strength.items(), colours, strict=False)
-        return [Curve(f"c = {c:g}", 100 * take(found), colour) for (c, found), colour in pairs]
+        return [
+            Curve(f"c = {c:g}", 100 * take(accuracies), colour) for (c, accuracies), colour in pairs
+        ]
 
     mean = Panel("mean of tasks seen", "task", curves(mean_of_seen))
     if name == "permuted-mnist":
         return partial(draw_curves, [mean], "accuracy, %"), "As Fig. 4 of the paper"
     if name == "cifar":
         names = [*(f"task {t + 1}" for t in range(n_tasks)), "mean"]
-        bars = curves(lambda found: np.column_stack((found[:, -1], found[:, -1].mean(axis=1))))
+        bars = curves(
+            lambda accuracies: np.column_stack((accuracies[:, -1], accuracies[:, -1].mean(axis=1)))
+        )
         return partial(draw_bars, names, bars, "accuracy after the last task, %"), "As Fig. 6"
     panels = [
-        Panel(f"task {t + 1}", "task", curves(lambda found, t=t: found[:, t:, t]), t + 1)  # type: ignore[misc]
+        Panel(f"task {t + 1}", "task", curves(lambda accuracies, t=t: accuracies[:, t:, t]), t + 1)  # type: ignore[misc]
         for t in range(n_tasks)
     ]
     return partial(draw_curves, [*panels, mean], "accuracy, %"), "As Fig. 3 of the paper"
 
 
-def mean_of_seen(found: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_of_seen(accuracies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean accuracy of the tasks learned by each step, from `(S, T, T)` to `(S, T)`."""
-    steps = range(found.shape[1])
-    return np.stack([found[:, i, : i + 1].mean(axis=1) for i in steps], axis=1)
+    steps = range(accuracies.shape[1])
+    return np.stack([accuracies[:, i, : i + 1].mean(axis=1) for i in steps], axis=1)
 
 
 def plasticity(stem: str, content: JSON) -> Section:

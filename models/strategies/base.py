@@ -249,14 +249,14 @@ class Strategy(ABC, Generic[ConfigT]):
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         """Take out what `removal` names: the part of `unlearn` that is each strategy's own. Something stays.
 
-        Calls `strike` once it is sure to succeed. The calibration follows by itself.
+        Calls `apply_removal` once it is sure to succeed. The calibration follows by itself.
 
         Returns:
             What in the scores still carries a trace, in plain sentences; empty where nothing does.
         """
         raise NotImplementedError
 
-    def strike(self, removal: Removal) -> None:
+    def apply_removal(self, removal: Removal) -> None:
         """Shrink the bookkeeping to what stays."""
         first = {entry.target: entry.task for entry in reversed(removal.ledger.entries)}
         self.classes_ = tuple(self.classes_[k] for k in removal.kept.tolist())

@@ -224,7 +224,7 @@ class EASE(Strategy[EASEConfig]):
                 "A class that stays was measured in no sub-network but those that would go: "
                 "unlearn the class too, or learn afresh from the images that may stay."
             )
-        self.strike(removal)
+        self.apply_removal(removal)
         self.sums = sums
         kept = [t not in removal.tasks for t in self.branch_tasks]
         self.adapters = [a for a, is_kept in zip(self.adapters, kept, strict=True) if is_kept]

@@ -113,7 +113,7 @@ class ICaRL(Strategy[ICaRLConfig]):
         self.means = reader.tensor("means", (len(self.classes_), self.backbone.feature_width))
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
-        self.strike(removal)
+        self.apply_removal(removal)
         self.exemplars.drop(removal)
         head = LinearHead(self.backbone.feature_width, len(self.classes_))
         old, kept = self.network.head.state_dict(), removal.kept.to(self.backbone.device)

@@ -88,7 +88,7 @@ class Joint(Strategy[JointConfig]):
         self.seeds = dict(zip(self.task_indexes_, map(int, seeds.tolist()), strict=True))
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
-        self.strike(removal)
+        self.apply_removal(removal)
         self.kept.drop(removal)
         self.seeds = {index: self.seeds[index] for index in self.task_indexes_}
         self._train(NO_CHECKPOINTS, on_progress)

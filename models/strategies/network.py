@@ -14,7 +14,7 @@ from models.backbone import Backbone
 from models.bounds import BatchSize, Bottleneck, Epochs, Rate
 from models.dataset import Augmentation
 from models.errors import ConfigError
-from models.fitting import UNRULED, LossFn, PlasticityRule, Precision, Schedule, fit, seeded
+from models.fitting import NO_RULE, LossFn, PlasticityRule, Precision, Schedule, fit, seeded
 from models.progress import ProgressFn, ignore_progress
 from models.state import StateReader
 from models.strategies.base import Strategy, StrategyConfig
@@ -182,7 +182,7 @@ class NetworkStrategy(Strategy[NetworkConfigT]):
         loss_fn: LossFn,
         *,
         seed: int,
-        rule: PlasticityRule = UNRULED,
+        rule: PlasticityRule = NO_RULE,
         on_progress: ProgressFn = ignore_progress,
     ) -> float:
         """Train what `to_train` returned, put it in the place of the old one, and return the last mean loss."""

@@ -203,7 +203,7 @@ class RanPAC(Strategy[RanPACConfig]):
         left, whole = moments.cross[:, gone].abs().sum(), self.moments.cross[:, gone].abs().sum()
         if left > FOREIGN * whole:
             raise MissingImagesError("The given images are not those that this learner learned.")
-        self.strike(removal)
+        self.apply_removal(removal)
         self.moments, self.statistics = (
             moments.select(removal.kept),
             statistics.select(removal.kept),

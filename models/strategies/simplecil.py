@@ -83,7 +83,7 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         before = self.ledger
-        self.strike(removal)
+        self.apply_removal(removal)
         self.sums = {
             index: self.sums[index][removal.trim(before.classes_of(index))[0]]
             for index in self.task_indexes_

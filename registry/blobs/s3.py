@@ -85,8 +85,8 @@ class S3BlobStore:
         wanted = list(hashes)
         return {
             sha256
-            for sha256, found in zip(wanted, _map(self.exists, wanted), strict=True)
-            if not found
+            for sha256, exists in zip(wanted, _map(self.exists, wanted), strict=True)
+            if not exists
         }
 
     def size(self, sha256: str) -> int:

@@ -223,10 +223,10 @@ class LocalBlobStore:
         """Say whether a blob is there, and make it count as new. One of a wrong size is not: it is written again."""
         path = self._path(sha256)
         try:
-            found = path.stat()
-            if found.st_size != size:
+            status = path.stat()
+            if status.st_size != size:
                 return False
-            if time.time() - found.st_mtime > REFRESH_AFTER.total_seconds():
+            if time.time() - status.st_mtime > REFRESH_AFTER.total_seconds():
                 os.utime(path)
         except (FileNotFoundError, PermissionError):
             return False
@@ -290,10 +290,10 @@ def _entries(folder: Path) -> list[Path]:
 def _info(sha256: str, path: Path) -> BlobInfo | None:
     """Return what is known of a file, or None if it has gone."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return BlobInfo(sha256, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    return BlobInfo(sha256, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _make_folder(folder: Path) -> set[Path]:

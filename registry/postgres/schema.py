@@ -51,4 +51,4 @@ def is_known(name: str) -> bool:
 def _revisions() -> tuple[str, ...]:
     """Return all revisions, the newest first."""
     script = ScriptDirectory.from_config(alembic_config("postgresql://"))
-    return tuple(found.revision for found in script.walk_revisions())
+    return tuple(script_revision.revision for script_revision in script.walk_revisions())

@@ -132,9 +132,9 @@ def set_text_format(connection: Connection) -> None:
 
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     """Return the connection of the driver below SQLAlchemy's, which can COPY."""
-    found: Any = connection.connection.driver_connection
-    assert isinstance(found, psycopg.Connection)
-    return found
+    driver: Any = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
 
 
 @contextmanager

@@ -77,10 +77,10 @@ def inspect_installation(
             # One snapshot, or tasks that end meanwhile would seem to disagree with their versions.
             connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
             with connection, Session(connection) as session:
-                found = list(inspect_rows(session))
-                yield from found
+                checks = list(inspect_rows(session))
+                yield from checks
                 session.rollback()
-                if SCHEMA in {check.name for check in found if check.state == "ok"}:
+                if SCHEMA in {check.name for check in checks if check.state == "ok"}:
                     yield from _check_blobs(session, blobs, is_deep)
     except DatabaseUnavailableError as error:
         yield Check("database", "fail", f"The database does not answer: {error.__cause__}".strip())
@@ -94,9 +94,9 @@ def inspect_installation(
 def inspect_rows(session: Session) -> Iterator[Check]:
     """Check the database and what its rows say, without the blobs. Rows of another schema are not looked at."""
     yield _check_server(session.connection())
-    found = _check_schema(session.connection())
-    yield found
-    if found.state == "ok":
+    schema_check = _check_schema(session.connection())
+    yield schema_check
+    if schema_check.state == "ok":
         for check in ROW_CHECKS:
             yield check(session)
 
@@ -121,13 +121,13 @@ def _check_server(connection: Connection) -> Check:
 
 
 def _check_schema(connection: Connection) -> Check:
-    found, wanted = schema.revision(connection), schema.head_revision()
-    if found == wanted:
-        return Check(SCHEMA, "ok", f"The schema has revision {found}, as it should.")
-    if found is not None and not schema.is_known(found):
-        detail = f"The schema has revision {found} of a later release than this one: use that."
+    current, wanted = schema.revision(connection), schema.head_revision()
+    if current == wanted:
+        return Check(SCHEMA, "ok", f"The schema has revision {current}, as it should.")
+    if current is not None and not schema.is_known(current):
+        detail = f"The schema has revision {current} of a later release than this one: use that."
     else:
-        detail = f"The schema has revision {found}, not {wanted}: run filopodia migrate."
+        detail = f"The schema has revision {current}, not {wanted}: run filopodia migrate."
     return Check(SCHEMA, "fail", detail)
 
 
@@ -213,8 +213,8 @@ def _check_stuck(session: Session) -> Check:
 
 
 def _check_workers(session: Session) -> Check:
-    found = workers.list_workers(session)
-    alive = [worker.row.id for worker in found if worker.state in ("idle", "learning")]
+    seen = workers.list_workers(session)
+    alive = [worker.row.id for worker in seen if worker.state in ("idle", "learning")]
     waiting = session.scalar(
         select(func.count())
         .select_from(TaskRow)

@@ -120,7 +120,7 @@ def restore(
             _require_empty(engine)
         blobs.require_space(backup.found.blob_bytes, floor_bytes=floor_bytes)
         with _scratch(engine, url, backup.head) as scratch_url:
-            _bring_in(engine, blobs, BackupReader(file), backup)
+            _load_backup(engine, blobs, BackupReader(file), backup)
             command.upgrade(alembic_config(scratch_url), "head")
             n_requeued = _switch(engine, backup.found.created_at, replace_all=replace_all)
     return replace(backup.found, n_requeued=n_requeued)
@@ -149,16 +149,16 @@ def _check(path: Path, file: IO[bytes]) -> CheckedBackup:
     if tables != set(head["tables"]) or not tables <= {table.name for table in TABLES}:
         raise BackupDamagedError("The backup does not hold the tables that it says it does.")
     rows = {name: described["rows"] for name, described in head["tables"].items()}
-    made = str(head.get("created_at")), str(head.get("filopodia"))
-    found = Restored(*made, rows, len(blob_sizes), sum(blob_sizes.values()), missing)
-    return CheckedBackup(path, head, found, list(blob_sizes))
+    origin = str(head.get("created_at")), str(head.get("filopodia"))
+    described_as = Restored(*origin, rows, len(blob_sizes), sum(blob_sizes.values()), missing)
+    return CheckedBackup(path, head, described_as, list(blob_sizes))
 
 
 def _parse_head(head: dict[str, Any]) -> dict[str, Any]:
-    found = head.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    version = head.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BackupError(
-            f"The backup has format {found}, this release reads {FORMAT_VERSION}: restore it with a later release."
+            f"The backup has format {version}, this release reads {FORMAT_VERSION}: restore it with a later release."
         )
     if not schema.is_known(str(head.get("revision"))):
         raise BackupError(
@@ -215,9 +215,9 @@ def _scratch(engine: Engine, url: str, head: dict[str, Any]) -> Iterator[str]:
         connection.execute(text(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE"))
         connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))
     try:
-        found = make_url(url)
-        options = " ".join([str(found.query.get("options", "")), f"-c search_path={SCRATCH}"])
-        scratch_url = found.update_query_dict({"options": options.strip()}).render_as_string(
+        target = make_url(url)
+        options = " ".join([str(target.query.get("options", "")), f"-c search_path={SCRATCH}"])
+        scratch_url = target.update_query_dict({"options": options.strip()}).render_as_string(
             hide_password=False
         )
         command.upgrade(alembic_config(scratch_url), str(head["revision"]))
@@ -227,7 +227,7 @@ def _scratch(engine: Engine, url: str, head: dict[str, Any]) -> Iterator[str]:
             connection.execute(text(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE"))
 
 
-def _bring_in(
+def _load_backup(
     engine: Engine, blobs: BlobStore, reader: BackupReader, backup: CheckedBackup
 ) -> None:
     """Copy the rows into the scratch schema and put the blobs."""
@@ -255,7 +255,7 @@ def _rows_then_blobs(
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise BackupDamagedError(f"The backup is damaged: {member.name} has changed.")
             if sha256 in present:
-                _make_way(blobs, sha256)
+                _remove_damaged(blobs, sha256)
             yield data
 
 
@@ -282,7 +282,7 @@ def _copy_in(connection: Connection, member: Member, described: dict[str, Any]) 
         )
 
 
-def _make_way(blobs: BlobStore, sha256: str) -> None:
+def _remove_damaged(blobs: BlobStore, sha256: str) -> None:
     """Remove a damaged blob, which a put would take for the right one."""
     try:
         blobs.get(sha256)
@@ -315,13 +315,13 @@ def _switch(engine: Engine, created_at: str, *, replace_all: bool) -> int:
             sequence = f"pg_get_serial_sequence('{name}', 'seq')"
             connection.execute(text(f"SELECT setval({sequence}, {following}, false)"))
         with Session(connection) as session:
-            n_requeued = _let_go(session, highest_token + 1)
+            n_requeued = _release_tasks(session, highest_token + 1)
             audit.record(session, None, "installation.restore", subject=created_at)
             session.commit()
         return n_requeued
 
 
-def _let_go(session: Session, step: int) -> int:
+def _release_tasks(session: Session, step: int) -> int:
     """Take the tasks from the workers that held them, and make all tokens new.
 
     Tokens rise above those of the installation that was replaced, so that an attempt of it never passes for a new one.

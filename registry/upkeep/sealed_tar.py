@@ -151,8 +151,8 @@ class SealedTarReader:
             RegistryError: If there is anything that we would not have written.
         """
         self._file.seek(0)
-        while (found := self._next_header()) is not None:
-            name, size = found
+        while (entry := self._next_header()) is not None:
+            name, size = entry
             digest = self._digests[name] = hashlib.sha256()
             cut_off = self._damaged(f"The {self._form.noun} is cut off within {self._quote(name)}.")
             member = Member(name, size, self._file, digest, cut_off)
@@ -176,14 +176,16 @@ class SealedTarReader:
         noun = self._form.noun
         if SUMS not in self._digests:
             raise self._damaged(f"The {noun} is cut off: its sums are missing.")
-        found = {name: digest.hexdigest() for name, digest in self._digests.items() if name != SUMS}
+        digests = {
+            name: digest.hexdigest() for name, digest in self._digests.items() if name != SUMS
+        }
         sums = self._sums.get("members")
         if not isinstance(sums, dict):
             raise self._damaged(f"{SUMS} in the {noun} is not one of ours.")
-        for name in [*sums, *found]:
+        for name in [*sums, *digests]:
             named = self._form.member.fullmatch(name)
             promised = named.groupdict().get("sha256") if named else None
-            if found.get(name) != sums.get(name) or promised not in (None, found.get(name)):
+            if digests.get(name) != sums.get(name) or promised not in (None, digests.get(name)):
                 raise self._damaged(
                     f"The {noun} is damaged: {self._quote(name)} does not match its sum."
                 )

@@ -39,12 +39,12 @@ class Report:
         table: Write them there as they come, and print no table.
     """
 
-    def __init__(self, found: FoundFiles, *, as_json: bool, table: CsvTable | None) -> None:
+    def __init__(self, files: FoundFiles, *, as_json: bool, table: CsvTable | None) -> None:
         self.answers: list[Answer] = []
-        self._found = found
+        self._found = files
         self._as_json = as_json
         self._table = table
-        is_short = len(found.images) <= IN_FULL and not found.has_folder
+        is_short = len(files.images) <= IN_FULL and not files.has_folder
         self._in_full = is_short and not as_json and table is None
 
     @property
@@ -116,7 +116,7 @@ def _print_in_full(answers: Sequence[Answer]) -> None:
             console.print(line)
 
 
-def _sum_up(answers: Sequence[Answer], found: FoundFiles, console: Console) -> None:
+def _sum_up(answers: Sequence[Answer], files: FoundFiles, console: Console) -> None:
     usable = [answer for answer in answers if not answer.problem]
     labels = Counter(answer.result["label"] for answer in usable)
     versions = sorted({answer.reply["version"] for answer in usable if answer.reply})
@@ -133,18 +133,18 @@ def _sum_up(answers: Sequence[Answer], found: FoundFiles, console: Console) -> N
         console.print(f"Look like nothing learned so far (known: no): {n_unknown}.", style="yellow")
     if len(usable) < len(answers):
         console.print(f"Could not be used: {len(answers) - len(usable)}.", style="red")
-    name_others(found.others, console)
+    name_others(files.others, console)
 
 
-def _as_json(answers: Sequence[Answer], found: FoundFiles) -> Any:
+def _as_json(answers: Sequence[Answer], files: FoundFiles) -> Any:
     """Return what the service replied, each result with the file it is about.
 
     Of files, that is the reply, or a list of several; of folders, always one object with `results` and `left_out`.
     """
-    if found.has_folder:
+    if files.has_folder:
         return {
             "results": [_with_file(answer) | _with_request(answer) for answer in answers],
-            "left_out": [shown(file) for file in found.others],
+            "left_out": [shown(file) for file in files.others],
         }
     replies: dict[str, Any] = {}
     for answer in answers:

@@ -24,9 +24,9 @@ def list_classes(
     the version that is served.
     """
     with connect(url, key) as client:
-        found = client.classes(name)
+        classes = client.classes(name)
     if as_json:
-        print_json(found)
+        print_json(classes)
         return
     print_table(
         ("class", "label", "task", "train", "eval", "learned", "now", ""),
@@ -41,7 +41,7 @@ def list_classes(
                 share_of(item["accuracy_now"], item.get("n_now")),
                 "hidden" if item.get("hidden") else "",
             )
-            for item in found
+            for item in classes
         ),
         empty="Nothing learned yet.",
     )

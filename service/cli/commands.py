@@ -85,11 +85,11 @@ class LazyCommand(TyperCommand):
 
     def load(self) -> Any:
         """Return the command itself."""
-        found = self._listed.load()
-        if not isinstance(found, typer.Typer):
-            function, found = found, typer.Typer(add_completion=False)
-            found.command(self._listed.name, help=unwrapped(inspect.getdoc(function)))(function)
-        return typer.main.get_command(found)
+        loaded = self._listed.load()
+        if not isinstance(loaded, typer.Typer):
+            function, loaded = loaded, typer.Typer(add_completion=False)
+            loaded.command(self._listed.name, help=unwrapped(inspect.getdoc(function)))(function)
+        return typer.main.get_command(loaded)
 
 
 def is_installed(package: str) -> bool:

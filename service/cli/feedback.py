@@ -100,16 +100,16 @@ def _withdraw(client: Filopodia, prediction: str, index: int, *, as_json: bool) 
 
 def _list_pending(client: Filopodia, learner: str | None, *, as_json: bool) -> None:
     names = [learner] if learner else [each["name"] for each in client.learners()]
-    found = [(name, said) for name in names for said in client.feedback(name, pending=True)]
+    pending = [(name, entry) for name in names for entry in client.feedback(name, pending=True)]
     if as_json:
-        print_json([{"learner": name, **said} for name, said in found])
+        print_json([{"learner": name, **entry} for name, entry in pending])
         return
     print_table(
         ("learner", "prediction", "index", "file", "answered", "score", "is really", "said"),
-        (_row(name, said) for name, said in found),
+        (_row(name, entry) for name, entry in pending),
         empty="No feedback waits.",
     )
-    if found:
+    if pending:
         make_console().print(
             "`filopodia learn NAME --from-feedback` learns new classes of it; with --extend, also known ones.",
             style="dim",
@@ -117,14 +117,14 @@ def _list_pending(client: Filopodia, learner: str | None, *, as_json: bool) -> N
         )
 
 
-def _row(learner: str, said: replies.Feedback) -> tuple[str | int, ...]:
+def _row(learner: str, entry: replies.Feedback) -> tuple[str | int, ...]:
     return (
         learner,
-        said["prediction"],
-        said["index"],
-        said["filename"] or "",
-        said["answered"],
-        percent(said["score"]),
-        said["label"],
-        second(said["created_at"]),
+        entry["prediction"],
+        entry["index"],
+        entry["filename"] or "",
+        entry["answered"],
+        percent(entry["score"]),
+        entry["label"],
+        second(entry["created_at"]),
     )

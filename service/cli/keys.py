@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.asking import YesOption, confirm
+from service.cli.confirmation import YesOption, confirm
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, print_json, print_table
 from service.cli.times import second, span
@@ -54,7 +54,7 @@ def create(
 ) -> None:
     """Create a key and print it: it is shown this once."""
     with connect(url, key) as client:
-        made = client.create_key(
+        created = client.create_key(
             name,
             role.value,
             learners=learner or None,
@@ -62,21 +62,21 @@ def create(
             quotas=dict(map(limit, quota)) if quota else None,
         )
     if as_json:
-        print_json(made)
+        print_json(created)
         return
-    make_console(stderr=True).print(f"{made['role']} key {made['name']}, shown this once:")
-    typer.echo(made.get("key", ""))
+    make_console(stderr=True).print(f"{created['role']} key {created['name']}, shown this once:")
+    typer.echo(created.get("key", ""))
 
 
 @app.command("list")
 def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
     """List the keys, without their secrets."""
     with connect(url, key) as client:
-        found = client.keys()
+        keys = client.keys()
     if as_json:
-        print_json(found)
+        print_json(keys)
         return
-    has_quotas = any(item.get("quotas") for item in found)
+    has_quotas = any(item.get("quotas") for item in keys)
     print_table(
         (
             "id",
@@ -101,7 +101,7 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
                 second(item.get("expires_at")),
                 second(item.get("revoked_at")),
             )
-            for item in found
+            for item in keys
         ),
         empty="No key.",
     )
@@ -119,8 +119,8 @@ def revoke(
     with connect(url, key) as client:
         known = {item["id"]: item for item in client.keys()}  # noqa: SIM118 - these are API keys
         if key_id in known:
-            found = known[key_id]
-            confirm(f"Revoke the {found['role']} key {found['name']} for good?", yes=yes)
+            revoked = known[key_id]
+            confirm(f"Revoke the {revoked['role']} key {revoked['name']} for good?", yes=yes)
         client.revoke_key(key_id)
     if as_json:
         print_json({"id": key_id, "revoked": True})

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service.cli.growing import nothing_new_is_no_fault, show_left_out
+from service.cli.known_images import nothing_new_is_no_fault, show_left_out
+from service.cli.layout_report import confirm, show_layout, show_reading
 from service.cli.options import (
     JsonOption,
     KeyOption,
@@ -22,8 +23,7 @@ from service.cli.options import (
 )
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import follow
-from service.cli.tasks import ways_on
-from service.cli.understanding import confirm, show_layout, show_reading
+from service.cli.tasks import next_steps
 from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
 from service.remote import replies
@@ -276,7 +276,7 @@ def _create_if_new(client: Filopodia, name: str, **chosen: Any) -> bool:
 
 
 def _check_chosen(
-    found: replies.Learner,
+    learner: replies.Learner,
     *,
     strategy: str | None,
     backbone: str | None,
@@ -286,19 +286,19 @@ def _check_chosen(
     differing = [
         f"the {what} {has}"
         for what, has, wanted in (
-            ("strategy", found["strategy"], strategy),
-            ("backbone", found["backbone"], backbone),
+            ("strategy", learner["strategy"], strategy),
+            ("backbone", learner["backbone"], backbone),
         )
         if wanted not in (None, has)
     ]
     differing += [
-        f"{option} = {json.dumps(found['config'].get(option))}"
+        f"{option} = {json.dumps(learner['config'].get(option))}"
         for option, wanted in (config or {}).items()
-        if option not in found["config"] or found["config"][option] != wanted
+        if option not in learner["config"] or learner["config"][option] != wanted
     ]
     if differing:
         raise typer.BadParameter(
-            f"The learner {found['name']} exists already and has {', '.join(differing)}: leave these options out, or "
+            f"The learner {learner['name']} exists already and has {', '.join(differing)}: leave these options out, or "
             "choose another name."
         )
 
@@ -310,7 +310,7 @@ def _fail_unless_learned(task: Task, *, wait: bool) -> None:
     reason = f"{error['code']}: {error['detail']}" if error else task.status
     console = make_console(stderr=True)
     console.print(f"not learned, {reason}", style="red")
-    if way := ways_on(task.reply):
+    if way := next_steps(task.reply):
         console.print(way)
     raise typer.Exit(1)
 

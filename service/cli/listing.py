@@ -22,7 +22,7 @@ from service.cli.output import (
     print_json,
     print_table,
 )
-from service.cli.tasks import ways_on
+from service.cli.tasks import next_steps
 from service.remote import replies
 
 USUAL_MODE = "new_classes"
@@ -31,11 +31,11 @@ USUAL_MODE = "new_classes"
 def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
     """List the learners."""
     with connect(url, key) as client:
-        found = client.learners()
+        items = client.learners()
     if as_json:
-        print_json(found)
+        print_json(items)
         return
-    has_moved = any(learner["head_version"] != learner["live_version"] for learner in found)
+    has_moved = any(learner["head_version"] != learner["live_version"] for learner in items)
     print_table(
         (
             "name",
@@ -60,7 +60,7 @@ def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
                 *((learner["head_version"],) if has_moved else ()),
                 *(percent(learner["accuracy"][k]) for k in ("last", "average", "forgetting")),
             )
-            for learner in found
+            for learner in items
         ),
         empty="No learner yet: filopodia learn NAME FOLDER --create makes one.",
     )
@@ -74,23 +74,23 @@ def history(
 ) -> None:
     """Show how well every task was known after every task, and which version is live."""
     with connect(url, key) as client:
-        found = client.accuracy(name)
+        accuracy = client.accuracy(name)
         live = client.learner(name)["live_version"]
-        head = found["versions"][-1] if found["versions"] else 0
+        head = accuracy["versions"][-1] if accuracy["versions"] else 0
         served = client.accuracy(name, version=live) if live not in (0, head) else None
     if as_json:
-        print_json(found)
+        print_json(accuracy)
         return
     console = make_console()
-    if not found["versions"]:
+    if not accuracy["versions"]:
         console.print("Nothing learned yet.", style="dim")
         return
-    console.print(matrix_table(found, live=live))
+    console.print(matrix_table(accuracy, live=live))
     if served is None:
-        console.print(headline(found))
+        console.print(headline(accuracy))
         return
     console.print(Text(f"version {live}, live:  "), headline(served), sep="")
-    console.print(Text(f"version {head}, head:  "), headline(found), sep="")
+    console.print(Text(f"version {head}, head:  "), headline(accuracy), sep="")
 
 
 def tasks(
@@ -105,12 +105,12 @@ def tasks(
 ) -> None:
     """List tasks, newest first."""
     with connect(url, key) as client:
-        found = [task.reply for task in client.tasks(name, limit=limit)]
+        items = [task.reply for task in client.tasks(name, limit=limit)]
     if as_json:
-        print_json(found)
+        print_json(items)
         return
-    has_names = any(task["name"] for task in found)
-    has_modes = any(task.get("mode", USUAL_MODE) != USUAL_MODE for task in found)
+    has_names = any(task["name"] for task in items)
+    has_modes = any(task.get("mode", USUAL_MODE) != USUAL_MODE for task in items)
     print_table(
         (
             "id",
@@ -137,11 +137,11 @@ def tasks(
                 task["version"],
                 task["error"]["code"] if task["error"] else "",
             )
-            for task in found
+            for task in items
         ),
         empty="No task yet.",
     )
-    _print_reasons(found)
+    _print_reasons(items)
 
 
 def versions(
@@ -152,9 +152,9 @@ def versions(
 ) -> None:
     """List a learner's versions."""
     with connect(url, key) as client:
-        found = client.versions(name)
+        items = client.versions(name)
     if as_json:
-        print_json(found)
+        print_json(items)
         return
     print_table(
         ("version", "task", "classes", "size", "created", ""),
@@ -167,7 +167,7 @@ def versions(
                 version["created_at"][:19].replace("T", " "),
                 "live" if version["is_live"] else "erased" if version.get("erased_at") else "",
             )
-            for version in found
+            for version in items
         ),
         empty="Nothing learned yet.",
     )
@@ -190,10 +190,10 @@ def audit(
 ) -> None:
     """List what was changed and by whom, newest first."""
     with connect(url, key) as client:
-        found = client.audit(key=key_id, learner=learner, action=action, limit=limit)
+        entries = client.audit(key=key_id, learner=learner, action=action, limit=limit)
     is_narrow = any(chosen is not None for chosen in (learner, key_id, action))
     if as_json:
-        print_json(found)
+        print_json(entries)
         return
     print_table(
         ("when", "key", "action", "learner", "subject", "what"),
@@ -206,7 +206,7 @@ def audit(
                 entry["subject"],
                 ", ".join(f"{name} {_told(value)}" for name, value in entry["details"].items()),
             )
-            for entry in found
+            for entry in entries
         ),
         empty="Nothing was changed that fits." if is_narrow else "Nothing was changed yet.",
     )
@@ -215,22 +215,22 @@ def audit(
 def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
     """List the strategies a learner can be created with."""
     with connect(url, key) as client:
-        found = client.strategies()
+        items = client.strategies()
     if as_json:
-        print_json(found)
+        print_json(items)
         return
     print_table(
         ("strategy", "what it is for"),
-        ((strategy["name"], strategy["summary"]) for strategy in found),
+        ((strategy["name"], strategy["summary"]) for strategy in items),
         empty="No strategy.",
     )
 
 
-def _print_reasons(found: Sequence[replies.Task]) -> None:
+def _print_reasons(listed: Sequence[replies.Task]) -> None:
     """Say of each task that needs a person why, and what can be done."""
     console = make_console()
-    for task in found:
-        way = ways_on(task)
+    for task in listed:
+        way = next_steps(task)
         if way is not None and task["error"] is not None:
             console.print(f"\n{task['id']} {task['status']}: {task['error']['detail']}")
             console.print(way, style="dim", soft_wrap=True)

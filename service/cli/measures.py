@@ -73,10 +73,10 @@ class Share:
 
 def by_class(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
     """Return the images by their true class, in alphabetical order."""
-    found: dict[str, list[Judged]] = {}
+    images: dict[str, list[Judged]] = {}
     for image in judged:
-        found.setdefault(image.truth, []).append(image)
-    return dict(sorted(found.items()))
+        images.setdefault(image.truth, []).append(image)
+    return dict(sorted(images.items()))
 
 
 def mean_class_accuracy(judged: Sequence[Judged]) -> float | None:

@@ -50,11 +50,11 @@ def predict(
         raise typer.BadParameter("Choose one of --csv and --json.")
     if gone := [shown(file) for file in files if file != STDIN and not file.exists()]:
         raise typer.BadParameter(f"There is no file or folder {', '.join(gone)}.")
-    found = find_images(files)
-    if not found.images:
+    image_files = find_images(files)
+    if not image_files.images:
         raise LayoutError(f"{' '.join(map(shown, files))} holds no image.")
     with open_csv(csv, CSV_COLUMNS) as table, connect(url, key) as client:
-        report = Report(found, as_json=as_json, table=table)
+        report = Report(image_files, as_json=as_json, table=table)
         question = Question(
             name,
             top=top,
@@ -64,7 +64,7 @@ def predict(
             store=store,
         )
         try:
-            for answer in ask_with_progress(client, question, found.images):
+            for answer in ask_with_progress(client, question, image_files.images):
                 report.take(answer)
         except ClientError:
             report.show_so_far()

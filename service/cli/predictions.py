@@ -42,14 +42,14 @@ def predictions(
     """
     after = None if since is None else moment(since)
     with connect(url, key) as client:
-        found = client.predictions(
+        items = client.predictions(
             name, label=label, known=False if unknown else None, since=after, limit=limit
         )
         if as_json:
-            print_json(found)
+            print_json(items)
             return
         names = None if label is None else _names_of(client, name, label)
-    rows = [row for stored in found for row in _rows(stored, names, unknown=unknown)]
+    rows = [row for stored in items for row in _rows(stored, names, unknown=unknown)]
     is_narrow = unknown or label is not None or since is not None
     print_table(
         *_without_empty_columns(COLUMNS, rows[:limit]),
@@ -71,7 +71,7 @@ def _rows(
     stored: replies.StoredPrediction, names: set[str] | None, *, unknown: bool
 ) -> Iterator[tuple[Any, ...]]:
     """Yield what to show of the images of one request: of all, or of those that were looked for."""
-    said = {given["index"]: given for given in stored.get("feedback", [])}
+    feedback = {given["index"]: given for given in stored.get("feedback", [])}
     for result in stored["results"]:
         label, problem = result.get("label"), result.get("problem")
         is_left_out = (names is not None and label not in names) or (
@@ -87,7 +87,7 @@ def _rows(
             label or "",
             percent(result.get("score")),
             {True: "yes", False: "no", None: ""}[result.get("known")],
-            _feedback(said.get(result["index"])),
+            _feedback(feedback.get(result["index"])),
             problem["detail"] if problem else ", ".join(warnings_of(result)),
         )
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.asking import YesOption, confirm, what_goes
+from service.cli.confirmation import YesOption, confirm, describe_preview
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
@@ -35,7 +35,7 @@ def show_task(
         table.add_row(name, Text(value))
     console = make_console()
     console.print(table)
-    if way := ways_on(task):
+    if way := next_steps(task):
         console.print(way)
 
 
@@ -54,10 +54,10 @@ def publish(
         task = client.task(task_id).reply
         if task.get("mode") == "unlearn" and task["status"] == TaskStatus.HELD:
             chosen = task["options"]
-            loss = client.preview_unlearning(
+            preview = client.preview_unlearning(
                 task["learner"], tasks=chosen["tasks"], classes=chosen["classes"]
             )
-            make_console(stderr=True).print(what_goes(loss))
+            make_console(stderr=True).print(describe_preview(preview))
             confirm("Publish it for good?", yes=yes)
         _show_change(client.publish_task(task_id), as_json=as_json)
 
@@ -78,7 +78,7 @@ def retry(
         _show_change(client.retry_task(task_id), as_json=as_json)
 
 
-def ways_on(task: replies.Task) -> str | None:
+def next_steps(task: replies.Task) -> str | None:
     """Return the commands that end the waiting of a task that needs a person; None where none does."""
     if task["status"] == TaskStatus.HELD:
         return (

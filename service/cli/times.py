@@ -19,8 +19,8 @@ def span(text: str) -> timedelta:
         >>> span("30d"), span("12h")
         (datetime.timedelta(days=30), datetime.timedelta(seconds=43200))
     """
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", text)
-    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([mhdw])", text)
+    length = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
     if length is None or length > LONGEST:
         raise typer.BadParameter("Write a number and a unit: 90m, 12h, 30d or 8w.")
     return length

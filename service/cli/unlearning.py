@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli.asking import YesOption, confirm, what_goes
+from service.cli.confirmation import YesOption, confirm, describe_preview
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
-from service.cli.tasks import ways_on
+from service.cli.tasks import next_steps
 from service.client import Filopodia, Task, TaskStatus
 
 
@@ -42,8 +42,8 @@ def unlearn(
         raise typer.BadParameter("Name at least one --task or --class.")
     console = make_console(stderr=as_json)
     with connect(url, key) as client:
-        loss = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
-        console.print(what_goes(loss))
+        preview = client.preview_unlearning(name, tasks=tasks or (), classes=classes or ())
+        console.print(describe_preview(preview))
         confirm("Unlearn it for good?", yes=yes)
         task = client.unlearn(
             name,
@@ -63,7 +63,7 @@ def unlearn(
         reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
         console = make_console(stderr=True)
         console.print(f"not unlearned, {reason}", style="red")
-        if way := ways_on(task.reply):
+        if way := next_steps(task.reply):
             console.print(way)
         raise typer.Exit(1)
 
@@ -102,9 +102,9 @@ def delete(
 ) -> None:
     """Delete a learner with its tasks, images, versions and predictions. There is no way back."""
     with connect(url, key) as client:
-        found = client.learner(name)
+        learner = client.learner(name)
         confirm(
-            f"Delete {name}, its {found['classes']} classes, its images, its versions and its predictions for good?",
+            f"Delete {name}, its {learner['classes']} classes, its images, its versions and its predictions for good?",
             yes=yes,
         )
         client.delete_learner(name)

@@ -14,12 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from registry.statuses import TaskStatus
 from service.dashboard.pages import PageRoute, page
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
+from service.dependencies import ActorDep, AppContext, ContextDep
 from service.http.browser_sessions import COOKIE, SESSION_S
 from service.http.demands import demands
 from service.http.roles import PrincipalDep, requires
@@ -49,19 +49,19 @@ def show_login(
 @demands(is_public=True, logs_in=True)
 async def log_in(
     request: Request,
-    on: CollaboratorsDep,
+    context: ContextDep,
     key: Annotated[str, Form(max_length=200)] = "",
     next_page: Annotated[str, Form(alias="next", max_length=600)] = "/admin",
 ) -> Response:
     """Exchange a key for a session cookie."""
     principal = await run_in_threadpool(
-        on.keys.find_login, key.strip(), client_address(request.scope)
+        context.keys.find_login, key.strip(), client_address(request.scope)
     )
     target = own_page(next_page)
     if principal is None:
         problem = "This is not a valid key of this service."
         return page("login.html", None, status=401, next=target, problem=problem)
-    return _logged_in(request, on, principal, target)
+    return _logged_in(request, context, principal, target)
 
 
 @router.get("/enter")
@@ -77,26 +77,28 @@ def show_link(token: Annotated[str, Query(max_length=200)] = "") -> Response:
 @router.post("/enter")
 @demands(is_public=True, logs_in=True)
 def use_link(
-    request: Request, on: CollaboratorsDep, token: Annotated[str, Form(max_length=200)] = ""
+    request: Request, context: ContextDep, token: Annotated[str, Form(max_length=200)] = ""
 ) -> Response:
     """Exchange a login link, this once, for the session of the key it stands for."""
-    key_id = on.login_links.use(token)
-    principal = None if key_id is None else on.keys.principal_of(key_id)
+    key_id = context.login_links.use(token)
+    principal = None if key_id is None else context.keys.principal_of(key_id)
     if principal is None:
-        on.keys.fail_login(client_address(request.scope))
+        context.keys.fail_login(client_address(request.scope))
         return page("login.html", None, status=401, next="/admin", problem=LINK_SPENT)
-    return _logged_in(request, on, principal, "/admin")
+    return _logged_in(request, context, principal, "/admin")
 
 
-def _logged_in(request: Request, on: Collaborators, principal: Principal, target: str) -> Response:
+def _logged_in(
+    request: Request, context: AppContext, principal: Principal, target: str
+) -> Response:
     request.state.logged_in = principal  # for the log
     response = RedirectResponse(target, status_code=303)
     response.set_cookie(
         COOKIE,
-        on.keys.session_cookie(principal),
+        context.keys.session_cookie(principal),
         max_age=SESSION_S,
         path="/",
-        secure=on.settings.https_only_cookie,
+        secure=context.settings.https_only_cookie,
         httponly=True,
         samesite="strict",
     )
@@ -104,9 +106,9 @@ def _logged_in(request: Request, on: Collaborators, principal: Principal, target
 
 
 @router.post("/logout")
-def log_out(on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+def log_out(context: ContextDep, viewer: PrincipalDep) -> Response:
     """End the session: its cookie is refused from now on, wherever it was copied to."""
-    on.keys.end_session(viewer)
+    context.keys.end_session(viewer)
     response = RedirectResponse("/admin/login", status_code=303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response
@@ -114,34 +116,38 @@ def log_out(on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
 
 @router.post("/tasks/{task_id}/cancel", dependencies=[requires("trainer")])
 def cancel_task(
-    task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
+    task_id: PublicId, request: Request, context: ContextDep, actor: ActorDep
 ) -> Response:
     """Ask for a task to be stopped, and go back to the page it was asked on."""
-    return _change_task(request, on, by, "task.cancel", task_id, tasks.request_cancel)
+    return _change_task(request, context, actor, "task.cancel", task_id, tasks.request_cancel)
 
 
 @router.post("/tasks/{task_id}/retry", dependencies=[requires("trainer")])
-def retry_task(task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep) -> Response:
+def retry_task(
+    task_id: PublicId, request: Request, context: ContextDep, actor: ActorDep
+) -> Response:
     """Queue a failed or cancelled task again, and go back to the page it was asked on."""
-    return _change_task(request, on, by, "task.retry", task_id, tasks.retry_task)
+    return _change_task(request, context, actor, "task.retry", task_id, tasks.retry_task)
 
 
 @router.post("/tasks/{task_id}/publish", dependencies=[requires("trainer")])
 def publish_task(
-    task_id: PublicId, request: Request, on: CollaboratorsDep, by: AuditDep
+    task_id: PublicId, request: Request, context: ContextDep, actor: ActorDep
 ) -> Response:
     """Publish a held task after all, or learn it if it was held before that; go back to the page it was asked on."""
     done = {TaskStatus.SUCCEEDED: "task-published", TaskStatus.QUEUED: "task-released"}
-    answer = _change_task(request, on, by, "task.publish", task_id, versions.publish_held, done)
-    on.watcher.wake()
+    answer = _change_task(
+        request, context, actor, "task.publish", task_id, versions.publish_held, done
+    )
+    context.watcher.wake()
     return answer
 
 
 @router.post("/learners/{name}/live", dependencies=[requires("trainer")])
 def move_live(
     name: LearnerName,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     version: Annotated[int, Form(ge=1, le=MAX_INT)],
     expected: Annotated[int, Form(ge=0, le=MAX_INT)],
     move_head: Annotated[bool, Form()] = False,
@@ -149,12 +155,12 @@ def move_live(
     """Serve another version, unless somebody else moved `live` since the page was shown."""
     target = f"/admin/learners/{name}"
     try:
-        with on.session_factory.begin() as session:
-            live_alias.move(session, by, name, version, expected=expected, move_head=move_head)
+        with context.session_factory.begin() as session:
+            live_alias.move(session, actor, name, version, expected=expected, move_head=move_head)
     except ConflictError as conflict:
-        return _see(f"{target}/versions/{version}?problem={conflict.code}")
-    on.watcher.wake()
-    return _see(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
+        return _redirect(f"{target}/versions/{version}?problem={conflict.code}")
+    context.watcher.wake()
+    return _redirect(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
 
 
 def own_page(address: str) -> str:
@@ -172,8 +178,8 @@ def own_page(address: str) -> str:
 
 def _change_task(
     request: Request,
-    on: Collaborators,
-    by: AuditBy,
+    context: AppContext,
+    actor: Actor,
     action: str,
     task_id: str,
     change: Callable[[Session, str], object],
@@ -181,13 +187,13 @@ def _change_task(
 ) -> Response:
     target = own_page(urlsplit(request.headers.get("referer", "")).path or "/admin/tasks")
     try:
-        with on.session_factory.begin() as session:
-            status = change_task(session, by, action, task_id, change).status
-        on.doorbell.wake()
+        with context.session_factory.begin() as session:
+            status = change_task(session, actor, action, task_id, change).status
+        context.doorbell.wake()
     except ConflictError as conflict:
-        return _see(f"{target}?problem={conflict.code}")
-    return _see(f"{target}?done={done[status]}" if status in done else target)
+        return _redirect(f"{target}?problem={conflict.code}")
+    return _redirect(f"{target}?done={done[status]}" if status in done else target)
 
 
-def _see(address: str) -> Response:
+def _redirect(address: str) -> Response:
     return RedirectResponse(address, status_code=303)

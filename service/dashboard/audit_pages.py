@@ -12,7 +12,7 @@ from registry import audit
 from registry.tables import AuditRow
 from service.dashboard.pages import PageRoute, page
 from service.dashboard.rendering import NONE
-from service.dependencies import CollaboratorsDep, Cursor
+from service.dependencies import ContextDep, Cursor
 from service.http.roles import PrincipalDep, requires
 
 ENTRIES_SHOWN = 50
@@ -38,7 +38,7 @@ class AuditView:
 
 @router.get("")
 def show_audit(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     key: Filter = "",
     learner: Filter = "",
@@ -46,8 +46,8 @@ def show_audit(
     cursor: Cursor = None,
 ) -> Response:
     """Show what was changed, newest first; of one key, learner or kind of change, or all."""
-    with on.session_factory() as session:
-        found = audit.list_audit(
+    with context.session_factory() as session:
+        rows = audit.list_audit(
             session,
             key_id=key.strip() or None,
             learner=learner.strip() or None,
@@ -55,12 +55,12 @@ def show_audit(
             limit=ENTRIES_SHOWN,
             cursor=cursor,
         )
-        entries = [_view(row) for row in found.items]
+        entries = [_view(row) for row in rows.items]
     filters = {"key": key, "learner": learner, "action": action}
     older = None
-    if found.next_cursor:
+    if rows.next_cursor:
         given = {name: value for name, value in filters.items() if value}
-        older = f"/admin/audit?{urlencode(given | {'cursor': found.next_cursor})}"
+        older = f"/admin/audit?{urlencode(given | {'cursor': rows.next_cursor})}"
     return page(
         "audit.html", viewer, section="audit", entries=entries, filters=filters, older=older
     )
@@ -80,18 +80,18 @@ def changes(details: dict[str, Any]) -> list[str]:
         pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
         rest = {name: value for name, value in details.items() if name not in ("before", "after")}
         return [_change(name, *pair) for name, pair in pairs.items()] + changes(rest)
-    told = []
+    sentences = []
     for name, value in details.items():
         if isinstance(value, dict) and set(value) == {"before", "after"}:
-            told.append(_change(name, value["before"], value["after"]))
+            sentences.append(_change(name, value["before"], value["after"]))
         else:
-            told.append(f"{name} {_said(value)}")
-    return told
+            sentences.append(f"{name} {_said(value)}")
+    return sentences
 
 
 def _change(name: str, before: Any, after: Any) -> str:
-    said = _said(after) if before == after else f"{_said(before)} → {_said(after)}"
-    return f"{name} {said}"
+    values = _said(after) if before == after else f"{_said(before)} → {_said(after)}"
+    return f"{name} {values}"
 
 
 def _said(value: Any) -> str:

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Form, Query, Response
 from starlette.responses import RedirectResponse
 
 from registry import audit, learners
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
-from service.dependencies import AuditDep, CollaboratorsDep
+from service.dependencies import ActorDep, ContextDep
 from service.http.roles import PrincipalDep, requires
 from service.labels import MAX_LABEL, clean_label
 from service.problems import Problem
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/learners/{name}/classes", route_class=PageRoute)
 @router.get("")
 def show_classes(
     name: LearnerName,
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     search: Annotated[str, Query(max_length=MOST_SEARCH)] = "",
     number: Annotated[int, Query(alias="page", ge=1, le=MAX_INT)] = 1,
@@ -37,8 +37,8 @@ def show_classes(
     done: Annotated[str | None, Query(max_length=50)] = None,
 ) -> Response:
     """Show the classes of a learner as pictures."""
-    with on.session_factory() as session:
-        found = gallery(session, name, search=search, page=number)
+    with context.session_factory() as session:
+        shown = gallery(session, name, search=search, page=number)
     return page(
         "classes.html",
         viewer,
@@ -46,7 +46,7 @@ def show_classes(
         notice=sentence(problem),
         done=DONE.get(done or ""),
         name=name,
-        gallery=found,
+        gallery=shown,
         search=search,
     )
 
@@ -54,8 +54,8 @@ def show_classes(
 @router.post("", dependencies=[requires("trainer")])
 def change_class(
     name: LearnerName,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     label: Annotated[str, Form(max_length=MOST_TEXT)],
     new_name: Annotated[str, Form(alias="name", max_length=MOST_TEXT)] = "",
     is_hidden: Annotated[bool, Form()] = False,
@@ -66,18 +66,18 @@ def change_class(
     outcome = {"done": "class-changed"}
     try:
         wanted = clean_label(new_name) if new_name.strip() else None
-        with on.session_factory.begin() as session:
-            _change(session, by, name, label, wanted, is_hidden=is_hidden)
+        with context.session_factory.begin() as session:
+            _change(session, actor, name, label, wanted, is_hidden=is_hidden)
     except (ConflictError, Problem) as refusal:
         outcome = {"problem": refusal.code}
     else:
-        on.watcher.show_classes()
+        context.watcher.show_classes()
     query = {"page": number, **({"search": search} if search else {}), **outcome}
     return RedirectResponse(f"/admin/learners/{name}/classes?{urlencode(query)}", status_code=303)
 
 
 def _change(
-    session: Session, by: AuditBy, name: str, label: str, new_name: str | None, *, is_hidden: bool
+    session: Session, actor: Actor, name: str, label: str, new_name: str | None, *, is_hidden: bool
 ) -> None:
     learner = learners.get_learner(session, name, lock=True)
     before = find_class(session, learner, label)
@@ -85,5 +85,5 @@ def _change(
     _, changed = apply_change(session, learner, before, asked)
     if changed:
         audit.record(
-            session, by, "class.update", learner=name, subject=before.label, details=changed
+            session, actor, "class.update", learner=name, subject=before.label, details=changed
         )

@@ -8,7 +8,7 @@ from registry.learners import ClassInfo
 from registry.pictures import of_labels
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
-from service.dashboard.shown import SampleView, sample_view
+from service.dashboard.view_models import SampleView, sample_view
 
 CLASSES_SHOWN = 24
 IMAGES_SHOWN = 4
@@ -64,25 +64,25 @@ def gallery(session: Session, learner_name: str, *, search: str = "", page: int 
     """
     learner = learners.get_learner(session, learner_name)
     wanted = search.casefold()
-    found = [
+    matching = [
         info
         for info in learners.class_table(session, learner)
         if wanted in info.label.casefold() or wanted in info.name.casefold()
     ]
-    n_pages = max(1, -(-len(found) // CLASSES_SHOWN))
+    n_pages = max(1, -(-len(matching) // CLASSES_SHOWN))
     page = min(page, n_pages)
-    shown = found[(page - 1) * CLASSES_SHOWN : page * CLASSES_SHOWN]
-    return Gallery(_cards(session, learner, shown), page, n_pages, len(found))
+    shown = matching[(page - 1) * CLASSES_SHOWN : page * CLASSES_SHOWN]
+    return Gallery(_cards(session, learner, shown), page, n_pages, len(matching))
 
 
 def pictures(
     session: Session, learner_id: str, labels: Collection[str], *, each: int
 ) -> dict[str, list[SampleView]]:
     """Return up to `each` stored images of some labels that the live version knows, those to learn from first."""
-    found: dict[str, list[SampleView]] = {}
+    views: dict[str, list[SampleView]] = {}
     for picture in of_labels(session, learner_id, labels, each=each):
-        found.setdefault(picture.label, []).append(sample_view(picture, picture.label))
-    return found
+        views.setdefault(picture.label, []).append(sample_view(picture, picture.label))
+    return views
 
 
 def _cards(session: Session, learner: LearnerRow, shown: Sequence[ClassInfo]) -> list[ClassCard]:

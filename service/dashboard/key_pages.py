@@ -8,13 +8,13 @@ from fastapi import APIRouter, Form, Path, Query, Response
 from starlette.responses import RedirectResponse
 
 from registry import audit, keys, learners
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.errors import InvalidKeyError
 from registry.postgres.database import Session
 from registry.tables import ROLES, KeyRow
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep
+from service.dependencies import ActorDep, AppContext, ContextDep
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
 from service.problems import Problem
@@ -65,20 +65,20 @@ class NewKey:
 
 @router.get("")
 def show_keys(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     problem: Annotated[str | None, Query(max_length=50)] = None,
     done: Annotated[str | None, Query(max_length=50)] = None,
 ) -> Response:
     """Show all keys, newest first, also those that no longer work."""
-    return _page(on, viewer, notice=sentence(problem), done=DONE.get(done or ""))
+    return _page(context, viewer, notice=sentence(problem), done=DONE.get(done or ""))
 
 
 @router.post("")
 def create_key(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
-    by: AuditDep,
+    actor: ActorDep,
     name: Annotated[str, Form(max_length=MOST_NAME)] = "",
     role: Annotated[str, Form(max_length=20)] = "",
     days: Annotated[int, Form(ge=0, le=max(LIVES))] = 0,
@@ -87,28 +87,28 @@ def create_key(
     """Make a key, and show it: the only time it can be read."""
     wanted = NewKey(name.strip(), role, days, tuple(scope or ()))
     try:
-        made = _create(on, by, wanted)
+        secret = _create(context, actor, wanted)
     except InvalidKeyError as error:
-        return _page(on, viewer, status=422, notice=str(error), form=wanted)
-    on.keys.refresh()
-    return _page(on, viewer, status=201, made=made, made_for=wanted.name)
+        return _page(context, viewer, status=422, notice=str(error), form=wanted)
+    context.keys.refresh()
+    return _page(context, viewer, status=201, secret=secret, secret_for=wanted.name)
 
 
 @router.post("/{key_id}/revoke")
 def revoke_key(
-    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], on: CollaboratorsDep, by: AuditDep
+    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], context: ContextDep, actor: ActorDep
 ) -> Response:
     """Revoke a key: from now on it is refused, and so are the browser sessions it has opened."""
     try:
-        with on.session_factory.begin() as session:
+        with context.session_factory.begin() as session:
             row = keys.revoke_key(session, key_id)
             if not keys.has_lasting_admin(session):
                 raise Problem("last-admin-key")
             details = {"name": row.name, "role": row.role}
-            audit.record(session, by, "key.revoke", subject=row.id, details=details)
+            audit.record(session, actor, "key.revoke", subject=row.id, details=details)
     except Problem as problem:
         return RedirectResponse(f"/admin/keys?problem={problem.code}", status_code=303)
-    on.keys.refresh()
+    context.keys.refresh()
     return RedirectResponse("/admin/keys?done=key-revoked", status_code=303)
 
 
@@ -117,8 +117,8 @@ def key_views(session: Session) -> list[KeyView]:
     rows = keys.list_keys(session)
     names = keys.learner_names(session, rows)
     now = datetime.now(UTC)
-    found = [_view(row, names, now) for row in reversed(rows)]
-    return sorted(found, key=lambda key: key.state != "valid")
+    views = [_view(row, names, now) for row in reversed(rows)]
+    return sorted(views, key=lambda key: key.state != "valid")
 
 
 def _view(row: KeyRow, names: dict[str, str], now: datetime) -> KeyView:
@@ -141,13 +141,13 @@ def _view(row: KeyRow, names: dict[str, str], now: datetime) -> KeyView:
     )
 
 
-def _create(on: Collaborators, by: AuditBy, wanted: NewKey) -> str:
+def _create(context: AppContext, actor: Actor, wanted: NewKey) -> str:
     if not wanted.name or not wanted.name.isprintable():
         raise InvalidKeyError("name", "Say what the key is for, in letters that can be seen.")
     if wanted.role not in ROLES:
         raise InvalidKeyError("role", "Choose one of the roles.")
     expires_at = datetime.now(UTC) + timedelta(days=wanted.days) if wanted.days else None
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         row, key = keys.create_key(
             session,
             wanted.name,
@@ -162,32 +162,32 @@ def _create(on: Collaborators, by: AuditBy, wanted: NewKey) -> str:
             "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
             "quotas": row.quotas,
         }
-        audit.record(session, by, "key.create", subject=row.id, details=details)
+        audit.record(session, actor, "key.create", subject=row.id, details=details)
     return key
 
 
 def _page(
-    on: Collaborators,
+    context: AppContext,
     viewer: Principal,
     *,
     status: int = 200,
     form: NewKey | None = None,
-    made: str | None = None,
-    made_for: str = "",
+    secret: str | None = None,
+    secret_for: str = "",
     notice: str | None = None,
     done: str | None = None,
 ) -> Response:
-    with on.session_factory() as session:
-        found = key_views(session)
+    with context.session_factory() as session:
+        views = key_views(session)
         names = [row.name for row in learners.list_learners(session, limit=MOST_LEARNERS).items]
     shown: dict[str, Any] = {
-        "keys": found,
+        "keys": views,
         "learners": names,
         "roles": ROLES,
         "lives": LIVES,
         "form": form or NewKey(),
-        "made": made,
-        "made_for": made_for,
+        "secret": secret,
+        "secret_for": secret_for,
         "notice": notice,
         "done": done,
     }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from registry.accuracy import AccuracyHistory
-from service.dashboard.routing import Routing
+from service.dashboard.synapse_view import Routing
 
 MOST_NAMES = 12
 """Up to this many tasks the matrix has room for its numbers, and the lines for a legend."""

@@ -1,4 +1,4 @@
-"""The dashboard's pages. Their forms are in `actions`; further pages in `trying` and `*_pages`."""
+"""The dashboard's pages. Their forms are in `actions`; further pages in `*_page` and `*_pages`."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -8,13 +8,21 @@ from starlette.responses import JSONResponse
 
 from registry import samples
 from service.assets import load_asset
-from service.dashboard import actions, audit_pages, class_pages, key_pages, plots, trying, views
+from service.dashboard import (
+    actions,
+    audit_pages,
+    class_pages,
+    key_pages,
+    plots,
+    prediction_page,
+    views,
+)
 from service.dashboard.condition import condition_of
 from service.dashboard.pages import DONE, PageRoute, page
-from service.dashboard.releases import version_page
-from service.dashboard.routing import Routing
 from service.dashboard.sentences import sentence
-from service.dependencies import CollaboratorsDep, Cursor
+from service.dashboard.synapse_view import Routing
+from service.dashboard.version_page import version_page
+from service.dependencies import ContextDep, Cursor
 from service.http.demands import demands
 from service.http.roles import PrincipalDep
 from service.problems import Problem
@@ -29,23 +37,23 @@ DoneCode = Annotated[str | None, Query(max_length=50)]
 
 router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=False)
 router.include_router(actions.router)
-router.include_router(trying.router)
+router.include_router(prediction_page.router)
 router.include_router(class_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)
 
 
 @router.get("")
-def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = None) -> Response:
+def show_learners(context: ContextDep, viewer: PrincipalDep, cursor: Cursor = None) -> Response:
     """Show all learners."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         cards, next_cursor = views.learner_cards(session, cursor)
         known = views.known_tasks(session)
     shown: dict[str, Any] = {
         "cards": cards,
         "next_cursor": next_cursor,
         "known": known,
-        "alarms": condition_of(on.health, viewer).alarms,
+        "alarms": condition_of(context.health, viewer).alarms,
     }
     return page("learners.html", viewer, section="learners", **shown)
 
@@ -53,17 +61,17 @@ def show_learners(on: CollaboratorsDep, viewer: PrincipalDep, cursor: Cursor = N
 @router.get("/learners/{name}")
 def show_learner(
     name: LearnerName,
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     versions: Cursor = None,
     problem: ProblemCode = None,
     done: DoneCode = None,
 ) -> Response:
     """Show one learner: accuracy history, routing, tasks, classes, and a page of its versions."""
-    with on.session_factory() as session:
-        found = views.learner_page(session, name, versions)
+    with context.session_factory() as session:
+        learner = views.learner_page(session, name, versions)
         held = views.held_tasks(session, name)
-    history = found.history
+    history = learner.history
     has_accuracy = history.last is not None
     return page(
         "learner.html",
@@ -71,16 +79,16 @@ def show_learner(
         section="learners",
         notice=sentence(problem),
         done=DONE.get(done or ""),
-        found=found,
-        card=found.card,
+        learner=learner,
+        card=learner.card,
         held=held,
-        known={task.id: task.status for task in found.card.active},
+        known={task.id: task.status for task in learner.card.active},
         history=history,
         has_accuracy=has_accuracy,
         lines=plots.accuracy_lines(history) if has_accuracy else None,
         matrix=plots.accuracy_matrix(history) if has_accuracy else None,
-        routing=found.routing,
-        routing_plot=_routing_plot(found.routing),
+        routing=learner.routing,
+        routing_plot=_routing_plot(learner.routing),
     )
 
 
@@ -88,44 +96,44 @@ def show_learner(
 def show_version(
     name: LearnerName,
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     problem: ProblemCode = None,
 ) -> Response:
     """Show one version, and what serving it would change."""
-    with on.session_factory() as session:
-        found = version_page(session, name, number)
+    with context.session_factory() as session:
+        version = version_page(session, name, number)
     return page(
         "version.html",
         viewer,
         section="learners",
         notice=sentence(problem),
-        version=found,
-        routing=found.routing,
-        routing_plot=_routing_plot(found.routing),
+        version=version,
+        routing=version.routing,
+        routing_plot=_routing_plot(version.routing),
     )
 
 
 @router.get("/tasks")
 def show_tasks(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     cursor: Cursor = None,
     problem: ProblemCode = None,
     done: DoneCode = None,
 ) -> Response:
     """Show all tasks, newest first, and those that wait for a decision."""
-    with on.session_factory() as session:
-        found, next_cursor = views.task_list(session, cursor)
+    with context.session_factory() as session:
+        task_views, next_cursor = views.task_list(session, cursor)
         known = views.known_tasks(session)
         workers = views.worker_list(session)
         held = views.held_tasks(session, None)
     shown: dict[str, Any] = {
-        "tasks": found,
+        "tasks": task_views,
         "next_cursor": next_cursor,
         "known": known,
         "workers": workers,
-        "condition": condition_of(on.health, viewer),
+        "condition": condition_of(context.health, viewer),
         "held": held,
         "notice": sentence(problem),
         "done": DONE.get(done or ""),
@@ -135,21 +143,21 @@ def show_tasks(
 
 @router.get("/tasks.json")
 def follow_tasks(
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     learner: Annotated[LearnerName | None, Query()] = None,
 ) -> Response:
     """Return the tasks that wait or run, for the pages that follow them."""
-    with on.session_factory() as session:
-        found = views.active_tasks(session, learner)
+    with context.session_factory() as session:
+        active = views.active_tasks(session, learner)
     shown = ("id", "status", "phase", "fraction", "note")
-    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in found]})
+    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in active]})
 
 
 @router.get("/samples/{sample_id}/image")
-def show_sample(sample_id: PublicId, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+def show_sample(sample_id: PublicId, context: ContextDep, viewer: PrincipalDep) -> Response:
     """Return a stored image."""
-    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+    image = samples.read_image(context.session_factory, context.blobs, sample_id)
     headers = {
         "Cache-Control": f"private, max-age={YEAR_S}, immutable",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",

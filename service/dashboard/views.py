@@ -13,8 +13,8 @@ from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from service.dashboard.gallery import pictures
 from service.dashboard.plots import seen_accuracy
-from service.dashboard.routing import routing_of
-from service.dashboard.shown import (
+from service.dashboard.synapse_view import routing_of
+from service.dashboard.view_models import (
     Finding,
     LearnerCard,
     LearnerPage,
@@ -50,7 +50,7 @@ def learner_page(session: Session, name: str, versions_cursor: str | None = None
     """
     learner = learners.get_learner(session, name)
     table = learners.class_table(session, learner)
-    found = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
+    newest_tasks = tasks.list_tasks(session, learner_name=name, limit=TASKS_SHOWN)
     newest = versions.list_versions(
         session, learner.id, limit=VERSIONS_SHOWN, cursor=versions_cursor
     )
@@ -62,7 +62,7 @@ def learner_page(session: Session, name: str, versions_cursor: str | None = None
     return LearnerPage(
         card=card,
         history=accuracy.history(session, learner.id),
-        tasks=_task_views(session, found.items),
+        tasks=_task_views(session, newest_tasks.items),
         class_groups=[
             (index, list(group))
             for index, group in groupby(
@@ -135,11 +135,11 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
     """
     learner = learners.get_learner(session, learner_name)
     shown = classes.shown(session, learner.id)
-    found = [
+    samples = [
         sample_view(picture, shown.name(picture.label))
         for picture in held_out(session, learner.id, limit=SAMPLES_SHOWN)
     ]
-    return sorted(found, key=lambda sample: sample.label)
+    return sorted(samples, key=lambda sample: sample.label)
 
 
 def _card(session: Session, learner: LearnerRow) -> LearnerCard:
@@ -207,7 +207,7 @@ def _erases(session: Session, row: TaskRow) -> list[int]:
     learner = learners.get_learner_by_id(session, row.learner_id)
     asked = {"tasks": row.options["tasks"], "classes": row.options["classes"]}
     try:
-        return unlearning.loss(session, learner, **asked).versions
+        return unlearning.preview_unlearning(session, learner, **asked).versions
     except (ConflictError, UnknownContentError, NothingWouldRemainError):
         return []  # the learner has moved on: it cannot be published
 

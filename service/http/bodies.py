@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from service.http.buckets import network_of
 from service.http.demands import Demands
+from service.http.in_flight import TAKES_OF_FREE
 from service.http.security import Principal, client_address
-from service.http.under_way import TAKES_OF_FREE
 from service.problems import Problem
 from service.settings import ServiceSettings
 

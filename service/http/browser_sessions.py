@@ -87,10 +87,10 @@ class BrowserSessions:
 
     def refresh(self, database: Session) -> None:
         """Learn of sessions that were ended elsewhere, and forget those whose cookies have expired since."""
-        found = sessions.ended_since(database, self._read_until)
+        newly_ended = sessions.ended_since(database, self._read_until)
         with self._lock:
-            self._ended |= found
-            self._read_until = max(found.values(), default=self._read_until)
+            self._ended |= newly_ended
+            self._read_until = max(newly_ended.values(), default=self._read_until)
             if self._read_until is not None:
                 kept_from = self._read_until - sessions.KEPT
                 oldest = next(iter(self._ended), None)
@@ -110,5 +110,5 @@ class BrowserSessions:
 
 def session_of(headers: Headers) -> str | None:
     """Return what the dashboard's cookie holds; of several, the last. Ours need no unquoting."""
-    found = [value for header in headers.getlist("cookie") for value in _COOKIE.findall(header)]
-    return found[-1].strip() if found else None
+    cookies = [value for header in headers.getlist("cookie") for value in _COOKIE.findall(header)]
+    return cookies[-1].strip() if cookies else None

@@ -119,7 +119,7 @@ def _seconds(tokens: float, per_minute: int) -> int:
 def network_of(address: str) -> str:
     """Return what one guesser has: an IPv4 address, or the 64 bits of an IPv6 one that a provider gives away."""
     try:
-        found = ip_address(address.partition("%")[0])
+        ip = ip_address(address.partition("%")[0])
     except ValueError:
         return address[:100]
-    return found.exploded[:19] if isinstance(found, IPv6Address) else str(found)
+    return ip.exploded[:19] if isinstance(ip, IPv6Address) else str(ip)

@@ -128,8 +128,8 @@ class Connections:
 
     def _victim(self, is_known: bool, is_busy: bool, is_urgent: bool) -> Connection | None:
         groups = self._groups[is_known, is_busy]
-        while found := groups.oldest():
-            connection, since = found
+        while oldest := groups.oldest():
+            connection, since = oldest
             if not is_known and connection.key_id is not None:
                 self._put(connection, is_busy=is_busy)  # its key was seen since
                 continue

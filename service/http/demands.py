@@ -89,8 +89,8 @@ def demands(**fields: Any) -> Callable[[EndpointT], EndpointT]:
 def _declared(context: Any) -> Demands:
     """Return what an endpoint declares, or the class of its route does."""
     of_class = getattr(context.original_route, _ATTRIBUTE, NOTHING_SPECIAL)
-    found: Demands = getattr(context.endpoint, _ATTRIBUTE, of_class)
-    return found
+    declared: Demands = getattr(context.endpoint, _ATTRIBUTE, of_class)
+    return declared
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class DemandTable:
         Where there is none with this method, those of the first one at the path: it will be refused. Where there is
         nothing at the path, nothing special.
         """
-        found = None
+        partial = None
         for entry in self._entries:
             if entry.path.match(path):
                 if method in entry.methods:
                     return entry.demands
-                found = found or entry.demands
-        return found or NOTHING_SPECIAL
+                partial = partial or entry.demands
+        return partial or NOTHING_SPECIAL

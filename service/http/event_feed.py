@@ -66,5 +66,5 @@ def _hear(look: asyncio.Task[dict[str, Latest]]) -> None:
 
 def _read(sessions: Sessions, task_ids: Collection[str]) -> dict[str, Latest]:
     with sessions() as session:
-        found = events.latest(session, task_ids)
-    return {task_id: Latest(*how_far) for task_id, how_far in found.items()}
+        latest = events.latest(session, task_ids)
+    return {task_id: Latest(*how_far) for task_id, how_far in latest.items()}

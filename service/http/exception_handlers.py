@@ -55,10 +55,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    if any(finding["type"] == "json_invalid" for finding in found):
+    findings = error.errors()
+    if any(finding["type"] == "json_invalid" for finding in findings):
         return answer(request, Problem("malformed-json"))
-    return answer(request, Problem("validation", errors=field_errors(found, "")))
+    return answer(request, Problem("validation", errors=field_errors(findings, "")))
 
 
 async def _on_registry_error(request: Request, error: Exception) -> Response:

@@ -20,16 +20,16 @@ _VISIBLE = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 
 @dataclass
-class Once:
+class IdempotentRequest:
     """One creating request, done at most once for its key. Use as a context; without a key it does nothing.
 
     Example:
-        with Once.of(request, sessions, digest) as once:
-            if once.replay:
-                return once.replay
+        with IdempotentRequest.of(request, sessions, digest) as idempotent:
+            if idempotent.replay:
+                return idempotent.replay
             with sessions.begin() as session:
                 ...
-                return once.answer(session, 201, body)
+                return idempotent.answer(session, 201, body)
     """
 
     sessions: Sessions

@@ -27,8 +27,9 @@ from service.http.bodies import (
     goes_to_disk,
     holder_of,
 )
+from service.http.connection_middleware import HEALTH
 from service.http.demands import BODY_OVERHEAD, Demands, DemandTable
-from service.http.doorway import HEALTH
+from service.http.in_flight import InFlightLimit
 from service.http.quotas import Quotas
 from service.http.security import (
     SAFE_METHODS,
@@ -37,7 +38,6 @@ from service.http.security import (
     client_address,
     unauthorized,
 )
-from service.http.under_way import UnderWay
 from service.metrics import Metrics
 from service.problems import PageFor, Problem, problem_response
 from service.settings import ServiceSettings, host_name
@@ -65,7 +65,7 @@ SECURITY_HEADERS = {
 }
 
 
-class Frontier:
+class AdmissionMiddleware:
     """The outermost layer of the app."""
 
     def __init__(
@@ -89,19 +89,19 @@ class Frontier:
         largest = max(settings.max_predict_bytes + BODY_OVERHEAD, settings.max_json_task_bytes)
         self.bodies = BodyBudget(settings.max_held_body_bytes, largest)
         self.pace = Pace(settings.large_body_bytes_per_s)
-        self.under_way = UnderWay(settings.max_connections)
+        self.in_flight = InFlightLimit(settings.max_connections)
         # Ours rather than uvicorn's, so that a header nobody believes is told.
         admit: Any = self._admit
         self._proxies: Any = ProxyHeadersMiddleware(admit, list(settings.forwarded_allow_ips))
-        self._has_told_of_proxy = False
+        self._has_warned_of_proxy = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if not self._has_told_of_proxy:
-            self._tell_of_proxy(client_address(scope), Headers(scope=scope))
+        if not self._has_warned_of_proxy:
+            self._warn_of_proxy(client_address(scope), Headers(scope=scope))
         await self._proxies(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +147,7 @@ class Frontier:
         scope["state"]["body_meter"] = meter
         check_declared_length(headers, meter)
         if principal is None:
-            receive = _hurried(receive)
+            receive = _with_deadline(receive)
 
         async def metered() -> Message:
             message = await receive()
@@ -178,7 +178,7 @@ class Frontier:
         """Count a request of a key for as long as it is under way, unless it asks for health."""
         if principal is None or scope["path"] in HEALTH:
             return nullcontext()
-        return self.under_way.one_of(principal.key_id)
+        return self.in_flight.counted(principal.key_id)
 
     def _check_shape(self, scope: Scope, headers: Headers) -> None:
         raw = scope["headers"]
@@ -198,12 +198,12 @@ class Frontier:
         allowed = self.settings.allowed_hosts
         return _HOST.match(host) is not None and ("*" in allowed or host_name(host) in allowed)
 
-    def _tell_of_proxy(self, sender: str, headers: Headers) -> None:
+    def _warn_of_proxy(self, sender: str, headers: Headers) -> None:
         """Say, once, that a proxy seems to be there that is not believed: limits by address hold it for one client."""
         is_forwarded = "x-forwarded-for" in headers or "x-forwarded-proto" in headers
         if not is_forwarded or sender in self._proxies.trusted_hosts:
             return
-        self._has_told_of_proxy = True
+        self._has_warned_of_proxy = True
         address = sender[:100]
         reason = (
             f"A request from {address} came with X-Forwarded-For or X-Forwarded-Proto, which is not believed. If that "
@@ -272,7 +272,7 @@ class _Sender:
         # One whose length was announced cannot end well: the connection is closed when the app returns.
 
 
-def _hurried(receive: Receive) -> Receive:
+def _with_deadline(receive: Receive) -> Receive:
     """Return a receiver that gives up on a body that takes longer than one without a key may.
 
     Raises:
@@ -317,5 +317,5 @@ def _request_id(headers: Headers) -> str:
 
 def _declared_sha256(headers: Headers) -> bytes | None:
     """Return the SHA-256 that `Content-Digest` (RFC 9530) declares, if it does."""
-    found = _SHA256.search(headers.get("content-digest", ""))
-    return base64.b64decode(found[1]) if found else None
+    match = _SHA256.search(headers.get("content-digest", ""))
+    return base64.b64decode(match[1]) if match else None

@@ -16,9 +16,14 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.buckets import network_of
+from service.http.connection_middleware import (
+    MAX_UNREAD_BYTES,
+    ConnectionMiddleware,
+    declared_size,
+    raw_problem,
+)
 from service.http.connections import Connections
-from service.http.doorway import MAX_UNREAD_BYTES, Doorway, declared_size, raw_problem
-from service.http.farewell import LastMoment, Outgoing, Reader
+from service.http.lingering_close import CountingTransport, LingeringClose, SlowReaderTimeout
 from service.settings import ServiceSettings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -43,7 +48,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app = Doorway(self.app, self.connections_open)
+        self.app = ConnectionMiddleware(self.app, self.connections_open)
         self.address = ""
         self._key_id: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -62,16 +67,18 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._n_ignored = 0
         self._n_unanswered = 0
         self._last_words: bytes | None = None
-        self._last_moment: LastMoment | None = None
+        self._lingering: LingeringClose | None = None
 
     # What uvicorn's server and the transport call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
-        outgoing = Outgoing(transport, self._close)
+        outgoing = CountingTransport(transport, self._close)
         super().connection_made(outgoing)  # type: ignore[arg-type]
         self._outgoing = outgoing
-        self._reader = Reader(outgoing, grace_s=self.grace_s, bytes_per_s=self.bytes_per_s)
+        self._slow_reader = SlowReaderTimeout(
+            outgoing, grace_s=self.grace_s, bytes_per_s=self.bytes_per_s
+        )
         self.flow: _Flow = _Flow(outgoing)  # type: ignore[arg-type]
         self.address = network_of(self.client[0]) if self.client else ""
         self.connections_open.opened(self)
@@ -80,9 +87,9 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._disarm()
-        self._reader.stop()
-        if self._last_moment is not None:
-            self._last_moment.stop()
+        self._slow_reader.stop()
+        if self._lingering is not None:
+            self._lingering.stop()
         self.connections_open.closed(self)
         self._unread = b""
         self._is_deaf = True
@@ -90,8 +97,8 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, as far as requests may wait for each other."""
-        if self._last_moment is not None:
-            self._last_moment.came(len(data))
+        if self._lingering is not None:
+            self._lingering.came(len(data))
         elif self._is_deaf:
             self._n_ignored += len(data)
             self.flow.hold(self._n_ignored > MAX_UNREAD_BYTES)
@@ -107,18 +114,18 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._is_left = self._is_in_mid_answer
         self._is_deaf = True
         if self._outgoing.waiting:
-            self._reader.start()
+            self._slow_reader.start()
         return self._is_left
 
     def pause_writing(self) -> None:
         """Watch how fast answers are read."""
         super().pause_writing()
-        self._reader.start()
+        self._slow_reader.start()
 
     def resume_writing(self) -> None:
         """Stop watching."""
         super().resume_writing()
-        self._reader.stop()
+        self._slow_reader.stop()
 
     def shutdown(self) -> None:
         """End after the answer that is under way, or after the one to what is just on its way here."""
@@ -187,7 +194,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._n_unanswered -= 1
         if not self._is_busy:
             self.connections_open.rested(self)
-        if self._last_moment is not None or self.transport.is_closing():
+        if self._lingering is not None or self.transport.is_closing():
             return
         super().on_response_complete()
         self._parse()
@@ -199,7 +206,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         elif self._is_left:
             self._close()
         elif self._outgoing.waiting:
-            self._reader.start()
+            self._slow_reader.start()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""
@@ -237,7 +244,7 @@ class DeadlineProtocol(HttpToolsProtocol):
                 self._arm()
         if self._at == len(self._unread) or self._is_deaf:
             self._unread, self._at = b"", 0
-        if self._last_moment is None:
+        if self._lingering is None:
             self.flow.hold(not self._may_ask)
 
     @property
@@ -248,8 +255,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Return where to stop parsing: at the end of a head or body, as far as that can be told."""
         at, end = self._at, len(self._unread)
         if self._body_left is None:
-            found = self._unread.find(b"\r\n\r\n", at, at + PIECE_BYTES)
-            return found + 4 if found >= 0 else min(end, at + PIECE_BYTES)
+            head_end = self._unread.find(b"\r\n\r\n", at, at + PIECE_BYTES)
+            return head_end + 4 if head_end >= 0 else min(end, at + PIECE_BYTES)
         if self._body_left == float("inf"):
             return min(end, at + PIECE_BYTES)
         return min(end, at + int(self._body_left))
@@ -264,7 +271,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _refuse(self, code: str) -> None:
         """Answer with a problem without asking the app, after the answers that are under way, and close."""
-        if self._is_deaf or self._last_moment is not None or self.transport.is_closing():
+        if self._is_deaf or self._lingering is not None or self.transport.is_closing():
             return
         self._is_deaf = True
         self._disarm()
@@ -295,7 +302,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close after what was said, but not before its reader had a moment to read it."""
-        if self._last_moment is not None or self.transport.is_closing():
+        if self._lingering is not None or self.transport.is_closing():
             return
         self._disarm()
         self._unset_keepalive_if_required()
@@ -307,16 +314,16 @@ class DeadlineProtocol(HttpToolsProtocol):
         with suppress(OSError):
             self.transport.write_eof()
         most_bytes = MAX_UNREAD_BYTES if self.key_id is None else MAX_DISCARDED_BYTES
-        self._last_moment = LastMoment(
+        self._lingering = LingeringClose(
             self._outgoing,
-            self._reader,
+            self._slow_reader,
             most_bytes=most_bytes,
             is_sending=self._is_in_message,
         )
 
     def _arm(self) -> None:
         self._disarm()
-        if self._last_moment is not None or self.transport.is_closing():
+        if self._lingering is not None or self.transport.is_closing():
             return
         self._started_at = monotonic()
         self._received = 0

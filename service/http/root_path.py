@@ -22,7 +22,7 @@ _COOKIE_PATH = re.compile(r"(;\s*path=)/(?=;|$)", re.IGNORECASE)
 SCHEMA = "/openapi.json"
 
 
-class UnderRoot:
+class RootPathMiddleware:
     """A layer around the app that keeps all its addresses below a prefix.
 
     Args:

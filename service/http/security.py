@@ -2,7 +2,7 @@
 
 Deny by default: every route but the few that declare `is_public` needs a valid key before anything else is looked at.
 Keys are held in memory and refreshed by the watcher, so checking one touches no database. A key that is limited to
-some learners carries its scope on the `Principal`; `service.dependencies.get_collaborators` keeps it.
+some learners carries its scope on the `Principal`; `service.dependencies.get_context` keeps it.
 """
 
 import time
@@ -165,9 +165,9 @@ class KeyRing:
         Raises:
             Problem: `storage-unavailable`, if no key could be read so far: nobody can say then that this one is wrong.
         """
-        found = self.verify(text)
-        if found is not None:
-            return found
+        principal = self.verify(text)
+        if principal is not None:
+            return principal
         with self._lock:
             if time.monotonic() - self._looked_at >= _REFRESH_S:
                 try:
@@ -188,9 +188,11 @@ class KeyRing:
 
     def verify_cookie(self, value: str) -> Principal | None:
         """Return whose cookie this is, or None."""
-        found = self._browsers.read(value, self._active)
-        principal = None if found is None else self._principal(found[0])
-        return None if found is None or principal is None else replace(principal, session=found[1])
+        signed = self._browsers.read(value, self._active)
+        principal = None if signed is None else self._principal(signed[0])
+        return (
+            None if signed is None or principal is None else replace(principal, session=signed[1])
+        )
 
     def end_session(self, principal: Principal) -> None:
         """Refuse the cookie that a request came with from now on. Blocks.
@@ -228,13 +230,13 @@ class KeyRing:
         Raises:
             Problem: `rate-limited`; `storage-unavailable` as in `find`.
         """
-        found = self.verify(text)
-        if found is None:
+        principal = self.verify(text)
+        if principal is None:
             guesses.require_left(address)
-            found = self.find(text)
-        if found is None:
+            principal = self.find(text)
+        if principal is None:
             guesses.count(address)
-        return found
+        return principal
 
     def find_login(self, text: str, address: str) -> Principal | None:
         """Like `find_guess`, for the login page.
@@ -242,11 +244,11 @@ class KeyRing:
         Raises:
             Problem: `rate-limited`; `storage-unavailable` as in `find`.
         """
-        found = self.verify(text)
-        if found is None:
+        principal = self.verify(text)
+        if principal is None:
             self.unread_logins.count(address)
-            found = self.find_guess(text, address, self.failed_logins)
-        return found
+            principal = self.find_guess(text, address, self.failed_logins)
+        return principal
 
     def fail_login(self, address: str) -> None:
         """Note a login by a link that does not work.
@@ -265,9 +267,9 @@ class KeyRing:
         if scheme.lower() != "bearer" or not text:
             return None
         text = text.strip()
-        found = self.verify(text)
-        if found is not None or in_memory:
-            return found
+        principal = self.verify(text)
+        if principal is not None or in_memory:
+            return principal
         return await to_thread.run_sync(
             self.find_guess, text, client_address(scope), self.wrong_keys, limiter=self._finding
         )

@@ -179,14 +179,14 @@ class InferenceEngine:
                 if self._is_stopping:
                     return None
                 self._wakeup.wait()
-            self._wait_for_company()
+            self._wait_to_fill_batch()
             batch = self._take_alike()
             images = sum(len(item.images) for item in batch)
             self._queued_images -= images
             self._running_images = images
             return batch
 
-    def _wait_for_company(self) -> None:
+    def _wait_to_fill_batch(self) -> None:
         """Wait for requests that are announced, if the batch has room for them."""
         deadline = perf_counter() + self._batch_wait_s
         while self._arriving and self._queued_images < self._max_batch and not self._is_stopping:

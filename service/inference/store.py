@@ -65,12 +65,12 @@ class SnapshotStore:
     def loaded(self, key: Key) -> Snapshot | None:
         """Return a version if it is in memory, and mark it as used."""
         with self._lock:
-            found = self._loaded.get(key)
-            if found is None:
+            entry = self._loaded.get(key)
+            if entry is None:
                 return None
-            found.is_used = True
+            entry.is_used = True
             self._loaded.move_to_end(key)
-            return found.snapshot
+            return entry.snapshot
 
     def shown(self, learner_id: str) -> Shown:
         """Return what a learner's classes are called, and which are hidden."""
@@ -109,13 +109,13 @@ class SnapshotStore:
     def weigh_used(self) -> None:
         """Weigh versions that were used for the first time once more."""
         with self._lock:
-            found = [
+            used = [
                 one for one in self._loaded.values() if one.is_used and not one.is_weighed_in_use
             ]
-        for one in found:
+        for one in used:
             one.n_bytes = tensor_bytes(one.snapshot.strategy)
             one.is_weighed_in_use = True
-        if found:
+        if used:
             self._make_room()
 
     def retain(self, learner_ids: set[str]) -> None:

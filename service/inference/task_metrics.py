@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from registry.endings import OVERLAP, EndedTask, clock, ended_since
+from registry.ended_tasks import OVERLAP, EndedTask, clock, ended_since
 from registry.postgres.database import Session
 from service.metrics import Metrics
 

@@ -92,8 +92,8 @@ class Watcher:
             VersionErasedError: If it was erased.
         """
         with self._sessions() as session:
-            found = versions.find_live_version(session, learner, number)
-        return None if found is None else _address(found)
+            live = versions.find_live_version(session, learner, number)
+        return None if live is None else _address(live)
 
     def show_classes(self) -> None:
         """Show classes as they are set now, in this process; the others look within their interval. Blocks."""
@@ -136,22 +136,22 @@ class Watcher:
             self._metrics.worker_seen.labels(worker_id).set(seconds)
         self.worker_unseen_s = min(unseen_s.values(), default=math.inf)
 
-    def _note_accuracy(self, found: LiveVersion) -> None:
+    def _note_accuracy(self, live: LiveVersion) -> None:
         with self._sessions() as session:
-            history = accuracy.history(session, found.learner_id, found.version)
+            history = accuracy.history(session, live.learner_id, live.version)
         for gauge, value in (
             (self._metrics.accuracy, history.last),
             (self._metrics.forgetting, history.forgetting),
         ):
             if value is not None:
-                gauge.labels(found.learner_name).set(value)
+                gauge.labels(live.learner_name).set(value)
             else:  # that of the version served before must not stay
-                gauge.remove(found.learner_name)
+                gauge.remove(live.learner_name)
 
-    def _bring_up(self, found: LiveVersion) -> bool:
+    def _bring_up(self, live: LiveVersion) -> bool:
         """Serve a version; return whether it is served."""
-        name = found.learner_name
-        address = _address(found)
+        name = live.learner_name
+        address = _address(live)
         if self._store.live_address(name) == address:
             return True  # in memory or not: dropped ones come back when they are asked for
         started = time.perf_counter()
@@ -166,8 +166,8 @@ class Watcher:
         failpoint("serve.after_swap")
         seconds = time.perf_counter() - started
         self._metrics.swap_seconds.observe(seconds)
-        self._note_accuracy(found)
-        log.info("version_served", learner=name, version=found.version, seconds=round(seconds, 3))
+        self._note_accuracy(live)
+        log.info("version_served", learner=name, version=live.version, seconds=round(seconds, 3))
         return True
 
     def _run(self) -> None:
@@ -192,11 +192,11 @@ class Watcher:
         self._metrics.database_up.set(is_up)
 
 
-def _address(found: LiveVersion) -> VersionAddress:
+def _address(live: LiveVersion) -> VersionAddress:
     return VersionAddress(
-        learner_id=found.learner_id,
-        learner=found.learner_name,
-        backbone=found.backbone,
-        version=found.version,
-        manifest_sha256=found.manifest_sha256,
+        learner_id=live.learner_id,
+        learner=live.learner_name,
+        backbone=live.backbone,
+        version=live.version,
+        manifest_sha256=live.manifest_sha256,
     )

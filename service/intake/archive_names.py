@@ -83,5 +83,5 @@ def _decoded(raw: bytes, encoding: str | None) -> str:
             except UnicodeDecodeError:
                 continue
     shown = raw.decode("ascii", "backslashreplace")[:200]
-    said = f"not {encoding} either" if encoding else "of unknown encoding"
-    raise Problem("archive-rejected", f"The name {shown} is not UTF-8 and {said}: {ADVICE}.")
+    encodings = f"not {encoding} either" if encoding else "of unknown encoding"
+    raise Problem("archive-rejected", f"The name {shown} is not UTF-8 and {encodings}: {ADVICE}.")

@@ -58,7 +58,7 @@ def _within(images: Sequence[ReceivedImage], shown: Shown) -> list[_Conflict]:
     for image in images:
         if image.is_used:
             copies[image.blob_sha256].setdefault(image.label, image)
-    found = []
+    conflicts = []
     for image in images:
         others = [
             other for label, other in copies[image.blob_sha256].items() if label != image.label
@@ -70,21 +70,21 @@ def _within(images: Sequence[ReceivedImage], shown: Shown) -> list[_Conflict]:
                 "other_filename": others[0].raw.filename,
             }
             detail = "The same image came under another label too."
-            found.append(_Conflict(image, detail, _with_own(image, other, shown)))
-    return found
+            conflicts.append(_Conflict(image, detail, _with_own(image, other, shown)))
+    return conflicts
 
 
 def _with_learner(
     images: Sequence[ReceivedImage], labels: Mapping[str, Sequence[str]], shown: Shown
 ) -> list[_Conflict]:
-    found = []
+    conflicts = []
     for image in images:
         there = labels.get(image.blob_sha256, ())
         if image.is_used and there and image.label not in there:
             detail = "The learner has the same image under another label."
             other = _with_own(image, {"label": shown.name(there[0])}, shown)
-            found.append(_Conflict(image, detail, other))
-    return found
+            conflicts.append(_Conflict(image, detail, other))
+    return conflicts
 
 
 def _with_own(image: ReceivedImage, other: dict[str, Any], shown: Shown) -> dict[str, Any]:
@@ -94,12 +94,14 @@ def _with_own(image: ReceivedImage, other: dict[str, Any], shown: Shown) -> dict
 def _detail(conflicts: Sequence[_Conflict]) -> str:
     n_within = sum("other_index" in conflict.other for conflict in conflicts)
     n_with_learner = len(conflicts) - n_within
-    told = []
+    sentences = []
     if n_within:
-        told.append(f"{n_within} of the images show the same as another one with another label.")
+        sentences.append(
+            f"{n_within} of the images show the same as another one with another label."
+        )
     if n_with_learner:
-        told.append(f"The learner has {n_with_learner} of the images under another label.")
-    return " ".join([*told, "`errors` names each with both labels.", WAYS_ON])
+        sentences.append(f"The learner has {n_with_learner} of the images under another label.")
+    return " ".join([*sentences, "`errors` names each with both labels.", WAYS_ON])
 
 
 def _error(conflict: _Conflict) -> FieldError:

@@ -122,10 +122,10 @@ class Decoder:
             Problem: `too-many-pixels`.
         """
         if work > self._most_work:
-            found, most = math.ceil(work / 1e6), int(self._most_work / 1e6)
+            asked, most = math.ceil(work / 1e6), int(self._most_work / 1e6)
             raise Problem(
                 "too-many-pixels",
-                f"Decoding the images takes as much work as {found:,} megapixels of PNG: at most {most:,} are taken "
+                f"Decoding the images takes as much work as {asked:,} megapixels of PNG: at most {most:,} are taken "
                 "at a time. Send fewer images in a request, or smaller ones, or JPEG.",
             )
 

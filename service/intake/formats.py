@@ -107,8 +107,8 @@ def describe_foreign(data: bytes) -> str:
         return _RIFF.get(data[8:12], "")
     if _PNM.match(data):
         return "a portable pixmap (PNM)"
-    found = next((name for at, magic, name in _MAGIC if data.startswith(magic, at)), None)
-    return found or _describe_text(data[:_HEAD])
+    kind = next((name for at, magic, name in _MAGIC if data.startswith(magic, at)), None)
+    return kind or _describe_text(data[:_HEAD])
 
 
 def _of_brands(data: bytes) -> str | None:

@@ -186,8 +186,8 @@ def _decode(picture: Picture, reserve: Reserve) -> DecodedImage:
 def _foreign(data: bytes) -> Problem:
     if len(data) < 12:
         return Problem("image-undecodable")
-    found = describe_foreign(data)
-    what = f"The file is {found}" if found else "The format of the file is not known"
+    format_name = describe_foreign(data)
+    what = f"The file is {format_name}" if format_name else "The format of the file is not known"
     return Problem("image-format-unsupported", f"{what}. Send {READ}.")
 
 
@@ -231,8 +231,8 @@ def _megapixels(n_pixels: int, *, up: bool = False) -> str:
 
 def _too_large(name: str, size_bytes: int, most: int) -> str:
     mib = 1024 * 1024
-    found = -(-10 * size_bytes // mib) / 10
-    return f"The {name} has {found:,g} MiB: at most {10 * most // mib / 10:,g} are read."
+    size_mib = -(-10 * size_bytes // mib) / 10
+    return f"The {name} has {size_mib:,g} MiB: at most {10 * most // mib / 10:,g} are read."
 
 
 def _damaged(name: str, error: BaseException) -> Problem:

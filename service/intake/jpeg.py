@@ -103,9 +103,9 @@ def _next_marker(data: bytes, start: int) -> int:
     while at < len(data) - 1:
         chunk = values[at : at + size + 1]
         leads = np.flatnonzero(chunk[:-1] == 0xFF)
-        found = leads[_IS_MARKER[chunk[leads + 1]]]
-        if found.size:
-            return at + int(found[0])
+        markers = leads[_IS_MARKER[chunk[leads + 1]]]
+        if markers.size:
+            return at + int(markers[0])
         at, size = at + size, min(2 * size, _MAX_CHUNK)
     return len(data)
 

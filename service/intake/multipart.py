@@ -128,10 +128,10 @@ def _extended_filename(disposition: bytes, name: str) -> bytes | None:
     Raises:
         Problem: `validation`, if it cannot be read.
     """
-    found = _EXTENDED_FILENAME.search(disposition)
-    if found is None:
+    match = _EXTENDED_FILENAME.search(disposition)
+    if match is None:
         return None
-    charset, _, encoded = (part.decode("ascii", "replace") for part in found.groups())
+    charset, _, encoded = (part.decode("ascii", "replace") for part in match.groups())
     try:
         return unquote(encoded, _CHARSETS[charset.lower()], "strict").encode()
     except (KeyError, UnicodeDecodeError):

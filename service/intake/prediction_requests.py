@@ -143,20 +143,20 @@ async def decode_all(
             `rate-limited`, if decoding costs too much; `overloaded`, if they would wait too long, or have.
     """
     try:
-        found = await _decode_in_time(decoder, backbone, files, turn, keeps)
+        decoded = await _decode_in_time(decoder, backbone, files, turn, keeps)
     except TimeoutError as error:
         raise decoder.overloaded() from error
     outcomes: list[Outcome] = []
     images: list[Tensor] = []
-    for item in found:
+    for item in decoded:
         if isinstance(item, Problem):
             outcomes.append(Outcome(problem=item))
         else:
             tensor, warnings, image = item
             outcomes.append(Outcome(row=len(images), warnings=warnings, image=image))
             images.append(tensor)
-    if len(found) == 1 and isinstance(found[0], Problem):
-        raise found[0]
+    if len(decoded) == 1 and isinstance(decoded[0], Problem):
+        raise decoded[0]
     return DecodedFiles(outcomes, images)
 
 

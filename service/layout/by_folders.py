@@ -50,8 +50,8 @@ def read_folders(
     is_deep = False
     for members in groups.values():
         named = [_without(above[index], level) for index in members]
-        found, deep = _labels(named, [paths[index] for index in members])
-        labels.update(zip(members, found, strict=True))
+        own, deep = _labels(named, [paths[index] for index in members])
+        labels.update(zip(members, own, strict=True))
         is_deep = is_deep or deep
     _require_named(labels, paths)
     has_both = len(set(uses.values())) > 1
@@ -74,10 +74,10 @@ def read_folders(
 
 
 def _with_doubts(layout: Layout) -> Layout:
-    found = tuple(doubts(layout))
+    sentences = tuple(doubts(layout))
     empty = empty_folders(layout)
-    said = (*layout.notes, *found, *([empty] if empty else []))
-    return replace(layout, notes=said, is_guess=layout.is_guess or bool(found))
+    notes = (*layout.notes, *sentences, *([empty] if empty else []))
+    return replace(layout, notes=notes, is_guess=layout.is_guess or bool(sentences))
 
 
 def _notes(uses: Mapping[str, str], *, has_both: bool, is_deep: bool) -> Iterable[str]:
@@ -214,9 +214,9 @@ def _require_one_depth(folders: Sequence[Folders], paths: Sequence[PurePosixPath
     if len(first) == 1:
         return
     counts = Counter(len(parts) for parts in folders)
-    found = "; ".join(f"{counts[depth]} like {first[depth]}" for depth in sorted(first))
+    depths = "; ".join(f"{counts[depth]} like {first[depth]}" for depth in sorted(first))
     raise LayoutError(
-        f"The images lie at different depths ({found}), so it is not clear which folders name classes. Bring them to "
+        f"The images lie at different depths ({depths}), so it is not clear which folders name classes. Bring them to "
         f"one depth, or take out those that do not belong. What works: {WAYS}.",
         tuple(str(first[depth]) for depth in sorted(first)),
     )

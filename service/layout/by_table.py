@@ -91,9 +91,9 @@ def disagreement(
     names: dict[str, str] = {}
     for at, row in rows.items():
         image = layout.images[at]
-        said, lies_in = fold(row.label), fold(image.label)
-        other = names.setdefault(lies_in, said)
-        if said != lies_in and (said in folders or said != other):
+        listed, lies_in = fold(row.label), fold(image.label)
+        other = names.setdefault(lies_in, listed)
+        if listed != lies_in and (listed in folders or listed != other):
             sentence = (
                 f"{_name(table)} calls {image.path} {row.label!r}, and its folder calls it {image.label!r}: remove the "
                 "table, or put all images into one folder."
@@ -117,29 +117,29 @@ def coarser(table: Table, layout: Layout, index: ImageIndex, folders: set[str]) 
 
 
 def _is_of_something_else(table: Table, rows: Mapping[int, Row], folders: set[str]) -> bool:
-    said = {fold(row.label) for row in rows.values()}
-    are_numbered = len(said) == len(rows) > len(folders)
+    labels = {fold(row.label) for row in rows.values()}
+    are_numbered = len(labels) == len(rows) > len(folders)
     return are_numbered or {fold(row.file) for row in table.rows} <= folders
 
 
 def _placed(
     tables: Sequence[Table], images: Sequence[FoundImage], left_out: Sequence[LeftOut]
 ) -> Layout:
-    found = _joined(tables, ImageIndex([image.path for image in images]))
+    joined = _joined(tables, ImageIndex([image.path for image in images]))
     rows = [row for table in tables for row in table.rows]
-    if not found.images:
+    if not joined.images:
         raise TableError(
             f"None of the {len(rows)} rows of {_names(tables)} names one of the {len(images)} images.",
             tuple(row.file for row in rows[:MOST_NAMED]),
         )
     placed = tuple(
         PlacedImage(images[index].position, images[index].path, row.label, row.split or AUTO)
-        for index, row in sorted(found.images.items())
+        for index, row in sorted(joined.images.items())
     )
     unlisted = [
         LeftOut(image.path, UNLISTED)
         for index, image in enumerate(images)
-        if index not in found.images
+        if index not in joined.images
     ]
     read_from = {table.path for table in tables}
     unsure = next((table for table in tables if table.unsure), None)
@@ -147,34 +147,34 @@ def _placed(
         images=placed,
         left_out=(*(item for item in left_out if item.path not in read_from), *unlisted),
         tables=tuple(table.path for table in tables if table.path is not None),
-        notes=_notes(tables, unsure, found, len(images)),
-        is_guess=bool(unlisted or found.missing or unsure),
+        notes=_notes(tables, unsure, joined, len(images)),
+        is_guess=bool(unlisted or joined.missing or unsure),
     )
 
 
 def _notes(
-    tables: Sequence[Table], unsure: Table | None, found: Match, n_images: int
+    tables: Sequence[Table], unsure: Table | None, joined: Match, n_images: int
 ) -> tuple[str, ...]:
-    named = len(found.images)
+    named = len(joined.images)
     column = f"the column {unsure.unsure!r} of " if unsure else ""
     name = "name" if len(tables) > 1 else "names"
     notes = [
         f"Labels are read from {column}{_names(tables)}, which {name} {named} of {n_images} images."
     ]
-    if found.missing:
-        notes.append(f"{len(found.missing)} of its rows name no image that is there.")
+    if joined.missing:
+        notes.append(f"{len(joined.missing)} of its rows name no image that is there.")
     return tuple(notes)
 
 
 def _splits(images: Sequence[PlacedImage]) -> dict[PurePosixPath, str]:
     """Return what the folders say that images are for, if they say both."""
-    found = {
+    splits = {
         image.path: split
         for image in images
         for split in map(split_of, image.path.parent.parts)
         if split is not None
     }
-    return found if set(found.values()) == {TRAIN, EVAL} else {}
+    return splits if set(splits.values()) == {TRAIN, EVAL} else {}
 
 
 def _joined(tables: Sequence[Table], index: ImageIndex) -> Match:
@@ -183,21 +183,21 @@ def _joined(tables: Sequence[Table], index: ImageIndex) -> Match:
     Raises:
         TableError: If two call one image by different labels.
     """
-    found: dict[int, Row] = {}
+    joined: dict[int, Row] = {}
     missing: list[Row] = []
     for table in tables:
         rows = match(table, index)
         missing += rows.missing
         for at, row in rows.images.items():
-            if at in found and fold(found[at].label) != fold(row.label):
+            if at in joined and fold(joined[at].label) != fold(row.label):
                 path = str(index.paths[at])
                 raise TableError(
-                    f"{path} has two labels in the tables: {found[at].label!r} and {row.label!r}.",
+                    f"{path} has two labels in the tables: {joined[at].label!r} and {row.label!r}.",
                     (path,),
                 )
             split = row.split or (table.split if len(tables) > 1 else None)
-            found[at] = replace(row, split=split)
-    return Match(found, tuple(missing))
+            joined[at] = replace(row, split=split)
+    return Match(joined, tuple(missing))
 
 
 def _names(tables: Sequence[Table]) -> str:

@@ -68,10 +68,10 @@ def require_clear_labels(images: Sequence[PlacedImage], *, use_splits: bool) -> 
 def _require_no_split_in_labels(first: Mapping[str, PurePosixPath]) -> None:
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for label in first:
-        found = word_before_split(label)
-        if found is None:
+        parts = word_before_split(label)
+        if parts is None:
             continue
-        rest, use = found
+        rest, use = parts
         other, other_use = seen.setdefault(rest, (label, use))
         if other_use != use:
             raise StraySplitError(
@@ -112,8 +112,8 @@ def unread(left_out: Sequence[LeftOut], tables: Iterable[PurePosixPath] = ()) ->
 
 
 def _first(left_out: Sequence[LeftOut], ends: tuple[str, ...]) -> PurePosixPath | None:
-    found = (item.path for item in left_out if item.reason == NO_IMAGE)
-    return next((path for path in found if fold(path.name).endswith(ends)), None)
+    paths = (item.path for item in left_out if item.reason == NO_IMAGE)
+    return next((path for path in paths if fold(path.name).endswith(ends)), None)
 
 
 def doubts(layout: Layout) -> Iterator[str]:

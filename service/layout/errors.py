@@ -1,8 +1,7 @@
 """What keeps a folder, an archive or a table from being read.
 
 LayoutError
-+-- NoImagesError
-+-- TableError
+└── NoImagesError, StraySplitError, TableError
 """
 
 MOST_NAMED = 10

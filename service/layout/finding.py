@@ -48,9 +48,9 @@ class ImageIndex:
         places = (folder, "") if folder is not None else (None,)
         stem = PurePosixPath(name).stem if has_image_suffix(name) else None
         for group, wanted in ((self._by_name, name), (self._by_stem, name), (self._by_stem, stem)):
-            found = [index for place in places for index in group.get((wanted, place), ())]
-            if found:
-                return found
+            indexes = [index for place in places for index in group.get((wanted, place), ())]
+            if indexes:
+                return indexes
         return ()
 
 
@@ -61,21 +61,21 @@ def match(table: Table, index: ImageIndex) -> Match:
         TableError: If two rows call one image by different labels, or a row fits several images.
     """
     finder = _Finder(index, table)
-    found: dict[int, Row] = {}
+    matched: dict[int, Row] = {}
     missing: list[Row] = []
     for row in table.rows:
         at = finder.find(row.file)
         if at is None:
             missing.append(row)
-        elif at in found and fold(found[at].label) != fold(row.label):
+        elif at in matched and fold(matched[at].label) != fold(row.label):
             path = str(index.paths[at])
             raise TableError(
-                f"{path} has two labels in the table: {found[at].label!r} and {row.label!r}.",
+                f"{path} has two labels in the table: {matched[at].label!r} and {row.label!r}.",
                 (path,),
             )
         else:
-            found[at] = row
-    return Match(found, tuple(missing))
+            matched[at] = row
+    return Match(matched, tuple(missing))
 
 
 def _grouped(

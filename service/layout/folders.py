@@ -49,14 +49,14 @@ def _require_unicode(path: PurePosixPath) -> None:
 
 
 def _files(folder: Path) -> list[PurePosixPath]:
-    found: list[PurePosixPath] = []
+    paths: list[PurePosixPath] = []
     for path in _walk(folder):
-        if len(found) >= MAX_FILES:
+        if len(paths) >= MAX_FILES:
             raise LayoutError(
                 f"{folder} holds more than {MAX_FILES} files: name the folder of the images."
             )
-        found.append(PurePosixPath(path.relative_to(folder).as_posix()))
-    return sorted(found)
+        paths.append(PurePosixPath(path.relative_to(folder).as_posix()))
+    return sorted(paths)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

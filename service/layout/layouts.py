@@ -75,10 +75,10 @@ class Layout:
     @property
     def classes(self) -> dict[str, Counter[str]]:
         """Return how many images of each split every class has, in order of appearance."""
-        found: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str]] = {}
         for image in self.images:
-            found.setdefault(image.label, Counter())[image.split] += 1
-        return found
+            counts.setdefault(image.label, Counter())[image.split] += 1
+        return counts
 
     def require_training(self) -> None:
         """Refuse a layout without any image to learn from.
@@ -101,6 +101,8 @@ def quoted(names: Mapping[str, object] | list[str]) -> str:
         >>> quoted(["train", "test"])
         "'train' and 'test'"
     """
-    found = [repr(name) for name in names]
-    shown = found[:SHOWN] + ([f"{len(found) - SHOWN} more"] if len(found) > SHOWN else [])
+    quoted_names = [repr(name) for name in names]
+    shown = quoted_names[:SHOWN] + (
+        [f"{len(quoted_names) - SHOWN} more"] if len(quoted_names) > SHOWN else []
+    )
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -226,15 +226,15 @@ def splits_of(names: Iterable[str]) -> dict[str, str] | None:
 
     Besides plain names, one word more that all have in common: `seg_train` and `seg_test`.
     """
-    found = {name: split_of(name) for name in names}
-    plain = {name: split for name, split in found.items() if split is not None}
-    if len(plain) == len(found):
+    splits = {name: split_of(name) for name in names}
+    plain = {name: split for name, split in splits.items() if split is not None}
+    if len(plain) == len(splits):
         return plain
-    affixed = {name: _affixed(name) for name in found}
+    affixed = {name: _affixed(name) for name in splits}
     known = {name: parts for name, parts in affixed.items() if parts is not None}
     others = {rest for rest, _ in known.values()}
     uses = {split for _, split in known.values()}
-    if len(known) < len(found) or len(others) != 1 or uses != {TRAIN, EVAL}:
+    if len(known) < len(splits) or len(others) != 1 or uses != {TRAIN, EVAL}:
         return None
     return {name: split for name, (_, split) in known.items()}
 
@@ -268,8 +268,8 @@ def mask_of(stem: str) -> str | None:
         >>> mask_of("benign (1)_mask"), mask_of("unmasked")
         ('benign (1)', None)
     """
-    found = _MASK.fullmatch(stem)
-    return found["of"] if found else None
+    match = _MASK.fullmatch(stem)
+    return match["of"] if match else None
 
 
 def is_date(name: str) -> bool:
@@ -289,8 +289,8 @@ def copied_from(name: str) -> str | None:
         >>> copied_from("dog (1)"), copied_from("dog - Copy"), copied_from("dog 2")
         ('dog', 'dog', None)
     """
-    found = _COPY.fullmatch(name)
-    return found["of"] if found else None
+    match = _COPY.fullmatch(name)
+    return match["of"] if match else None
 
 
 def word_before_split(name: str) -> tuple[tuple[str, ...], str] | None:
@@ -300,8 +300,8 @@ def word_before_split(name: str) -> tuple[tuple[str, ...], str] | None:
         >>> word_before_split("train_dog"), word_before_split("dog")
         ((('dog',), 'train'), None)
     """
-    found = _affixed(name)
-    return found if found and found[0] else None
+    parts = _affixed(name)
+    return parts if parts and parts[0] else None
 
 
 def _affixed(name: str) -> tuple[tuple[str, ...], str] | None:
@@ -315,8 +315,8 @@ def _affixed(name: str) -> tuple[tuple[str, ...], str] | None:
 
 def _split_words(name: str) -> list[str]:
     """Return the words of a folder's name in lower case, without numbers, `trainset` as two."""
-    found: list[str] = []
+    words: list[str] = []
     for word in re.split(r"[\s_.\-]+|\d+", fold(name)):
         joined = _JOINED.fullmatch(word)
-        found += joined.groups() if joined else [word] * bool(word)
-    return found
+        words += joined.groups() if joined else [word] * bool(word)
+    return words

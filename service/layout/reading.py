@@ -37,9 +37,9 @@ def read_layout(
     """
     images, offered, left_out = _sort(entries)
     if not images:
-        found = f"none of {len(entries)} files is one" if entries else "there is no file"
+        reason = f"none of {len(entries)} files is one" if entries else "there is no file"
         error = NoImagesError(
-            f"There is no image: {found}.", tuple(str(item.path) for item in left_out)
+            f"There is no image: {reason}.", tuple(str(item.path) for item in left_out)
         )
         for sentence in islice(unread(left_out), 1):
             error.add(sentence)
@@ -87,27 +87,27 @@ class _Tables:
 
 def _read_tables(offered: Sequence[Entry], paths: Sequence[PurePosixPath]) -> _Tables:
     """Read tables; what is wrong with one matters only where the folders do not say enough."""
-    found = _Tables(ImageIndex(paths if offered else ()))
+    tables = _Tables(ImageIndex(paths if offered else ()))
     for entry in offered:
         try:
             table = parse_table(entry.head, entry.path)
             if table is None or not table.rows:
-                found.unused.append(
+                tables.unused.append(
                     f"{entry.path} was not used: it has no columns of files and labels, as in filename,label."
                 )
                 continue
-            found.read.append(table)
-            _sort_in(table, found)
+            tables.read.append(table)
+            _sort_in(table, tables)
         except TableError as error:
-            found.damage = found.damage or error
-    return found
+            tables.damage = tables.damage or error
+    return tables
 
 
-def _sort_in(table: Table, found: _Tables) -> None:
-    if match(table, found.index).images:
-        found.usable.append(table)
+def _sort_in(table: Table, tables: _Tables) -> None:
+    if match(table, tables.index).images:
+        tables.usable.append(table)
     else:
-        found.unused.append(
+        tables.unused.append(
             f"{table.path} was not used: none of its {len(table.rows)} rows names one of the images. Its first is "
             f"{table.rows[0].file!r}."
         )
@@ -154,8 +154,8 @@ def _of_one_class(
         note = f"A table beside the images was not used. {tables.damage.sentence}"
         return replace(layout, notes=(*layout.notes, note), is_guess=True)
     label = layout.images[0].label
-    said = {fold(row.label) for table in tables.usable for row in table.rows}
-    if fold(label) in said and len(said) > 1:
+    listed = {fold(row.label) for table in tables.usable for row in table.rows}
+    if fold(label) in listed and len(listed) > 1:
         table = tables.usable[0]
         raise TableError(
             f"{table.path} knows classes beside {label!r}, and all images lie in a folder of that name: remove the "

@@ -42,10 +42,10 @@ def read_records(text: str, name: str, *, are_lines: bool) -> Records:
         TableError: If it is damaged or too large.
     """
     is_json = text.lstrip()[:1] in ("{", "[")
-    found = _json(text, name, are_lines=are_lines) if is_json else _csv(text, name)
-    if len(found.rows) > MAX_ROWS or len(found.columns) > MAX_COLUMNS:
+    records = _json(text, name, are_lines=are_lines) if is_json else _csv(text, name)
+    if len(records.rows) > MAX_ROWS or len(records.columns) > MAX_COLUMNS:
         raise _too_large(name)
-    return found
+    return records
 
 
 def _too_large(name: str) -> TableError:
@@ -105,11 +105,11 @@ def _cell(value: object) -> str:
 def _csv(text: str, name: str) -> Records:
     body = text.lstrip("\r\n")
     first = next(iter(body[:1_000_000].splitlines()), "")
-    said = _SAYS_DELIMITER.fullmatch(first)
-    if said:
+    declared = _SAYS_DELIMITER.fullmatch(first)
+    if declared:
         body = body[len(first) :].lstrip("\r\n")
         first = next(iter(body[:1_000_000].splitlines()), "")
-    delimiter = said[1] if said else max(_DELIMITERS, key=first.count)
+    delimiter = declared[1] if declared else max(_DELIMITERS, key=first.count)
     if not first.count(delimiter):
         return _spaced(body, name)
     if first.count(delimiter) > MAX_COLUMNS:

@@ -143,9 +143,9 @@ def _table(records: Records, path: PurePosixPath | None) -> Table | None:
         return None if marked is None else Table(path, marked, place)
     is_absent = frozenset(("",)) if path and fold(path.stem) == MANIFEST else _ABSENT
     rows = tuple(
-        Row(record[file], said.strip(), _use(record.get(split, ""), split) if split else None)
+        Row(record[file], text.strip(), _use(record.get(split, ""), split) if split else None)
         for record in records.rows
-        if record.get(file) and fold(said := record.get(label, "")) not in is_absent
+        if record.get(file) and fold(text := record.get(label, "")) not in is_absent
     )
     return Table(path, rows, place, records.columns[label] if unsure else None)
 
@@ -200,9 +200,9 @@ def _by_marks(records: Records, file: str, columns: Collection[str]) -> tuple[Ro
         return None
     rows = []
     for record in records.rows:
-        found = [records.columns[c] for c in classes if marks[record[c].strip()]]
-        if found:
-            rows.append(Row(record[file], found[0] if len(found) == 1 else str(found)))
+        marked = [records.columns[c] for c in classes if marks[record[c].strip()]]
+        if marked:
+            rows.append(Row(record[file], marked[0] if len(marked) == 1 else str(marked)))
     return tuple(rows)
 
 

@@ -85,14 +85,14 @@ def through_interface(url: str) -> tuple[str, str | None]:
         >>> through_interface("http://[::1]:8000")
         ('http://[::1]:8000', None)
     """
-    found = SCOPED.match(url)
-    if found is None:
+    match = SCOPED.match(url)
+    if match is None:
         return url, None
-    before, address, interface, port = found.groups()
+    before, address, interface, port = match.groups()
     known = {text for number, name in socket.if_nameindex() for text in (str(number), name)}
     if interface not in known:
         raise ValueError(f"This machine has no network interface {interface}, which {url} names.")
-    after = url[found.end() :]
+    after = url[match.end() :]
     return f"{before}[{address}%{interface}]{port}{after}", f"[{address}]{port}"
 
 

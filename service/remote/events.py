@@ -54,8 +54,8 @@ class EventFeed:
         """Take in what arrived and return the events that are complete."""
         self._heard = time.monotonic()
         self._failures = 0
-        found = [self._take_line(line) for line in self._lines.split(data)]
-        return [event for event in found if event is not None]
+        events = [self._take_line(line) for line in self._lines.split(data)]
+        return [event for event in events if event is not None]
 
     def _take_line(self, line: str) -> replies.TaskEvent | None:
         """Take in a line; a blank one completes an event, one that starts with a colon is a sign of life."""
@@ -86,8 +86,8 @@ class EventFeed:
         if self._last_type == "end" or (self._has_ended and not self._got_events):
             self.is_open = False
         elif not self._got_events:
-            found = yield from task(self._task_id).steps(self._retries)
-            self._has_ended = found["status"] in ENDED
+            reply = yield from task(self._task_id).steps(self._retries)
+            self._has_ended = reply["status"] in ENDED
             yield Pause(self._retries.backoff_s(0))
 
     def after_refusal(self, response: httpx.Response) -> Steps[None]:

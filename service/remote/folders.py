@@ -81,8 +81,8 @@ def sent_file(files: Sequence[Path], entry: Mapping[str, Any]) -> Path | None:
     """
     if "prediction" in entry:  # an image of feedback, which has an index of its own
         return None
-    found = re.fullmatch(r"/images/([0-9]{1,9})", str(entry.get("pointer", "")))
-    index = int(found[1]) if found else entry.get("index")
+    match = re.fullmatch(r"/images/([0-9]{1,9})", str(entry.get("pointer", "")))
+    index = int(match[1]) if match else entry.get("index")
     if not isinstance(index, int) or not 0 <= index < len(files):
         return None
     path, name = files[index], entry.get("filename")

@@ -52,7 +52,7 @@ class InParts:
         Raises:
             ProblemError: If the service refuses a request for another reason than one of its images.
         """
-        found: list[Part] = []
+        parts: list[Part] = []
         waiting = [self.images]
         while waiting:
             images = waiting.pop()
@@ -63,15 +63,15 @@ class InParts:
                     middle = len(images) // 2
                     waiting += [images[middle:], images[:middle]]
                 elif len(images) == 1 and (problem.is_of_size or problem.is_of_image):
-                    self._note(found, Part([_refused(images[0], problem)], None))
+                    self._note(parts, Part([_refused(images[0], problem)], None))
                 else:
                     raise
             else:
-                self._note(found, Part(reply["results"], reply))
-        return found
+                self._note(parts, Part(reply["results"], reply))
+        return parts
 
-    def _note(self, found: list[Part], part: Part) -> None:
-        found.append(part)
+    def _note(self, parts: list[Part], part: Part) -> None:
+        parts.append(part)
         if self.on_part is not None:
             self.on_part(part)
 
@@ -95,5 +95,5 @@ def _refused(image: NamedImage, problem: ProblemError) -> PredictionResult:
         "filename": image[0],
         "problem": {"code": problem.code, "detail": problem.detail},
     }
-    said: PredictionResult = result
-    return said
+    refused: PredictionResult = result
+    return refused

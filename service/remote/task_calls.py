@@ -123,10 +123,10 @@ def learn_folder(
     use_splits = options is None or options.splits is not False
 
     def pack() -> AbstractContextManager[IO[bytes]]:
-        found = layout or read_to_learn(
+        understood = layout or read_to_learn(
             Path(folder), None if manifest is None else Path(manifest), use_splits=use_splits
         )
-        return tar_of_layout(Path(folder), found)
+        return tar_of_layout(Path(folder), understood)
 
     return _post_archive(name, pack, ARCHIVES[".tar"], options, idempotency_key)
 
@@ -305,11 +305,11 @@ class Following:
         """
         started = time.monotonic()
         while True:
-            found = yield from self._read(retries, self._left_s(started))
+            reply = yield from self._read(retries, self._left_s(started))
             if self.on_progress:
-                self.on_progress(found)
-            if found["status"] in ENDED:
-                return found
+                self.on_progress(reply)
+            if reply["status"] in ENDED:
+                return reply
             left_s = self._left_s(started)
             if left_s <= 0:
                 raise WaitTimeoutError(f"{self.task_id} has not ended in {self.timeout_s:g} s.")

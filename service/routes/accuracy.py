@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from registry import accuracy, learners, versions
 from registry.accuracy import AccuracyHistory
-from service.dependencies import CollaboratorsDep
+from service.dependencies import ContextDep
 from service.http.accept import choose, require
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
@@ -30,7 +30,7 @@ FORMATS = {"json": "application/json", "csv": "text/csv"}
 def get_accuracy(
     name: LearnerName,
     request: Request,
-    on: CollaboratorsDep,
+    context: ContextDep,
     format: Annotated[Literal["json", "csv"] | None, Query()] = None,
     version: Annotated[int | None, Query(ge=1, le=MAX_INT)] = None,
 ) -> AccuracyRead | Response:
@@ -51,7 +51,7 @@ def get_accuracy(
     accept = request.headers.get("accept", "")
     media_type = FORMATS[format] if format else choose(accept, list(FORMATS.values()))
     require(accept, [media_type or FORMATS["json"]])
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         row = learners.get_learner(session, name)
         if version is not None:
             versions.get_version(session, row.id, version)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime
 
 from registry import audit
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ContextDep, Cursor, Limit, link_next
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import LearnerName, Page
@@ -27,7 +27,7 @@ KeyId = Annotated[str, Query(pattern="^[0-9a-f]{12}$")]
 def list_audit(
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     key: KeyId | None = None,
     learner: LearnerName | None = None,
     action: Action | None = None,
@@ -40,7 +40,7 @@ def list_audit(
     `key` keeps what one key did, `learner` what was done to the learner of a name, `action` one kind of change such as
     `learner.delete`. Predictions, and what a worker does for a task, are no entries.
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         page = audit.list_audit(
             session,
             key_id=key,

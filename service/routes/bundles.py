@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from registry import bundles, learners, versions
-from service.dependencies import AuditDep, CollaboratorsDep
+from service.dependencies import ActorDep, ContextDep
 from service.http.demands import bundle_bytes, demands
 from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
 from service.http.roles import requires
@@ -32,7 +32,7 @@ router = APIRouter(
 def get_bundle(
     name: LearnerName,
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
-    on: CollaboratorsDep,
+    context: ContextDep,
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Download a version whole, as a tar: everything it has learned, without images and keys.
@@ -43,11 +43,11 @@ def get_bundle(
     - **404** `learner-not-found`, `version-not-found`
     - **503** `version-damaged`: a stored file is missing
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         version = versions.get_version(session, learner.id, number)
-        story = bundles.tell(session, version)
-    bundle = compose(learner, version, story, on.blobs)
+        provenance = bundles.read_provenance(session, version)
+    bundle = compose(learner, version, provenance, context.blobs)
     if if_none_match == bundle.etag:
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": bundle.etag})
     headers = {
@@ -55,7 +55,7 @@ def get_bundle(
         "Content-Length": str(bundle.size_bytes),
         "Content-Disposition": f'attachment; filename="{name}-v{number}.tar"',
     }
-    return StreamingResponse(bundle.chunks(on.blobs), media_type=MEDIA_TYPE, headers=headers)
+    return StreamingResponse(bundle.chunks(context.blobs), media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.post(
@@ -68,8 +68,8 @@ def get_bundle(
 @demands(max_bytes=bundle_bytes, is_spooled=True, is_idempotent=True)
 async def import_learner(
     request: Request,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     name: Annotated[LearnerName | None, Query(description="Instead of the one it had")] = None,
 ) -> Response:
     """Create a learner from a bundle, the body. Its version 1 answers as the exported one; learning goes on from it.
@@ -85,12 +85,14 @@ async def import_learner(
       the weights it was learned on
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
-    on.decoder.uploads.require(by.key_id)
-    await run_in_threadpool(on.blobs.require_space, 0, floor_bytes=on.settings.min_free_bytes)
+    context.decoder.uploads.require(actor.key_id)
+    await run_in_threadpool(
+        context.blobs.require_space, 0, floor_bytes=context.settings.min_free_bytes
+    )
     with Spool() as spool:
         await receive(request, spool)
-        answer = await on.decoder.uploads.run(
-            by.key_id, partial(import_bundle, on, by, name, request, spool)
+        answer = await context.decoder.uploads.run(
+            actor.key_id, partial(import_bundle, context, actor, name, request, spool)
         )
-    on.watcher.wake()
+    context.watcher.wake()
     return answer

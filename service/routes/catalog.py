@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from models.backbone import available_backbones
 from models.strategies import catalog
-from service.dependencies import CollaboratorsDep
+from service.dependencies import ContextDep
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import Page
@@ -34,10 +34,10 @@ def list_strategies() -> Page[StrategyRead]:
 
 
 @router.get("/backbones", response_model=Page[BackboneRead])
-def list_backbones(on: CollaboratorsDep) -> Page[BackboneRead]:
+def list_backbones(context: ContextDep) -> Page[BackboneRead]:
     """List backbones: the bundled one, recommended ones from timm, and those the operator has weights for.
 
     Any other timm ViT with a pre-trained tag works too; its weights are downloaded at the first use.
     """
-    found = available_backbones(on.settings.backbone_weights)
-    return Page[BackboneRead](items=[BackboneRead.model_validate(info) for info in found])
+    backbones = available_backbones(context.settings.backbone_weights)
+    return Page[BackboneRead](items=[BackboneRead.model_validate(info) for info in backbones])

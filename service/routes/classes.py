@@ -11,7 +11,7 @@ from registry import audit, class_accuracy, learners
 from registry.learners import ClassInfo
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
-from service.dependencies import AuditDep, CollaboratorsDep
+from service.dependencies import ActorDep, ContextDep
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.labels import KnownLabel
@@ -31,12 +31,12 @@ ClassLabel = Annotated[KnownLabel, Path(description="Label or name of the class"
 
 
 @router.get("", response_model=Page[ClassRead])
-def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
+def list_classes(name: LearnerName, context: ContextDep) -> Page[ClassRead]:
     """List the classes of the live version in the order they were learned, also hidden ones.
 
     Accuracies are each class's own, with the version that learned it and with the live one.
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         table = learners.class_table(session, learner)
         items = _read(session, learner, table)
@@ -45,13 +45,13 @@ def list_classes(name: LearnerName, on: CollaboratorsDep) -> Page[ClassRead]:
 
 @router.get("/{label:path}", response_model=ClassRead)
 def get_class(
-    name: LearnerName, label: ClassLabel, response: Response, on: CollaboratorsDep
+    name: LearnerName, label: ClassLabel, response: Response, context: ContextDep
 ) -> ClassRead:
     """Read one class. The `ETag` stands for its name and whether it is hidden; send it as `If-Match` to change them.
 
     - **404** `learner-not-found`, `class-not-found`
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         entry = find_class(session, learner, label)
         [read] = _read(session, learner, [entry])
@@ -65,15 +65,15 @@ def update_class_by_query(
     label: Annotated[KnownLabel, Query(description="Label or name of the class")],
     body: ClassUpdate,
     response: Response,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     if_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> ClassRead:
     """Do the same as `PATCH .../classes/{label}` for a label that an address cannot hold, such as `..`.
 
     New classes cannot be called so any more; one that is from before can be renamed here.
     """
-    return update_class(name, label, body, response, on, by, if_match)
+    return update_class(name, label, body, response, context, actor, if_match)
 
 
 @router.patch("/{label:path}", response_model=ClassRead, dependencies=[requires("trainer")])
@@ -82,8 +82,8 @@ def update_class(
     label: ClassLabel,
     body: ClassUpdate,
     response: Response,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     if_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> ClassRead:
     """Rename or hide a class of the live version. Nothing is learned anew; it is effective within a second.
@@ -98,7 +98,7 @@ def update_class(
     - **409** `label-known`, `label-confusable`: the name is, or looks like, the label or name of another class
     - **412** `precondition-failed`: `If-Match` names an older state
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         learner = learners.get_learner(session, name, lock=True)
         before = find_class(session, learner, label)
         if if_match not in (None, "*", _etag(before)):
@@ -106,15 +106,15 @@ def update_class(
         after, changed = apply_change(session, learner, before, body.model_dump(exclude_unset=True))
         audit.record(
             session,
-            by,
+            actor,
             "class.update",
             learner=name,
             subject=before.label,
             details=changed,
         )
         [read] = _read(session, learner, [after])
-    on.watcher.show_classes()
-    on.watcher.wake()  # it may just have read what was before
+    context.watcher.show_classes()
+    context.watcher.wake()  # it may just have read what was before
     response.headers["ETag"] = _etag(after)
     return read
 

@@ -8,7 +8,7 @@ from registry import audit, classes, feedback, learners, predictions
 from registry.classes import Shown
 from registry.errors import BlobMissingError, PredictionImageNotFoundError, UnknownResultError
 from registry.feedback import Feedback
-from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ActorDep, ContextDep, Cursor, Limit, link_next
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
 from service.problems import FieldError, Problem
@@ -34,9 +34,9 @@ Index = Annotated[int, Path(ge=0, le=MAX_INT, description="Of the result")]
 def give_feedback(
     prediction_id: PublicId,
     body: FeedbackCreate,
-    on: CollaboratorsDep,
+    context: ContextDep,
     principal: PrincipalDep,
-    by: AuditDep,
+    actor: ActorDep,
 ) -> StoredPrediction:
     """Say what is really on an image of a stored prediction.
 
@@ -48,8 +48,8 @@ def give_feedback(
       from a class only in case, width or form
     - **422** `validation`: there is no usable result of this index, or the label is none
     """
-    on.writer.wait_written(READ_OWN_WRITES_S)
-    with on.session_factory.begin() as session:
+    context.writer.wait_written(READ_OWN_WRITES_S)
+    with context.session_factory.begin() as session:
         try:
             row = feedback.give(
                 session, prediction_id, body.index, body.label, key_id=principal.key_id
@@ -59,7 +59,7 @@ def give_feedback(
         learner = learners.get_learner_by_id(session, row.learner_id)
         details = {"index": body.index}
         audit.record(
-            session, by, "feedback.give", learner=learner.name, subject=row.id, details=details
+            session, actor, "feedback.give", learner=learner.name, subject=row.id, details=details
         )
         return read_predictions(session, learner.name, [row])[0]
 
@@ -70,19 +70,19 @@ def give_feedback(
     dependencies=predictor,
 )
 def withdraw_feedback(
-    prediction_id: PublicId, index: Index, on: CollaboratorsDep, by: AuditDep
+    prediction_id: PublicId, index: Index, context: ContextDep, actor: ActorDep
 ) -> None:
     """Take pending feedback back.
 
     - **404** `prediction-not-found`, `feedback-not-found`
     - **409** `feedback-taken`: a task learns, or has learned, from it
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         row = feedback.withdraw(session, prediction_id, index)
         learner = learners.get_learner_by_id(session, row.learner_id)
         audit.record(
             session,
-            by,
+            actor,
             "feedback.withdraw",
             learner=learner.name,
             subject=row.id,
@@ -95,7 +95,7 @@ def list_feedback(
     name: LearnerName,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     pending: bool | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -104,7 +104,7 @@ def list_feedback(
 
     `pending=true` keeps what the next task may take, `pending=false` what a task has taken.
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         page = feedback.list_feedback(
             session, learner.id, pending=pending, limit=limit, cursor=cursor
@@ -121,16 +121,16 @@ def list_feedback(
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def get_prediction_image(prediction_id: PublicId, index: Index, on: CollaboratorsDep) -> Response:
+def get_prediction_image(prediction_id: PublicId, index: Index, context: ContextDep) -> Response:
     """Read the kept image of a result as it would be learned from: upright, RGB, without metadata, as PNG.
 
     - **404** `prediction-not-found`, `prediction-image-not-found`
     """
-    on.writer.wait_written(READ_OWN_WRITES_S)
-    with on.session_factory() as session:
+    context.writer.wait_written(READ_OWN_WRITES_S)
+    with context.session_factory() as session:
         sha256 = predictions.get_image(session, prediction_id, index).blob_sha256
     try:
-        return image_response(on.blobs.get(sha256), sha256)
+        return image_response(context.blobs.get(sha256), sha256)
     except BlobMissingError as error:
         raise PredictionImageNotFoundError from error
 

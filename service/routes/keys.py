@@ -10,9 +10,9 @@ from registry import audit, keys
 from registry.errors import InvalidKeyError
 from registry.postgres.database import Session
 from registry.tables import KeyRow
-from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
+from service.dependencies import ActorDep, BodyDep, ContextDep
 from service.http.demands import demands
-from service.http.idempotency import Once, body_digest
+from service.http.idempotency import IdempotentRequest, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.problems import FieldError, Problem
@@ -30,7 +30,7 @@ router = APIRouter(
 @router.post("", status_code=status.HTTP_201_CREATED, response_model=KeyCreated)
 @demands(is_idempotent=True)
 def create_key(
-    body: KeyCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
+    body: KeyCreate, raw: BodyDep, request: Request, context: ContextDep, actor: ActorDep
 ) -> Response:
     """Create a key. `key` in the answer is the only time it can be read.
 
@@ -40,10 +40,12 @@ def create_key(
 
     Repeated with the same `Idempotency-Key`, the answer has `key: null`: secrets are not kept. Revoke that key then.
     """
-    with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
-        if once.replay is not None:
-            return once.replay
-        with on.session_factory.begin() as session:
+    with IdempotentRequest.of(
+        request, context.session_factory, body_digest(request, raw)
+    ) as idempotent:
+        if idempotent.replay is not None:
+            return idempotent.replay
+        with context.session_factory.begin() as session:
             row, key = _create(session, body)
             details = {
                 "name": row.name,
@@ -52,18 +54,18 @@ def create_key(
                 "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
                 "quotas": row.quotas,
             }
-            audit.record(session, by, "key.create", subject=row.id, details=details)
+            audit.record(session, actor, "key.create", subject=row.id, details=details)
             shown = _read(row, keys.learner_names(session, [row])).model_dump(mode="json")
             headers = {"Location": f"/v1/keys/{row.id}"}
-            once.answer(session, status.HTTP_201_CREATED, {**shown, "key": None}, headers)
-    on.keys.refresh()
+            idempotent.answer(session, status.HTTP_201_CREATED, {**shown, "key": None}, headers)
+    context.keys.refresh()
     return JSONResponse({**shown, "key": key}, status.HTTP_201_CREATED, headers)
 
 
 @router.get("", response_model=Page[KeyRead])
-def list_keys(on: CollaboratorsDep) -> Page[KeyRead]:
+def list_keys(context: ContextDep) -> Page[KeyRead]:
     """List all keys, also revoked ones, oldest first. Secrets are not stored."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         rows = keys.list_keys(session)
         names = keys.learner_names(session, rows)
         return Page[KeyRead](items=[_read(row, names) for row in rows])
@@ -71,20 +73,20 @@ def list_keys(on: CollaboratorsDep) -> Page[KeyRead]:
 
 @router.delete("/{key_id}", response_model=KeyRead)
 def revoke_key(
-    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], on: CollaboratorsDep, by: AuditDep
+    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], context: ContextDep, actor: ActorDep
 ) -> KeyRead:
     """Revoke a key: from now on it is refused, and what it follows ends.
 
     - **409** `last-admin-key`: no admin key would be left, or only ones that expire
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         row = keys.revoke_key(session, key_id)
         if not keys.has_lasting_admin(session):
             raise Problem("last-admin-key")
         details = {"name": row.name, "role": row.role}
-        audit.record(session, by, "key.revoke", subject=row.id, details=details)
+        audit.record(session, actor, "key.revoke", subject=row.id, details=details)
         read = _read(row, keys.learner_names(session, [row]))
-    on.keys.refresh()
+    context.keys.refresh()
     return read
 
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Request, Response, status
 from models.backbone import is_known_backbone
 from registry import audit, learners
 from registry.tables import LearnerRow
-from service.dependencies import AuditDep, BodyDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ActorDep, BodyDep, ContextDep, Cursor, Limit, link_next
 from service.http.demands import demands
-from service.http.idempotency import Once, body_digest
+from service.http.idempotency import IdempotentRequest, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.problems import Problem
@@ -45,7 +45,7 @@ IfMatch = Annotated[str | None, Header(max_length=200)]
 )
 @demands(is_idempotent=True)
 def create_learner(
-    body: LearnerCreate, raw: BodyDep, request: Request, on: CollaboratorsDep, by: AuditDep
+    body: LearnerCreate, raw: BodyDep, request: Request, context: ContextDep, actor: ActorDep
 ) -> Response:
     """Create a learner that knows nothing yet; post tasks to teach it.
 
@@ -55,12 +55,14 @@ def create_learner(
     - **422** `unknown-strategy`, `unknown-backbone`, `invalid-config`
     """
     config = complete_config(body.strategy, body.config)
-    if not is_known_backbone(body.backbone, weights=on.settings.backbone_weights):
+    if not is_known_backbone(body.backbone, weights=context.settings.backbone_weights):
         raise Problem("unknown-backbone")
-    with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
-        if once.replay is not None:
-            return once.replay
-        with on.session_factory.begin() as session:
+    with IdempotentRequest.of(
+        request, context.session_factory, body_digest(request, raw)
+    ) as idempotent:
+        if idempotent.replay is not None:
+            return idempotent.replay
+        with context.session_factory.begin() as session:
             row = learners.create_learner(
                 session,
                 body.name,
@@ -71,23 +73,28 @@ def create_learner(
             )
             details = {"strategy": body.strategy, "backbone": body.backbone}
             audit.record(
-                session, by, "learner.create", learner=body.name, subject=body.name, details=details
+                session,
+                actor,
+                "learner.create",
+                learner=body.name,
+                subject=body.name,
+                details=details,
             )
             read = read_learner(session, row).model_dump(mode="json")
             headers = {"Location": f"/v1/learners/{body.name}"}
-            return once.answer(session, status.HTTP_201_CREATED, read, headers)
+            return idempotent.answer(session, status.HTTP_201_CREATED, read, headers)
 
 
 @router.get("", response_model=Page[LearnerRead])
 def list_learners(
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[LearnerRead]:
     """List learners by name."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         page = learners.list_learners(session, limit=limit, cursor=cursor)
         items = [read_learner(session, row) for row in page.items]
     link_next(request, response, page.next_cursor)
@@ -95,9 +102,9 @@ def list_learners(
 
 
 @router.get("/{name}", response_model=LearnerRead)
-def get_learner(name: LearnerName, response: Response, on: CollaboratorsDep) -> LearnerRead:
+def get_learner(name: LearnerName, response: Response, context: ContextDep) -> LearnerRead:
     """Read a learner. The `ETag` stands for its metadata; send it as `If-Match` to change them."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         row = learners.get_learner(session, name)
         response.headers["ETag"] = _metadata_etag(row)
         return read_learner(session, row)
@@ -108,15 +115,15 @@ def update_learner(
     name: LearnerName,
     body: LearnerUpdate,
     response: Response,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     if_match: IfMatch = None,
 ) -> LearnerRead:
     """Replace the learner's metadata.
 
     - **412** `precondition-failed`: `If-Match` names older metadata
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         before = learners.get_learner(session, name, lock=True)
         etag = _metadata_etag(before)
         if if_match not in (None, "*", etag):
@@ -125,17 +132,17 @@ def update_learner(
         response.headers["ETag"] = _metadata_etag(row)
         # What users wrote is not for the log: a fingerprint tells the states apart.
         details = {"metadata": {"before": etag, "after": _metadata_etag(row)}}
-        audit.record(session, by, "learner.update", learner=name, subject=name, details=details)
+        audit.record(session, actor, "learner.update", learner=name, subject=name, details=details)
         return read_learner(session, row)
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[requires("admin")])
-def delete_learner(name: LearnerName, on: CollaboratorsDep, by: AuditDep) -> None:
+def delete_learner(name: LearnerName, context: ContextDep, actor: ActorDep) -> None:
     """Delete a learner with its tasks, versions and predictions. Stored files are collected later.
 
     - **409** `learner-busy`: a task is running; cancel it first
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         row = learners.get_learner(session, name)
         details = {
             "strategy": row.strategy,
@@ -143,17 +150,17 @@ def delete_learner(name: LearnerName, on: CollaboratorsDep, by: AuditDep) -> Non
             "head_version": row.head_version,
         }
         learners.delete_learner(session, name)
-        audit.record(session, by, "learner.delete", learner=name, subject=name, details=details)
-    on.watcher.wake()
+        audit.record(session, actor, "learner.delete", learner=name, subject=name, details=details)
+    context.watcher.wake()
 
 
 @router.get("/{name}/aliases/live", response_model=AliasRead)
-def get_live_alias(name: LearnerName, response: Response, on: CollaboratorsDep) -> AliasRead:
+def get_live_alias(name: LearnerName, response: Response, context: ContextDep) -> AliasRead:
     """Read which version is served; the `ETag` goes into `If-Match` to move it.
 
     - **409** `nothing-learned`: there is no version yet
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         row = learners.get_learner(session, name)
         version = learners.live_version(session, row.id)
     if version == 0:
@@ -167,8 +174,8 @@ def move_live_alias(
     name: LearnerName,
     body: AliasWrite,
     response: Response,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     if_match: IfMatch = None,
 ) -> AliasRead:
     """Serve another version: roll back or forward. Effective within seconds, without a gap; nothing is deleted.
@@ -181,11 +188,11 @@ def move_live_alias(
     - **412** `precondition-failed`: another version is served than `If-Match` names
     """
     expected = _version_of(if_match)
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         head_version = live_alias.move(
-            session, by, name, body.version, expected=expected, move_head=body.move_head
+            session, actor, name, body.version, expected=expected, move_head=body.move_head
         )
-    on.watcher.wake()
+    context.watcher.wake()
     response.headers["ETag"] = f'"{body.version}"'
     return AliasRead(name=learners.LIVE, version=body.version, head_version=head_version)
 

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from registry.keys import QUOTAS
 from registry.log_lines import LOG_LINES
-from service.dependencies import CollaboratorsDep
+from service.dependencies import ContextDep
 from service.http.demands import demands
 from service.http.quotas import PREDICT_PIXELS
 from service.http.roles import requires
@@ -43,22 +43,22 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 @demands(is_public=True)
-async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> Readiness:
+async def readyz(request: Request, response: Response, context: ContextDep) -> Readiness:
     """Say whether predictions are answered: 503 if not. What else works is reported, and changes nothing about that."""
-    health = on.health
-    is_stopping = on.draining.is_set()
-    is_ready = on.engine.is_alive and on.watcher.has_looked and not is_stopping
+    health = context.health
+    is_stopping = context.draining.is_set()
+    is_ready = context.engine.is_alive and context.watcher.has_looked and not is_stopping
     response.status_code = 200 if is_ready else 503
     # Names of learners are not for strangers, nor for a key that is limited to others.
     principal: Principal | None = request.state.principal
-    loaded = [LoadedVersion(learner=s.learner, version=s.version) for s in on.store.all_live()]
-    failing = [LoadedVersion(learner=n, version=v) for n, v in on.watcher.failing().items()]
+    loaded = [LoadedVersion(learner=s.learner, version=s.version) for s in context.store.all_live()]
+    failing = [LoadedVersion(learner=n, version=v) for n, v in context.watcher.failing().items()]
     return Readiness(
         status="ready" if is_ready else "stopping" if is_stopping else "starting",
-        database="up" if on.watcher.is_database_up else "down",
-        doorbell=DOORBELL[on.doorbell.is_up],
-        loaded=[found for found in loaded if principal and principal.sees(found.learner)],
-        failing=[found for found in failing if principal and principal.sees(found.learner)],
+        database="up" if context.watcher.is_database_up else "down",
+        doorbell=DOORBELL[context.doorbell.is_up],
+        loaded=[each for each in loaded if principal and principal.sees(each.learner)],
+        failing=[each for each in failing if principal and principal.sees(each.learner)],
         worker=health.worker,
         # It names a setting with its value.
         worker_refusal=health.refusal if principal and principal.may("admin") else None,
@@ -70,9 +70,9 @@ async def readyz(request: Request, response: Response, on: CollaboratorsDep) -> 
 
 @router.get("/v1/info", response_model=Info)
 @demands(is_public=True)
-async def info(on: CollaboratorsDep) -> Info:
+async def info(context: ContextDep) -> Info:
     """Read the version, the limits of requests, and the device."""
-    settings = on.settings
+    settings = context.settings
     limits = Limits(
         task_images=settings.max_task_images,
         task_bytes=settings.max_task_bytes,
@@ -86,13 +86,13 @@ async def info(on: CollaboratorsDep) -> Info:
         bundle_bytes=settings.max_bundle_bytes,
         min_images=settings.min_images,
         classes=settings.max_classes or None,
-        **{name: on.quotas.default(name) for name in QUOTAS},
-        predict_pixels_per_minute=on.quotas.default(PREDICT_PIXELS),
+        **{name: context.quotas.default(name) for name in QUOTAS},
+        predict_pixels_per_minute=context.quotas.default(PREDICT_PIXELS),
         image_formats=list(FORMATS),
         keep_prediction_images=settings.keep_prediction_images,
         keep_predictions_days=settings.keep_predictions_days,
     )
-    return Info(name="filopodia", version=VERSION, api="v1", device=on.device, limits=limits)
+    return Info(name="filopodia", version=VERSION, api="v1", device=context.device, limits=limits)
 
 
 @router.get(
@@ -101,11 +101,11 @@ async def info(on: CollaboratorsDep) -> Info:
     dependencies=[requires("reader", everywhere=True)],
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(on: CollaboratorsDep) -> Response:
+def metrics(context: ContextDep) -> Response:
     """Read the metrics in the Prometheus text format. Scrape with `authorization.credentials` of a reader key."""
     if torch.cuda.is_initialized():
-        on.metrics.device_memory.set(torch.cuda.memory_allocated())
-    return Response(on.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        context.metrics.device_memory.set(torch.cuda.memory_allocated())
+    return Response(context.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/problems/{code}", response_class=HTMLResponse)

@@ -10,10 +10,10 @@ from pydantic import AwareDatetime
 
 from registry import classes, learners, predictions
 from registry.ids import new_id
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ContextDep, Cursor, Limit, link_next
 from service.http.demands import demands, image_bytes
+from service.http.disconnect import cancel_on_disconnect
 from service.http.openapi import PREDICTION_BODY
-from service.http.presence import while_there
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
 from service.inference.answers import named, request_results, require_shown
@@ -48,7 +48,7 @@ Number = Annotated[int | None, Query(ge=1, le=MAX_INT)]
 async def predict(
     name: LearnerName,
     request: Request,
-    on: CollaboratorsDep,
+    context: ContextDep,
     principal: PrincipalDep,
     top_k: Annotated[int, Query(ge=1, le=1000)] = 5,
     trace: Trace = "summary",
@@ -71,19 +71,19 @@ async def predict(
     """
     started = perf_counter()
     snapshot = await choose_snapshot(
-        on, name, version=version, min_version=min_version, owner=principal.key_id
+        context, name, version=version, min_version=min_version, owner=principal.key_id
     )
-    shown = on.store.shown(snapshot.learner_id)
+    shown = context.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
-    files = await read_images(request, on.settings)
-    on.quotas.draw_images(request.scope, len(files))
-    keeps = on.writer.keeps if store else None
-    decoded, parts, decode_s = await while_there(
-        request, answer_images(on, principal, snapshot, files, keeps)
+    files = await read_images(request, context.settings)
+    context.quotas.draw_images(request.scope, len(files))
+    keeps = context.writer.keeps if store else None
+    decoded, parts, decode_s = await cancel_on_disconnect(
+        request, answer_images(context, principal, snapshot, files, keeps)
     )
     for part in parts:
         tasks = snapshot.strategy.synapse_tasks_
-        on.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
+        context.metrics.observe_scores(name, tasks, part.functional, int(part.passes.sum()))
     names = [file.filename for file in files]
     results = request_results(
         snapshot,
@@ -96,8 +96,12 @@ async def predict(
     )
     prediction_id = new_id("prd")
     if store:
-        images = {i: found.image for i, found in enumerate(decoded.outcomes) if found.image}
-        on.writer.put(to_store(prediction_id, snapshot, results), images)
+        images = {
+            i: decoded_file.image
+            for i, decoded_file in enumerate(decoded.outcomes)
+            if decoded_file.image
+        }
+        context.writer.put(to_store(prediction_id, snapshot, results), images)
     body = {
         "id": prediction_id,
         "learner": name,
@@ -114,7 +118,7 @@ def list_predictions(
     name: LearnerName,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     label: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     known: bool | None = None,
     since: AwareDatetime | None = None,
@@ -128,8 +132,8 @@ def list_predictions(
     `feedback=true` those with feedback. They are deleted after `keep_predictions_days` of `/v1/info`, except for those
     with feedback that is still to be learned.
     """
-    on.writer.wait_written(READ_OWN_WRITES_S)
-    with on.session_factory() as session:
+    context.writer.wait_written(READ_OWN_WRITES_S)
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         page = predictions.list_predictions(
             session,
@@ -147,13 +151,13 @@ def list_predictions(
 
 
 @router.get("/predictions/{prediction_id}", response_model=StoredPrediction)
-def get_prediction(prediction_id: PublicId, on: CollaboratorsDep) -> StoredPrediction:
+def get_prediction(prediction_id: PublicId, context: ContextDep) -> StoredPrediction:
     """Read one stored prediction.
 
     - **404** `prediction-not-found`: it was asked for with `store=false`, or its learner is gone
     """
-    on.writer.wait_written(READ_OWN_WRITES_S)
-    with on.session_factory() as session:
+    context.writer.wait_written(READ_OWN_WRITES_S)
+    with context.session_factory() as session:
         row = predictions.get_prediction(session, prediction_id)
         learner = learners.get_learner_by_id(session, row.learner_id)
         return read_predictions(session, learner.name, [row])[0]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from registry import audit, classes, learners, samples, tasks
-from service.dependencies import AuditDep, CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ActorDep, ContextDep, Cursor, Limit, link_next
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import Page, PublicId
@@ -21,14 +21,14 @@ def list_samples(
     task_id: PublicId,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     split: Literal["train", "eval"] | None = None,
     label: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[SampleRead]:
     """List a task's stored images in the order they were sent."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         task = tasks.get_task(session, task_id)
         if label is not None:
             label = classes.resolve(session, task.learner_id, label)
@@ -45,21 +45,21 @@ def list_samples(
     response_model=SamplesDropped,
     dependencies=[requires("trainer")],
 )
-def drop_samples(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> SamplesDropped:
+def drop_samples(task_id: PublicId, context: ContextDep, actor: ActorDep) -> SamplesDropped:
     """Delete a task's images. Learning and predicting go on unharmed; the task can no longer be retried or evaluated.
 
     - **409** `learner-busy`: the task waits or runs, so its images are needed
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         blobs = samples.drop_samples(session, task_id)
         learner_id = tasks.get_task(session, task_id).learner_id
         learner = learners.get_learner_by_id(session, learner_id).name
         details = {"images": len(blobs)}
         audit.record(
-            session, by, "samples.delete", learner=learner, subject=task_id, details=details
+            session, actor, "samples.delete", learner=learner, subject=task_id, details=details
         )
-    with on.session_factory.begin() as session:
-        deleted = samples.delete_unreferenced(session, on.blobs, blobs)
+    with context.session_factory.begin() as session:
+        deleted = samples.delete_unreferenced(session, context.blobs, blobs)
     return SamplesDropped(deleted=deleted)
 
 
@@ -68,9 +68,9 @@ def drop_samples(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> Sampl
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def get_sample_image(sample_id: PublicId, on: CollaboratorsDep) -> Response:
+def get_sample_image(sample_id: PublicId, context: ContextDep) -> Response:
     """Read a stored image as it is learned from: upright, RGB, without metadata, as PNG."""
-    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+    image = samples.read_image(context.session_factory, context.blobs, sample_id)
     return image_response(image.png, image.sha256)
 
 

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from registry import tasks, versions
-from service.dependencies import AuditDep, Collaborators, CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ActorDep, AppContext, ContextDep, Cursor, Limit, link_next
 from service.http.accept import choose
 from service.http.demands import demands, task_bytes
 from service.http.openapi import TASK_BODY
@@ -42,8 +42,8 @@ trainer = [requires("trainer")]
 async def create_task(
     name: LearnerName,
     request: Request,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
     query: Annotated[TaskQuery, Query()],
 ) -> Response:
     """Teach a learner new classes from labelled images.
@@ -82,14 +82,14 @@ async def create_task(
     - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
-    on.decoder.uploads.require(by.key_id)
-    await run_in_threadpool(task_creation.check_before, on, name, request.state.principal)
+    context.decoder.uploads.require(actor.key_id)
+    await run_in_threadpool(task_creation.check_before, context, name, request.state.principal)
     with Upload() as upload:
-        await read_upload(request, query, on.settings, upload, on.decoder.unpacking)
-        answer = await on.decoder.uploads.run(
-            by.key_id, partial(task_creation.create_task, on, by, name, request, upload)
+        await read_upload(request, query, context.settings, upload, context.decoder.unpacking)
+        answer = await context.decoder.uploads.run(
+            actor.key_id, partial(task_creation.create_task, context, actor, name, request, upload)
         )
-    on.doorbell.wake()
+    context.doorbell.wake()
     return answer
 
 
@@ -98,38 +98,38 @@ def list_learner_tasks(
     name: LearnerName,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
     """List a learner's tasks, newest first."""
-    return _list(request, response, on, name, status, limit, cursor)
+    return _list(request, response, context, name, status, limit, cursor)
 
 
 @router.get("/tasks", response_model=Page[TaskRead])
 def list_tasks(
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
     """List the tasks of all learners, newest first; `status` may be repeated."""
-    return _list(request, response, on, None, status, limit, cursor)
+    return _list(request, response, context, None, status, limit, cursor)
 
 
 def _list(
     request: Request,
     response: Response,
-    on: Collaborators,
+    context: AppContext,
     name: str | None,
     statuses: list[Status],
     limit: int,
     cursor: str | None,
 ) -> Page[TaskRead]:
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         page = tasks.list_tasks(
             session, learner_name=name, statuses=statuses, limit=limit, cursor=cursor
         )
@@ -142,11 +142,11 @@ def _list(
 async def get_task(
     task_id: PublicId,
     request: Request,
-    on: CollaboratorsDep,
+    context: ContextDep,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end")] = 0,
 ) -> TaskRead:
     """Read a task; with `wait`, as soon as it has ended or that many seconds are over."""
-    return await wait_for_task(request, on, task_id, wait)
+    return await wait_for_task(request, context, task_id, wait)
 
 
 @router.post(
@@ -155,15 +155,15 @@ async def get_task(
     response_model=TaskRead,
     dependencies=trainer,
 )
-def cancel_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
+def cancel_task(task_id: PublicId, context: ContextDep, actor: ActorDep) -> TaskRead:
     """Cancel a task: at once while it waits, within seconds while it runs. What is served does not change.
 
     - **409** `task-ended`
     """
-    with on.session_factory.begin() as session:
-        row = change_task(session, by, "task.cancel", task_id, tasks.request_cancel)
+    with context.session_factory.begin() as session:
+        row = change_task(session, actor, "task.cancel", task_id, tasks.request_cancel)
         task = read_task(session, row)
-    on.doorbell.wake()
+    context.doorbell.wake()
     return task
 
 
@@ -173,21 +173,21 @@ def cancel_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRe
     response_model=TaskRead,
     dependencies=trainer,
 )
-def retry_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
+def retry_task(task_id: PublicId, context: ContextDep, actor: ActorDep) -> TaskRead:
     """Queue a failed or cancelled task again, with its images and options.
 
     - **409** `task-not-retryable`: it is in another status, or its images were deleted
     - **422** `unknown-content`, `nothing-would-remain`: what it was to unlearn is not there to unlearn any more
     """
-    with on.session_factory.begin() as session:
-        row = change_task(session, by, "task.retry", task_id, tasks.retry_task)
+    with context.session_factory.begin() as session:
+        row = change_task(session, actor, "task.retry", task_id, tasks.retry_task)
         task = read_task(session, row)
-    on.doorbell.wake()
+    context.doorbell.wake()
     return task
 
 
 @router.post("/tasks/{task_id}/publish", response_model=TaskRead, dependencies=trainer)
-def publish_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskRead:
+def publish_task(task_id: PublicId, context: ContextDep, actor: ActorDep) -> TaskRead:
     """Publish a held task after all, though it forgets too much or its images look wrong.
 
     One that was held before it was learned has no version yet: it is `queued` then, learned on top of what the learner
@@ -196,24 +196,24 @@ def publish_task(task_id: PublicId, on: CollaboratorsDep, by: AuditDep) -> TaskR
     - **409** `task-not-held`; `stale-head`: another version was published meanwhile; `task-not-retryable`: it was not
       learned yet, and its images were deleted
     """
-    with on.session_factory.begin() as session:
-        change_task(session, by, "task.publish", task_id, versions.publish_held)
-    on.watcher.wake()
-    on.doorbell.wake()
-    return find_task(on.session_factory, task_id)
+    with context.session_factory.begin() as session:
+        change_task(session, actor, "task.publish", task_id, versions.publish_held)
+    context.watcher.wake()
+    context.doorbell.wake()
+    return find_task(context.session_factory, task_id)
 
 
 async def _event_stream(
     task_id: PublicId,
-    on: CollaboratorsDep,
+    context: ContextDep,
     accept: Annotated[str, Header(max_length=500)] = "",
     last_event_id: Annotated[int, Header(ge=0, le=MAX_SEQ)] = 0,
 ) -> AsyncIterator[bytes] | None:
     """Return the stream, or None when the client wants JSON."""
     if choose(accept, ("text/event-stream", "application/json")) == "application/json":
         return None
-    await run_in_threadpool(read_events, on.session_factory, task_id, last_event_id, 1)
-    return stream_events(on, task_id, last_event_id)
+    await run_in_threadpool(read_events, context.session_factory, task_id, last_event_id, 1)
+    return stream_events(context, task_id, last_event_id)
 
 
 @router.get(
@@ -225,7 +225,7 @@ def list_events(
     task_id: PublicId,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     stream: Annotated[AsyncIterator[bytes] | None, Depends(_event_stream)],
     cursor: Annotated[
         int, Query(ge=0, le=MAX_SEQ, description="`next_cursor` of the page before")
@@ -242,7 +242,7 @@ def list_events(
     if stream is not None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return EventSourceResponse(stream, headers=headers)
-    items, _ = read_events(on.session_factory, task_id, cursor, limit)
+    items, _ = read_events(context.session_factory, task_id, cursor, limit)
     next_cursor = str(items[-1].seq) if len(items) == limit else None
     link_next(request, response, next_cursor)
     return Page[EventRead](items=items, next_cursor=next_cursor)

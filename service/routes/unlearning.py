@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response, status
 
-from service.dependencies import AuditDep, BodyDep, CollaboratorsDep
+from service.dependencies import ActorDep, BodyDep, ContextDep
 from service.http.demands import demands
-from service.http.idempotency import Once, body_digest
+from service.http.idempotency import IdempotentRequest, body_digest
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import LearnerName
@@ -28,8 +28,8 @@ def unlearn(
     body: UnlearnCreate,
     raw: BodyDep,
     request: Request,
-    on: CollaboratorsDep,
-    by: AuditDep,
+    context: ContextDep,
+    actor: ActorDep,
 ) -> Response:
     """Take tasks and classes out of what a learner knows.
 
@@ -47,13 +47,15 @@ def unlearn(
     - **422** `unknown-content`: `errors` names the tasks and classes that the head does not know;
       `nothing-would-remain`
     """
-    with Once.of(request, on.session_factory, body_digest(request, raw)) as once:
-        if once.replay is not None:
-            return once.replay
-        with on.session_factory() as session:
-            on.quotas.require_day(session, request.state.principal, 0)
-        answer = queue_unlearning(on, by, name, body, once)
-    on.doorbell.wake()
+    with IdempotentRequest.of(
+        request, context.session_factory, body_digest(request, raw)
+    ) as idempotent:
+        if idempotent.replay is not None:
+            return idempotent.replay
+        with context.session_factory() as session:
+            context.quotas.require_day(session, request.state.principal, 0)
+        answer = queue_unlearning(context, actor, name, body, idempotent)
+    context.doorbell.wake()
     return answer
 
 
@@ -63,7 +65,7 @@ def unlearn(
     dependencies=[requires("trainer")],
 )
 def preview_unlearning(
-    name: LearnerName, body: UnlearnCreate, on: CollaboratorsDep
+    name: LearnerName, body: UnlearnCreate, context: ContextDep
 ) -> UnlearnPreview:
     """Say what `POST .../unlearn` with this body would take away for good. Nothing is done.
 
@@ -71,4 +73,4 @@ def preview_unlearning(
     - **409** `cannot-unlearn`, `nothing-learned`
     - **422** `unknown-content`, `nothing-would-remain`
     """
-    return preview(on, name, body)
+    return preview(context, name, body)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from registry import classes, learners, versions
 from registry.tables import VersionRow
-from service.dependencies import CollaboratorsDep, Cursor, Limit, link_next
+from service.dependencies import ContextDep, Cursor, Limit, link_next
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName, Page
@@ -25,12 +25,12 @@ def list_versions(
     name: LearnerName,
     request: Request,
     response: Response,
-    on: CollaboratorsDep,
+    context: ContextDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[VersionRead]:
     """List a learner's versions, newest first."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         live = learners.live_version(session, learner.id)
         page = versions.list_versions(session, learner.id, limit=limit, cursor=cursor)
@@ -43,10 +43,10 @@ def list_versions(
 def get_version(
     name: LearnerName,
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
-    on: CollaboratorsDep,
+    context: ContextDep,
 ) -> VersionRead:
     """Read one version: what it was learned from, with which configuration, and what it weighs."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         live = learners.live_version(session, learner.id)
         return _read(versions.get_version(session, learner.id, number), live)
@@ -56,13 +56,13 @@ def get_version(
 def get_confusion(
     name: LearnerName,
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
-    on: CollaboratorsDep,
+    context: ContextDep,
 ) -> ConfusionRead:
     """Read which held-out images were taken for what: counts by task, true class and answered class, zeros left out.
 
     Classes are called as they are called now. Hidden ones are counted like all others: it was measured with them.
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         row = versions.get_version(session, learner.id, number)
         shown = classes.shown(session, learner.id)

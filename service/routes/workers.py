@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from registry import workers
 from registry.workers import SeenWorker
-from service.dependencies import CollaboratorsDep
+from service.dependencies import ContextDep
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import Page
@@ -21,9 +21,9 @@ router = APIRouter(
 
 
 @router.get("", response_model=Page[WorkerRead])
-def list_workers(on: CollaboratorsDep) -> Page[WorkerRead]:
+def list_workers(context: ContextDep) -> Page[WorkerRead]:
     """List the workers seen within a day, with the tasks they are learning."""
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         return Page[WorkerRead](items=[_read(seen) for seen in workers.list_workers(session)])
 
 

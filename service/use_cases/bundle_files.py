@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed_version
 
 from registry.blobs.store import BlobStore
-from registry.bundles import Story
+from registry.bundles import Provenance
 from registry.errors import BundleRejectedError
 from registry.references import ArtifactFiles
 from registry.tables import LearnerRow, VersionRow
@@ -85,7 +85,9 @@ class Bundle:
         yield END
 
 
-def compose(learner: LearnerRow, version: VersionRow, story: Story, blobs: BlobStore) -> Bundle:
+def compose(
+    learner: LearnerRow, version: VersionRow, provenance: Provenance, blobs: BlobStore
+) -> Bundle:
     """Put together what the bundle of a version holds.
 
     Raises:
@@ -96,13 +98,13 @@ def compose(learner: LearnerRow, version: VersionRow, story: Story, blobs: BlobS
     files = dict(sorted(ArtifactFiles(blobs).of(address_of(version)).items()))
     if blobs.missing(files):
         raise Problem("version-damaged")
-    head = _head(learner, version, story).model_dump_json(indent=1).encode()
+    head = _head(learner, version, provenance).model_dump_json(indent=1).encode()
     sums = {HEAD: _sha256(head), MANIFEST: _sha256(manifest)}
     sums |= {member_of(sha256): sha256 for sha256 in files}
     return Bundle(head, manifest, files, json.dumps({"members": sums}, indent=0).encode())
 
 
-def _head(learner: LearnerRow, version: VersionRow, story: Story) -> BundleHead:
+def _head(learner: LearnerRow, version: VersionRow, provenance: Provenance) -> BundleHead:
     # Checked when it comes in: what stands in our own rows goes out as it is.
     return BundleHead.model_construct(
         format_version=FORMAT_VERSION,
@@ -117,11 +119,11 @@ def _head(learner: LearnerRow, version: VersionRow, story: Story) -> BundleHead:
         version=BundledVersion.model_construct(
             number=version.number,
             classes=version.classes,
-            tasks=[BundledTask.model_construct(**asdict(task)) for task in story.tasks],
+            tasks=[BundledTask.model_construct(**asdict(task)) for task in provenance.tasks],
             seed=version.seed,
             metrics=version.metrics,
             code_versions=version.code_versions,
-            accuracy=[_cell(number, cell) for number, cell in story.accuracies],
+            accuracy=[_cell(number, cell) for number, cell in provenance.accuracies],
         ),
     )
 

@@ -18,7 +18,7 @@ from models.strategies.spelling import may_be_of, spelled_like, strategy_name
 from registry.bundles import LearnedTask, NewLearner
 from registry.upkeep.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.intake.bundle_text import require_readable, require_told_apart
 from service.intake.spool import Spool
 from service.problems import Problem
@@ -180,13 +180,13 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
         Problem: `artifact-invalid`, `artifact-format-unsupported`, `unknown-strategy`, `invalid-config`, or
             `unknown-backbone`.
     """
-    said, described = _json(bundle.head, HEAD), _json(bundle.manifest, MANIFEST)
-    _check_format(said, FORMAT_VERSION)
+    head_json, described = _json(bundle.head, HEAD), _json(bundle.manifest, MANIFEST)
+    _check_format(head_json, FORMAT_VERSION)
     _check_format(described, artifact.FORMAT_VERSION)
-    require_readable(said, HEAD)
+    require_readable(head_json, HEAD)
     require_readable(described, MANIFEST)
     try:
-        head = BundleHead.model_validate(said)
+        head = BundleHead.model_validate(head_json)
         metrics = KeptMetrics.model_validate(head.version.metrics)
         admission.check_manifest(described)
     except ValidationError as error:
@@ -211,21 +211,21 @@ def check(bundle: ReadBundle, settings: ServiceSettings) -> CheckedBundle:
     return CheckedBundle(bundle, head, described, metrics)
 
 
-def prove(checked: CheckedBundle, on: Collaborators) -> None:
-    """Load what the bundle holds once, as it would be served. Blocks while another is being proved.
+def load_once(checked: CheckedBundle, context: AppContext) -> None:
+    """Load what the bundle holds once, as it would be served. Blocks while another one loads.
 
     Raises:
         Problem: `unknown-backbone`, `backbone-differs` or `artifact-invalid`.
     """
     try:
-        backbone = on.loader.backbone(checked.head.learner.backbone)
+        backbone = context.loader.backbone(checked.head.learner.backbone)
         if backbone.fingerprint != checked.head.learner.fingerprint:
             detail = (
                 "The bundle was learned on other weights of this backbone: put the file with those weights where "
                 "FILOPODIA_BACKBONE_WEIGHTS points, restart the service, and import it again."
             )
             raise Problem("backbone-differs", detail)
-        on.loader.admit(checked.bundle.manifest, checked.bundle.read, backbone.name)
+        context.loader.admit(checked.bundle.manifest, checked.bundle.read, backbone.name)
     except BackboneError as error:
         detail = (
             "The weights of the bundle's backbone could not be loaded: put their file where "
@@ -247,10 +247,10 @@ def _json(data: bytes, name: str) -> dict[str, Any]:
 
 
 def _check_format(described: dict[str, Any], known: int) -> None:
-    found = described.get("format_version")
-    if type(found) is not int or found < 1:
+    version = described.get("format_version")
+    if type(version) is not int or version < 1:
         raise _invalid("The bundle does not say which format it has.")
-    if found != known:
+    if version != known:
         detail = (
             "The bundle has a format of a later release: update this installation, then import it."
         )
@@ -260,7 +260,7 @@ def _check_format(described: dict[str, Any], known: int) -> None:
 def _check_agreement(head: BundleHead, described: dict[str, Any]) -> None:
     """Check that `bundle.json` and the manifest tell the same."""
     learner, version = head.learner, head.version
-    said = (
+    stated = (
         learner.backbone,
         learner.fingerprint,
         version.classes,
@@ -279,7 +279,7 @@ def _check_agreement(head: BundleHead, described: dict[str, Any]) -> None:
     first = zip(described["classes"], described["class_tasks"], strict=True)
     known = set(version.classes)
     if (
-        said != meant
+        stated != meant
         or not may_be_of(learner.strategy, described["strategy"])
         or not all(classes <= known for classes in brought.values())
         or not all(label in brought[index] for label, index in first)

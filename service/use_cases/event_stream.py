@@ -11,7 +11,7 @@ from registry import events, tasks
 from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.postgres.database import Sessions
 from registry.statuses import ENDED
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.schemas.tasks import EventRead
 
 PING_S = 15.0
@@ -35,16 +35,16 @@ def read_events(
         return [EventRead.model_validate(row) for row in rows], has_ended
 
 
-async def stream_events(on: Collaborators, task_id: str, after: int) -> AsyncIterator[bytes]:
+async def stream_events(context: AppContext, task_id: str, after: int) -> AsyncIterator[bytes]:
     """Yield events until the task has ended and all of them are out. A database that is away is waited for.
 
     Whoever follows the same task, or another one, shares the look for news.
     """
     started = last_sign = monotonic()
     is_news = True
-    while monotonic() - started < MAX_STREAM_S and not on.stopping.is_set():
-        found = await _read(on, task_id, after) if is_news else ([], False)
-        page, has_ended = found or ([], False)
+    while monotonic() - started < MAX_STREAM_S and not context.stopping.is_set():
+        news = await _read(context, task_id, after) if is_news else ([], False)
+        page, has_ended = news or ([], False)
         for event in page:
             after = event.seq
             last_sign = monotonic()
@@ -55,23 +55,25 @@ async def stream_events(on: Collaborators, task_id: str, after: int) -> AsyncIte
         if monotonic() - last_sign > PING_S:
             last_sign = monotonic()
             yield KEEPALIVE_COMMENT
-        is_news = await _has_news(on, task_id, after) or found is None
+        is_news = await _has_news(context, task_id, after) or news is None
 
 
-async def _read(on: Collaborators, task_id: str, after: int) -> tuple[list[EventRead], bool] | None:
+async def _read(
+    context: AppContext, task_id: str, after: int
+) -> tuple[list[EventRead], bool] | None:
     """Return what `read_events` does; that a task which is gone has ended; None while the database is away."""
     try:
-        return await run_in_threadpool(read_events, on.session_factory, task_id, after, PAGE)
+        return await run_in_threadpool(read_events, context.session_factory, task_id, after, PAGE)
     except DatabaseUnavailableError:
         return None
     except RegistryError:
         return [], True
 
 
-async def _has_news(on: Collaborators, task_id: str, after: int) -> bool:
+async def _has_news(context: AppContext, task_id: str, after: int) -> bool:
     """Wait for the next look, and return whether there is something to read."""
     try:
-        latest = await on.feed.next(task_id)
+        latest = await context.feed.next(task_id)
     except RegistryError:
         return False
     return latest is None or latest.status in ENDED or latest.seq > after

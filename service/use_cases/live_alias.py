@@ -1,13 +1,13 @@
 """Moving the alias that is served: the change and its note in the audit log, in one transaction."""
 
 from registry import audit, learners, versions
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.postgres.database import Session
 
 
 def move(
     session: Session,
-    by: AuditBy,
+    actor: Actor,
     name: str,
     version: int,
     *,
@@ -18,7 +18,7 @@ def move(
 
     Args:
         session: Database session.
-        by: Who moves it.
+        actor: Who moves it.
         name: Of the learner.
         version: Number of the version to serve.
         expected: Version that must be served now (0: none), or None to move it whatever is.
@@ -39,7 +39,7 @@ def move(
     after = {"version": version, "head": learner.head_version}
     audit.record(
         session,
-        by,
+        actor,
         "alias.move",
         learner=name,
         subject=learners.LIVE,

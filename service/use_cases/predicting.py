@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from registry.predictions import NewPrediction
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.http.security import Principal
 from service.inference.engine import Scores
 from service.inference.snapshots import Snapshot
@@ -20,7 +20,7 @@ from service.use_cases.serving import turn_of
 
 
 async def answer_images(
-    on: Collaborators,
+    context: AppContext,
     principal: Principal,
     snapshot: Snapshot,
     files: Sequence[EncodedFile],
@@ -31,14 +31,16 @@ async def answer_images(
     Raises:
         Problem: `too-many-pixels`, `rate-limited`, `overloaded`, or that of the only image.
     """
-    turn = turn_of(on, principal)
-    on.engine.require_capacity(len(files), turn.owner)
-    with on.engine.arriving():
+    turn = turn_of(context, principal)
+    context.engine.require_capacity(len(files), turn.owner)
+    with context.engine.arriving():
         started = perf_counter()
-        decoded = await decode_all(on.decoder, snapshot.backbone, files, turn, keeps)
+        decoded = await decode_all(context.decoder, snapshot.backbone, files, turn, keeps)
         decode_s = perf_counter() - started
-        futures = on.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
-    return decoded, await on.engine.answers(futures, turn.deadline), decode_s
+        futures = (
+            context.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
+        )
+    return decoded, await context.engine.answers(futures, turn.deadline), decode_s
 
 
 def to_store(

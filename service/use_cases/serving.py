@@ -7,7 +7,7 @@ from time import monotonic
 from starlette.concurrency import run_in_threadpool
 
 from registry.errors import LearnerNotFoundError
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.http.security import Principal
 from service.inference.snapshots import Snapshot, VersionAddress
 from service.intake.deadlines import Deadline
@@ -22,7 +22,7 @@ START_S = 1.0
 
 
 async def choose_snapshot(
-    on: Collaborators,
+    context: AppContext,
     learner: str,
     *,
     version: int | None,
@@ -38,43 +38,43 @@ async def choose_snapshot(
         VersionErasedError: If the one asked for was erased.
         Problem: `nothing-learned`, `version-not-served`, `version-damaged` or `overloaded`.
     """
-    live = await _live_address(on, learner, owner)
+    live = await _live_address(context, learner, owner)
     address = live
     if version is not None and version != live.version:
-        loaded = on.store.loaded((live.learner_id, version))
-        address = loaded.address if loaded else await _find(on, learner, version)
+        loaded = context.store.loaded((live.learner_id, version))
+        address = loaded.address if loaded else await _find(context, learner, version)
     if min_version is not None and address.version < min_version:
-        address = await _wait_for(on, learner, min_version)
-    return await on.loads.get(address, owner)
+        address = await _wait_for(context, learner, min_version)
+    return await context.loads.get(address, owner)
 
 
-async def _live_address(on: Collaborators, learner: str, owner: Hashable) -> VersionAddress:
-    address = on.store.live_address(learner)
+async def _live_address(context: AppContext, learner: str, owner: Hashable) -> VersionAddress:
+    address = context.store.live_address(learner)
     if address is None:
-        await _wait_for_start(on)
-        address = on.store.live_address(learner)
+        await _wait_for_start(context)
+        address = context.store.live_address(learner)
     if address is None:
-        address = await _find(on, learner, None)
-        if on.shows(address.learner_id):
-            on.store.adopt(await on.loads.get(address, owner))
-    if not on.shows(address.learner_id):
+        address = await _find(context, learner, None)
+        if context.shows(address.learner_id):
+            context.store.adopt(await context.loads.get(address, owner))
+    if not context.shows(address.learner_id):
         raise LearnerNotFoundError(learner)
     return address
 
 
-async def _find(on: Collaborators, learner: str, version: int | None) -> VersionAddress:
+async def _find(context: AppContext, learner: str, version: int | None) -> VersionAddress:
     """Ask the database which version that is.
 
     Raises:
         Problem: `nothing-learned`.
     """
-    address = await run_in_threadpool(on.watcher.find_version, learner, version)
+    address = await run_in_threadpool(context.watcher.find_version, learner, version)
     if address is None:
         raise Problem("nothing-learned")
     return address
 
 
-async def _wait_for_start(on: Collaborators) -> None:
+async def _wait_for_start(context: AppContext) -> None:
     """Give a service that has just started a moment to load what it knows.
 
     Raises:
@@ -82,29 +82,29 @@ async def _wait_for_start(on: Collaborators) -> None:
             should wait for its time-outs who could ask another service.
     """
     deadline = monotonic() + START_S
-    while not on.watcher.has_looked and monotonic() < deadline:
+    while not context.watcher.has_looked and monotonic() < deadline:
         await asyncio.sleep(POLL_S)
-    if not on.watcher.has_looked or not on.watcher.is_database_up:
+    if not context.watcher.has_looked or not context.watcher.is_database_up:
         raise Problem(
             "storage-unavailable", "This learner is not loaded yet; repeat the request in a moment."
         )
 
 
-async def _wait_for(on: Collaborators, learner: str, min_version: int) -> VersionAddress:
-    on.watcher.wake()
+async def _wait_for(context: AppContext, learner: str, min_version: int) -> VersionAddress:
+    context.watcher.wake()
     deadline = monotonic() + WAIT_S
     while monotonic() < deadline:
-        address = on.store.live_address(learner)
+        address = context.store.live_address(learner)
         if address is not None and address.version >= min_version:
             return address
         await asyncio.sleep(POLL_S)
     raise Problem("version-not-served")
 
 
-def turn_of(on: Collaborators, principal: Principal) -> Turn:
+def turn_of(context: AppContext, principal: Principal) -> Turn:
     """Return the turn of a request for a prediction, which waits from now on."""
     return Turn(
         principal.key_id,
-        Deadline(on.settings.max_wait_s),
-        lambda work: on.quotas.draw_pixels(principal, work),
+        Deadline(context.settings.max_wait_s),
+        lambda work: context.quotas.draw_pixels(principal, work),
     )

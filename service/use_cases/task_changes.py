@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from registry import audit, learners, tasks
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.postgres.database import Session
 from registry.tables import TaskRow
 
 
 def change_task(
     session: Session,
-    by: AuditBy,
+    actor: Actor,
     action: str,
     task_id: str,
     change: Callable[[Session, str], object],
@@ -19,7 +19,7 @@ def change_task(
 
     Args:
         session: Database session.
-        by: Who changes it.
+        actor: Who changes it.
         action: What the audit log calls it.
         task_id: The task.
         change: Changes it; its errors come through, and then nothing is noted.
@@ -32,7 +32,7 @@ def change_task(
     task = tasks.get_task(session, task_id)
     audit.record(
         session,
-        by,
+        actor,
         action,
         learner=learners.get_learner_by_id(session, task.learner_id).name,
         subject=task_id,

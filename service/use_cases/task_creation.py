@@ -5,19 +5,19 @@ from typing import Any
 from fastapi import Request, Response, status
 
 from registry import audit, classes, feedback, learners, tasks
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.errors import BlobMissingError
 from registry.failpoints import failpoint
 from registry.feedback import FeedbackImage
-from registry.growth import earlier
+from registry.growth import find_earlier_images
 from registry.postgres.database import Session
 from registry.samples import add_samples
 from registry.tables import LearnerRow
-from service.dependencies import Collaborators
-from service.http.idempotency import Once
+from service.dependencies import AppContext
+from service.http.idempotency import IdempotentRequest
 from service.http.security import Principal
-from service.intake.growing import Intake, settle
 from service.intake.placing import as_json
+from service.intake.sample_selection import SelectedSamples, select_samples
 from service.intake.samples import Received, take_in
 from service.intake.uploads import Upload
 from service.problems import Problem
@@ -26,16 +26,16 @@ from service.use_cases.configs import override_config
 from service.use_cases.task_views import read_task
 
 
-def check_before(on: Collaborators, name: str, principal: Principal) -> None:
+def check_before(context: AppContext, name: str, principal: Principal) -> None:
     """Refuse what would be refused anyway before gigabytes are read."""
-    on.blobs.require_space(0, floor_bytes=on.settings.min_free_bytes)
-    with on.session_factory() as session:
+    context.blobs.require_space(0, floor_bytes=context.settings.min_free_bytes)
+    with context.session_factory() as session:
         learners.get_learner(session, name)
-        on.quotas.require_day(session, principal, 0)
+        context.quotas.require_day(session, principal, 0)
 
 
 def create_task(
-    on: Collaborators, by: AuditBy, name: str, request: Request, upload: Upload
+    context: AppContext, actor: Actor, name: str, request: Request, upload: Upload
 ) -> Response:
     """Queue the task of an upload that has been read, and return the answer. Blocks.
 
@@ -43,32 +43,32 @@ def create_task(
         Problem: What is wrong with the upload, or with the task it asks for.
         RegistryError: If it does not fit what the learner knows.
     """
-    with Once.of(request, on.session_factory, upload.digest) as once:
-        if once.replay is not None:
-            return once.replay
-        with on.session_factory() as session:
+    with IdempotentRequest.of(request, context.session_factory, upload.digest) as idempotent:
+        if idempotent.replay is not None:
+            return idempotent.replay
+        with context.session_factory() as session:
             learner = learners.get_learner(session, name)
             upload.relabel(classes.shown(session, learner.id).label)
-            given = _feedback(session, on, learner, upload)
+            given = _feedback(session, context, learner, upload)
             n_images = len(upload.images) + len(given)
-            on.quotas.require_day(session, request.state.principal, n_images)
+            context.quotas.require_day(session, request.state.principal, n_images)
         asked = upload.options.config
         config = override_config(learner.strategy, learner.config, asked)
-        on.blobs.require_space(upload.spool.size, floor_bytes=on.settings.min_free_bytes)
+        context.blobs.require_space(upload.spool.size, floor_bytes=context.settings.min_free_bytes)
         failpoint("upload.before_blobs")
         received = take_in(
             upload,
-            decoder=on.decoder,
-            owner=by.key_id,
-            blobs=on.blobs,
+            decoder=context.decoder,
+            owner=actor.key_id,
+            blobs=context.blobs,
             feedback=given,
         )
         failpoint("upload.after_blobs")
-        return _queue(on, by, name, once, upload, config, received)
+        return _queue(context, actor, name, idempotent, upload, config, received)
 
 
 def _feedback(
-    session: Session, on: Collaborators, learner: LearnerRow, upload: Upload
+    session: Session, context: AppContext, learner: LearnerRow, upload: Upload
 ) -> list[FeedbackImage]:
     """Return the feedback that the task is to take.
 
@@ -81,32 +81,32 @@ def _feedback(
         session,
         learner,
         mode=upload.options.mode,
-        min_images=on.settings.min_images,
+        min_images=context.settings.min_images,
         uploaded={image.label for image in upload.images},
-        limit=max(0, on.settings.max_task_images - len(upload.images)),
+        limit=max(0, context.settings.max_task_images - len(upload.images)),
     )
     if not given and not upload.images:
         detail = (
             "No pending feedback can be learned so: `new_classes` takes labels that are not known, `extend` all, and "
-            f"each new class needs {on.settings.min_images} different images."
+            f"each new class needs {context.settings.min_images} different images."
         )
         raise Problem("no-feedback", detail)
     return given
 
 
 def _queue(
-    on: Collaborators,
-    by: AuditBy,
+    context: AppContext,
+    actor: Actor,
     name: str,
-    once: Once,
+    idempotent: IdempotentRequest,
     upload: Upload,
     config: dict[str, Any],
     received: Received,
 ) -> Response:
     """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
     options = upload.options
-    with on.session_factory.begin() as session:
-        intake = _settle(session, on, name, options, received)
+    with context.session_factory.begin() as session:
+        intake = _select(session, context, name, options, received)
         task = tasks.add_task(
             session,
             name,
@@ -125,11 +125,11 @@ def _queue(
             n_known=intake.n_known,
             n_splits_kept=intake.n_splits_kept,
             expected_head_version=options.expected_head_version,
-            key_id=by.key_id,
-            max_classes=on.settings.max_classes or None,
+            key_id=actor.key_id,
+            max_classes=context.settings.max_classes or None,
         )
         try:
-            add_samples(session, task.id, intake.samples, on.blobs)
+            add_samples(session, task.id, intake.samples, context.blobs)
         except BlobMissingError as error:
             detail = "An image of this upload was deleted elsewhere meanwhile: repeat the request."
             raise Problem("storage-unavailable", detail) from error
@@ -141,24 +141,24 @@ def _queue(
             "images": task.n_train + task.n_eval,
             "feedback": task.n_feedback,
         }
-        audit.record(session, by, "task.create", learner=name, subject=task.id, details=details)
+        audit.record(session, actor, "task.create", learner=name, subject=task.id, details=details)
         body = read_task(session, task, name).model_dump(mode="json")
         headers = {"Location": f"/v1/tasks/{task.id}"}
-        answer = once.answer(session, status.HTTP_202_ACCEPTED, body, headers)
+        answer = idempotent.answer(session, status.HTTP_202_ACCEPTED, body, headers)
         failpoint("upload.before_commit")
     failpoint("upload.after_commit")
     return answer
 
 
-def _settle(
-    session: Session, on: Collaborators, name: str, options: TaskOptions, received: Received
-) -> Intake:
+def _select(
+    session: Session, context: AppContext, name: str, options: TaskOptions, received: Received
+) -> SelectedSamples:
     """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
     learner = learners.get_learner(session, name, lock=True)
-    return settle(
+    return select_samples(
         received,
-        earlier(session, learner, [image.key for image in received.images]),
+        find_earlier_images(session, learner, [image.key for image in received.images]),
         classes.shown(session, learner.id),
         options,
-        min_images=on.settings.min_images,
+        min_images=context.settings.min_images,
     )

@@ -11,7 +11,7 @@ from registry import learners, tasks
 from registry.postgres.database import Session, Sessions
 from registry.statuses import ENDED
 from registry.tables import TaskRow
-from service.dependencies import Collaborators
+from service.dependencies import AppContext
 from service.schemas.tasks import (
     FindingRead,
     LayoutRead,
@@ -69,7 +69,7 @@ def find_task(sessions: Sessions, task_id: str) -> TaskRead:
 
 
 async def wait_for_task(
-    request: Request, on: Collaborators, task_id: str, wait_s: float
+    request: Request, context: AppContext, task_id: str, wait_s: float
 ) -> TaskRead:
     """Return a task once it has ended, or as it is when the time is over.
 
@@ -78,18 +78,18 @@ async def wait_for_task(
     """
     deadline = monotonic() + wait_s
     while True:
-        task = await run_in_threadpool(find_task, on.session_factory, task_id)
+        task = await run_in_threadpool(find_task, context.session_factory, task_id)
         left_s = deadline - monotonic()
-        is_over = on.stopping.is_set() or left_s <= 0
+        is_over = context.stopping.is_set() or left_s <= 0
         if task.status in ENDED or is_over or await request.is_disconnected():
             return task
         with suppress(TimeoutError):
-            await asyncio.wait_for(_until_ended(request, on, task_id), left_s)
+            await asyncio.wait_for(_until_ended(request, context, task_id), left_s)
 
 
-async def _until_ended(request: Request, on: Collaborators, task_id: str) -> None:
+async def _until_ended(request: Request, context: AppContext, task_id: str) -> None:
     """Wait until a task has ended, or is gone, or nobody needs to know any more."""
-    while not (on.stopping.is_set() or await request.is_disconnected()):
-        latest = await on.feed.next(task_id)
+    while not (context.stopping.is_set() or await request.is_disconnected()):
+        latest = await context.feed.next(task_id)
         if latest is None or latest.status in ENDED:
             return

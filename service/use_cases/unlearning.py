@@ -9,11 +9,11 @@ from fastapi import Response, status
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG
 from registry import audit, classes, learners, tasks, unlearning
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.errors import UnknownContentError
 from registry.tables import LearnerRow
-from service.dependencies import Collaborators
-from service.http.idempotency import Once
+from service.dependencies import AppContext
+from service.http.idempotency import IdempotentRequest
 from service.problems import FieldError, Problem
 from service.schemas.tasks import UnlearnCreate, UnlearnPreview
 from service.use_cases.configs import require_strategy
@@ -24,33 +24,35 @@ MOST_TOLD = 100
 """Tasks and classes that the audit log names; the task's own row has them all. Chosen, untested."""
 
 
-def preview(on: Collaborators, name: str, body: UnlearnCreate) -> UnlearnPreview:
+def preview(context: AppContext, name: str, body: UnlearnCreate) -> UnlearnPreview:
     """Return what would go for good.
 
     Raises:
         Problem: `cannot-unlearn`, `unknown-content`.
         RegistryError: If there is no such learner, it knows nothing, or nothing would remain.
     """
-    with on.session_factory() as session:
+    with context.session_factory() as session:
         learner = learners.get_learner(session, name)
         _require_able(learner)
         shown = classes.shown(session, learner.id)
         labels = [shown.label(name) for name in body.classes]
         with _named_content():
-            loss = unlearning.loss(session, learner, tasks=body.tasks, classes=labels)
+            would_go = unlearning.preview_unlearning(
+                session, learner, tasks=body.tasks, classes=labels
+            )
         live = learners.live_version(session, learner.id)
     return UnlearnPreview(
         learner=name,
         tasks=body.tasks,
-        classes=loss.classes,
-        versions=loss.versions,
-        images=loss.n_images,
+        classes=would_go.classes,
+        versions=would_go.versions,
+        images=would_go.n_images,
         live_version=live,
     )
 
 
 def queue_unlearning(
-    on: Collaborators, by: AuditBy, name: str, body: UnlearnCreate, once: Once
+    context: AppContext, actor: Actor, name: str, body: UnlearnCreate, idempotent: IdempotentRequest
 ) -> Response:
     """Queue the task, and return the answer. Blocks.
 
@@ -58,7 +60,7 @@ def queue_unlearning(
         Problem: As `preview`.
         RegistryError: As `preview`, or if the head has moved.
     """
-    with on.session_factory.begin() as session:
+    with context.session_factory.begin() as session:
         learner = learners.get_learner(session, name)
         strategy = _require_able(learner)
         shown = classes.shown(session, learner.id)
@@ -73,13 +75,13 @@ def queue_unlearning(
                 options=body.model_dump(mode="json", exclude={"name", "tasks", "classes"}),
                 needs_images=strategy.unlearning == "needs_images",
                 expected_head_version=body.expected_head_version,
-                key_id=by.key_id,
+                key_id=actor.key_id,
             )
         details = {"tasks": body.tasks[:MOST_TOLD], "classes": labels[:MOST_TOLD]}
-        audit.record(session, by, "task.unlearn", learner=name, subject=task.id, details=details)
+        audit.record(session, actor, "task.unlearn", learner=name, subject=task.id, details=details)
         read = read_task(session, task, name).model_dump(mode="json")
         headers = {"Location": f"/v1/tasks/{task.id}"}
-        return once.answer(session, status.HTTP_202_ACCEPTED, read, headers)
+        return idempotent.answer(session, status.HTTP_202_ACCEPTED, read, headers)
 
 
 def _require_able(learner: LearnerRow) -> type[Strategy[Any]]:

@@ -100,12 +100,14 @@ def test_everything_speaks_json(filopodia, learned, command):
 
 
 def test_keys_are_made_used_and_revoked(filopodia, learned):
-    made = json.loads(filopodia("keys", "create", "visitor", "--role", "reader", "--json").stdout)
-    as_reader = {"FILOPODIA_KEY": made["key"]}
+    created = json.loads(
+        filopodia("keys", "create", "visitor", "--role", "reader", "--json").stdout
+    )
+    as_reader = {"FILOPODIA_KEY": created["key"]}
     filopodia("history", learned, **as_reader)
     refused = filopodia("keys", "create", "other", code=1, **as_reader)
     assert "forbidden" in refused.stderr
-    filopodia("keys", "revoke", made["id"], "--yes")
+    filopodia("keys", "revoke", created["id"], "--yes")
     assert "unauthorized" in filopodia("learners", code=1, **as_reader).stderr
 
 

@@ -14,14 +14,16 @@ import time
 
 def main() -> None:
     """Ask until killed."""
-    told = json.loads(sys.stdin.readline())
-    image = base64.b64decode(told["image"])
-    connection = http.client.HTTPConnection(told["host"], told["port"], timeout=told["timeout_s"])
+    order = json.loads(sys.stdin.readline())
+    image = base64.b64decode(order["image"])
+    connection = http.client.HTTPConnection(
+        order["host"], order["port"], timeout=order["timeout_s"]
+    )
     pause = threading.Event()
     while True:
         asked = time.monotonic()
         try:
-            connection.request("POST", told["path"], body=image, headers=told["headers"])
+            connection.request("POST", order["path"], body=image, headers=order["headers"])
             answer = connection.getresponse()
             answer.read()
             status = answer.status
@@ -31,7 +33,7 @@ def main() -> None:
         took_s = time.monotonic() - asked
         sys.stdout.write(f"{asked} {status} {took_s}\n")
         sys.stdout.flush()
-        pause.wait(max(0.0, told["every_s"] - took_s))
+        pause.wait(max(0.0, order["every_s"] - took_s))
 
 
 if __name__ == "__main__":

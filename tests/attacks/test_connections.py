@@ -37,10 +37,10 @@ def has_ended(connection: socket.socket) -> bool:
 
 def read_all(connection: socket.socket) -> bytes:
     """Return what comes until the service closes."""
-    found = b""
+    received = b""
     while data := connection.recv(1 << 16):
-        found += data
-    return found
+        received += data
+    return received
 
 
 def is_alive(service: Service) -> bool:
@@ -122,18 +122,18 @@ def test_requests_sent_ahead_are_all_answered_in_order(service: Service) -> None
         with neighbour.watching(1.0) as attacked, connections(service, 1) as (ahead,):
             sender = threading.Thread(target=ahead.sendall, args=((requests + last).encode(),))
             sender.start()
-            found = read_all(ahead)
+            received = read_all(ahead)
             sender.join()
         require_unharmed(attacked, quiet, neighbour.watch(1.0))
-    assert STATUS.findall(found) == [b"404"] * len(paths) + [b"200"]
-    assert found.count(b'"code":"not-found"') == len(paths)
+    assert STATUS.findall(received) == [b"404"] * len(paths) + [b"200"]
+    assert received.count(b'"code":"not-found"') == len(paths)
 
 
 def test_requests_sent_ahead_and_a_broken_one_are_answered_in_order(service: Service) -> None:
     with connections(service, 1) as (ahead,):
         ahead.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"no request\r\n\r\n")
-        found = read_all(ahead)
-    assert STATUS.findall(found) == [b"200", b"200", b"200", b"400"]
+        received = read_all(ahead)
+    assert STATUS.findall(received) == [b"200", b"200", b"200", b"400"]
 
 
 def test_a_trailer_without_end_is_refused(service: Service) -> None:
@@ -146,8 +146,8 @@ def test_a_trailer_without_end_is_refused(service: Service) -> None:
         with suppress(ConnectionError):
             for i in range(2000):
                 endless.sendall(f"X-{i}: {'x' * 60}\r\n".encode())
-        found = read_all(endless)
-    assert found.startswith(b"HTTP/1.1 431 ")
+        received = read_all(endless)
+    assert received.startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_burst_of_uploads_is_answered_to_the_last(service: Service) -> None:
@@ -162,15 +162,15 @@ def test_a_burst_of_uploads_is_answered_to_the_last(service: Service) -> None:
     def upload(connection: socket.socket) -> None:
         try:
             connection.sendall(head.encode() + body)
-            found = read_all(connection)
+            received = read_all(connection)
         except OSError as error:
             answers[repr(error).encode()] += 1
             return
-        assert b'"request_id"' in found
-        assert b"application/problem+json" in found
-        is_busy = found.startswith(b"HTTP/1.1 503 ")
-        assert not is_busy or b"retry-after: " in found.lower()
-        answers[found[9:12]] += 1
+        assert b'"request_id"' in received
+        assert b"application/problem+json" in received
+        is_busy = received.startswith(b"HTTP/1.1 503 ")
+        assert not is_busy or b"retry-after: " in received.lower()
+        answers[received[9:12]] += 1
 
     with Neighbour(service) as neighbour, connections(service, 50) as burst:
         with neighbour.watching(1.0) as attacked:

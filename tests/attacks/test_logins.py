@@ -93,8 +93,8 @@ def test_a_login_of_another_site_is_refused_before_its_form_is_read(service):
 
 def test_changes_in_the_dashboard_are_refused_before_their_form_is_read(service):
     """By the role, without a session, and for what is too long for a form."""
-    made = service.client.post("/v1/keys", json={"name": "reader", "role": "reader"}).json()
-    bearer = {"Authorization": f"Bearer {made['key']}"}
+    created = service.client.post("/v1/keys", json={"name": "reader", "role": "reader"}).json()
+    bearer = {"Authorization": f"Bearer {created['key']}"}
     length = {"Content_Length": "60000"}
     paths = ["/admin/keys", "/admin/learners/birds/live", "/admin/learners/birds/classes"]
     for path in [*paths, "/admin/learners/birds/try", "/admin/tasks/tsk_1/cancel"]:
@@ -128,9 +128,9 @@ def test_a_made_up_address_of_a_proxy_does_not_evade_the_limit_of_logins(service
         ).status_code
 
     assert 429 in [log_in(number) for number in range(30)]
-    told = (service.folder / "log").read_text()
-    assert told.count("forwarded_header_ignored") == 1
-    assert "FILOPODIA_FORWARDED_ALLOW_IPS=127." in told
+    log_text = (service.folder / "log").read_text()
+    assert log_text.count("forwarded_header_ignored") == 1
+    assert "FILOPODIA_FORWARDED_ALLOW_IPS=127." in log_text
 
 
 def test_a_flood_of_logins_is_refused_unread(service):

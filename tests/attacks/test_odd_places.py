@@ -118,7 +118,7 @@ def test_a_port_in_use_is_told_before_pytorch_is_loaded(host, tmp_path):
             timeout=PACE.scaled(60),
         )
     assert done.returncode == 1
-    said = json.loads(done.stderr)
+    report = json.loads(done.stderr)
     shown = f"[{host}]" if ":" in host else host
-    assert said["event"] == "not_started"
-    assert said["reason"].startswith(f"Nothing can listen on {shown}:{port} (")
+    assert report["event"] == "not_started"
+    assert report["reason"].startswith(f"Nothing can listen on {shown}:{port} (")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load.crowds import Asked, Crowd, Plan
-from benchmarks.load.judging import MAX_WAIT_S, Seen, judge, latency
+from benchmarks.load.crowds import Crowd, Plan, RequestRecord
+from benchmarks.load.judging import MAX_WAIT_S, Observations, judge, latency
 from benchmarks.load.profiles import QUICK
 from benchmarks.load.sampling import Sample, trend
 from benchmarks.load.wire import Address, Connection, Reply
@@ -40,8 +40,8 @@ def test_a_short_load_is_held(tmp_path: Path) -> None:
     assert "all promises kept" in "\n".join(held("load", report).text)
 
 
-def asked(what: str, outcome: str = "ok", seconds: float = 0.1, **more: Any) -> Asked:
-    return Asked(what, 0.0, seconds, 0.0, more.pop("status", 200), outcome, **more)
+def asked(what: str, outcome: str = "ok", seconds: float = 0.1, **more: Any) -> RequestRecord:
+    return RequestRecord(what, 0.0, seconds, 0.0, more.pop("status", 200), outcome, **more)
 
 
 def samples(n: int = 40, grows_mib: float = 0.0, grows_descriptors: float = 0.0) -> list[Sample]:
@@ -53,10 +53,10 @@ def samples(n: int = 40, grows_mib: float = 0.0, grows_descriptors: float = 0.0)
 SUCCEEDED = {"status": "succeeded", "version": 3, "error": None, "finished_at": "then"}
 
 
-def seen(**more: Any) -> Seen:
+def seen(**more: Any) -> Observations:
     """A load of which nothing is to be said but what `more` tells."""
     now = Sample(0, 800, 13, 13, 0)
-    fine = Seen(
+    fine = Observations(
         asked=[asked("predict"), asked("upload", status=202), asked("stream")],
         uploads=[{"key": "k", "learner": "l", "tasks": ["t"], "tries": 1, "refusal": None}],
         ended={"t": SUCCEEDED},
@@ -68,7 +68,7 @@ def seen(**more: Any) -> Seen:
     return replace(fine, **more)
 
 
-def broken(found: Seen) -> list[str]:
+def broken(found: Observations) -> list[str]:
     return [verdict.name for verdict in judge(found, QUICK, 1.0) if not verdict.is_kept]
 
 
@@ -99,10 +99,11 @@ class TestJudges:
             (asked("stream", "ended after progress"), "an event stream comes in order"),
         ],
     )
-    def test_one_bad_request_is_noticed(self, one: Asked, promise: str) -> None:
-        found = seen()
+    def test_one_bad_request_is_noticed(self, one: RequestRecord, promise: str) -> None:
+        observations = seen()
         assert any(
-            name.startswith(promise) for name in broken(replace(found, asked=[*found.asked, one]))
+            name.startswith(promise)
+            for name in broken(replace(observations, asked=[*observations.asked, one]))
         )
 
     def test_waiting_of_the_client_itself_is_not_held_against_the_service(self) -> None:
@@ -138,13 +139,13 @@ class TestJudges:
         self, tasks: list[str], refusal: Any
     ) -> None:
         upload = {"key": "k", "learner": "l", "tasks": tasks, "tries": 2, "refusal": refusal}
-        found = seen(uploads=[upload], ended={"t": SUCCEEDED, "u": SUCCEEDED})
-        assert broken(found) == ["every upload is accepted in the end, once"]
+        observations = seen(uploads=[upload], ended={"t": SUCCEEDED, "u": SUCCEEDED})
+        assert broken(observations) == ["every upload is accepted in the end, once"]
 
     def test_two_uploads_of_one_task_are_noticed(self) -> None:
         upload = {"key": "k", "learner": "l", "tasks": ["t"], "tries": 1, "refusal": None}
-        found = seen(uploads=[upload, {**upload, "key": "m"}])
-        assert broken(found) == ["every upload is accepted in the end, once"]
+        observations = seen(uploads=[upload, {**upload, "key": "m"}])
+        assert broken(observations) == ["every upload is accepted in the end, once"]
 
     def test_memory_and_descriptors_that_grow_are_noticed(self) -> None:
         assert broken(seen(samples=samples(grows_mib=4))) == ["rss_mib is flat under load"]
@@ -200,10 +201,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class TestWire:
     """Against a server that closes where we like."""
 
-    def asked_of(self, *scripts: list[bytes | None]) -> list[Asked]:
+    def asked_of(self, *scripts: list[bytes | None]) -> list[RequestRecord]:
         """Ask twice a server whose n-th connection answers by the n-th script; None closes it."""
 
-        async def go() -> list[Asked]:
+        async def go() -> list[RequestRecord]:
             left = list(scripts)
 
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -97,10 +97,10 @@ def test_the_warp_moves_tokens_as_it_moves_pixels():
     affine = torch.tensor([[[-0.9, 0.0, 0.05], [0.0, 0.9, -0.1]]])
     tokens = torch.randn(1, 64, 5)
 
-    found = warp_matrix(affine, 4) @ tokens
+    warped = warp_matrix(affine, 4) @ tokens
 
     maps = tokens.mT.unflatten(2, (8, 8))
     grid = functional.affine_grid(affine, [1, 5, 8, 8], align_corners=False)
     moved = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
     expected = functional.avg_pool2d(moved, 2).flatten(2).mT
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(warped, expected, atol=1e-5)

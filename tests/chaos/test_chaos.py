@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 
 from benchmarks.chaos import checker, measures
 from benchmarks.chaos.checker import Rows
-from benchmarks.chaos.clients import Board, Upload
+from benchmarks.chaos.clients import ClientRecord, Upload
 from benchmarks.chaos.cluster import RUN_VARIABLE
 from benchmarks.chaos.history import Answer
-from benchmarks.chaos.nemesis import Struck
+from benchmarks.chaos.nemesis import InjectedFault
 from benchmarks.chaos.pictures import picture
-from benchmarks.chaos.programs import Program, Spell
+from benchmarks.chaos.programs import Lifetime, Program
 from benchmarks.chaos.run import ROOT
 from benchmarks.chaos.schedule import QUICK, Fault, find_places, make_schedule
 from benchmarks.chaos.system import belonging_to
@@ -76,7 +76,7 @@ class TestSchedule:
 
 class TestUploads:
     @pytest.fixture
-    def board(self, session: Session, blobs: LocalBlobStore) -> Board:
+    def record(self, session: Session, blobs: LocalBlobStore) -> ClientRecord:
         learners.create_learner(session, "l", strategy="simplecil", backbone="tiny", config={})
         images = [picture(1, 2, n) for n in range(2)]
         task = tasks.add_task(
@@ -100,49 +100,51 @@ class TestUploads:
         add_samples(session, task.id, new, blobs)
         session.commit()
         files = [("a", image) for image in images]
-        return Board([Upload("key", "l", ["a"], files, {}, outcome="ok", task_ids={task.id})])
+        return ClientRecord(
+            [Upload("key", "l", ["a"], files, {}, outcome="ok", task_ids={task.id})]
+        )
 
-    def broken(self, session: Session, board: Board, blobs: LocalBlobStore) -> list[str]:
-        verdicts = checker.check_uploads(checker.read_rows(session), board, blobs)
+    def broken(self, session: Session, record: ClientRecord, blobs: LocalBlobStore) -> list[str]:
+        verdicts = checker.check_uploads(checker.read_rows(session), record, blobs)
         return [verdict.name for verdict in verdicts if not verdict.is_kept]
 
     def test_whole_upload_is_fine(
-        self, session: Session, board: Board, blobs: LocalBlobStore
+        self, session: Session, record: ClientRecord, blobs: LocalBlobStore
     ) -> None:
-        assert self.broken(session, board, blobs) == []
+        assert self.broken(session, record, blobs) == []
 
     def test_lost_task_is_noticed(
-        self, session: Session, board: Board, blobs: LocalBlobStore
+        self, session: Session, record: ClientRecord, blobs: LocalBlobStore
     ) -> None:
         session.execute(delete(TaskRow))
-        assert self.broken(session, board, blobs) == [
+        assert self.broken(session, record, blobs) == [
             "acknowledged uploads are there, with every image"
         ]
 
     def test_lost_image_of_an_unanswered_upload_is_noticed(
-        self, session: Session, board: Board, blobs: LocalBlobStore
+        self, session: Session, record: ClientRecord, blobs: LocalBlobStore
     ) -> None:
-        board.uploads[0].outcome = "unknown"
-        assert self.broken(session, board, blobs) == []
+        record.uploads[0].outcome = "unknown"
+        assert self.broken(session, record, blobs) == []
         session.execute(delete(SampleRow).where(SampleRow.position == 1))
-        assert self.broken(session, board, blobs) == [
+        assert self.broken(session, record, blobs) == [
             "unanswered uploads are there wholly or not at all"
         ]
 
     def test_lost_blob_is_noticed(
-        self, session: Session, board: Board, blobs: LocalBlobStore
+        self, session: Session, record: ClientRecord, blobs: LocalBlobStore
     ) -> None:
         for sample in checker.read_rows(session).samples.popitem()[1]:
             blobs.delete(sample.blob_sha256)
-        assert self.broken(session, board, blobs) == [
+        assert self.broken(session, record, blobs) == [
             "acknowledged uploads are there, with every image"
         ]
 
     def test_task_that_nobody_uploaded_is_noticed(
-        self, session: Session, board: Board, blobs: LocalBlobStore
+        self, session: Session, record: ClientRecord, blobs: LocalBlobStore
     ) -> None:
-        board.uploads.clear()
-        assert self.broken(session, board, blobs) == ["one task an idempotency key"]
+        record.uploads.clear()
+        assert self.broken(session, record, blobs) == ["one task an idempotency key"]
 
 
 def rows(*numbers: int, live: int, statuses: tuple[str, ...] = ("succeeded", "succeeded")) -> Rows:
@@ -191,24 +193,24 @@ class TestAnswers:
         return [verdict.name for verdict in verdicts if not verdict.is_kept]
 
     def test_stale_answer_is_noticed_unless_the_database_was_away(self) -> None:
-        found = rows(1, 2, live=2)
-        replaced_at = found.versions[1].created_at.timestamp()
-        assert self.broken(found, answer(replaced_at + 4, 1)) == []
-        assert self.broken(found, answer(replaced_at + 7, 1)) != []
+        moved = rows(1, 2, live=2)
+        replaced_at = moved.versions[1].created_at.timestamp()
+        assert self.broken(moved, answer(replaced_at + 4, 1)) == []
+        assert self.broken(moved, answer(replaced_at + 7, 1)) != []
         away = Window(replaced_at + 1, replaced_at + 6)
-        assert self.broken(found, answer(replaced_at + 7, 1), away=(away,)) == []
+        assert self.broken(moved, answer(replaced_at + 7, 1), away=(away,)) == []
 
     def test_answer_of_a_version_that_is_not_there_yet_is_noticed(self) -> None:
-        found = rows(1, 2, live=2)
-        first = found.versions[0].created_at.timestamp()
-        assert self.broken(found, answer(first - 5, 1)) != []
-        assert self.broken(found, answer(first + 5, 3)) != []
+        moved = rows(1, 2, live=2)
+        first = moved.versions[0].created_at.timestamp()
+        assert self.broken(moved, answer(first - 5, 1)) != []
+        assert self.broken(moved, answer(first + 5, 3)) != []
 
     def test_two_answers_of_one_version_are_noticed(self) -> None:
-        found = rows(1, 2, live=2)
-        at = found.versions[0].created_at.timestamp() + 1
-        assert self.broken(found, answer(at, 1), answer(at, 1, api="api2")) == []
-        assert self.broken(found, answer(at, 1), answer(at, 1, api="api2", label="b")) != []
+        moved = rows(1, 2, live=2)
+        at = moved.versions[0].created_at.timestamp() + 1
+        assert self.broken(moved, answer(at, 1), answer(at, 1, api="api2")) == []
+        assert self.broken(moved, answer(at, 1), answer(at, 1, api="api2", label="b")) != []
 
 
 class TestProgram:
@@ -219,7 +221,7 @@ class TestProgram:
         wait_until(lambda: program.current not in (first, None))
         wait_until(lambda: program.is_ready)
         assert first.exit_code == -signal.SIGKILL
-        later = program.spells[-1].ready_at or 0.0
+        later = program.lifetimes[-1].ready_at or 0.0
         assert not program.was_up(first.leaving_at - 1, later + 1)
         assert program.was_up(later, later + 1)
 
@@ -231,7 +233,7 @@ class TestProgram:
         assert belonging_to(RUN_VARIABLE, tmp_path.name, tmp_path) == {}
 
     def test_prediction_that_fails_counts_unless_its_api_was_down(self, program: Program) -> None:
-        ready_at = program.spells[0].ready_at or 0.0
+        ready_at = program.lifetimes[0].ready_at or 0.0
         apis = {"api1": program}
         failed = replace(answer(ready_at + 1, 1), outcome="ConnectError", status=None)
         early = replace(failed, started_at=ready_at - 1)
@@ -240,12 +242,12 @@ class TestProgram:
         assert found["success"] == 0.5
 
 
-def kill(at: float) -> Struck:
-    return Struck(Fault("kill_worker"), at, at, 1, {"tasks": ["t1"]})
+def kill(at: float) -> InjectedFault:
+    return InjectedFault(Fault("kill_worker"), at, at, 1, {"tasks": ["t1"]})
 
 
 class TestTakeovers:
-    def found(self, *struck: Struck, starts: list[float]) -> dict[str, dict[str, Any]]:
+    def found(self, *struck: InjectedFault, starts: list[float]) -> dict[str, dict[str, Any]]:
         created = datetime.fromtimestamp(0, UTC)
         task = TaskRow(id="t1", status="succeeded", created_at=created, finished_at=None)
         return measures.takeovers(struck, Rows([], [task], {}, [], {}, {"t1": starts}), [])
@@ -259,7 +261,7 @@ class TestTakeovers:
         assert self.found(kill(100), starts=[90, 112])["kill_worker, undisturbed"]["late"] != []
 
     def test_wait_with_another_fault_in_it_counts_apart(self) -> None:
-        flush = Struck(Fault("flush_redis"), 105, 105)
+        flush = InjectedFault(Fault("flush_redis"), 105, 105)
         assert list(self.found(kill(100), flush, starts=[90, 112])) == ["kill_worker, disturbed"]
 
 
@@ -269,12 +271,12 @@ def test_outages_are_gaps_in_the_answers_and_the_time_to_reconnect() -> None:
 
 
 def test_api_is_up_between_ready_and_killed() -> None:
-    spell = Spell(pid=1, started_at=0, ready_at=10)
-    assert spell.is_up(11, 12)
-    assert not spell.is_up(9, 12)
-    spell.leaving_at = 20
-    assert spell.is_up(18, 19)
-    assert not spell.is_up(19, 21)
+    lifetime = Lifetime(pid=1, started_at=0, ready_at=10)
+    assert lifetime.is_up(11, 12)
+    assert not lifetime.is_up(9, 12)
+    lifetime.leaving_at = 20
+    assert lifetime.is_up(18, 19)
+    assert not lifetime.is_up(19, 21)
 
 
 def test_tracebacks_are_found_in_both_forms() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks.chaos import checker, operated
 from benchmarks.chaos.checker import Rows
-from benchmarks.chaos.clients import Board, Upload
+from benchmarks.chaos.clients import ClientRecord, Upload
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.nemesis import FREEZE_S
-from benchmarks.chaos.operated import Kept, Write, possible
-from benchmarks.chaos.operations import Operated, Operation, Opinion, Seen
+from benchmarks.chaos.operated import StoredFeedback, Write, possible
+from benchmarks.chaos.operations import ObservedVersion, Operation, OperatorLog, PredictedLabel
 from benchmarks.chaos.power import Cut, acknowledged, judge_rows
 from benchmarks.chaos.programs import Program
 from benchmarks.chaos.run import ROOT
@@ -92,28 +92,28 @@ def move(number: int, when: float, outcome: str = "ok") -> Operation:
 
 
 FEEDBACK = {"prediction": "p", "index": 0, "label": "a"}
-KEPT = Kept({("p", 0): "a"})
+KEPT = StoredFeedback({("p", 0): "a"})
 
 
-def done() -> Operated:
+def done() -> OperatorLog:
     """What went well on that learner: it is rolled back to version 1 in the end."""
-    opinions = [Opinion(0, "a", 0.75)]
-    return Operated(
+    opinions = [PredictedLabel(0, "a", 0.75)]
+    return OperatorLog(
         operations=[
             operation("unlearn", when=150, classes=["c"]),
             operation("feedback", **FEEDBACK),
             operation("import", name="imported-1", version=2),
             move(1, 300),
         ],
-        aliases=[Seen(T0 + 250, T0 + 251, 3), Seen(T0 + 302, T0 + 303, 1)],
-        answers=[Seen(T0 + 250, T0 + 251, 3), Seen(T0 + 320, T0 + 321, 1)],
-        compared=[("imported-1", opinions, [Opinion(0, "a", 0.7501)])],
-        uploads=Board(),
+        aliases=[ObservedVersion(T0 + 250, T0 + 251, 3), ObservedVersion(T0 + 302, T0 + 303, 1)],
+        answers=[ObservedVersion(T0 + 250, T0 + 251, 3), ObservedVersion(T0 + 320, T0 + 321, 1)],
+        compared=[("imported-1", opinions, [PredictedLabel(0, "a", 0.7501)])],
+        uploads=ClientRecord(),
     )
 
 
 def broken(
-    found: Operated, rows: Rows, kept: Kept = KEPT, away: tuple[Window, ...] = ()
+    found: OperatorLog, rows: Rows, kept: StoredFeedback = KEPT, away: tuple[Window, ...] = ()
 ) -> list[str]:
     verdicts = operated.check(found, rows, kept, away, learner="operated", stale_s=5.0)
     return [verdict.name for verdict in verdicts if not verdict.is_kept]
@@ -138,9 +138,9 @@ class TestUnlearning:
         assert self.NAME in broken(done(), rows)
 
     def test_a_task_that_is_gone_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations[0].answer = {"id": "other"}
-        assert broken(found, rows) == [self.NAME]
+        log = done()
+        log.operations[0].answer = {"id": "other"}
+        assert broken(log, rows) == [self.NAME]
 
     def test_an_explained_failure_is_fine_and_another_is_not(self, rows: Rows) -> None:
         failed = replace(rows, versions=[v for v in rows.versions if v.number != 3])
@@ -152,31 +152,33 @@ class TestUnlearning:
         assert self.NAME in broken(found, failed)
 
     def test_a_refusal_without_a_reason_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(
+        log = done()
+        log.operations.append(
             operation("unlearn", "fail", refusal="unknown-content", classes=["z"])
         )
-        assert broken(found, rows) == []
-        found.operations[-1].refusal = "internal"
-        assert broken(found, rows) == ["an operation is refused only for what has happened"]
+        assert broken(log, rows) == []
+        log.operations[-1].refusal = "internal"
+        assert broken(log, rows) == ["an operation is refused only for what has happened"]
 
 
 class TestFeedback:
     NAME = "feedback that was acknowledged is kept"
 
-    @pytest.mark.parametrize("kept", [Kept(), Kept({("p", 0): "b"}), Kept({("p", 1): "a"})])
-    def test_lost_or_altered_feedback_is_noticed(self, rows: Rows, kept: Kept) -> None:
+    @pytest.mark.parametrize(
+        "kept", [StoredFeedback(), StoredFeedback({("p", 0): "b"}), StoredFeedback({("p", 1): "a"})]
+    )
+    def test_lost_or_altered_feedback_is_noticed(self, rows: Rows, kept: StoredFeedback) -> None:
         assert broken(done(), rows, kept) == [self.NAME]
 
     def test_feedback_of_a_class_that_was_unlearned_may_go(self, rows: Rows) -> None:
-        found = done()
-        found.operations[1].what["label"] = "c"
-        assert broken(found, rows, Kept()) == []
+        log = done()
+        log.operations[1].what["label"] = "c"
+        assert broken(log, rows, StoredFeedback()) == []
 
     def test_feedback_that_nobody_acknowledged_may_be_lost(self, rows: Rows) -> None:
-        found = done()
-        found.operations[1].outcome = "unknown"
-        assert broken(found, rows, Kept()) == []
+        log = done()
+        log.operations[1].outcome = "unknown"
+        assert broken(log, rows, StoredFeedback()) == []
 
 
 class TestRollback:
@@ -184,34 +186,36 @@ class TestRollback:
     ANSWERED = "an answer after a rollback is of the version moved to"
 
     def test_an_alias_that_went_back_by_itself_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.aliases.append(Seen(T0 + 330, T0 + 331, 3))
-        assert broken(found, rows) == [self.READ]
+        log = done()
+        log.aliases.append(ObservedVersion(T0 + 330, T0 + 331, 3))
+        assert broken(log, rows) == [self.READ]
 
     def test_a_move_that_was_lost_in_the_end_is_noticed(self, rows: Rows) -> None:
         rows.live["l"] = 3
         assert broken(done(), rows) == [self.READ]
 
     def test_a_move_without_an_answer_may_have_come_or_not(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(move(3, 350, "unknown"))
+        log = done()
+        log.operations.append(move(3, 350, "unknown"))
         for version_read in (1, 3):
-            later = replace(found, aliases=[*found.aliases, Seen(T0 + 360, T0 + 361, version_read)])
+            later = replace(
+                log, aliases=[*log.aliases, ObservedVersion(T0 + 360, T0 + 361, version_read)]
+            )
             assert broken(later, rows) == []
 
     def test_a_refused_move_must_not_come(self, rows: Rows) -> None:
-        found = done()
-        found.operations.append(replace(move(3, 350, "fail"), refusal="version-erased"))
-        found.aliases.append(Seen(T0 + 360, T0 + 361, 3))
-        assert broken(found, rows) == [self.READ]
+        log = done()
+        log.operations.append(replace(move(3, 350, "fail"), refusal="version-erased"))
+        log.aliases.append(ObservedVersion(T0 + 360, T0 + 361, 3))
+        assert broken(log, rows) == [self.READ]
 
     def test_an_answer_of_the_version_before_is_stale_after_a_while(self, rows: Rows) -> None:
-        found = done()
-        found.answers.append(Seen(T0 + 304, T0 + 304.5, 3))
-        assert broken(found, rows) == []
-        found.answers.append(Seen(T0 + 310, T0 + 311, 3))
-        assert broken(found, rows) == [self.ANSWERED]
-        assert broken(found, rows, away=(Window(T0 + 299, T0 + 309),)) == []
+        log = done()
+        log.answers.append(ObservedVersion(T0 + 304, T0 + 304.5, 3))
+        assert broken(log, rows) == []
+        log.answers.append(ObservedVersion(T0 + 310, T0 + 311, 3))
+        assert broken(log, rows) == [self.ANSWERED]
+        assert broken(log, rows, away=(Window(T0 + 299, T0 + 309),)) == []
 
     def test_writes_that_overlap_may_have_come_in_either_order(self) -> None:
         writes = [Write(1, 0, 1), Write(2, 10, 14), Write(3, 12, 16)]
@@ -226,27 +230,27 @@ class TestBundles:
         less = replace(rows, versions=[v for v in rows.versions if v.learner_id != "i"])
         assert broken(done(), less) == ["an import that was acknowledged is there, as version 1"]
 
-    @pytest.mark.parametrize("other", [Opinion(0, "b", 0.75), Opinion(0, "a", 0.5)])
+    @pytest.mark.parametrize("other", [PredictedLabel(0, "b", 0.75), PredictedLabel(0, "a", 0.5)])
     def test_another_answer_than_the_exported_version_gives_is_noticed(
-        self, rows: Rows, other: Opinion
+        self, rows: Rows, other: PredictedLabel
     ) -> None:
-        found = replace(done(), compared=[("imported-1", [Opinion(0, "a", 0.75)], [other])])
+        found = replace(done(), compared=[("imported-1", [PredictedLabel(0, "a", 0.75)], [other])])
         assert broken(found, rows) == ["an imported learner answers as the exported version"]
 
     def test_an_import_that_was_refused_is_noticed(self, rows: Rows) -> None:
-        found = done()
-        found.operations[2] = operation(
+        log = done()
+        log.operations[2] = operation(
             "import", "fail", refusal="learner-exists", name="imported-1", version=2
         )
-        assert broken(found, rows) == ["an operation is refused only for what has happened"]
+        assert broken(log, rows) == ["an operation is refused only for what has happened"]
 
 
 class TestPowerCut:
     @pytest.fixture
     def cut(self) -> Cut:
-        return Cut(Path("1"), T0, [Board(), Board()], done().operations[:3])
+        return Cut(Path("1"), T0, [ClientRecord(), ClientRecord()], done().operations[:3])
 
-    def broken(self, cut: Cut, rows: Rows, kept: Kept = KEPT) -> list[str]:
+    def broken(self, cut: Cut, rows: Rows, kept: StoredFeedback = KEPT) -> list[str]:
         no_artifacts = replace(rows, versions=[])
         blobs = LocalBlobStore(Path("nowhere"))
         return [v.name for v in judge_rows(cut, no_artifacts, kept, blobs) if not v.is_kept]
@@ -256,20 +260,20 @@ class TestPowerCut:
 
     def test_lost_operations_are_noticed(self, cut: Cut, rows: Rows) -> None:
         there = ["acknowledged operations are there"]
-        assert self.broken(cut, rows, Kept()) == there
+        assert self.broken(cut, rows, StoredFeedback()) == there
         assert self.broken(cut, replace(rows, learners=rows.learners[:1])) == there
         assert self.broken(cut, replace(rows, tasks=rows.tasks[:2])) == there
 
     def test_a_lost_upload_is_noticed(self, cut: Cut, rows: Rows) -> None:
         upload = Upload("key-9", "operated", ["z"], [], {}, outcome="ok", task_ids={"t9"})
-        lost = replace(cut, boards=[Board([upload]), Board()])
+        lost = replace(cut, records=[ClientRecord([upload]), ClientRecord()])
         assert "acknowledged uploads are there, with every image" in self.broken(lost, rows)
 
     def test_an_upload_in_the_air_counts_as_unknown(self) -> None:
         ids: set[str] = set()
         upload = Upload("k", "l", ["a"], [], {}, task_ids=ids)
         answered = replace(upload, task_ids={"t1"})
-        taken = acknowledged(Board([upload, answered]))
+        taken = acknowledged(ClientRecord([upload, answered]))
         ids.add("t2")
         assert [(one.outcome, one.task_ids) for one in taken.uploads] == [
             ("unknown", set()),
@@ -295,13 +299,13 @@ class TestSchedule:
 
 
 def test_a_process_that_was_stopped_is_seen_to_stand_still(program: Program) -> None:
-    spell = program.current
-    assert spell is not None
-    assert not is_frozen(spell.pid)
-    os.kill(spell.pid, signal.SIGSTOP)
-    wait_until(lambda: is_frozen(spell.pid))
-    os.kill(spell.pid, signal.SIGCONT)
-    wait_until(lambda: not is_frozen(spell.pid))
+    lifetime = program.current
+    assert lifetime is not None
+    assert not is_frozen(lifetime.pid)
+    os.kill(lifetime.pid, signal.SIGSTOP)
+    wait_until(lambda: is_frozen(lifetime.pid))
+    os.kill(lifetime.pid, signal.SIGCONT)
+    wait_until(lambda: not is_frozen(lifetime.pid))
 
 
 def test_what_was_unlearned_is_not_missed_of_an_upload(rows: Rows) -> None:

@@ -80,8 +80,8 @@ def check_image(composition: Composition) -> None:
 def check_containers(composition: Composition) -> None:
     """No root, nothing to write but volumes, no capabilities, no port but the service's."""
     for service in LASTING:
-        found = composition.inspect(service)
-        assert found["HostConfig"]["ReadonlyRootfs"], service
+        described = composition.inspect(service)
+        assert described["HostConfig"]["ReadonlyRootfs"], service
         assert (
             composition.inside(service, "touch /written 2>/dev/null || echo refused") == "refused\n"
         )
@@ -95,7 +95,7 @@ def check_containers(composition: Composition) -> None:
         assert int(fields["CapEff"], 16) == 0, (service, fields["CapEff"])
         assert fields["NoNewPrivs"] == "1", service
 
-        ports = {port: to for port, to in found["NetworkSettings"]["Ports"].items() if to}
+        ports = {port: to for port, to in described["NetworkSettings"]["Ports"].items() if to}
         assert set(ports) == ({"8000/tcp"} if service == "api" else set()), (service, ports)
         assert all(to["HostIp"] == "127.0.0.1" for bound in ports.values() for to in bound)
 

@@ -50,12 +50,12 @@ def test_migrated_schema_equals_the_rows(empty_database, connection):
     migrate(empty_database)
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     assert compare_metadata(context, Row.metadata) == []
-    found = inspect(connection)
+    inspector = inspect(connection)
     for name, table in Row.metadata.tables.items():
         # What Alembic's comparison leaves out.
         expected = {check.name for check in table.constraints if check.name.startswith("ck_")}
-        assert {check["name"] for check in found.get_check_constraints(name)} == expected
-        assert found.get_pk_constraint(name)["name"] == table.primary_key.name
+        assert {check["name"] for check in inspector.get_check_constraints(name)} == expected
+        assert inspector.get_pk_constraint(name)["name"] == table.primary_key.name
 
 
 def words(check):

@@ -54,10 +54,10 @@ def test_bytes_and_fractions_embed_alike(backbone):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (8, 8), (100, 40), (33, 500)])
 def test_preprocessing_gives_the_input_size(backbone, height, width):
-    found = backbone.preprocess(image(height, width))
+    prepared = backbone.preprocess(image(height, width))
 
-    assert found.shape == (3, 32, 32)
-    assert found.dtype == torch.uint8
+    assert prepared.shape == (3, 32, 32)
+    assert prepared.dtype == torch.uint8
 
 
 def test_preprocessing_crops_the_centre(backbone):

@@ -39,9 +39,9 @@ def test_novelty_is_the_share_of_known_images_that_lie_nearer():
     logs = torch.randn(2000, generator=torch.Generator().manual_seed(0))
     scale.add((3 + 0.5 * logs).exp())
 
-    found = scale.novelty(torch.tensor([3.0, 3.5, 0.0, 9.0]).exp())
+    novelty = scale.novelty(torch.tensor([3.0, 3.5, 0.0, 9.0]).exp())
 
-    assert found.tolist() == pytest.approx([0.5, 0.841, 0.0, 1.0], abs=0.03)
+    assert novelty.tolist() == pytest.approx([0.5, 0.841, 0.0, 1.0], abs=0.03)
     assert (FamiliarityScale().novelty(torch.ones(2)) == 0).all()
 
 

@@ -161,11 +161,11 @@ def test_a_crop_of_the_whole_area_can_only_mirror():
     images = torch.rand(8, 3, 16, 16)
     generator = torch.Generator().manual_seed(0)
 
-    found = augment(images, "crop_flip", generator, scale=(1.0, 1.0))
+    augmented = augment(images, "crop_flip", generator, scale=(1.0, 1.0))
 
     # The aspect ratio still varies, so compare the image's mean colour, and that both orientations occur.
-    straight = (found - images).square().mean(dim=(1, 2, 3))
-    mirrored = (found - images.flip(-1)).square().mean(dim=(1, 2, 3))
+    straight = (augmented - images).square().mean(dim=(1, 2, 3))
+    mirrored = (augmented - images.flip(-1)).square().mean(dim=(1, 2, 3))
     assert (straight < mirrored).any()
     assert (mirrored < straight).any()
 

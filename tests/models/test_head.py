@@ -11,14 +11,14 @@ def test_distances_equal_the_definition():
     statistics = ClassStatistics.of(x, y, 3)
     head = GaussianHead(statistics, shrinkage=0.2)
 
-    found = head.squared_distances(x[:5])
+    distances = head.squared_distances(x[:5])
 
     covariance = statistics.covariance
     shrunk = 0.8 * covariance + 0.2 * covariance.trace() / 4 * torch.eye(4)
     inverse = torch.linalg.inv(shrunk)
     gap = x[:5, None] - statistics.means
     expected = torch.einsum("bkd,de,bke->bk", gap, inverse, gap)
-    assert torch.allclose(found.double(), expected, atol=1e-3)
+    assert torch.allclose(distances.double(), expected, atol=1e-3)
 
 
 def test_a_class_without_images_is_never_answered():
@@ -117,8 +117,8 @@ def test_each_class_is_measured_by_its_own_covariance_as_far_as_its_images_tell(
         torch.distributions.MultivariateNormal(mean, covariance).log_prob(x[:9])
         for mean, covariance in zip(gaussians.means, mixed, strict=True)
     ]
-    found = head.logits(x[:9]).double()
-    assert torch.allclose(found[:, 0] - found[:, 1], expected[0] - expected[1], atol=1e-3)
+    logits = head.logits(x[:9]).double()
+    assert torch.allclose(logits[:, 0] - logits[:, 1], expected[0] - expected[1], atol=1e-3)
     # What the classes differ by is their shape alone: linear discriminant analysis sees next to nothing.
     linear = GaussianHead(gaussians, shrinkage=0.2)
     accuracy = [(h.logits(x).argmax(dim=1) == y).double().mean() for h in (head, linear)]

@@ -44,13 +44,13 @@ def task(index: int, *labels: str) -> Task:
 
 
 def answers(strategy) -> dict[str, list]:
-    found = strategy.predict(torch.cat([pictures(label, 5, first=50) for label in ASKED]))
+    prediction = strategy.predict(torch.cat([pictures(label, 5, first=50) for label in ASKED]))
     return {
-        "probabilities": found.probabilities.tolist(),
-        "currents": found.currents.tolist(),
-        "thresholds": found.thresholds.tolist(),
-        "functional": found.functional.tolist(),
-        "novelty": found.novelty.tolist(),
+        "probabilities": prediction.probabilities.tolist(),
+        "currents": prediction.currents.tolist(),
+        "thresholds": prediction.thresholds.tolist(),
+        "functional": prediction.functional.tolist(),
+        "novelty": prediction.novelty.tolist(),
     }
 
 

@@ -12,12 +12,12 @@ def features(n: int, width: int = 5, seed: int = 0) -> torch.Tensor:
 def test_hand_computed_means_and_scatter():
     x = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]])
 
-    found = ClassStatistics.of(x, torch.tensor([0, 0, 1]), 2)
+    statistics = ClassStatistics.of(x, torch.tensor([0, 0, 1]), 2)
 
-    assert found.counts.tolist() == [2, 1]
-    assert found.means.tolist() == [[1, 0], [5, 5]]
-    assert found.scatter.tolist() == [[2, 0], [0, 0]]
-    assert found.covariance.tolist() == [[2, 0], [0, 0]]
+    assert statistics.counts.tolist() == [2, 1]
+    assert statistics.means.tolist() == [[1, 0], [5, 5]]
+    assert statistics.scatter.tolist() == [[2, 0], [0, 0]]
+    assert statistics.covariance.tolist() == [[2, 0], [0, 0]]
 
 
 def test_adding_in_parts_equals_adding_at_once():
@@ -61,9 +61,9 @@ def test_state_round_trip_and_its_refusals():
     statistics = ClassStatistics.of(features(10), torch.arange(10) % 2, 2)
     state = statistics.state_dict("s.")
 
-    found = ClassStatistics.from_state(state, "s.")
+    restored = ClassStatistics.from_state(state, "s.")
 
-    assert torch.equal(found.scatter, statistics.scatter)
+    assert torch.equal(restored.scatter, statistics.scatter)
     with pytest.raises(CheckpointError, match="incomplete"):
         ClassStatistics.from_state({}, "s.")
     with pytest.raises(CheckpointError, match="shapes"):

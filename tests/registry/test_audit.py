@@ -3,12 +3,12 @@ from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 
 from registry import audit
-from registry.audit import AuditBy
+from registry.audit import Actor
 from registry.tables import AuditRow
 
 
 def test_an_entry_names_who_and_what(session):
-    by = AuditBy("0123456789ab", "laptop", "req_1")
+    by = Actor("0123456789ab", "laptop", "req_1")
     details = {"version": {"before": 2, "after": 1}}
     audit.record(session, by, "alias.move", learner="birds", subject="live", details=details)
     audit.record(session, None, "key.create", subject="0123456789ab")

@@ -44,17 +44,17 @@ def test_restores_every_row_and_blob_elsewhere(
     database_url, blobs, file, fresh, fresh_blobs, filled, tmp_path
 ):
     running, cancelling = filled
-    made = back_up(database_url, blobs, file)
+    saved = back_up(database_url, blobs, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.glob("*.partial")) == []
     with tarfile.open(file) as tar:
         assert tar.getnames()[0] == "backup.json"
         assert tar.getnames()[-1] == "sums.json"
-        assert sum(name.startswith("blobs/") for name in tar.getnames()) == made.n_blobs
-    assert made.size_bytes == file.stat().st_size
+        assert sum(name.startswith("blobs/") for name in tar.getnames()) == saved.n_blobs
+    assert saved.size_bytes == file.stat().st_size
 
     restored = restore(fresh, fresh_blobs, check_backup(file))
-    assert restored.rows == made.rows
+    assert restored.rows == saved.rows
     assert restored.rows["tasks"] == 4
     assert restored.n_requeued == 1
     before, after = rows_of(database_url), rows_of(fresh)
@@ -123,10 +123,10 @@ def test_a_backup_under_load_is_of_one_moment(
     try:
         counts = []
         for _ in range(4):
-            made = back_up(database_url, blobs, file)
+            saved = back_up(database_url, blobs, file)
             restore(fresh, fresh_blobs, check_backup(file), replace_all=True)
             assert sick(fresh, fresh_blobs, tmp_path) == {}
-            counts.append(made.rows["versions"])
+            counts.append(saved.rows["versions"])
     finally:
         stopping.set()
         worker.join()

@@ -191,10 +191,10 @@ def test_lists_what_is_there_and_nothing_else(place):
     assert list(place.store.listing()) == []
     hashes = place.store.put_many([b"a", b"bb"])
     place.add_strange_name()
-    found = {info.sha256: info for info in place.store.listing()}
-    assert set(found) == set(hashes)
-    assert [found[sha256].size for sha256 in hashes] == [1, 2]
-    assert abs(found[hashes[0]].modified - datetime.now(UTC)) < timedelta(minutes=1)
+    listed = {info.sha256: info for info in place.store.listing()}
+    assert set(listed) == set(hashes)
+    assert [listed[sha256].size for sha256 in hashes] == [1, 2]
+    assert abs(listed[hashes[0]].modified - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_a_put_of_an_old_blob_makes_it_count_as_new(store, monkeypatch):

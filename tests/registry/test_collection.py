@@ -119,9 +119,9 @@ def test_a_blob_named_between_listing_and_deleting_stays(session_factory, blobs,
 
     class SlowStore(LocalBlobStore):
         def listing(self):
-            found = list(super().listing())
+            listed = list(super().listing())
             add(sha256)
-            yield from found
+            yield from listed
 
     def add(sha256):
         new = NewSample("heron", "train", sha256, None, 32, 32)
@@ -150,9 +150,9 @@ def test_a_blob_put_between_listing_and_deleting_stays(session_factory, blobs):
 
     class SlowStore(LocalBlobStore):
         def listing(self):
-            found = list(super().listing())
+            listed = list(super().listing())
             self.put(b"put again")
-            yield from found
+            yield from listed
 
     assert collect(session_factory, SlowStore(blobs.root)) == Collected()
     assert blobs.exists(sha256)

@@ -152,11 +152,11 @@ def test_every_program_that_reads_it_says_so_and_ends_with_an_error(tmp_path, co
         cwd=tmp_path,
         check=False,
     )
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     # `serve` starts that one, and must not start it again with the same settings.
     is_started_by_serve = command == ["-m", "worker.local"]
-    assert done.returncode == (os.EX_CONFIG if is_started_by_serve else 1), said
-    assert "DATABASE_URL must be a URL such as" in said
-    assert "Traceback" not in said
-    assert SECRET not in said
+    assert done.returncode == (os.EX_CONFIG if is_started_by_serve else 1), output
+    assert "DATABASE_URL must be a URL such as" in output
+    assert "Traceback" not in output
+    assert SECRET not in output
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import event, select, text, update
 
 from registry import tasks
-from registry.growth import ClassSize, ImageKey, earlier
+from registry.growth import ClassSize, ImageKey, find_earlier_images
 from registry.samples import task_samples
 from registry.tables import SampleRow, TaskRow
 from tests.factories import make_learner, make_task, publish_task
@@ -39,12 +39,12 @@ def test_what_is_known_follows_from_the_status(
     task = make_task(session, blobs, n_train=2, n_eval=1)
     session.execute(update(TaskRow).values(status=status))
     images = keys(session, task)
-    found = earlier(session, learner, images)
-    assert len(found.known) == (6 if is_known else 0)
-    assert len(found.labels) == len(found.known)
-    assert len(found.sides) == (6 if keeps_its_side else 0)
+    earlier = find_earlier_images(session, learner, images)
+    assert len(earlier.known) == (6 if is_known else 0)
+    assert len(earlier.labels) == len(earlier.known)
+    assert len(earlier.sides) == (6 if keeps_its_side else 0)
     size = {"heron": ClassSize(3, 1), "egret": ClassSize(3, 1)} if is_known else {}
-    assert found.sizes == size
+    assert earlier.sizes == size
 
 
 def test_a_side_is_the_first_one(session, blobs, learner):
@@ -52,9 +52,9 @@ def test_a_side_is_the_first_one(session, blobs, learner):
     first = make_task(session, blobs, classes=("heron",), n_train=2, n_eval=0)
     publish_task(session, first)
     make_task(session, blobs, classes=("heron",), n_train=0, n_eval=2, mode="extend")
-    found = earlier(session, learner, keys(session, first))
-    assert set(found.sides.values()) == {"train"}
-    assert found.sizes["heron"].n_images == 2
+    earlier = find_earlier_images(session, learner, keys(session, first))
+    assert set(earlier.sides.values()) == {"train"}
+    assert earlier.sizes["heron"].n_images == 2
 
 
 def test_a_class_is_known_by_head_and_waiting_tasks(session, blobs, learner):
@@ -62,7 +62,7 @@ def test_a_class_is_known_by_head_and_waiting_tasks(session, blobs, learner):
     make_task(session, blobs, classes=("egret",), n_train=2, n_eval=0)
     gone = make_task(session, blobs, classes=("owl",), n_train=2, n_eval=0)
     tasks.request_cancel(session, gone.id)
-    assert earlier(session, learner, keys(session, gone)).classes == {"heron", "egret"}
+    assert find_earlier_images(session, learner, keys(session, gone)).classes == {"heron", "egret"}
 
 
 MANY = """
@@ -106,10 +106,10 @@ def test_a_hundred_thousand_images_are_looked_through_by_index(session, blobs, l
         asked.append((statement, parameters))
 
     event.listen(session.get_bind(), "before_cursor_execute", note)
-    found = earlier(session, learner, images)
+    earlier = find_earlier_images(session, learner, images)
     event.remove(session.get_bind(), "before_cursor_execute", note)
-    assert len(found.known) == 250
-    assert set(found.sizes.values()) == {ClassSize(5000, 500)}
+    assert len(earlier.known) == 250
+    assert set(earlier.sizes.values()) == {ClassSize(5000, 500)}
     [(statement, parameters)] = [each for each in asked if "source_sha256 = ANY" in each[0]]
     plan = session.connection().exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars().all()
     assert "ix_samples_blob_sha256" in "".join(plan)

@@ -21,22 +21,22 @@ def test_the_doctor_finds_a_missing_and_a_flipped_blob(
     tensors = hashlib.sha256(b"one").hexdigest()
     path = blobs.root / "sha256" / tensors[:2] / tensors[2:]
     path.write_bytes(b"onf")
-    found = sick(database_url, blobs, tmp_path)
-    assert found.keys() == {"blobs", "artifacts"}
-    assert "1 damaged" in found["blobs"][1]
-    assert tensors in found["artifacts"][1]
+    checks = sick(database_url, blobs, tmp_path)
+    assert checks.keys() == {"blobs", "artifacts"}
+    assert "1 damaged" in checks["blobs"][1]
+    assert tensors in checks["artifacts"][1]
     assert sick(database_url, blobs, tmp_path, is_deep=False) == {}
     path.write_bytes(b"on")
     assert sick(database_url, blobs, tmp_path, is_deep=False).keys() == {"artifacts"}
     path.write_bytes(b"one")
     blobs.delete(image)
-    found = sick(database_url, blobs, tmp_path, is_deep=False)
-    assert found.keys() == {"blobs"}
-    assert "1 blobs are missing" in found["blobs"][1]
+    checks = sick(database_url, blobs, tmp_path, is_deep=False)
+    assert checks.keys() == {"blobs"}
+    assert "1 blobs are missing" in checks["blobs"][1]
     blobs.delete(manifest)
-    found = sick(database_url, blobs, tmp_path)
-    assert "2 blobs are missing" in found["blobs"][1]
-    assert manifest in found["artifacts"][1]
+    checks = sick(database_url, blobs, tmp_path)
+    assert "2 blobs are missing" in checks["blobs"][1]
+    assert manifest in checks["artifacts"][1]
 
 
 DISAGREEMENTS = [
@@ -79,5 +79,5 @@ def test_the_doctor_finds_what_does_not_answer(database_url, blobs, tmp_path):
         "database",
         "redis",
     }
-    found = sick(database_url, blobs, tmp_path, min_free_bytes=1 << 60)
-    assert found["disk of data"][0] == "fail"
+    checks = sick(database_url, blobs, tmp_path, min_free_bytes=1 << 60)
+    assert checks["disk of data"][0] == "fail"

@@ -15,8 +15,8 @@ def test_a_key_is_shown_once_and_verified(session):
     row, plaintext = keys.create_key(session, "laptop", "trainer")
     assert plaintext.startswith(f"fil_{row.id}_")
     assert plaintext.split("_")[2] not in str(vars(row))
-    found = keys.verify_key(plaintext, keys.active_keys(session))
-    assert (found.id, found.name, found.role) == (row.id, "laptop", "trainer")
+    key = keys.verify_key(plaintext, keys.active_keys(session))
+    assert (key.id, key.name, key.role) == (row.id, "laptop", "trainer")
     assert row.created_at is not None
 
 

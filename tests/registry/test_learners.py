@@ -25,12 +25,12 @@ def test_create_and_get(session):
     created = learners.create_learner(
         session, "birds", strategy="artsy", backbone="bundled", config={"a": 1}, metadata={"x": "y"}
     )
-    found = learners.get_learner(session, "birds")
-    assert found is created
-    assert (found.strategy, found.backbone, found.config) == ("artsy", "bundled", {"a": 1})
-    assert (found.metadata_, found.head_version, found.last_task_index) == ({"x": "y"}, 0, 0)
-    assert found.created_at.utcoffset().total_seconds() == 0
-    assert learners.get_learner_by_id(session, found.id) is created
+    learner = learners.get_learner(session, "birds")
+    assert learner is created
+    assert (learner.strategy, learner.backbone, learner.config) == ("artsy", "bundled", {"a": 1})
+    assert (learner.metadata_, learner.head_version, learner.last_task_index) == ({"x": "y"}, 0, 0)
+    assert learner.created_at.utcoffset().total_seconds() == 0
+    assert learners.get_learner_by_id(session, learner.id) is created
 
 
 def test_a_name_is_taken_once(session):

@@ -68,8 +68,8 @@ def test_a_sample_without_its_blob_is_refused(session, task, blobs):
 def test_eval_samples_by_task(session, blobs, task):
     more = make_task(session, blobs, classes=("crane",), n_eval=0)
     third = make_task(session, blobs, classes=("stork",), n_eval=1)
-    found = samples.eval_samples_by_task(session, task.learner_id, (1, 2, 3, 9))
-    assert {index: len(rows) for index, rows in found.items()} == {1: 4, 3: 1}
+    by_task = samples.eval_samples_by_task(session, task.learner_id, (1, 2, 3, 9))
+    assert {index: len(rows) for index, rows in by_task.items()} == {1: 4, 3: 1}
     assert (more.index, third.index) == (2, 3)
 
 

@@ -98,8 +98,8 @@ def move_alias(world: World) -> Response:
 
 
 def revoke_key(world: World) -> Response:
-    made = world.client.post("/v1/keys", json={"name": "camera", "role": "reader"}).json()
-    return world.client.delete(f"/v1/keys/{made['id']}")
+    created = world.client.post("/v1/keys", json={"name": "camera", "role": "reader"}).json()
+    return world.client.delete(f"/v1/keys/{created['id']}")
 
 
 def give_feedback(world: World) -> Response:
@@ -269,11 +269,11 @@ def test_a_change_leaves_one_entry(world, route, role_keys):
     answer = call(world)
     assert answer.is_success or answer.is_redirect, answer.text
     with world.sessions() as session:
-        found = audit.list_audit(session).items
+        entries = audit.list_audit(session).items
     request_id = answer.headers["X-Request-Id"]
-    (entry,) = [entry for entry in found if entry.request_id == request_id]
+    (entry,) = [entry for entry in entries if entry.request_id == request_id]
     assert (entry.action, entry.key_id, entry.key_name) == (action, key_id, "admin")
-    assert entry is found[0]
+    assert entry is entries[0]
     assert entry.subject
     assert (entry.learner is None) == (action.startswith("key."))
     told = json.dumps(entry.details)

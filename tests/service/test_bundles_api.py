@@ -607,7 +607,7 @@ def test_a_body_without_length_stops_at_the_limit(here):
 
 
 def test_without_a_free_slot_nothing_is_read(here):
-    uploads = here.client.app.state.collaborators.decoder.uploads.slots
+    uploads = here.client.app.state.context.decoder.uploads.slots
     uploads.total_tokens = 0
     answer = bring(here, b"")
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")

@@ -41,9 +41,9 @@ def test_a_drift_is_noticed(name, said, other, files, monkeypatch):
 
 
 def test_the_committed_files_are_those_of_the_app():
-    made = contract.schema()
-    assert contract.FILE.read_text("utf-8") == contract.as_text(made)
-    assert contract.PYTHON_FILE.read_text("utf-8") == contract.as_python(made)
+    schema = contract.schema()
+    assert contract.FILE.read_text("utf-8") == contract.as_text(schema)
+    assert contract.PYTHON_FILE.read_text("utf-8") == contract.as_python(schema)
 
 
 def test_the_environment_is_not_part_of_the_contract(monkeypatch, tmp_path):

@@ -308,7 +308,7 @@ def test_without_room_answers_are_stored_without_their_images(
 
 def test_room_is_given_back_when_images_are_written(client, taught, app):
     """The bound holds at any moment, not for the lifetime of the service."""
-    budget = app.state.collaborators.writer._budget
+    budget = app.state.context.writer._budget
     budget._most_bytes = 2 * 32 * 32 * 3
     for i in range(5):
         prediction_id, _ = predict(client, make_image("owl", 2 * i), make_image("owl", 2 * i + 1))

@@ -11,7 +11,7 @@ from tests.service.conftest import image_files
 def test_a_learner_with_more_than_is_allowed_now_goes_on(client, app):
     body = {"name": "old", "strategy": "finetune", "backbone": "tiny"}
     config = client.post("/v1/learners", json=body).json()["config"]
-    with app.state.collaborators.session_factory.begin() as session:
+    with app.state.context.session_factory.begin() as session:
         old = update(LearnerRow).where(LearnerRow.name == "old")
         session.execute(old.values(config={**config, "epochs": 5000, "bottleneck": 2000}))
 

@@ -24,7 +24,7 @@ def test_liveness_and_readiness(client, taught, app):
 
 def test_not_ready_before_the_first_look_and_after_the_engine_ended(app, client):
     wait_until(lambda: client.get("/readyz").status_code == 200)
-    app.state.collaborators.engine.stop()
+    app.state.context.engine.stop()
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "starting")
 

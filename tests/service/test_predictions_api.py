@@ -114,7 +114,7 @@ def test_an_older_version_is_asked_for_and_the_live_one_rolled_back(client, taug
 def test_older_versions_come_from_the_blob_store_when_not_in_memory(client, taught, teach, app):
     teach(("owl", "wren"))
     wait_until(lambda: version_of(client, taught) == 2)
-    app.state.collaborators.store._loaded.clear()
+    app.state.context.store._loaded.clear()
     assert predict(client, taught, "?version=1").json()["version"] == 1
 
 
@@ -153,15 +153,15 @@ def test_the_history_shows_what_was_answered(client, taught):
 
 
 def test_requests_that_would_wait_too_long_are_refused(client, taught, app):
-    on = app.state.collaborators
-    on.decoder._light_pool._running = 1e12
+    context = app.state.context
+    context.decoder._light_pool._running = 1e12
     answer = predict(client, taught)
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) > 1
-    on.decoder._light_pool._running = 0.0
-    on.engine._running_images, on.engine._image_s = 1000, 1.0
+    context.decoder._light_pool._running = 0.0
+    context.engine._running_images, context.engine._image_s = 1000, 1.0
     assert predict(client, taught).json()["code"] == "overloaded"
-    on.engine._running_images = 0
+    context.engine._running_images = 0
     assert predict(client, taught).status_code == 200
     assert "filopodia_predictions_refused_total 2.0" in client.get("/metrics").text
 
@@ -198,9 +198,9 @@ def test_every_answer_names_one_version_while_versions_are_swapped(client, taugh
 
 def test_predictions_go_on_without_the_database(client, taught, app, monkeypatch):
     predict(client, taught)
-    on = app.state.collaborators
-    on.watcher.stop()
-    on.writer.stop()
+    context = app.state.context
+    context.watcher.stop()
+    context.writer.stop()
 
     class Gone:
         def __call__(self):
@@ -208,5 +208,5 @@ def test_predictions_go_on_without_the_database(client, taught, app, monkeypatch
 
         begin = __call__
 
-    object.__setattr__(on, "session_factory", Gone())
+    object.__setattr__(context, "session_factory", Gone())
     assert predict(client, taught).status_code == 200

@@ -227,14 +227,14 @@ def test_parallel_requests_with_one_key_make_one_learner(client):
 
 
 def test_a_full_disk_refuses_uploads(client, birds, settings, app):
-    on = app.state.collaborators
-    object.__setattr__(on, "settings", settings.model_copy(update={"min_free_bytes": 2**60}))
+    context = app.state.context
+    object.__setattr__(context, "settings", settings.model_copy(update={"min_free_bytes": 2**60}))
     answer = post(client, birds)
     assert (answer.status_code, answer.json()["code"]) == (507, "insufficient-storage")
 
 
 def test_too_many_uploads_at_once_are_refused(client, birds, app, monkeypatch):
-    decoder = app.state.collaborators.decoder
+    decoder = app.state.context.decoder
     decode, gate = decoder.decode, threading.Event()
 
     def slowly(data):

@@ -72,8 +72,8 @@ def test_a_preview_says_what_goes_and_does_nothing(client, two, teach, unlearn):
     )
     preview = f"{URL}/preview"
     before = client.get("/v1/tasks").json()
-    found = client.post(preview, json={"tasks": [2]}).json()
-    assert found == {
+    promised = client.post(preview, json={"tasks": [2]}).json()
+    assert promised == {
         "learner": "birds",
         "tasks": [2],
         "classes": ["crane"],
@@ -93,7 +93,7 @@ def test_a_preview_says_what_goes_and_does_nothing(client, two, teach, unlearn):
     # And it was true.
     unlearn(tasks=[2])
     listed = client.get("/v1/learners/birds/versions").json()["items"]
-    assert [v["number"] for v in listed if v["erased_at"]] == found["versions"]
+    assert [v["number"] for v in listed if v["erased_at"]] == promised["versions"]
     assert client.post(preview, json={"classes": ["heron"]}).json()["versions"] == [1, 3]
 
 

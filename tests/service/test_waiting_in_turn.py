@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from service.http.presence import while_there
+from service.http.disconnect import cancel_on_disconnect
 from service.intake.deadlines import Deadline
 from service.problems import Problem
 from tests.attacks.pictures import large
@@ -29,7 +29,7 @@ class Client:
 def test_the_work_of_who_has_left_is_cancelled():
     async def main():
         client, future = Client(), Future()
-        asking = asyncio.ensure_future(while_there(client, asyncio.wrap_future(future)))
+        asking = asyncio.ensure_future(cancel_on_disconnect(client, asyncio.wrap_future(future)))
         client.left.set()
         with pytest.raises(Problem) as caught:
             await asking
@@ -46,9 +46,9 @@ def test_who_stays_gets_what_the_work_gives():
         async def fail():
             raise Problem("overloaded")
 
-        assert await while_there(Client(), work()) == 7
+        assert await cancel_on_disconnect(Client(), work()) == 7
         with pytest.raises(Problem, match="More work"):
-            await while_there(Client(), fail())
+            await cancel_on_disconnect(Client(), fail())
 
     asyncio.run(main())
 
@@ -72,7 +72,7 @@ def test_a_deadline_ends_the_waiting_and_drops_what_has_not_begun():
 @pytest.fixture
 def stuck(app, monkeypatch):
     """Let no image be decoded; returns how many have begun, and the gate that lets them go on."""
-    decoder = app.state.collaborators.decoder
+    decoder = app.state.context.decoder
     gate, begun, decode = threading.Event(), [], decoder.decode
 
     def slowly(data):
@@ -87,8 +87,8 @@ def stuck(app, monkeypatch):
 
 def test_who_waits_beyond_the_promise_is_told_so(client, taught, app, stuck, monkeypatch):
     _, gate = stuck
-    decoder = app.state.collaborators.decoder
-    settings = app.state.collaborators.settings
+    decoder = app.state.context.decoder
+    settings = app.state.context.settings
     monkeypatch.setitem(vars(settings), "max_wait_s", 0.2)
     files = [("images", ("a.png", make_image()))] * 8
     started = time.monotonic()
@@ -105,26 +105,26 @@ def test_who_waits_beyond_the_promise_is_told_so(client, taught, app, stuck, mon
 
 
 def test_another_key_is_taken_while_one_has_filled_its_lane(app, taught, client):
-    on = app.state.collaborators
+    context = app.state.context
     gate = threading.Event()
-    [weight] = on.decoder.weigh("one", [large("PNG", 2500)]).result()
-    work = [on.decoder.submit("greedy", weight, gate.wait) for _ in range(200)]
+    [weight] = context.decoder.weigh("one", [large("PNG", 2500)]).result()
+    work = [context.decoder.submit("greedy", weight, gate.wait) for _ in range(200)]
     with pytest.raises(Problem) as caught:
-        on.decoder.require_capacity("greedy", [weight])
+        context.decoder.require_capacity("greedy", [weight])
     assert caught.value.code == "overloaded"
-    assert on.decoder.require_capacity("other", [weight]) > 0
+    assert context.decoder.require_capacity("other", [weight]) > 0
     for future in work:
         future.cancel()
     gate.set()
-    wait_until(lambda: on.decoder.n_waiting == 0)
+    wait_until(lambda: context.decoder.n_waiting == 0)
 
 
 def test_a_key_has_a_rate_of_decoding_and_an_admin_none(client, taught, app, monkeypatch):
-    settings = app.state.collaborators.settings
+    settings = app.state.context.settings
     monkeypatch.setitem(vars(settings), "predict_pixels_per_minute", 1_000_000)
-    made = client.post("/v1/keys", json={"name": "camera", "role": "predictor"}).json()
+    created = client.post("/v1/keys", json={"name": "camera", "role": "predictor"}).json()
     url = f"/v1/learners/{taught}/predictions"
-    headers = {"Authorization": f"Bearer {made['key']}", "Content-Type": "image/png"}
+    headers = {"Authorization": f"Bearer {created['key']}", "Content-Type": "image/png"}
 
     def ask(**given):
         return client.post(url, content=large("PNG", 2000), headers={**headers, **given})

@@ -32,11 +32,11 @@ from worker.failures import sort_error
     ],
 )
 def test_errors_are_sorted(error, kind, code):
-    found = sort_error(error)
-    assert isinstance(found, kind)
-    assert found.code == code
-    assert found.detail.endswith(".")
-    assert "shapes" not in found.detail
+    sorted_as = sort_error(error)
+    assert isinstance(sorted_as, kind)
+    assert sorted_as.code == code
+    assert sorted_as.detail.endswith(".")
+    assert "shapes" not in sorted_as.detail
 
 
 @pytest.mark.parametrize("error", [FencedError("tsk_x", 1), DatabaseUnavailableError()])

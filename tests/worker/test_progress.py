@@ -57,20 +57,20 @@ def test_writes_each_phase_at_once_and_steps_not_too_often(
     for step in range(10):
         clock.now += 0.2
         reporter.report(Progress("training", step / 10, epoch=step, epochs=10))
-    told = written(session_factory, claimed.id)
-    assert [(row["phase"], row["epoch"]) for row in told] == [
+    progress = written(session_factory, claimed.id)
+    assert [(row["phase"], row["epoch"]) for row in progress] == [
         ("preparing", None),
         ("training", None),
         ("training", 3),
         ("training", 6),
         ("training", 9),
     ]
-    fractions = [row["fraction"] for row in told]
+    fractions = [row["fraction"] for row in progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(0.1 + 0.6 * 0.9)
-    assert told[-1]["eta_seconds"] == pytest.approx(2.0 * (1 / 0.64 - 1), abs=0.1)
+    assert progress[-1]["eta_seconds"] == pytest.approx(2.0 * (1 / 0.64 - 1), abs=0.1)
     with session_factory() as session:
-        assert tasks.get_task(session, claimed.id).progress == told[-1]
+        assert tasks.get_task(session, claimed.id).progress == progress[-1]
 
 
 def test_times_the_phases(reporter, clock):
@@ -112,11 +112,11 @@ def test_what_an_earlier_attempt_did_does_not_shorten_the_estimate(
     reporter.report(Progress("training", 0.5))  # from a checkpoint
     clock.now = 20.0
     reporter.report(Progress("training", 0.75))
-    first, told = written(session_factory, claimed.id)[-2:]
+    first, progress = written(session_factory, claimed.id)[-2:]
     assert (first["fraction"], first["eta_seconds"]) == (0.1, None)
-    assert told["fraction"] == pytest.approx(0.55)
+    assert progress["fraction"] == pytest.approx(0.55)
     # 0.15 of the whole took 10 s.
-    assert told["eta_seconds"] == pytest.approx(10 * 0.45 / 0.15, abs=0.1)
+    assert progress["eta_seconds"] == pytest.approx(10 * 0.45 / 0.15, abs=0.1)
 
 
 def test_learning_goes_on_while_the_database_is_away(claimed, clock):

@@ -60,11 +60,11 @@ def trimmed_episode(episode: Episode, removal: Removal) -> Episode:
 
 def without_idle_drifts(episodes: Sequence[Episode]) -> list[Episode]:
     """Drop the drifts of unlearned episodes that have no older record to move any more."""
-    found, is_idle = [], True
+    kept, is_idle = [], True
     for episode in episodes:
         is_idle = is_idle and episode.records is None
-        found.append(replace(episode, drift=None) if is_idle else episode)
-    return found
+        kept.append(replace(episode, drift=None) if is_idle else episode)
+    return kept
 
 
 def load_episode(state: Mapping[str, Tensor], index: int, classes: Tensor | None) -> Episode:

@@ -171,7 +171,7 @@ class Artsy(Strategy[ArtsyConfig]):
         self._head = make_head(self.statistics, self.config) if task_indexes else None
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
-        self.strike(removal)
+        self.apply_removal(removal)
         while self.episodes[-1].index in removal.tasks:
             self._undo_newest()
         left = {episode.index for episode in self.episodes}

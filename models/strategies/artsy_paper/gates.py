@@ -59,7 +59,7 @@ class Gate(Synapse):
 
 
 @dataclass(frozen=True)
-class Cloud:
+class SharedGaussians:
     """Gaussians of one covariance around the centres of some classes. Shapes: C classes, D feature width."""
 
     centres: Tensor
@@ -120,8 +120,8 @@ def gate_prefix(config: ArtsyPaperConfig, index: int) -> str:
 
 
 def fit_synapse(
-    own: Tensor | Cloud,
-    others: Cloud,
+    own: Tensor | SharedGaussians,
+    others: SharedGaussians,
     n: int,
     config: ArtsyPaperConfig,
     *,
@@ -145,7 +145,7 @@ def fit_synapse(
     with seeded(seed):
         network = SynapseNetwork(others.centres.shape[1])
         negatives = others.draw(n)
-        positives = own.draw(n) if isinstance(own, Cloud) else own
+        positives = own.draw(n) if isinstance(own, SharedGaussians) else own
     loss = None
     if len(negatives):
         schedule = Schedule(

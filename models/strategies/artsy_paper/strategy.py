@@ -49,7 +49,13 @@ from models.ledger import Removal
 from models.progress import Progress, ProgressFn
 from models.statistics import ClassStatistics
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
-from models.strategies.artsy_paper.gates import Cloud, Gate, Replay, fit_synapse, threshold_for
+from models.strategies.artsy_paper.gates import (
+    Gate,
+    Replay,
+    SharedGaussians,
+    fit_synapse,
+    threshold_for,
+)
 from models.strategies.artsy_paper.measurement import Measurement, extend_prototypes
 from models.strategies.base import Strategy
 from models.strategies.subnetwork import train_subnetwork
@@ -172,7 +178,7 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         before = self.task_indexes_
-        self.strike(removal)
+        self.apply_removal(removal)
         kept = [index not in removal.tasks for index in before]
         branches = torch.tensor([True, *kept])
         self.measurements = [
@@ -275,11 +281,11 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
         """
         t = len(self.gates)
         if self.config.gate_input == "h0":
-            others = self._cloud(t, self._others(t), self._frozen_statistics())
+            others = self._shared_gaussians(t, self._others(t), self._frozen_statistics())
         else:
             classes, local_targets = targets.unique(return_inverse=True)
             statistics = ClassStatistics.of(own, local_targets, len(classes))
-            others = Cloud(self._sums(t)[self._others(t)], statistics.covariance)
+            others = SharedGaussians(self._sums(t)[self._others(t)], statistics.covariance)
         network, _, loss = fit_synapse(
             own, others, len(own), self.config, seed=seed, checkpoints=checkpoints
         )
@@ -304,8 +310,8 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
             own = [k for k in range(len(self.counts)) if k not in others]
             n = max(int(measurement.counts.sum()), len(others))
             network, positives, loss = fit_synapse(
-                self._cloud(t, own, frozen),
-                self._cloud(t, others, frozen),
+                self._shared_gaussians(t, own, frozen),
+                self._shared_gaussians(t, others, frozen),
                 n,
                 self.config,
                 seed=measurement.replay.seed,
@@ -348,10 +354,12 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
                 statistics.merge(measurement.replay.records, measurement.classes, len(self.counts))
         return statistics
 
-    def _cloud(self, t: int, classes: list[int], frozen: ClassStatistics) -> Cloud:
+    def _shared_gaussians(
+        self, t: int, classes: list[int], frozen: ClassStatistics
+    ) -> SharedGaussians:
         """Return where to draw some classes from as synapse `t` reads them, by what is kept alone."""
         if self.config.gate_input == "h0":
-            return Cloud(frozen.means[classes].float(), frozen.covariance)
+            return SharedGaussians(frozen.means[classes].float(), frozen.covariance)
         replay = self.measurements[t].replay
         assert replay is not None
-        return Cloud(self._sums(t)[classes], replay.records.gaussians().covariance)
+        return SharedGaussians(self._sums(t)[classes], replay.records.gaussians().covariance)

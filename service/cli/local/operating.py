@@ -69,12 +69,12 @@ def backup(
         settings = _settings(data)
         blobs = open_blob_store(settings.blob_location)
         with open_database(settings) as url:
-            made = back_up(url, blobs, file, allow_incomplete=incomplete)
+            saved = back_up(url, blobs, file, allow_incomplete=incomplete)
     console = make_console()
     console.print(
-        f"Backed up {_counts(made.rows)} and {made.n_blobs} stored files to {file}, {megabytes(made.size_bytes)}."
+        f"Backed up {_counts(saved.rows)} and {saved.n_blobs} stored files to {file}, {megabytes(saved.size_bytes)}."
     )
-    _warn_of_missing(made.missing)
+    _warn_of_missing(saved.missing)
 
 
 def restore(
@@ -125,7 +125,7 @@ def doctor(
     with _explained():
         settings = _settings(data)
         blobs = open_blob_store(settings.blob_location)
-        checks += [Check("settings", "warn", said) for said in unknown_settings(os.environ)]
+        checks += [Check("settings", "warn", warning) for warning in unknown_settings(os.environ)]
         checks.append(Check("settings", "ok", f"Read; blobs are in {settings.blob_location}."))
         with open_database(settings) as url:
             checks += inspect_installation(
@@ -178,8 +178,8 @@ def _ensure_readable_key(url: str, data_dir: Path) -> bool:
     engine = make_engine(url, application_name="filopodia restore")
     try:
         with make_session_factory(engine).begin() as session:
-            found = keys.verify_key(text, keys.active_keys(session))
-            if found is not None and found.role == "admin":
+            admin = keys.verify_key(text, keys.active_keys(session))
+            if admin is not None and admin.role == "admin":
                 return False
             day = datetime.now().astimezone().date()
             row, plaintext = keys.create_key(session, f"made by restore on {day}", "admin")

@@ -64,10 +64,10 @@ def _fruit() -> Iterator[tuple[str, bytes]]:
 
 def _digits() -> Iterator[tuple[str, bytes]]:
     """Yield all digits; a few of each are new ones, which no folder holds."""
-    found = [digit for digits in digit_tasks() for digit in digits]
+    all_digits = [digit for digits in digit_tasks() for digit in digits]
     new: dict[str, int] = {}
     files = []
-    for i, digit in enumerate(found):
+    for i, digit in enumerate(all_digits):
         data = digit.as_image().data
         if digit.is_held_out and new.get(digit.label, 0) < NEW_DIGITS:
             new[digit.label] = new.get(digit.label, 0) + 1

@@ -111,12 +111,12 @@ def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
     ]
     strategy = learn(fresh(), task, *single)
 
-    found = strategy.predict(task.held_out_images)
+    prediction = strategy.predict(task.held_out_images)
 
     assert strategy.classes_ == ("a", "b")
     assert strategy.task_indexes_ == (1, 2, 3)
-    assert torch.isfinite(found.probabilities).all()
-    assert torch.isfinite(found.novelty).all()
+    assert torch.isfinite(prediction.probabilities).all()
+    assert torch.isfinite(prediction.novelty).all()
     assert all(tensor.isfinite().all() for tensor in strategy.state_dict().values())
 
 
@@ -125,29 +125,29 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     strategy = learn(fresh(), *tasks)
     images = torch.cat([task.held_out_images for task in tasks])
 
-    found = strategy.predict(images)
+    prediction = strategy.predict(images)
 
-    assert found.probabilities.shape == (len(images), 4)
-    assert torch.allclose(found.probabilities.sum(dim=1), torch.ones(len(images)), atol=1e-5)
-    assert found.novelty.shape == (len(images),)
-    assert ((found.novelty >= 0) & (found.novelty <= 1)).all()
-    n_synapses = len(found.thresholds)
+    assert prediction.probabilities.shape == (len(images), 4)
+    assert torch.allclose(prediction.probabilities.sum(dim=1), torch.ones(len(images)), atol=1e-5)
+    assert prediction.novelty.shape == (len(images),)
+    assert ((prediction.novelty >= 0) & (prediction.novelty <= 1)).all()
+    n_synapses = len(prediction.thresholds)
     assert strategy.synapse_tasks_ in ((), (1, 2))
     assert n_synapses == len(strategy.synapse_tasks_)
-    assert found.currents.shape == found.functional.shape == (len(images), n_synapses)
-    assert ((found.currents >= found.thresholds) | ~found.functional).all()
-    assert found.passes.min() >= 1
+    assert prediction.currents.shape == prediction.functional.shape == (len(images), n_synapses)
+    assert ((prediction.currents >= prediction.thresholds) | ~prediction.functional).all()
+    assert prediction.passes.min() >= 1
     assert strategy.predict_logits(images).shape == (len(images), 4)
 
 
 def test_an_empty_batch_gets_an_empty_answer(fresh, make_task):
     strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
 
-    found = strategy.predict(make_task(1, ("a",)).images[:0])
+    prediction = strategy.predict(make_task(1, ("a",)).images[:0])
 
-    assert found.probabilities.shape == (0, 4)
-    assert found.novelty.shape == found.passes.shape == (0,)
-    assert found.functional.shape == (0, len(strategy.synapse_tasks_))
+    assert prediction.probabilities.shape == (0, 4)
+    assert prediction.novelty.shape == prediction.passes.shape == (0,)
+    assert prediction.functional.shape == (0, len(strategy.synapse_tasks_))
 
 
 def test_the_report_of_every_strategy_says_the_same(fresh, make_task):
@@ -196,10 +196,10 @@ def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone
     loaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
 
     images = tasks[1].held_out_images
-    expected, found = strategy.predict(images), loaded.predict(images)
-    assert torch.equal(found.probabilities, expected.probabilities)
-    assert torch.equal(found.novelty, expected.novelty)
-    assert torch.equal(found.currents, expected.currents)
+    expected, prediction = strategy.predict(images), loaded.predict(images)
+    assert torch.equal(prediction.probabilities, expected.probabilities)
+    assert torch.equal(prediction.novelty, expected.novelty)
+    assert torch.equal(prediction.currents, expected.currents)
 
 
 def test_every_tensor_is_refused_if_it_is_lost_or_has_another_shape_or_type(fresh, make_task):
@@ -323,11 +323,11 @@ def test_needs_no_image_of_an_earlier_task(fresh, make_task):
         for old in (task.images, task.held_out_images):
             old.copy_(torch.randint_like(old, 256))
 
-    expected, found = kept.state_dict(), strategy.state_dict()
+    expected, state = kept.state_dict(), strategy.state_dict()
 
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
-    images = [value for value in found.values() if value.dtype == torch.uint8 and value.ndim == 4]
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    images = [value for value in state.values() if value.dtype == torch.uint8 and value.ndim == 4]
     assert bool(images) == strategy.keeps_images
 
 

@@ -70,12 +70,12 @@ def test_leaving_one_out_equals_solving_without_it(n, width):
     h, targets = made_up(n, width, 3)
     solution = solved(h, targets, 3)
 
-    found = solution.leave_one_out(h, targets)
+    errors_left_out = solution.leave_one_out(h, targets)
 
     for i in (0, 7, n - 1):
         others = torch.arange(n) != i
         weight = refit(h[others], targets[others], 3, solution.ridge)
-        assert torch.allclose(found[i], h[i] @ weight, atol=1e-9)
+        assert torch.allclose(errors_left_out[i], h[i] @ weight, atol=1e-9)
 
 
 def test_moments_do_not_depend_on_the_order_or_the_cut_into_tasks():

@@ -92,7 +92,7 @@ def _while_the_first_runs(wire):
     files = [("images", (f"heron/{i}.png", make_image("heron", i))) for i in range(3)]
     path = f"/v1/learners/{learner}/tasks"
     answers: list[Answer] = []
-    sessions = wire.app.state.collaborators.session_factory
+    sessions = wire.app.state.context.session_factory
     with sessions() as session:
         session.execute(select(LearnerRow.id).where(LearnerRow.name == learner).with_for_update())
         first = threading.Thread(
@@ -159,7 +159,7 @@ def _too_fast(quota, request):
 
 
 def _too_many_classes(wire):
-    settings = wire.app.state.collaborators.settings
+    settings = wire.app.state.context.settings
     with wire.changed(settings, "max_classes", 2):
         return labelled(wire, "heron", "egret", "ibis")
 
@@ -176,13 +176,13 @@ def _predict_without_database(wire):
 
 def _decoder_is_full(wire):
     """As if more images waited than can be decoded in time."""
-    decoder = wire.app.state.collaborators.decoder
+    decoder = wire.app.state.context.decoder
     with wire.changed(decoder, "_max_wait_s", -1.0):
         return wire.predict(make_image())
 
 
 def _uploads_are_full(wire):
-    uploads = wire.app.state.collaborators.decoder.uploads.slots
+    uploads = wire.app.state.context.decoder.uploads.slots
     slots = [object() for _ in range(int(uploads.total_tokens))]
     for slot in slots:
         uploads.acquire_on_behalf_of_nowait(slot)
@@ -194,7 +194,7 @@ def _uploads_are_full(wire):
 
 
 def _disk_is_full(wire):
-    settings = wire.app.state.collaborators.settings
+    settings = wire.app.state.context.settings
     with wire.changed(settings, "min_free_bytes", 2**60):
         return wire.upload()
 

@@ -128,7 +128,7 @@ def app(folder, sessions):
 @pytest.fixture(scope="module")
 def port(app, log, role_keys):
     """Port of the app, served as `filopodia serve` does."""
-    settings = app.state.collaborators.settings
+    settings = app.state.context.settings
     with listening(settings) as listener:
         server = uvicorn.Server(server_config(app, settings, Connections(settings.max_connections)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -158,7 +158,7 @@ def wire(app, port, role_keys, sessions, postgres, folder):
         task,
         token,
         session_factory=sessions,
-        blobs=app.state.collaborators.blobs,
+        blobs=app.state.context.blobs,
         settings=WorkerSettings(data_dir=folder, database_url=postgres.url, device="cpu"),
     )
     wait_until(lambda: wire.predict(make_image()).status == httpx.codes.OK)
@@ -218,11 +218,11 @@ def leaks_in(text, wire):
 
 
 def test_afterwards_everything_is_as_before(wire, sessions, folder, log):
-    on = wire.app.state.collaborators
+    context = wire.app.state.context
     assert wire.predict(make_image("heron", 99)).json()["results"][0]["label"] == "heron"
     assert wire.send("GET", "/readyz").json()["status"] == "ready"
-    wait_until(lambda: on.decoder.uploads.slots.borrowed_tokens == 0)
-    wait_until(lambda: on.decoder.n_waiting == 0)
+    wait_until(lambda: context.decoder.uploads.slots.borrowed_tokens == 0)
+    wait_until(lambda: context.decoder.n_waiting == 0)
     assert list((folder / "tmp").iterdir()) == []
     wait_until(lambda: open_spools(folder) == [])
     assert [p for p in (folder / "blobs").rglob("*") if p.is_file() and "tmp" in p.name] == []

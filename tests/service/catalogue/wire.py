@@ -120,7 +120,7 @@ class Wire:
     @contextmanager
     def without_database(self):
         """Let the service look for its database where nothing listens."""
-        sessions = self.app.state.collaborators.session_factory
+        sessions = self.app.state.context.session_factory
         bound = sessions.kw["bind"]
         nowhere = make_engine(f"postgresql://x@127.0.0.1:{free_port()}/x", application_name="x")
         sessions.configure(bind=nowhere)

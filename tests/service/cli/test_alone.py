@@ -27,10 +27,10 @@ LOCALS = [listed.name for listed in Commands.listed if listed.place.startswith(L
 def test_every_command_for_a_service_elsewhere_explains_itself(tmp_path):
     result = run_alone(ALL_HELP, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert {name for name, (code, *_) in said.items() if code} == set(LOCALS)
-    assert {kind for code, kind, _ in said.values() if code} == {"ServerMissingError"}
-    assert "--create" in said["learn"][2]
+    report = json.loads(result.stdout)
+    assert {name for name, (code, *_) in report.items() if code} == set(LOCALS)
+    assert {kind for code, kind, _ in report.values() if code} == {"ServerMissingError"}
+    assert "--create" in report["learn"][2]
 
 
 def test_help_lists_all_commands(tmp_path):

@@ -40,8 +40,8 @@ IMAGES = [
     ],
 )
 def test_the_interval_is_wilsons(right, n, low, high):
-    found = Share(right, n).interval
-    assert found == pytest.approx((low, high), abs=5e-6)
+    interval = Share(right, n).interval
+    assert interval == pytest.approx((low, high), abs=5e-6)
 
 
 def test_no_image_has_no_accuracy():

@@ -21,8 +21,8 @@ def test_a_service_on_this_machine_is_found(data):
 
 
 def test_options_win(data):
-    found = find_address("https://example.org", "fil_mine", data)
-    assert found == Address("https://example.org", "fil_mine")
+    address = find_address("https://example.org", "fil_mine", data)
+    assert address == Address("https://example.org", "fil_mine")
 
 
 def test_the_admin_key_never_leaves_this_machine(data):

@@ -73,9 +73,9 @@ def test_no_problem_is_told_in_the_words_of_the_api(code):
 )
 def test_what_only_programs_have_is_not_passed_on(code, detail):
     response = httpx.Response(422, json={"code": code, "detail": detail})
-    told = explain(ProblemError(response))
-    assert not speaks_api(told[0].rpartition(" (")[0])
-    assert "on_bad_image" not in " ".join(told)
+    sentence = explain(ProblemError(response))
+    assert not speaks_api(sentence[0].rpartition(" (")[0])
+    assert "on_bad_image" not in " ".join(sentence)
 
 
 def test_what_was_counted_is_passed_on():

@@ -57,9 +57,9 @@ def run(redirect, *arguments, rows="1", **environment):
 def test_every_encoding_gets_what_it_can_show(environment, encoding):
     done = run("", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
-    said = done.stdout.decode(encoding)
-    assert ("Küken" if encoding != "ascii" else r"K\xfcken") in said
-    assert ("≥" if encoding == "utf-8" else ">=") in said
+    output = done.stdout.decode(encoding)
+    assert ("Küken" if encoding != "ascii" else r"K\xfcken") in output
+    assert ("≥" if encoding == "utf-8" else ">=") in output
     done = run("", "printed", "json", **environment)
     assert json.loads(done.stdout.decode(encoding)) == {"label": "Küken·日本"}
 
@@ -96,11 +96,11 @@ def test_a_file_that_is_not_there_is_no_fault_of_the_output():
 def test_narrow_terminals_lose_nothing(columns):
     done = run("", COLUMNS=columns, NO_COLOR="1", TERM="dumb")
     assert done.returncode == 0
-    said = done.stdout.decode()
-    assert said.count("Küken") == 9
-    assert "\x1b" not in said
+    output = done.stdout.decode()
+    assert output.count("Küken") == 9
+    assert "\x1b" not in output
     if columns == "40":
-        assert max(map(len, said.splitlines()[:-2])) <= 40
+        assert max(map(len, output.splitlines()[:-2])) <= 40
 
 
 @pytest.mark.slow

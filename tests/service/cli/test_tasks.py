@@ -219,17 +219,17 @@ def test_unlearning_says_what_it_erases_and_asks(run, answer, tmp_path):
     asked = "birds unlearns crane. Version 2 is erased and 8 images deleted, for good."
     unlearn = ("unlearn", "birds", "--class", "crane")
     answer("n\n")
-    code, said = run(*unlearn)
-    assert (code, asked in flat(said), "Nothing was done." in said) == (1, True, True)
+    code, output = run(*unlearn)
+    assert (code, asked in flat(output), "Nothing was done." in output) == (1, True, True)
     for nothing in ("", None, "what\n"):
         answer(nothing, is_terminal=False)
-        code, said = run(*unlearn)
-        assert (code, asked in flat(said), "--yes" in said) == (2, True, True)
+        code, output = run(*unlearn)
+        assert (code, asked in flat(output), "--yes" in output) == (2, True, True)
     assert run("tasks", "birds")[1] == tasks
     answer("y\n")
-    code, said = run(*unlearn)
-    assert (code, asked in flat(said)) == (0, True)
-    assert "Version 3 is without it." in said
+    code, output = run(*unlearn)
+    assert (code, asked in flat(output)) == (0, True)
+    assert "Version 3 is without it." in output
     assert [
         v["erased_at"] is not None for v in json.loads(run("versions", "birds", "--json")[1])
     ] == [
@@ -238,10 +238,10 @@ def test_unlearning_says_what_it_erases_and_asks(run, answer, tmp_path):
         False,
     ]
     answer("", is_terminal=False)
-    code, said = run("unlearn", "birds", "--task", "2", "--yes")
-    assert (code, "birds unlearns stork. Version 3 is erased" in flat(said)) == (0, True)
-    code, said = run("unlearn", "birds", "--class", "crane")
-    assert (code, "unknown-content" in said) == (1, True)
+    code, output = run("unlearn", "birds", "--task", "2", "--yes")
+    assert (code, "birds unlearns stork. Version 3 is erased" in flat(output)) == (0, True)
+    code, output = run("unlearn", "birds", "--class", "crane")
+    assert (code, "unknown-content" in output) == (1, True)
 
 
 def test_what_was_unlearned_and_held_is_published_once_that_is_confirmed(
@@ -255,21 +255,24 @@ def test_what_was_unlearned_and_held_is_published_once_that_is_confirmed(
     session.commit()
     for given, expected in (("n\n", 1), ("y\n", 0)):
         answer(given)
-        code, said = run("publish", task.id)
-        assert (code, "birds unlearns crane. Version 2 is erased" in flat(said)) == (expected, True)
+        code, output = run("publish", task.id)
+        assert (code, "birds unlearns crane. Version 2 is erased" in flat(output)) == (
+            expected,
+            True,
+        )
         session.rollback()
         erased = versions.get_version(session, learner_id, 2).erased_at
         assert (erased is not None) == (expected == 0)
 
 
 def test_a_key_is_revoked_once_that_is_confirmed(run, answer):
-    made = json.loads(run("keys", "create", "camera", "--json")[1])
+    created = json.loads(run("keys", "create", "camera", "--json")[1])
     answer("", is_terminal=False)
-    code, said = run("keys", "revoke", made["id"])
-    assert (code, "Revoke the predictor key camera for good?" in said) == (2, True)
+    code, output = run("keys", "revoke", created["id"])
+    assert (code, "Revoke the predictor key camera for good?" in output) == (2, True)
     answer("y\n")
-    assert f"revoked {made['id']}" in run("keys", "revoke", made["id"])[1]
-    unknown = made["id"][:-4] + "0000"
+    assert f"revoked {created['id']}" in run("keys", "revoke", created["id"])[1]
+    unknown = created["id"][:-4] + "0000"
     assert "key-not-found" in run("keys", "revoke", unknown, "--yes")[1]
 
 

@@ -38,22 +38,22 @@ def test_the_report_says_how_good_it_is_and_where_it_is_wrong(run, known_birds, 
 
 
 def test_json_holds_all_of_it(run, known_birds, photos):
-    found = json.loads(run("test", known_birds, photos, "--json").output)
-    assert (found["n"], found["right"], found["accuracy"]) == (10, 9, 0.9)
-    assert found["interval"] == pytest.approx([0.5958, 0.9821], abs=1e-4)
-    assert found["confusion"] == {"egret": {"egret": 4, "heron": 1}, "heron": {"heron": 5}}
-    assert [item["file"] for item in found["wrong"]] == [str(photos / "egret" / "wrong.png")]
-    unknown = found["unknown_classes"]
+    report = json.loads(run("test", known_birds, photos, "--json").output)
+    assert (report["n"], report["right"], report["accuracy"]) == (10, 9, 0.9)
+    assert report["interval"] == pytest.approx([0.5958, 0.9821], abs=1e-4)
+    assert report["confusion"] == {"egret": {"egret": 4, "heron": 1}, "heron": {"heron": 5}}
+    assert [item["file"] for item in report["wrong"]] == [str(photos / "egret" / "wrong.png")]
+    unknown = report["unknown_classes"]
     assert [(item["class"], item["n"], item["hidden"]) for item in unknown] == [
         ("plaice", 3, False)
     ]
     assert 0 <= unknown[0]["said_unknown"] <= 3
-    assert [item["problem"]["code"] for item in found["unusable"]] == [
+    assert [item["problem"]["code"] for item in report["unusable"]] == [
         "image-truncated",
         "image-empty",
     ]
-    assert found["left_out"] == [str(photos / "heron" / "notes.txt")]
-    assert found["missing_classes"] == []
+    assert report["left_out"] == [str(photos / "heron" / "notes.txt")]
+    assert report["missing_classes"] == []
 
 
 def test_an_accuracy_that_is_too_low_exits_with_1(run, known_birds, photos, tmp_path):
@@ -95,9 +95,9 @@ def test_of_split_folders_what_is_kept_out_is_tested(run, known_birds, tmp_path)
     write_images(folder / "test", {"heron": range(30, 32), "egret": range(30, 33)})
     kept_out = json.loads(run("test", known_birds, folder, "--json").output)
     everything = json.loads(run("test", known_birds, folder, "--all", "--json").output)
-    said = run("test", known_birds, folder).output
+    output = run("test", known_birds, folder).output
     assert (kept_out["n"], everything["n"]) == (5, 13)
-    assert "5 images that the folder keeps out" in " ".join(said.split())
+    assert "5 images that the folder keeps out" in " ".join(output.split())
 
 
 def test_a_list_of_labels_decides_alone(run, known_birds, photos, tmp_path):

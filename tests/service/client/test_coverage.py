@@ -182,10 +182,10 @@ def test_a_method_is_annotated_with_what_its_operation_answers(operations):
         if call is None or not get_args(inspect.signature(build).return_annotation):
             continue
         found = reply_of(build)
-        said = schema_of(operations[call.method, call.template])
+        schema = schema_of(operations[call.method, call.template])
         if found is not None:
             # Of a new key the contract has a schema of its own, with the secret.
-            assert REPLIES[found].schema == said.replace("KeyCreated", "KeyRead"), name
-            checked.add(said)
+            assert REPLIES[found].schema == schema.replace("KeyCreated", "KeyRead"), name
+            checked.add(schema)
     answered = {schema_of(operation) for operation in operations.values()} - {None}
     assert answered == checked

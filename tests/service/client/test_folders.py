@@ -36,8 +36,8 @@ def packed(folder, layout):
 def test_what_the_service_speaks_of_is_found_again(tmp_path, entry, sent):
     put(tmp_path, "heron/a.jpg", "egret/c.jpg")
     files = [tmp_path / image.path for image in read_folder(tmp_path).images]
-    found = sent_file(files, entry)
-    assert found == (None if sent is None else tmp_path / sent)
+    path = sent_file(files, entry)
+    assert path == (None if sent is None else tmp_path / sent)
 
 
 def test_the_archive_has_the_same_bytes_for_the_same_images(tmp_path):

@@ -38,31 +38,31 @@ def birds(app, role_keys, learn, connect):
 
 def test_every_image_is_answered_in_its_place(birds):
     sizes = []
-    found = birds.predict_all(
+    results = birds.predict_all(
         "birds",
         [*PHOTOS, BROKEN],
         min_version=1,
         top_k=1,
         on_part=lambda part: sizes.append(len(part.results)),
     )
-    assert [item["filename"] for item in found] == [name for name, _ in [*PHOTOS, BROKEN]]
-    assert [item.get("label") for item in found] == ["heron"] * 11 + [None]
-    assert found[-1]["problem"]["code"].startswith("image-")
+    assert [item["filename"] for item in results] == [name for name, _ in [*PHOTOS, BROKEN]]
+    assert [item.get("label") for item in results] == ["heron"] * 11 + [None]
+    assert results[-1]["problem"]["code"].startswith("image-")
     # Twelve are too many images, six and, but for the broken one, three too many pixels.
     assert sizes == [3, 3, 3, 3]
-    assert len({item["prediction"] for item in found}) == 4
-    assert {item["version"] for item in found} == {1}
-    sixth = found[5]
+    assert len({item["prediction"] for item in results}) == 4
+    assert {item["version"] for item in results} == {1}
+    sixth = results[5]
     birds.give_feedback(sixth["prediction"], "owl", index=sixth["index"])
     assert [said["label"] for said in birds.feedback("birds")] == ["owl"]
 
 
 def test_one_that_is_too_much_alone_is_refused_in_words_and_the_others_are_answered(birds):
-    found = birds.predict_all("birds", [PHOTOS[0], HUGE, PHOTOS[1], BROKEN], min_version=1)
-    assert [item.get("label") for item in found] == ["heron", None, "heron", None]
-    assert found[1]["problem"]["code"] == "too-many-pixels"
-    assert "or smaller ones" in found[1]["problem"]["detail"]
-    assert (found[1]["prediction"], found[1]["version"]) == (None, None)
+    results = birds.predict_all("birds", [PHOTOS[0], HUGE, PHOTOS[1], BROKEN], min_version=1)
+    assert [item.get("label") for item in results] == ["heron", None, "heron", None]
+    assert results[1]["problem"]["code"] == "too-many-pixels"
+    assert "or smaller ones" in results[1]["problem"]["detail"]
+    assert (results[1]["prediction"], results[1]["version"]) == (None, None)
     with pytest.raises(ProblemError, match="or smaller ones"):
         birds.predict("birds", [HUGE], min_version=1)
 

@@ -27,11 +27,11 @@ def test_events_go_on_where_they_were_when_the_service_restarts(
         with served(create_app(settings, session_factory, blobs), port):
             seen += events
             assert task.wait().status == "succeeded"
-            told = filopodia.past_events(task.id)
+            events_before = filopodia.past_events(task.id)
             assert [event["type"] for event in seen[:2]] == ["queued", "started"]
             assert seen[-1]["data"]["status"] == "succeeded"
             assert [(e["seq"], e["type"], e["data"]) for e in seen] == [
-                (e["seq"], e["type"], e["data"]) for e in told
+                (e["seq"], e["type"], e["data"]) for e in events_before
             ]
             assert list(task.events(after=seen[-1]["seq"])) == []
 

@@ -26,15 +26,15 @@ def pauses(failure, *, number=0, n=200):
 
 def test_pauses_grow_to_a_bound_and_differ():
     for number, longest in ((0, 0.25), (1, 0.5), (2, 1.0), (3, 2.0)):
-        found = pauses(problem(), number=number)
-        assert longest / 2 <= min(found) < max(found) <= longest
+        waits = pauses(problem(), number=number)
+        assert longest / 2 <= min(waits) < max(waits) <= longest
     assert max(RETRIES.backoff_s(30) for _ in range(50)) <= RETRIES.longest_pause_s
     assert pauses(problem(), number=RETRIES.most, n=1) == [None]
 
 
 def test_what_the_service_asks_for_is_a_lower_bound():
-    found = pauses(problem(retry_after="20"))
-    assert 20 <= min(found) < max(found) <= 21
+    waits = pauses(problem(retry_after="20"))
+    assert 20 <= min(waits) < max(waits) <= 21
 
 
 def test_retry_after_may_be_a_date():

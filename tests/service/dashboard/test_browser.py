@@ -102,13 +102,13 @@ def test_logging_out_leads_to_the_login_page(page):
 def test_a_login_link_lets_the_browser_in_and_leaves_no_token_behind(page, site, role_keys):
     page.send("Network.clearBrowserCookies")
     headers = {"Authorization": f"Bearer {role_keys['admin']}"}
-    made = httpx.post(f"{site}/v1/login-links", headers=headers, trust_env=False)
+    created = httpx.post(f"{site}/v1/login-links", headers=headers, trust_env=False)
     page.messages.clear()
-    page.open(f"{site}{made.json()['path']}")
+    page.open(f"{site}{created.json()['path']}")
     page.wait_until("location.pathname === '/admin'")
     page.wait_until("document.readyState === 'complete'")
     assert page.evaluate("document.querySelector('h1').textContent") == "Learners"
     history = page.send("Page.getNavigationHistory")["entries"]
-    token = made.json()["path"].partition("token=")[2]
+    token = created.json()["path"].partition("token=")[2]
     assert not any(token in entry["url"] for entry in history)
     assert page.messages == []

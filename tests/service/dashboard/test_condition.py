@@ -24,7 +24,7 @@ NO_WORKER = "No worker is there: nothing is learned until one starts."
 
 @pytest.fixture
 def health(app):
-    return app.state.collaborators.health
+    return app.state.context.health
 
 
 @pytest.fixture

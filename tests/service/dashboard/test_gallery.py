@@ -54,8 +54,8 @@ def test_classes_come_in_pages_and_are_found(session, birds, monkeypatch):
     monkeypatch.setattr(gallery, "CLASSES_SHOWN", 2)
     last = gallery.gallery(session, birds, page=9)
     assert ([card.label for card in last.classes], last.page, last.n_pages) == (["stork"], 2, 2)
-    found = gallery.gallery(session, birds, search="EGR")
-    assert ([card.label for card in found.classes], found.n_found) == (["egret"], 1)
+    page = gallery.gallery(session, birds, search="EGR")
+    assert ([card.label for card in page.classes], page.n_found) == (["egret"], 1)
 
 
 def test_a_learner_without_classes_says_so(browser, session):

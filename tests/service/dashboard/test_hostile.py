@@ -102,7 +102,7 @@ def hostile(session, blobs):
         classes.rename(session, learner, label, f"name {payload}")
     for row, payload in zip(session.scalars(select(SampleRow)), PAYLOADS * 9, strict=False):
         row.filename = payload
-    by = audit.AuditBy("0123456789ab", PAYLOADS[0], PAYLOADS[1])
+    by = audit.Actor("0123456789ab", PAYLOADS[0], PAYLOADS[1])
     for number, payload in enumerate(PAYLOADS):
         keys.create_key(session, payload, "reader")
         details = {payload: payload, "name": {"before": payload, "after": payload}}
@@ -247,7 +247,7 @@ def targets(app, session, blobs, three, role_keys):
     sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
     session.commit()
     task_of = {"publish": held.id, "cancel": waiting.id, "retry": ended.id}
-    link = app.state.collaborators.login_links.make(role_keys["reader"].split("_")[1])
+    link = app.state.context.login_links.make(role_keys["reader"].split("_")[1])
     forms = {
         "/admin/enter": {"token": link.partition("=")[2]},
         "/admin/keys": {"name": "evil", "role": "admin", "days": "0"},

@@ -113,7 +113,7 @@ def test_what_still_works_comes_first(session):
 
 def test_the_log_is_shown_and_filtered(browser, session, made):
     made()
-    by = audit.AuditBy("0123456789ab", "camera", "req_1")
+    by = audit.Actor("0123456789ab", "camera", "req_1")
     moved = {"before": {"version": 4}, "after": {"version": 3}}
     audit.record(session, by, "alias.move", learner="birds", subject="live", details=moved)
     session.commit()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from registry import audit, learners, tasks, versions
-from service.dashboard.releases import version_page
+from service.dashboard.version_page import version_page
 from tests.factories import make_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}

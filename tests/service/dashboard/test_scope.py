@@ -21,7 +21,7 @@ def limited(app, visitor, log_in, session, blobs, three):
     )
     _, key = keys.create_key(session, "fishers", "trainer", learners=["fish"])
     session.commit()
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     assert log_in(key).status_code == 303
     return visitor
 

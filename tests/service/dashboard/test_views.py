@@ -90,8 +90,8 @@ def test_a_cancelled_task_can_be_retried(session, blobs):
 
 
 def test_held_out_samples_are_spread_over_the_classes(session, birds):
-    found = views.held_out_samples(session, birds)
-    labels = [sample.label for sample in found]
+    samples = views.held_out_samples(session, birds)
+    labels = [sample.label for sample in samples]
     assert labels == sorted(labels)
     assert {label: labels.count(label) for label in labels} == {
         "heron": 3,
@@ -99,7 +99,7 @@ def test_held_out_samples_are_spread_over_the_classes(session, birds):
         "stork": 3,
         "crane": 3,
     }
-    assert all(sample.is_tiny for sample in found)
+    assert all(sample.is_tiny for sample in samples)
 
 
 def test_samples_of_a_task_not_learned_yet_are_not_offered(session, blobs):

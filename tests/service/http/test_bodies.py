@@ -10,7 +10,7 @@ from service.problems import Problem
 from tests.waiting import is_within
 
 
-def frontier_of(app):
+def admission_of(app):
     layer = app.middleware_stack
     while not hasattr(layer, "pace"):
         layer = layer.app
@@ -46,7 +46,7 @@ def test_large_bodies_share_a_pace():
 
 
 def test_only_what_is_beyond_the_first_mebibyte_is_paced(app, client, taught):
-    pace = frontier_of(app).pace
+    pace = admission_of(app).pace
     path = f"/v1/learners/{taught}/predictions"
     client.post(path, content=bytes(900_000), headers={"Content-Type": "image/png"})
     assert pace.free_at == 0
@@ -74,7 +74,7 @@ def test_a_body_on_the_disk_is_not_counted():
 )
 def test_requests_share_the_room_and_leave_it(app, client, taught, path, kind, is_held):
     """Where there is no room left, a body is refused if it would be held; nothing stays counted."""
-    budget = frontier_of(app).bodies
+    budget = admission_of(app).bodies
     budget.held_bytes = budget.most_bytes - 10
     answer = client.post(path.format(taught), content=bytes(5000), headers={"Content-Type": kind})
     assert (answer.status_code == 503) == is_held
@@ -126,7 +126,7 @@ def test_an_address_without_a_key_holds_little():
 
 def test_texts_of_an_upload_count_until_it_is_answered(app, client, birds):
     """Though its files go to the disk. One wide letter makes a text four times as large in memory."""
-    budget = frontier_of(app).bodies
+    budget = admission_of(app).bodies
     most = budget.most_bytes
     files = [("images", ("a.png", b"x"))]
 

@@ -71,7 +71,7 @@ def test_a_key_with_a_scope_logs_out_too(app, client, session_factory):
     assert client.post("/v1/learners", json=body).status_code == 201
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "camera", "reader", learners=["birds"])
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     visitor = browser(app)
     cookie = log_in(visitor, key)
     assert visitor.post("/admin/logout", headers=OWN | cookie).status_code == 303
@@ -130,7 +130,7 @@ def test_a_key_by_itself_ends_none(client, role_keys, session_factory):
 
 
 def test_a_key_opens_so_many_sessions_a_minute(app, client, role_keys):
-    ring = app.state.collaborators.keys
+    ring = app.state.context.keys
     ring.refresh()
     principal = ring.verify(role_keys["reader"])
     for _ in range(SESSIONS_PER_MINUTE):

@@ -40,8 +40,8 @@ def test_every_form_of_the_dashboard_is_logged(app, client, role_keys):
 
 def test_a_login_names_the_key_and_tells_no_secret(app, client, role_keys):
     visitor = TestClient(app, follow_redirects=False)
-    made = client.post("/v1/login-links").json()["path"]
-    token = made.partition("=")[2]
+    created = client.post("/v1/login-links").json()["path"]
+    token = created.partition("=")[2]
     for path, form, role in (
         ("/admin/login", {"key": role_keys["trainer"]}, "trainer"),
         ("/admin/enter", {"token": token}, "admin"),

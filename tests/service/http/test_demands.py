@@ -44,9 +44,9 @@ def table(app):
 )
 def test_a_body_may_be_as_long_as_its_route_says(table, method, path, most):
     settings = ServiceSettings()
-    found = table.find(method, path)
-    assert body_limit(found, KEY, settings) == most(settings)
-    assert body_limit(found, None, settings) == STRANGER_BODY_BYTES
+    demands = table.find(method, path)
+    assert body_limit(demands, KEY, settings) == most(settings)
+    assert body_limit(demands, None, settings) == STRANGER_BODY_BYTES
 
 
 def test_only_two_routes_predict_and_two_log_in(app, table):
@@ -70,7 +70,7 @@ def test_only_two_routes_predict_and_two_log_in(app, table):
 
 def test_what_takes_an_idempotency_key_says_so(app, table):
     """Every endpoint that keeps its answer for a key, and no other: read off what the endpoints call."""
-    keeps = {"Once", "create_task", "import_bundle"}
+    keeps = {"IdempotentRequest", "create_task", "import_bundle"}
     for context in iter_route_contexts(app.routes):
         source = inspect.getsource(context.endpoint)
         names = {
@@ -103,6 +103,6 @@ def test_of_a_method_that_a_path_does_not_have_the_first_route_tells():
 
 
 def test_what_is_not_declared_is_the_strictest():
-    found = Demands()
-    assert found == NOTHING_SPECIAL
-    assert not any((found.is_public, found.is_spooled, found.predicts, found.logs_in))
+    demands = Demands()
+    assert demands == NOTHING_SPECIAL
+    assert not any((demands.is_public, demands.is_spooled, demands.predicts, demands.logs_in))

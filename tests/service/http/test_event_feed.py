@@ -133,12 +133,12 @@ def test_a_stream_outlasts_a_database_that_does_not_answer(postgres, session, ta
     refused = []
     event.listen(engine, "handle_error", lambda context: refused.append(context))
     sessions = make_session_factory(engine)
-    on = SimpleNamespace(
+    context = SimpleNamespace(
         session_factory=sessions, feed=EventFeed(sessions), stopping=threading.Event()
     )
 
     async def follow():
-        stream = stream_events(on, task_ids[0], after=0)
+        stream = stream_events(context, task_ids[0], after=0)
         assert b"event: queued" in await anext(stream)
         session.execute(text("LOCK TABLE tasks, events IN ACCESS EXCLUSIVE MODE"))
         following = asyncio.create_task(anext(stream))

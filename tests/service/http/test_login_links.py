@@ -22,9 +22,9 @@ def visitor(client, app):
 
 @pytest.fixture
 def path(client):
-    made = client.post("/v1/login-links")
-    assert made.status_code == 201
-    return made.json()["path"]
+    created = client.post("/v1/login-links")
+    assert created.status_code == 201
+    return created.json()["path"]
 
 
 def token_of(path):
@@ -37,12 +37,12 @@ def enter(visitor, path, **headers):
 
 def test_a_link_logs_in_with_the_key_that_made_it(client, visitor, role_keys):
     reader = {"Authorization": f"Bearer {role_keys['reader']}"}
-    made = client.post("/v1/login-links", headers=reader)
-    assert made.headers["cache-control"] == "no-store"
-    shown = visitor.get(made.json()["path"])
+    created = client.post("/v1/login-links", headers=reader)
+    assert created.headers["cache-control"] == "no-store"
+    shown = visitor.get(created.json()["path"])
     assert shown.status_code == 200
     assert shown.headers["cache-control"] == "no-store"
-    entered = enter(visitor, made.json()["path"])
+    entered = enter(visitor, created.json()["path"])
     assert (entered.status_code, entered.headers["location"]) == (303, "/admin")
     assert "token" not in entered.headers["location"]
     page = visitor.get("/admin", headers={"Accept": "text/html"}).text
@@ -58,7 +58,7 @@ def test_the_link_of_a_key_with_a_scope_shows_no_more_than_the_key(
         assert client.post("/v1/learners", json=body).status_code == 201
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "camera", "reader", learners=["own-birds"])
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     path = client.post("/v1/login-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
     assert enter(visitor, path).status_code == 303
     page = visitor.get("/admin").text
@@ -99,7 +99,7 @@ def test_another_site_cannot_log_a_browser_in(visitor, path):
 def test_a_link_of_a_revoked_key_leads_nowhere(client, visitor, session_factory, app):
     with session_factory.begin() as session:
         row, key = keys.create_key(session, "camera", "predictor")
-    app.state.collaborators.keys.refresh()
+    app.state.context.keys.refresh()
     path = client.post("/v1/login-links", headers={"Authorization": f"Bearer {key}"}).json()["path"]
     assert client.delete(f"/v1/keys/{row.id}").is_success
     assert enter(visitor, path).status_code == 401
@@ -129,8 +129,8 @@ def test_nobody_makes_one_without_a_key_nor_by_a_session(client, visitor, path):
 def test_the_token_is_in_no_log(client, visitor, path, capfd):
     enter(visitor, path)
     enter(visitor, path)
-    said = "".join(capfd.readouterr())
-    assert token_of(path) not in said
+    output = "".join(capfd.readouterr())
+    assert token_of(path) not in output
 
 
 def test_tokens_are_long_never_the_same_and_bounded_in_number():

@@ -107,10 +107,10 @@ def running() -> Iterator[Running]:
 
 
 def rest(connection: socket.socket) -> bytes:
-    found = b""
+    received = b""
     while data := connection.recv(1 << 20):
-        found += data
-    return found
+        received += data
+    return received
 
 
 def test_beyond_the_requests_under_way_only_health_is_answered(running: Running) -> None:
@@ -131,10 +131,10 @@ def test_beyond_the_requests_under_way_only_health_is_answered(running: Running)
 
 
 def rest_of_stream(stream: socket.socket) -> bytes:
-    found = b""
-    while b"last" not in found:
-        found += stream.recv(1 << 16)
-    return found
+    received = b""
+    while b"last" not in received:
+        received += stream.recv(1 << 16)
+    return received
 
 
 def test_a_stream_with_nothing_to_say_outlives_the_deadline(running: Running) -> None:
@@ -172,8 +172,8 @@ def test_who_has_sent_all_still_reads_all(running: Running) -> None:
 
 
 def test_a_large_answer_is_read_to_its_end(running: Running) -> None:
-    found = rest(running.ask("/large", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")))
-    assert len(found) > len(LARGE)
+    received = rest(running.ask("/large", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")))
+    assert len(received) > len(LARGE)
 
 
 def test_no_more_than_a_few_requests_wait(running: Running, monkeypatch: Any) -> None:
@@ -196,26 +196,26 @@ def test_bodies_and_requests_behind_them_are_told_apart(running: Running) -> Non
     chunked = "POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += ("2329\r\n" + "y" * 9001 + "\r\n") * 20 + "0\r\nA: b\r\n\r\n"
     last = GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
-    found = rest(running.ask("/end", (counted + chunked + GET) * 5 + last))
-    assert found.count(b"HTTP/1.1 200") == 16
-    assert found.count(b"/body") == 10
+    received = rest(running.ask("/end", (counted + chunked + GET) * 5 + last))
+    assert received.count(b"HTTP/1.1 200") == 16
+    assert received.count(b"/body") == 10
 
 
 def test_what_is_on_its_way_when_it_stops_is_answered(running: Running) -> None:
     idle = running.ask("/a")
-    found = idle.recv(1 << 16)
-    while not found.endswith(b"0\r\n\r\n"):
-        found += idle.recv(1 << 16)
-    assert found.startswith(b"HTTP/1.1 200")
+    received = idle.recv(1 << 16)
+    while not received.endswith(b"0\r\n\r\n"):
+        received += idle.recv(1 << 16)
+    assert received.startswith(b"HTTP/1.1 200")
     half = running.ask("/b", GET[:10])
     wait_until(lambda: len(running.connections) == 2)
     stopping = threading.Thread(target=running.stop)
     running.connections.drain()
     stopping.start()
     half.sendall(GET[10:].replace("{}", "/b").encode())
-    found = rest(half)
-    assert found.startswith(b"HTTP/1.1 200")
-    assert b"connection: close" in found
+    received = rest(half)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in received
     assert idle.recv(1) == b""
     with within(5):
         stopping.join()

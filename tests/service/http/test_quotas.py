@@ -47,41 +47,41 @@ def clock(monkeypatch):
 
 
 def test_a_bucket_gives_a_minutes_worth_at_once_and_then_what_flows_in(clock):
-    found = Buckets()
-    assert [found.draw("a", 3, 1).retry_after_s for _ in range(4)] == [None, None, None, 20]
-    assert found.draw("b", 3, 1).retry_after_s is None
+    buckets = Buckets()
+    assert [buckets.draw("a", 3, 1).retry_after_s for _ in range(4)] == [None, None, None, 20]
+    assert buckets.draw("b", 3, 1).retry_after_s is None
     clock.now += 19
-    assert found.draw("a", 3, 1).retry_after_s == 1
+    assert buckets.draw("a", 3, 1).retry_after_s == 1
     clock.now += 1
-    assert found.draw("a", 3, 1).retry_after_s is None
+    assert buckets.draw("a", 3, 1).retry_after_s is None
     clock.now += 1000
-    assert found.draw("a", 3, 1).tokens == 2
+    assert buckets.draw("a", 3, 1).tokens == 2
 
 
 def test_a_request_larger_than_the_bucket_passes_when_it_is_full_and_owes(clock):
-    found = Buckets()
-    assert found.draw("a", 10, 1).tokens == 9
-    assert found.draw("a", 10, 63, already=1).tokens == -54
-    refused = found.draw("a", 10, 1)
+    buckets = Buckets()
+    assert buckets.draw("a", 10, 1).tokens == 9
+    assert buckets.draw("a", 10, 63, already=1).tokens == -54
+    refused = buckets.draw("a", 10, 1)
     assert (refused.retry_after_s, refused.full_in_s) == (330, 384)
     # Whoever waits as long as it says gets through, also with what draws twice.
     clock.now += 330
-    assert found.draw("a", 10, 1).retry_after_s is None
-    wait_s = found.draw("a", 10, 63, already=1).retry_after_s
+    assert buckets.draw("a", 10, 1).retry_after_s is None
+    wait_s = buckets.draw("a", 10, 63, already=1).retry_after_s
     clock.now += wait_s
-    assert found.draw("a", 10, 1).retry_after_s is None
-    assert found.draw("a", 10, 63, already=1).retry_after_s is None
+    assert buckets.draw("a", 10, 1).retry_after_s is None
+    assert buckets.draw("a", 10, 63, already=1).retry_after_s is None
 
 
 def test_what_is_refused_costs_nothing(clock):
-    found = Buckets()
+    buckets = Buckets()
     for _ in range(3):
-        assert found.draw("a", 3, 1).tokens == 2
-        assert found.draw("a", 3, 1, already=1).tokens == 1
-        assert found.draw("a", 3, 1).tokens == 0
+        assert buckets.draw("a", 3, 1).tokens == 2
+        assert buckets.draw("a", 3, 1, already=1).tokens == 1
+        assert buckets.draw("a", 3, 1).tokens == 0
         clock.now += 20
-        assert found.draw("a", 3, 1).tokens == 0
-        refused = found.draw("a", 3, 1, already=1)
+        assert buckets.draw("a", 3, 1).tokens == 0
+        refused = buckets.draw("a", 3, 1, already=1)
         assert (refused.tokens, refused.retry_after_s) == (1, 20)
         clock.now += 40
 
@@ -92,11 +92,11 @@ def test_no_tokens_is_never(clock):
 
 def test_buckets_are_forgotten_beyond_their_number(clock, monkeypatch):
     monkeypatch.setattr(buckets, "MAX_BUCKETS", 2)
-    found = Buckets()
+    drawn_from = Buckets()
     for owner in ("a", "b", "c"):
-        assert found.draw(owner, 1, 1).retry_after_s is None
-    assert found.draw("c", 1, 1).retry_after_s == 60
-    assert found.draw("a", 1, 1).retry_after_s is None
+        assert drawn_from.draw(owner, 1, 1).retry_after_s is None
+    assert drawn_from.draw("c", 1, 1).retry_after_s == 60
+    assert drawn_from.draw("a", 1, 1).retry_after_s is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def limited(app, client, session_factory):
     def make(role="trainer", **quotas):
         with session_factory.begin() as session:
             _, key = keys.create_key(session, "limited", role, quotas=quotas)
-        app.state.collaborators.keys.refresh()
+        app.state.context.keys.refresh()
         headers = {"Authorization": f"Bearer {key}"}
         return TestClient(app, headers=headers, raise_server_exceptions=False)
 
@@ -250,7 +250,7 @@ def test_info_names_the_limits(client, settings):
 
 
 def test_wrong_keys_are_slowed_down_and_right_ones_are_not(app, client, role_keys, clock):
-    ring = app.state.collaborators.keys
+    ring = app.state.context.keys
     ring.wrong_keys = Guesses(3)
     stranger = TestClient(app)
 

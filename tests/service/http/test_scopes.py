@@ -181,7 +181,7 @@ def tenants(app, client, session_factory, learn) -> Tenants:
         }
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "of the fishmonger", "trainer", learners=[OWN])
-    ring = app.state.collaborators.keys
+    ring = app.state.context.keys
     ring.refresh()
     canaries = [v for k, v in places[OTHER].items() if k not in ("number", "index")]
     cookie = ring.session_cookie(ring.verify(key))

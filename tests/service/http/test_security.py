@@ -256,7 +256,7 @@ def test_the_last_admin_key_stays(client):
 
 @pytest.fixture
 def cookie(client, app, role_keys):
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
     ring.refresh()
     return ring.session_cookie(ring.verify(role_keys["admin"]))
 
@@ -325,7 +325,7 @@ def caller(app, client, session_factory, stranger):
     def make(role="reader", **options):
         with session_factory.begin() as session:
             row, key = keys.create_key(session, "tests", role, **options)
-        app.state.collaborators.keys.refresh()
+        app.state.context.keys.refresh()
         return row, {"Authorization": f"Bearer {key}"}
 
     return make
@@ -342,7 +342,7 @@ def test_a_key_expires(caller, stranger, session_factory, app):
 
 def test_a_key_expires_while_the_database_is_away(caller, stranger, app, monkeypatch):
     _, headers = caller(expires_at=datetime.now(UTC) + timedelta(seconds=30))
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
     key = headers["Authorization"].removeprefix("Bearer ")
     cookie = {"Cookie": f"{COOKIE}={ring.session_cookie(ring.verify(key))}"}
     monkeypatch.setattr(ring, "refresh", lambda: None)
@@ -363,12 +363,12 @@ def test_the_api_makes_limited_keys_and_shows_what_limits_them(client, birds):
         "expires_at": "2100-01-01T00:00:00Z",
         "quotas": {"tasks_per_day": 5, "images_per_day": None},
     }
-    made = client.post("/v1/keys", json=body)
-    assert made.status_code == 201
+    created = client.post("/v1/keys", json=body)
+    assert created.status_code == 201
     expected = {**body, "revoked_at": None, "last_used_at": None}
-    for shown in (made.json(), client.get("/v1/keys").json()["items"][-1]):
+    for shown in (created.json(), client.get("/v1/keys").json()["items"][-1]):
         assert {key: shown[key] for key in expected} == expected
-    assert client.delete(f"/v1/keys/{made.json()['id']}").json()["learners"] == [birds]
+    assert client.delete(f"/v1/keys/{created.json()['id']}").json()["learners"] == [birds]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_keys_that_make_no_sense_are_refused(client, birds, wrong, pointer):
 
 def test_the_last_use_of_a_key_is_written_now_and_then(caller, stranger, client, app):
     row, headers = caller()
-    ring: KeyRing = app.state.collaborators.keys
+    ring: KeyRing = app.state.context.keys
 
     def last_used():
         [found] = [key for key in client.get("/v1/keys").json()["items"] if key["id"] == row.id]
@@ -436,7 +436,7 @@ def test_a_long_poll_of_a_revoked_key_says_so(app, client, caller, stranger, bir
     poll.start()
 
     def is_let_in():
-        app.state.collaborators.keys.write_used(at_once=True)
+        app.state.context.keys.write_used(at_once=True)
         return row.id in {
             key["id"] for key in client.get("/v1/keys").json()["items"] if key["last_used_at"]
         }
@@ -462,12 +462,12 @@ def test_a_stream_of_a_revoked_key_ends(app, role_keys):
         assert client.post("/v1/learners", json=body).status_code == 201
         files = image_files(("heron",), 2)
         task = client.post("/v1/learners/birds/tasks", files=files).json()["id"]
-        made = client.post("/v1/keys", json={"name": "follower", "role": "reader"}).json()
-        own = {"Authorization": f"Bearer {made['key']}"}
+        created = client.post("/v1/keys", json={"name": "follower", "role": "reader"}).json()
+        own = {"Authorization": f"Bearer {created['key']}"}
         with client.stream("GET", f"/v1/tasks/{task}/events", headers=own) as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: queued"
-            assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
+            assert client.delete(f"/v1/keys/{created['id']}").status_code == 200
             # It is cut with the first event that it would have shown.
             assert client.post(f"/v1/tasks/{task}/cancel").status_code == 202
             assert not any("cancelled" in line for line in lines)

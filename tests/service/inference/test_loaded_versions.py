@@ -124,12 +124,12 @@ def metric(client, name):
 
 
 def test_dropped_versions_answer_as_before_also_without_the_database(client, learners, app):
-    on = app.state.collaborators
+    context = app.state.context
     answers = [ask(client, name).json()["results"] for name in learners]
     assert metric(client, "filopodia_versions_loaded") == 1
     assert metric(client, "filopodia_versions_dropped_total") >= 2
-    on.watcher.stop()
-    on.watcher._note_database(is_up=False)
+    context.watcher.stop()
+    context.watcher._note_database(is_up=False)
     before = metric(client, "filopodia_versions_loaded_on_request_total")
     assert [ask(client, name).json()["results"] for name in learners] == answers
     assert metric(client, "filopodia_versions_loaded_on_request_total") >= before + 2
@@ -138,17 +138,17 @@ def test_dropped_versions_answer_as_before_also_without_the_database(client, lea
 
 
 def test_the_watcher_leaves_what_was_dropped_alone(client, learners, app, monkeypatch):
-    on = app.state.collaborators
+    context = app.state.context
     loads = []
-    monkeypatch.setattr(on.loader, "load", lambda address: loads.append(address))
+    monkeypatch.setattr(context.loader, "load", lambda address: loads.append(address))
     for _ in range(3):
-        on.watcher.look()
+        context.watcher.look()
     assert loads == []
-    assert on.watcher.failing() == {}
+    assert context.watcher.failing() == {}
 
 
 def test_many_who_want_a_dropped_version_have_it_loaded_once(client, learners, app, monkeypatch):
-    loader = app.state.collaborators.loader
+    loader = app.state.context.loader
     load, loads = loader.load, []
 
     def counted(address):

@@ -14,7 +14,7 @@ from registry.ids import new_id
 from registry.postgres.database import make_engine, make_session_factory
 from registry.predictions import NewPrediction, kept_images, list_predictions
 from service.app import create_app
-from service.inference.history import PixelBudget, PredictionWriter
+from service.inference.prediction_writer import PixelBudget, PredictionWriter
 from service.intake.images import DecodedImage
 from service.metrics import Metrics
 from tests.factories import make_learner, make_pixels
@@ -38,10 +38,10 @@ def test_a_service_that_starts_without_its_database_says_so_soon(settings, blobs
 def test_a_learner_that_is_not_loaded_is_not_waited_for_while_the_database_is_away(
     client, taught, app
 ):
-    on = app.state.collaborators
-    on.store.retain(set())
-    on.watcher.stop()
-    on.watcher._note_database(is_up=False)
+    context = app.state.context
+    context.store.retain(set())
+    context.watcher.stop()
+    context.watcher._note_database(is_up=False)
     answer = client.post(
         f"/v1/learners/{taught}/predictions", content=b"x", headers={"Content-Type": "image/png"}
     )
@@ -51,7 +51,7 @@ def test_a_learner_that_is_not_loaded_is_not_waited_for_while_the_database_is_aw
 def test_a_damaged_version_is_not_served_and_the_last_good_one_goes_on(
     client, taught, teach, app, blobs, session_factory, monkeypatch
 ):
-    watcher = app.state.collaborators.watcher
+    watcher = app.state.context.watcher
     monkeypatch.setattr("service.inference.snapshots.RETRY_S", 0.1)
     load, tries = watcher._loader._load, []
 
@@ -76,15 +76,15 @@ def test_a_damaged_version_is_not_served_and_the_last_good_one_goes_on(
 
 
 def test_a_version_that_cannot_be_loaded_is_not_tried_by_every_request(client, taught, app):
-    loader, tries = app.state.collaborators.watcher._loader, []
+    loader, tries = app.state.context.watcher._loader, []
 
     def fail(address):
         tries.append(address.version)
         raise CheckpointError("This version was learned on other weights.")
 
     loader._load = fail
-    app.state.collaborators.store.retain(set())
-    wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
+    app.state.context.store.retain(set())
+    wait_until(lambda: app.state.context.watcher.failing() == {taught: 1})
     url = f"/v1/learners/{taught}/predictions"
     for _ in range(5):
         answer = client.post(url, content=b"x", headers={"Content-Type": "image/png"})
@@ -98,9 +98,9 @@ def test_a_flipped_bit_in_an_artifact_is_found(client, taught, app, blobs, sessi
         [live] = versions.live_versions(session)
     path = blobs._path(live.manifest_sha256)
     path.write_bytes(path.read_bytes()[:-1] + b" ")
-    store = app.state.collaborators.store
+    store = app.state.context.store
     store.retain(set())
-    wait_until(lambda: app.state.collaborators.watcher.failing() == {taught: 1})
+    wait_until(lambda: app.state.context.watcher.failing() == {taught: 1})
     assert version_of(client, taught) is None
 
 

@@ -104,8 +104,8 @@ def test_heic_of_ten_bits_and_turned():
     values = np.asarray(photo(0, 48, 64)).astype(np.uint16) * 257
     buffer = io.BytesIO()
     pillow_heif.from_bytes("RGB;16", (48, 64), values.tobytes()).save(buffer, quality=90)
-    found = decode_image(buffer.getvalue(), LIMITS).pixels
-    assert difference(found, np.asarray(photo(0, 48, 64))).mean() < 4
+    pixels = decode_image(buffer.getvalue(), LIMITS).pixels
+    assert difference(pixels, np.asarray(photo(0, 48, 64))).mean() < 4
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = decode_image(heic(photo(0, 64, 48), exif=exif.tobytes(), quality=90), LIMITS).pixels
@@ -115,12 +115,12 @@ def test_heic_of_ten_bits_and_turned():
 @pytest.mark.parametrize("path", ["grace_hopper.jpg", "logo2.png", "Minduka_Present_Blue_Pack.png"])
 def test_the_images_of_matplotlib_are_pillows(path):
     data = Path(get_sample_data(path, asfileobj=False)).read_bytes()
-    found = decode_image(data, LIMITS).pixels
+    pixels = decode_image(data, LIMITS).pixels
     expected = as_pillow(data)
-    if found.shape != expected.shape:
+    if pixels.shape != expected.shape:
         size = canonical_size((expected.shape[1], expected.shape[0]))
         expected = np.asarray(Image.fromarray(expected).resize(size, Image.Resampling.LANCZOS))
-    assert difference(found, expected).mean() < 1
+    assert difference(pixels, expected).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_a_large_image_is_nearly_what_shrinking_all_of_it_gives(format, size, or
 def test_strips_give_the_very_pixels_of_the_whole_image():
     image = photo(1, 3000, 2500).convert("P")
     expected = image.convert("RGB").resize((461, 384), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    found = decode_image(encoded(image, "PNG", compress_level=1), LIMITS).pixels
-    assert np.array_equal(found, np.asarray(expected))
+    pixels = decode_image(encoded(image, "PNG", compress_level=1), LIMITS).pixels
+    assert np.array_equal(pixels, np.asarray(expected))
 
 
 @pytest.mark.parametrize("size", [(11_500, 8_690), (16_382, 3_900)])
@@ -299,9 +299,9 @@ def test_cmyk_is_converted_by_its_profile():
         "CMYK", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )  # fmt: skip
     expected = np.asarray(ImageCms.applyTransform(image, transform))
-    found = decode_image(data, LIMITS).pixels
-    assert difference(found, expected).max() <= 3
-    assert difference(found, as_pillow(data)).max() > 40
+    pixels = decode_image(data, LIMITS).pixels
+    assert difference(pixels, expected).max() <= 3
+    assert difference(pixels, as_pillow(data)).max() > 40
 
 
 def cmyk_profile() -> bytes:

@@ -54,13 +54,13 @@ FOLDER = {
 @pytest.mark.parametrize("pack", [zip_of, tar_of, lambda files: tar_of(files, "w:gz")])
 @pytest.mark.parametrize("root", ["", "photos/", "./"])
 def test_a_folder_of_labels_is_read_from_any_archive(pack, root):
-    found = unpacked(pack({root + name: data for name, data in FOLDER.items()}))
-    assert found == [("heron", "auto", "a.png", b"1"), ("egret", "auto", "b.png", b"22")]
+    images = unpacked(pack({root + name: data for name, data in FOLDER.items()}))
+    assert images == [("heron", "auto", "a.png", b"1"), ("egret", "auto", "b.png", b"22")]
 
 
 def test_train_and_eval_folders_set_the_split():
-    found = unpacked(zip_of({"x/train/heron/a.png": b"1", "x/eval/heron/b.png": b"2"}))
-    assert [(label, split) for label, split, _, _ in found] == [
+    images = unpacked(zip_of({"x/train/heron/a.png": b"1", "x/eval/heron/b.png": b"2"}))
+    assert [(label, split) for label, split, _, _ in images] == [
         ("heron", "train"),
         ("heron", "eval"),
     ]

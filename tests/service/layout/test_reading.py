@@ -72,8 +72,8 @@ def test_the_order_of_the_files_changes_nothing(name):
         with pytest.raises(LayoutError):
             read_layout(entries(backwards), use_splits=case.use_splits)
     else:
-        found = read_layout(entries(backwards), use_splits=case.use_splits)
-        assert counts(found) == case.classes
+        layout = read_layout(entries(backwards), use_splits=case.use_splits)
+        assert counts(layout) == case.classes
 
 
 ON_DISK = [name for name in LAYOUTS if LAYOUTS[name].files and name != "a path that no disk has"]
@@ -159,8 +159,8 @@ def test_a_damaged_list_is_refused(data):
 
 @pytest.mark.parametrize("data", [b"", b"x", b"[]", b"{}", b"[1, 2]", b"a,b,c\n1,2,3\n", b"\n\n"])
 def test_a_list_of_nothing_is_no_table(data):
-    found = parse_table(data, None)
-    assert found is None or not found.rows
+    table = parse_table(data, None)
+    assert table is None or not table.rows
 
 
 def test_a_list_that_fits_nothing_is_refused(tmp_path):

@@ -38,21 +38,21 @@ def test_the_functional_adapter_is_the_mean_of_the_sub_networks(backbone, make_t
 def test_a_sure_answer_takes_one_pass(backbone, make_task):
     strategy = learned(backbone, make_task, threshold=1.0)
 
-    found = strategy.predict(make_task(1, ("a", "b")).images)
+    prediction = strategy.predict(make_task(1, ("a", "b")).images)
 
-    assert not found.functional.any()
-    assert (found.passes == 1).all()
+    assert not prediction.functional.any()
+    assert (prediction.passes == 1).all()
 
 
 def test_at_most_max_routed_sub_networks_turn_functional(backbone, make_task):
     strategy = learned(backbone, make_task, threshold=0.0, max_routed=1)
 
-    found = strategy.predict(make_task(1, ("a", "b")).images)
+    prediction = strategy.predict(make_task(1, ("a", "b")).images)
 
-    earned = (found.thresholds < NEVER).any()
-    assert (found.functional.sum(dim=1) <= 1).all()
-    assert (found.passes == 1 + found.functional.sum(dim=1)).all()
-    assert found.functional.any() == earned
+    earned = (prediction.thresholds < NEVER).any()
+    assert (prediction.functional.sum(dim=1) <= 1).all()
+    assert (prediction.passes == 1 + prediction.functional.sum(dim=1)).all()
+    assert prediction.functional.any() == earned
 
 
 def test_a_synapse_below_its_threshold_takes_no_place_from_another(backbone, make_task):
@@ -68,17 +68,17 @@ def test_a_synapse_below_its_threshold_takes_no_place_from_another(backbone, mak
         for subnetwork, threshold in zip(strategy.subnetworks, thresholds, strict=True)
     ]
 
-    found = strategy.predict(images)
+    prediction = strategy.predict(images)
 
-    assert found.functional[0].nonzero().flatten().tolist() == [int(ranks[0, 1])]
-    assert (found.functional.sum(dim=1) == 1).all()
+    assert prediction.functional[0].nonzero().flatten().tolist() == [int(ranks[0, 1])]
+    assert (prediction.functional.sum(dim=1) == 1).all()
 
 
 def test_currents_stay_below_the_threshold_that_never_fires(backbone, make_task):
-    found = learned(backbone, make_task).predict(make_task(3, ("x", "y")).images)
+    prediction = learned(backbone, make_task).predict(make_task(3, ("x", "y")).images)
 
-    assert (found.currents < NEVER).all()
-    assert (found.currents >= 0).all()
+    assert (prediction.currents < NEVER).all()
+    assert (prediction.currents >= 0).all()
 
 
 def test_finished_sub_networks_never_change(backbone, make_task):

@@ -30,28 +30,28 @@ def test_the_first_synapse_is_always_functional_and_the_others_obey_their_thresh
 ):
     strategy = learned(backbone, make_task)
 
-    found = strategy.predict(make_task(2, ("c", "d")).images)
+    prediction = strategy.predict(make_task(2, ("c", "d")).images)
 
-    assert found.thresholds.tolist() == [0.0, 0.5, 0.5]
-    assert torch.equal(found.functional, found.currents >= found.thresholds)
-    assert found.functional[:, 0].all()
+    assert prediction.thresholds.tolist() == [0.0, 0.5, 0.5]
+    assert torch.equal(prediction.functional, prediction.currents >= prediction.thresholds)
+    assert prediction.functional[:, 0].all()
 
 
 def test_the_answer_is_the_cosine_of_gated_sums_with_matching_prototypes(backbone, make_task):
     strategy = learned(backbone, make_task)
     image = make_task(3, ("e",)).held_out_images[:1]
 
-    found = strategy.predict(image)
+    prediction = strategy.predict(image)
 
     features = backbone.embed(image)[0]
     prototypes = strategy.prototypes[0].clone()
     for t, adapter in enumerate(strategy.adapters):
-        if found.functional[0, t]:
+        if prediction.functional[0, t]:
             features = features + backbone.embed(image, adapter)[0]
             prototypes = prototypes + strategy.prototypes[t + 1]
     scores = cosine_scores(features[None], prototypes)
     assert torch.allclose(
-        found.probabilities, strategy.calibration.probabilities(scores), atol=1e-4
+        prediction.probabilities, strategy.calibration.probabilities(scores), atol=1e-4
     )
 
 
@@ -59,11 +59,13 @@ def test_a_current_reads_the_sum_of_the_branches_up_to_its_own(backbone, make_ta
     strategy = learned(backbone, make_task)
     images = make_task(2, ("c",)).held_out_images
 
-    found = strategy.predict(images)
+    prediction = strategy.predict(images)
 
     total = backbone.embed(images) + backbone.embed(images, strategy.adapters[0])
     total = total + backbone.embed(images, strategy.adapters[1])
-    assert torch.allclose(found.currents[:, 1], strategy.gates[1].network.current(total), atol=1e-5)
+    assert torch.allclose(
+        prediction.currents[:, 1], strategy.gates[1].network.current(total), atol=1e-5
+    )
 
 
 def test_former_classes_get_a_prototype_in_the_new_branch(backbone, make_task):
@@ -79,12 +81,12 @@ def test_prototypes_score_by_block_and_all_closed_is_the_cosine_on_the_frozen_ba
     strategy = learned(backbone, make_task, combine="concat", gates="reconsolidate", threshold=1.0)
     images = make_task(3, ("e",)).held_out_images
 
-    found = strategy.predict(images)
+    prediction = strategy.predict(images)
 
-    assert not found.functional.any()
+    assert not prediction.functional.any()
     closed = cosine_scores(backbone.embed(images), strategy.prototypes[0])
     assert torch.allclose(
-        found.probabilities, strategy.calibration.probabilities(closed), atol=1e-6
+        prediction.probabilities, strategy.calibration.probabilities(closed), atol=1e-6
     )
 
 
@@ -92,21 +94,21 @@ def test_a_functional_branch_adds_its_own_cosine(backbone, make_task):
     strategy = learned(backbone, make_task, combine="concat")
     image = make_task(3, ("e",)).held_out_images[:1]
 
-    found = strategy.predict(image)
+    prediction = strategy.predict(image)
 
     scores = cosine_scores(backbone.embed(image), strategy.prototypes[0])
     for t, adapter in enumerate(strategy.adapters):
-        if found.functional[0, t]:
+        if prediction.functional[0, t]:
             scores = scores + cosine_scores(
                 backbone.embed(image, adapter), strategy.prototypes[t + 1]
             )
-    assert found.functional[0, 0]
+    assert prediction.functional[0, 0]
     assert torch.allclose(
-        found.probabilities, strategy.calibration.probabilities(scores), atol=1e-4
+        prediction.probabilities, strategy.calibration.probabilities(scores), atol=1e-4
     )
-    distance = (1 - scores.amax(dim=1) / (1 + found.functional.sum(dim=1))).clamp(min=0)
+    distance = (1 - scores.amax(dim=1) / (1 + prediction.functional.sum(dim=1))).clamp(min=0)
     assert torch.allclose(
-        found.novelty, strategy.calibration.familiarity.novelty(distance), atol=1e-2
+        prediction.novelty, strategy.calibration.familiarity.novelty(distance), atol=1e-2
     )
 
 
@@ -118,13 +120,13 @@ def test_silent_sub_networks_take_no_pass_where_synapses_read_the_frozen_backbon
     batches = []
     hook = backbone.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
 
-    found = strategy.predict(images)
+    prediction = strategy.predict(images)
 
     hook.remove()
-    assert torch.equal(found.passes, 1 + found.functional.sum(dim=1))
-    assert sum(batches) == int(found.passes.sum()) < 4 * len(images)
+    assert torch.equal(prediction.passes, 1 + prediction.functional.sum(dim=1))
+    assert sum(batches) == int(prediction.passes.sum()) < 4 * len(images)
     current = strategy.gates[2].network.current(backbone.embed(images))
-    assert torch.equal(found.currents[:, 2], current)
+    assert torch.equal(prediction.currents[:, 2], current)
 
 
 def test_both_gate_inputs_answer_with_the_same_gated_sum(backbone, make_task):
@@ -133,10 +135,10 @@ def test_both_gate_inputs_answer_with_the_same_gated_sum(backbone, make_task):
     by_sum = learned(backbone, make_task, threshold=0.0)
     by_frozen = learned(backbone, make_task, threshold=0.0, gate_input="h0")
 
-    expected, found = by_sum.predict(images), by_frozen.predict(images)
+    expected, prediction = by_sum.predict(images), by_frozen.predict(images)
 
-    assert found.functional.all()
-    assert torch.allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    assert prediction.functional.all()
+    assert torch.allclose(prediction.probabilities, expected.probabilities, atol=1e-5)
 
 
 @pytest.mark.parametrize("gates", ["frozen", "reconsolidate"])
@@ -191,7 +193,7 @@ def test_replay_of_the_frozen_backbone_has_the_true_means_and_covariance(backbon
     features = backbone.embed(torch.cat([task.images for task in tasks]))
     truth = ClassStatistics.of(features, torch.arange(6).repeat_interleave(12), 6)
 
-    cloud = strategy._cloud(1, [0, 5], strategy._frozen_statistics())
+    cloud = strategy._shared_gaussians(1, [0, 5], strategy._frozen_statistics())
 
     assert torch.allclose(cloud.centres, truth.means[[0, 5]].float(), atol=1e-6)
     assert torch.allclose(cloud.covariance, truth.covariance, rtol=1e-5, atol=1e-9)
@@ -232,9 +234,9 @@ def test_unlearning_the_newest_task_gives_back_synapses_and_thresholds_to_the_bi
 
     assert report.exact
     expected = never.state_dict()
-    found = strategy.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    state = strategy.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
     assert torch.equal(strategy.predict(images).currents, never.predict(images).currents)
 
 
@@ -281,10 +283,10 @@ def test_every_mix_of_options_unlearns_a_class_and_comes_back_from_disk(
 
     for learner in (strategy, loaded):
         learner.learn(make_task(3, ("e", "a")))
-    expected, found = strategy.predict(images), loaded.predict(images)
-    assert torch.equal(found.probabilities, expected.probabilities)
-    assert torch.equal(found.thresholds, expected.thresholds)
-    assert torch.equal(found.currents, expected.currents)
+    expected, prediction = strategy.predict(images), loaded.predict(images)
+    assert torch.equal(prediction.probabilities, expected.probabilities)
+    assert torch.equal(prediction.thresholds, expected.thresholds)
+    assert torch.equal(prediction.currents, expected.currents)
 
 
 def test_a_task_s_file_stays_the_same_when_synapses_are_fitted_anew(backbone, make_task):

@@ -86,11 +86,11 @@ def test_restores_into_a_fresh_data_directory_once(archive, folder):
 
     result = filopodia("doctor", "--json", "--collect", "--data", elsewhere)
     assert result.returncode == 0, result.stdout
-    found = json.loads(result.stdout)
-    assert {check["state"] for check in found["checks"]} == {"ok"}
-    names = {check["name"] for check in found["checks"]}
+    report = json.loads(result.stdout)
+    assert {check["state"] for check in report["checks"]} == {"ok"}
+    names = {check["name"] for check in report["checks"]}
     assert names >= {"settings", "database", "migrations", "versions", "blobs", "disk of data"}
-    assert found["collected"] == {"n_blobs": 0, "size_bytes": 0}
+    assert report["collected"] == {"n_blobs": 0, "size_bytes": 0}
 
     result = filopodia("restore", archive, "--data", elsewhere)
     assert result.returncode == 1

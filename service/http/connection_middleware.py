@@ -21,7 +21,7 @@ PIECE_BYTES = 64 * 1024
 BUSY_DETAIL = "All connections are in use: wait as long as Retry-After says."
 
 
-class Doorway:
+class ConnectionMiddleware:
     """The app for one protocol.
 
     `Connection: close` is said to who was answered with much of the body still to come: without it the rest, gigabytes

@@ -1,8 +1,8 @@
 import pytest
 
 from registry import learners, versions
-from service.dashboard import plots, routing
-from service.dashboard.routing import Routing, routing_of
+from service.dashboard import plots, synapse_view
+from service.dashboard.synapse_view import Routing, routing_of
 from tests.factories import make_learner
 from tests.service.dashboard.published import publish_task
 
@@ -45,7 +45,7 @@ def test_counts_of_tasks_without_held_out_images_are_left_out(birds):
 
 
 def test_only_the_newest_tasks_are_drawn_when_there_are_too_many(birds, monkeypatch):
-    monkeypatch.setattr(routing, "MOST_TASKS", 1)
+    monkeypatch.setattr(synapse_view, "MOST_TASKS", 1)
     found = birds()[1]
     assert (found.tasks, found.synapses, found.shares) == ([2], [2], [[1.0]])
     assert found.n_left_out == 1

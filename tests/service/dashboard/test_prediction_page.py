@@ -2,7 +2,7 @@ import io
 
 from PIL import Image
 
-from service.dashboard.trying import ROOM, synapse_bars
+from service.dashboard.prediction_page import ROOM, synapse_bars
 from service.image_warnings import IMAGE_WARNINGS
 
 

@@ -9,7 +9,7 @@ from worker.settings import WorkerSettings
 
 
 @contextmanager
-def sole_worker(settings: WorkerSettings) -> Iterator[None]:
+def single_worker_lock(settings: WorkerSettings) -> Iterator[None]:
     """Hold the lock of this worker's name in the data directory. Waits as long as a predecessor may take to stop.
 
     Raises:

@@ -42,20 +42,20 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(2)
 
 
-def what_goes(loss: replies.UnlearnPreview) -> str:
+def describe_preview(preview: replies.UnlearnPreview) -> str:
     """Return what an unlearning takes away for good, as two sentences.
 
     Example:
-        >>> what_goes({"learner": "birds", "tasks": [2], "classes": ["crane"], "versions": [2, 3, 4, 6], "images": 16,
-        ...            "live_version": 4})
+        >>> describe_preview({"learner": "birds", "tasks": [2], "classes": ["crane"], "versions": [2, 3, 4, 6],
+        ...                   "images": 16, "live_version": 4})
         'birds unlearns crane. Versions 2-4, 6 are erased and 16 images deleted, for good.'
     """
-    what = ", ".join(loss["classes"][:12]) or "images"
-    more = f" and {len(loss['classes']) - 12} more" if len(loss["classes"]) > 12 else ""
-    n, images = len(loss["versions"]), loss["images"]
-    versions = f"{'Version' if n == 1 else 'Versions'} {ranges(loss['versions'])} {'is' if n == 1 else 'are'} erased"
+    what = ", ".join(preview["classes"][:12]) or "images"
+    more = f" and {len(preview['classes']) - 12} more" if len(preview["classes"]) > 12 else ""
+    n, images = len(preview["versions"]), preview["images"]
+    versions = f"{'Version' if n == 1 else 'Versions'} {ranges(preview['versions'])} {'is' if n == 1 else 'are'} erased"
     return (
-        f"{loss['learner']} unlearns {what}{more}. {versions if n else 'No version is erased'} and "
+        f"{preview['learner']} unlearns {what}{more}. {versions if n else 'No version is erased'} and "
         f"{images} {'image' if images == 1 else 'images'} deleted, for good."
     )
 

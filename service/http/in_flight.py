@@ -13,7 +13,7 @@ ALWAYS = 8
 """Requests that a key may have under way however many others there are."""
 
 
-class UnderWay:
+class InFlightLimit:
     """Counts for one event loop.
 
     Args:
@@ -26,7 +26,7 @@ class UnderWay:
         self._n_of: Counter[str] = Counter()
 
     @contextmanager
-    def one_of(self, key_id: str) -> Iterator[None]:
+    def counted(self, key_id: str) -> Iterator[None]:
         """Count a request of a key while the block runs.
 
         Raises:

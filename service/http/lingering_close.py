@@ -13,7 +13,7 @@ MAX_LINGER_S = 30.0
 """How long at most the rest of a body is read to be thrown away."""
 
 
-class Outgoing:
+class CountingTransport:
     """A transport that counts what is written, and whose `close` is another one."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
@@ -40,13 +40,13 @@ class Outgoing:
         return getattr(self._transport, name)
 
 
-class Reader:
+class SlowReaderTimeout:
     """Watches that a peer who has something to read takes it, not slower than who sends something may send it.
 
     Started when bytes wait, stopped when they do not: a stream with nothing to say is never to blame.
     """
 
-    def __init__(self, outgoing: Outgoing, *, grace_s: float, bytes_per_s: int) -> None:
+    def __init__(self, outgoing: CountingTransport, *, grace_s: float, bytes_per_s: int) -> None:
         self._outgoing = outgoing
         self._grace_s = grace_s
         self._bytes_per_s = bytes_per_s
@@ -84,7 +84,7 @@ class Reader:
             self._wait(self._grace_s / 4)
 
 
-class LastMoment:
+class LingeringClose:
     """Closes a connection in the end: when its peer has had a moment to read what we said.
 
     Closing at once would reset the connection while bytes are on their way, and the answer would be lost. So our side
@@ -92,10 +92,15 @@ class LastMoment:
     """
 
     def __init__(
-        self, outgoing: Outgoing, reader: Reader, *, most_bytes: int, is_sending: bool
+        self,
+        outgoing: CountingTransport,
+        slow_reader: SlowReaderTimeout,
+        *,
+        most_bytes: int,
+        is_sending: bool,
     ) -> None:
         self._outgoing = outgoing
-        self._reader = reader
+        self._slow_reader = slow_reader
         self._left = most_bytes
         self._linger_s = SENDING_S if is_sending else LINGER_S
         self._until = monotonic() + MAX_LINGER_S
@@ -119,7 +124,7 @@ class LastMoment:
     def _check(self) -> None:
         now = monotonic()
         if self._outgoing.waiting:
-            self._reader.start()
+            self._slow_reader.start()
             self._until, self._last_at = now + MAX_LINGER_S, now
         elif now - self._last_at >= self._linger_s or now >= self._until:
             self._outgoing.abort()

@@ -176,26 +176,26 @@ class PredictionWriter:
 
     def _keep_images(self, batch: list[_Answered]) -> list[NewImage]:
         """Put the images of a batch into the blob store and let go of their pixels; return what to name them by."""
-        found = [
+        images = [
             (answered.prediction.id, index, image)
             for answered in batch
             for index, image in answered.images.items()
         ]
-        if not found:
+        if not images:
             return []
         try:
-            size_bytes = sum(image.pixels.nbytes for _, _, image in found)
+            size_bytes = sum(image.pixels.nbytes for _, _, image in images)
             self._blobs.require_space(size_bytes, floor_bytes=self._floor_bytes)
-            hashes = self._blobs.put_many(image.to_png() for _, _, image in found)
+            hashes = self._blobs.put_many(image.to_png() for _, _, image in images)
         except (RegistryError, OSError) as error:
-            self._drop_images(len(found), error)
+            self._drop_images(len(images), error)
             return []
         finally:
             for answered in batch:
                 answered.images.clear()
         return [
             NewImage(prediction_id, index, sha256, image.pixels.shape[1], image.pixels.shape[0])
-            for (prediction_id, index, image), sha256 in zip(found, hashes, strict=True)
+            for (prediction_id, index, image), sha256 in zip(images, hashes, strict=True)
         ]
 
     def _drop_images(self, count: int, error: RegistryError | OSError) -> None:

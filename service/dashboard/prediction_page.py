@@ -19,10 +19,10 @@ from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
-from service.dashboard.shown import TINY_SIDE, SampleView
-from service.dependencies import Collaborators, CollaboratorsDep
+from service.dashboard.view_models import TINY_SIDE, SampleView
+from service.dependencies import AppContext, ContextDep
 from service.http.demands import demands, image_bytes
-from service.http.presence import while_there
+from service.http.disconnect import cancel_on_disconnect
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
 from service.image_warnings import image_warning
@@ -51,12 +51,18 @@ class Tried:
 
 
 @router.get("/learners/{name}/try")
-def show_form(name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep) -> Response:
+def show_form(name: LearnerName, context: ContextDep, viewer: PrincipalDep) -> Response:
     """Show the form to try a prediction with."""
-    with on.session_factory() as session:
-        found = views.held_out_samples(session, name)
+    with context.session_factory() as session:
+        held_out = views.held_out_samples(session, name)
     return page(
-        "try.html", viewer, section="learners", name=name, samples=found, answer=None, chosen=None
+        "try.html",
+        viewer,
+        section="learners",
+        name=name,
+        samples=held_out,
+        answer=None,
+        chosen=None,
     )
 
 
@@ -65,7 +71,7 @@ def show_form(name: LearnerName, on: CollaboratorsDep, viewer: PrincipalDep) -> 
 async def try_image(
     name: LearnerName,
     request: Request,
-    on: CollaboratorsDep,
+    context: ContextDep,
     viewer: PrincipalDep,
     image: Annotated[UploadFile | None, File()] = None,
     sample: Annotated[PublicId | None, Form()] = None,
@@ -73,43 +79,53 @@ async def try_image(
     """Predict an uploaded image, or a held-out one named by `sample`, and show the answer."""
     answer, notice, status = None, None, 200
     try:
-        tried = await _read(on, image, sample)
-        answer = await while_there(request, _predict(on, viewer, name, tried))
+        tried = await _read(context, image, sample)
+        answer = await cancel_on_disconnect(request, _predict(context, viewer, name, tried))
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
         answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
-    found = await run_in_threadpool(_samples, on, name)
-    shown = {"name": name, "samples": found, "chosen": sample, "answer": answer, "notice": notice}
+    held_out = await run_in_threadpool(_samples, context, name)
+    shown = {
+        "name": name,
+        "samples": held_out,
+        "chosen": sample,
+        "answer": answer,
+        "notice": notice,
+    }
     return page("try.html", viewer, section="learners", status=status, **shown)
 
 
-async def _read(on: Collaborators, image: UploadFile | None, sample: str | None) -> Tried:
+async def _read(context: AppContext, image: UploadFile | None, sample: str | None) -> Tried:
     if image is not None:
-        return Tried(await image.read(on.settings.max_image_bytes + 1))
+        return Tried(await image.read(context.settings.max_image_bytes + 1))
     if sample is None:
         raise Problem("missing-image", "Choose an image first.")
-    return await run_in_threadpool(_read_sample, on, sample)
+    return await run_in_threadpool(_read_sample, context, sample)
 
 
-def _read_sample(on: Collaborators, sample_id: str) -> Tried:
-    image = samples.read_image(on.session_factory, on.blobs, sample_id)
+def _read_sample(context: AppContext, sample_id: str) -> Tried:
+    image = samples.read_image(context.session_factory, context.blobs, sample_id)
     return Tried(image.png, image.label)
 
 
-def _samples(on: Collaborators, name: str) -> list[SampleView]:
-    with on.session_factory() as session:
+def _samples(context: AppContext, name: str) -> list[SampleView]:
+    with context.session_factory() as session:
         return views.held_out_samples(session, name)
 
 
-async def _predict(on: Collaborators, viewer: Principal, name: str, tried: Tried) -> dict[str, Any]:
-    snapshot = await choose_snapshot(on, name, version=None, min_version=None, owner=viewer.key_id)
-    shown = on.store.shown(snapshot.learner_id)
+async def _predict(
+    context: AppContext, viewer: Principal, name: str, tried: Tried
+) -> dict[str, Any]:
+    snapshot = await choose_snapshot(
+        context, name, version=None, min_version=None, owner=viewer.key_id
+    )
+    shown = context.store.shown(snapshot.learner_id)
     require_shown(snapshot, shown.hidden)
     files = [EncodedFile(None, tried.data)]
-    decoded, [scores], _ = await answer_images(on, viewer, snapshot, files, lambda image: True)
+    decoded, [scores], _ = await answer_images(context, viewer, snapshot, files, lambda image: True)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
-    found = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
-    (answer,) = named([found], shown)
+    result = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    (answer,) = named([result], shown)
     [outcome] = decoded.outcomes
     seen = cast("DecodedImage", outcome.image)
     preview, is_tiny = await run_in_threadpool(_preview, seen)

@@ -11,7 +11,7 @@ from service.problems import Problem
 ResultT = TypeVar("ResultT")
 
 
-async def while_there(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Return what the work returns; cancel it as soon as the client has closed the connection.
 
     Call it when the body has been read: what is left of one would be thrown away.

@@ -10,7 +10,7 @@ from typing import Any
 
 from registry.classes import Shown
 from registry.feedback import FeedbackImage
-from registry.growth import ClassSize, Earlier
+from registry.growth import ClassSize, EarlierImages
 from registry.samples import NewSample
 from service.intake.conflicts import without_conflicts
 from service.intake.samples import MAX_NAMED, Received, ReceivedImage
@@ -21,7 +21,7 @@ from service.schemas.tasks import TaskOptions
 
 
 @dataclass(frozen=True)
-class Intake:
+class SelectedSamples:
     """What a task is to learn, and what became of the rest of its request."""
 
     samples: Sequence[NewSample]
@@ -45,9 +45,14 @@ class Intake:
         return sum(s.split == split and s.quarantine is None for s in self.samples)
 
 
-def settle(
-    received: Received, earlier: Earlier, shown: Shown, options: TaskOptions, *, min_images: int
-) -> Intake:
+def select_samples(
+    received: Received,
+    earlier: EarlierImages,
+    shown: Shown,
+    options: TaskOptions,
+    *,
+    min_images: int,
+) -> SelectedSamples:
     """Decide what a task is to learn of the images that came.
 
     Args:
@@ -75,7 +80,7 @@ def settle(
     if n_known and not any(image.is_used for image in new):
         raise _nothing_new(n_known, n_copies, len(agreed.rejected))
     _check_something_to_learn(samples)
-    return Intake(
+    return SelectedSamples(
         samples=samples,
         classes=list(dict.fromkeys(s.label for s in samples if _is_learned(s))),
         rejected=agreed.rejected,
@@ -111,7 +116,7 @@ def _without_copies(images: Sequence[ReceivedImage]) -> list[ReceivedImage]:
     return left
 
 
-def _is_known(image: ReceivedImage, earlier: Earlier) -> bool:
+def _is_known(image: ReceivedImage, earlier: EarlierImages) -> bool:
     if not image.is_used:
         return image.blob_sha256 in earlier.blanks
     return (image.label, image.blob_sha256) in earlier.known
@@ -129,7 +134,7 @@ def _nothing_new(n_known: int, n_copies: int, n_rejected: int) -> Problem:
 
 
 def _split(
-    images: Sequence[ReceivedImage], earlier: Earlier, options: TaskOptions
+    images: Sequence[ReceivedImage], earlier: EarlierImages, options: TaskOptions
 ) -> list[NewSample]:
     used = [image for image in images if image.is_used]
     sizes = dict(earlier.sizes)

@@ -7,7 +7,7 @@ from typing import Any
 from registry import ancestry, classes, learners, versions
 from registry.postgres.database import Session
 from registry.tables import LearnerRow, VersionRow
-from service.dashboard.routing import Routing, routing_of
+from service.dashboard.synapse_view import Routing, routing_of
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def routing_of(session: Session, version: VersionRow) -> Routing | None:
     rows = {int(task): counts for task, counts in counted.items() if n_of.get(int(task))}
     order = {task: i for i, task in enumerate(version.tasks)}
     tasks = sorted(rows, key=lambda task: order.get(task, task))
-    found = {int(synapse) for counts in rows.values() for synapse in counts}
-    synapses = sorted(found, key=lambda synapse: order.get(synapse, synapse))
+    counted_synapses = {int(synapse) for counts in rows.values() for synapse in counts}
+    synapses = sorted(counted_synapses, key=lambda synapse: order.get(synapse, synapse))
     shown, columns = tasks[-MOST_TASKS:], synapses[-MOST_TASKS:]
     return Routing(
         version=version.number,

@@ -8,7 +8,7 @@ from registry.accuracy import AccuracyHistory
 from registry.learners import ClassInfo
 from registry.pictures import Picture
 from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
-from service.dashboard.routing import Routing
+from service.dashboard.synapse_view import Routing
 
 TINY_SIDE = 48
 """Images up to this side are shown with hard pixels, not blurred."""
