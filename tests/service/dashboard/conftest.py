@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from registry.blobs.store import LocalBlobStore
 from tests.factories import make_learner
-from tests.service.dashboard.chromium import Chromium
+from tests.service.dashboard.browser.chromium import Chromium
 from tests.service.dashboard.published import publish_task
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ from registry.tables import SampleRow, VersionRow
 from registry.upkeep.backup import back_up
 from registry.upkeep.inspection import inspect_rows
 from registry.upkeep.restore import check_backup, restore
-from tests.registry.inspected import sick
+from tests.registry.upkeep.inspected import sick
 
 
 def test_the_doctor_finds_a_missing_and_a_flipped_blob(

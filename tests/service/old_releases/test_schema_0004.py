@@ -8,9 +8,9 @@ import pytest
 
 from tests.factories import make_image
 from tests.service.conftest import image_files
-from tests.service.restored import require_equal_answers, restored
+from tests.service.old_releases.restored import require_equal_answers, restored
 
-OLD = Path(__file__).parent / "old_releases/schema_0004"
+OLD = Path(__file__).parent / "schema_0004"
 EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
 
 

@@ -10,7 +10,7 @@ import typer
 from service.cli.options import find_address
 from service.client import Filopodia
 from service.listening import url_of
-from tests.service.client.answering import Server, answering, ask_both
+from tests.service.remote.answering import Server, answering, ask_both
 
 
 def local_addresses() -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from registry.tables import SampleRow, TaskRow
 from tests.factories import make_image, make_pixels
 from tests.service.conftest import wait_until
-from tests.service.test_feedback_api import give, learn_feedback, pending, predict
+from tests.service.routes.test_feedback import give, learn_feedback, pending, predict
 
 
 def file(label, index, name=None, data=None):

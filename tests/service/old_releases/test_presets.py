@@ -11,9 +11,9 @@ from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from tests.factories import make_image
 from tests.service.conftest import image_files
-from tests.service.restored import require_equal_answers, restored
+from tests.service.old_releases.restored import require_equal_answers, restored
 
-OLD = Path(__file__).parent / "old_releases/presets"
+OLD = Path(__file__).parent / "presets"
 EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
 PICTURES = [make_image(label, 90, 16) for label in ("heron", "egret", "ibis", "owl")]
 TAR = {"Content-Type": "application/x-tar"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.client import ClientError, Filopodia
-from tests.service.client.answering import Server, answering, ask_both
+from tests.service.remote.answering import Server, answering, ask_both
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from registry.tables import EventRow, SampleRow, TaskRow
 from registry.upkeep.backup import TABLES, back_up
 from registry.upkeep.restore import SCRATCH, check_backup, restore
 from tests.factories import make_learner, make_task, publish_task, put_artifact
-from tests.registry.inspected import sick
+from tests.registry.upkeep.inspected import sick
 
 
 def rows_of(url):

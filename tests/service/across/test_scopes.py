@@ -136,7 +136,7 @@ APART = {
     ("POST", "/admin/logout"),
     ("POST", "/v1/login-links"),
 }
-"""Routes that are about the session itself; test_security.py and test_login_links.py beside this file have them."""
+"""About the session itself; tests/service/http/test_security.py and test_login_links.py beside it have them."""
 
 
 @dataclass
