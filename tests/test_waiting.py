@@ -23,7 +23,7 @@ SLEEPERS = {
     "service/dashboard/browser/test_hostile.py": "gives what must not happen the time to happen",
     "service/http/test_protocol.py": "a stream with nothing to say for longer than the deadline",
     "service/inference/test_engine.py": "requests some time apart",
-    "service/inference/test_watcher.py": "answers some time apart",
+    "service/inference/test_history.py": "answers some time apart",
     "service/test_main.py": "a client that is slow to hang up",
     "service/test_startup.py": "a step that takes a while",
     "service/across/test_under_load.py": "lets requests go on for a while",

@@ -1,106 +1,27 @@
-"""Every store keeps the same contract. The S3 store speaks HTTP to moto's server, which runs here in a thread."""
+"""Every store keeps the same contract; and what is so of folders alone."""
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from registry.blobs import s3 as s3_blobs
-from registry.blobs.opening import open_blob_store
 from registry.blobs.store import LocalBlobStore
 from registry.errors import (
     BlobDamagedError,
-    BlobLocationError,
     BlobMissingError,
     BlobStoreUnavailableError,
     StorageFullError,
 )
-from tests.waiting import within
 
-BUCKET = "learners"
 ABSENT = "0" * 64
 LATER = datetime.now(UTC) + timedelta(days=2)
 LONG_AGO = datetime.now(UTC) - timedelta(days=2)
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_environment(s3_server, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
-
-@pytest.fixture
-def s3_client(s3_environment):
-    client = boto3.session.Session().client("s3", config=Config(retries={"max_attempts": 0}))
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    client.delete_bucket(Bucket=BUCKET)
-
-
-class Folder:
-    """A folder as a test gets at what a store keeps there."""
-
-    def __init__(self, root):
-        self.store = LocalBlobStore(root)
-
-    def overwrite(self, sha256, data):
-        (self.store.root / "sha256" / sha256[:2] / sha256[2:]).write_bytes(data)
-
-    def add_strange_name(self):
-        (self.store.root / "sha256" / "ab").mkdir(parents=True)
-        (self.store.root / "sha256" / "ab" / "notes.txt").touch()
-
-
-class Bucket:
-    """A bucket, likewise."""
-
-    def __init__(self, client):
-        self.store = open_blob_store(f"s3://{BUCKET}/some/prefix")
-        self._client = client
-
-    def overwrite(self, sha256, data):
-        key = f"some/prefix/sha256/{sha256[:2]}/{sha256[2:]}"
-        assert self._client.head_object(Bucket=BUCKET, Key=key)
-        self._client.put_object(Bucket=BUCKET, Key=key, Body=data)
-
-    def add_strange_name(self):
-        for key in ("some/prefix/sha256/ab/notes.txt", "elsewhere", "some/prefix/sha256ab"):
-            self._client.put_object(Bucket=BUCKET, Key=key, Body=b"")
-
-
-@pytest.fixture(params=["local", "s3"])
-def place(request, tmp_path):
-    """Where a store keeps its blobs; its `store` is the store."""
-    if request.param == "local":
-        return Folder(tmp_path / "blobs")
-    return Bucket(request.getfixturevalue("s3_client"))
-
-
-@pytest.fixture
-def store(place):
-    return place.store
 
 
 def modified(store, sha256):
@@ -314,75 +235,3 @@ def test_a_full_disk_is_said_so_and_harms_nothing(small_disk):
     assert list((small_disk / "tmp").iterdir()) == []
     assert blobs.get(kept) == b"x" * 10_000
     assert blobs.get(blobs.put(b"small enough")) == b"small enough"
-
-
-def test_s3_writes_once_and_says_so_to_the_store(s3_client, monkeypatch):
-    store = open_blob_store(f"s3://{BUCKET}")
-    sha256 = store.put(b"heron")
-    key = f"sha256/{sha256[:2]}/{sha256[2:]}"
-    assert s3_client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"heron"
-    # Another put got there between the question and the answer: the store refuses, and that is well.
-    monkeypatch.setattr(store, "_head", lambda sha256: None)
-    assert store.put(b"heron") == sha256
-
-
-def test_s3_that_does_not_answer_is_unavailable(s3_environment, monkeypatch):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        store = open_blob_store(f"s3://{BUCKET}/x")
-        for attempt in (
-            lambda: store.get(ABSENT),
-            lambda: store.put(b"heron"),
-            lambda: store.exists(ABSENT),
-            lambda: list(store.listing()),
-        ):
-            with pytest.raises(BlobStoreUnavailableError):
-                attempt()
-
-
-def test_s3_that_hangs_is_given_up(s3_environment, monkeypatch):
-    monkeypatch.setattr(s3_blobs, "READ_TIMEOUT_S", 0.2)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with within(10), pytest.raises(BlobStoreUnavailableError, match="answer"):
-            open_blob_store(f"s3://{BUCKET}").get(ABSENT)
-
-
-def test_s3_without_its_bucket_is_unavailable_not_empty(s3_environment):
-    store = open_blob_store("s3://no-such-bucket/x")
-    with pytest.raises(BlobStoreUnavailableError) as caught:
-        store.get(ABSENT)
-    assert "bucket" in caught.value.reason
-    with pytest.raises(BlobStoreUnavailableError):
-        store.put(b"heron")
-    with pytest.raises(BlobStoreUnavailableError):
-        list(store.listing())
-
-
-def test_open_blob_store(tmp_path):
-    for location in (str(tmp_path), tmp_path.as_uri()):
-        assert open_blob_store(location).root == tmp_path
-    for location in ("ftp://host/x", "file://elsewhere/x", "s3:///x"):
-        with pytest.raises(BlobLocationError, match="BLOB_URL"):
-            open_blob_store(location)
-
-
-def test_s3_without_its_package_says_what_to_install(tmp_path):
-    (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError('boto3')")
-    code = "from registry.blobs.opening import open_blob_store; open_blob_store('s3://bucket/x')"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},  # noqa: PTH109
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "pip install 'filopodia[s3]'" in result.stderr
-
-
-def test_boto3_is_loaded_only_when_used():
-    code = "import sys, registry.blobs.opening; sys.exit('boto3' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 from service.app import create_app
 from service.cli.main import main
 from tests.served import served
-from tests.service.conftest import version_of, wait_until
+from tests.service.api import version_of
+from tests.waiting import wait_until
 
 TASKS = (("heron", "egret"), ("stork", "crane", "ibis"), ("owl", "kite"))
 N = 12

@@ -6,8 +6,8 @@ import pytest
 
 from service.problems import PROBLEMS
 from tests.factories import make_image
+from tests.service.api import image_files
 from tests.service.bad_images import ACCEPTED, REFUSED
-from tests.service.conftest import image_files
 
 CANARY = "xyzzy-canary"
 LEAKS = ("Traceback", "site-packages", "SELECT", "INSERT", "psycopg", "/usr/", CANARY)

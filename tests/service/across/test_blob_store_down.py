@@ -9,7 +9,7 @@ from registry.blobs.opening import open_blob_store
 from registry.blobs.store import LocalBlobStore
 from registry.tables import TaskRow
 from tests.factories import make_learner
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 
 
 @pytest.fixture(params=["s3", "disk"])

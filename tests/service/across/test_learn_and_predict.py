@@ -2,7 +2,8 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from tests.factories import make_image
-from tests.service.conftest import version_of, wait_until
+from tests.service.api import version_of
+from tests.waiting import wait_until
 
 
 def test_two_tasks_are_learned_and_the_first_is_still_known(client, birds, teach):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.factories import make_image
-from tests.service.conftest import image_files, version_of, wait_until
+from tests.service.api import image_files, version_of
+from tests.waiting import wait_until
 
 LABELS = ("heron", "egret", "crane", "ibis")
 PNG = {"Content-Type": "image/png"}

@@ -19,7 +19,8 @@ from registry.scopes import HIDDEN, conditions
 from registry.tables import IdempotencyRow, Row
 from service.http.security import COOKIE
 from tests.factories import make_image
-from tests.service.conftest import image_files, version_of, wait_until
+from tests.service.api import image_files, version_of
+from tests.waiting import wait_until
 
 OTHER, OWN = "canary-birds", "fish"
 OTHERS_LABELS = ("canary-heron", "canary-egret")

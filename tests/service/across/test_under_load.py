@@ -6,8 +6,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.factories import make_image
-from tests.service.conftest import image_files, wait_until
-from tests.waiting import is_within
+from tests.service.api import image_files
+from tests.waiting import is_within, wait_until
 
 N_POSTS = 50
 PNG = {"Content-Type": "image/png"}

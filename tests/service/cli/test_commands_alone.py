@@ -7,8 +7,7 @@ import pytest
 from service.cli.commands import LOCAL, OF_SERVER
 from service.cli.main import Commands
 from tests.alone import COMMAND_LINE, absent, run_alone
-from tests.factories import make_image
-from tests.service.cli.conftest import write_images
+from tests.factories import make_image, write_images
 
 ALL_HELP = """
 import json, sys

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import wait_until
+from tests.waiting import wait_until
 
 PRINTS = """
 import sys

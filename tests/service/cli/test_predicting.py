@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.main import app as commands
 from service.client import Filopodia
-from tests.factories import make_image
-from tests.service.cli.conftest import write_images
+from tests.factories import make_image, write_images
 
 
 @pytest.fixture

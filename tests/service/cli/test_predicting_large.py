@@ -7,7 +7,7 @@ import pytest
 
 from service.client import Filopodia
 from tests.factories import make_image
-from tests.service.intake.test_cost import work
+from tests.service.intake.weighing import work
 
 PHOTOS = {f"{i:02d}.png": make_image("heron", i, size=200) for i in range(20)}
 HUGE = make_image("heron", 1, size=480)

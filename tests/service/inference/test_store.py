@@ -14,7 +14,7 @@ from service.inference.snapshots import Snapshot
 from service.inference.store import SnapshotStore
 from service.metrics import Metrics
 from tests.factories import make_image
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 from tests.waiting import wait_until
 
 KILO = 1024

@@ -11,8 +11,8 @@ from sqlalchemy import select, update
 
 from registry.tables import SampleRow, TaskRow
 from tests.factories import make_image, make_pixels
-from tests.service.conftest import wait_until
-from tests.service.routes.test_feedback import give, learn_feedback, pending, predict
+from tests.service.api import give, learn_feedback, pending, predict
+from tests.waiting import wait_until
 
 
 def file(label, index, name=None, data=None):

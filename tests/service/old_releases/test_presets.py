@@ -10,7 +10,7 @@ import pytest
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from tests.factories import make_image
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 from tests.service.old_releases.restored import require_equal_answers, restored
 
 OLD = Path(__file__).parent / "presets"

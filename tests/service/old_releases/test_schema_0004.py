@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_image
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 from tests.service.old_releases.restored import require_equal_answers, restored
 
 OLD = Path(__file__).parent / "schema_0004"

@@ -9,16 +9,11 @@ import pytest
 
 from service.client import (
     Filopodia,
-    LabelledImage,
     ProblemError,
     Retries,
-    TaskOptions,
     UnexpectedReplyError,
     UnreachableError,
-    WaitTimeoutError,
 )
-
-TASK = {"id": "tsk_1", "learner": "birds", "version": None, "error": None, "status": "queued"}
 
 
 def test_the_key_goes_along_and_posts_can_be_repeated(client, script):
@@ -151,43 +146,6 @@ def test_a_conditional_change_is_not_sent_twice(client, script):
     assert len(script.requests) == 3
 
 
-def test_a_folder_is_sent_whole_again_after_an_overload(client, script, tmp_path):
-    (tmp_path / "heron").mkdir()
-    (tmp_path / "heron/a.jpg").write_bytes(b"pixels" * 500_000)
-    script.add({}, status=503)
-    script.add(TASK, status=202)
-    options = TaskOptions(eval_fraction=0.25, config={"epochs": 2})
-    client.learn_folder("birds", tmp_path, options)
-    (_, path, headers, first), (_, _, _, second) = script.requests
-    assert "eval_fraction=0.25" in path
-    assert "config=%7B%22epochs%22%3A+2%7D" in path
-    assert headers["Content-Type"] == "application/x-tar"
-    assert "Transfer-Encoding" not in headers
-    assert int(headers["Content-Length"]) == len(first) > 3_000_000
-    assert first == second
-
-
-def test_an_archive_is_sent_as_it_is(client, script, tmp_path):
-    (tmp_path / "photos.tgz").write_bytes(b"packed")
-    script.add(TASK, status=202)
-    client.learn_archive("birds", tmp_path / "photos.tgz")
-    assert script.requests[0][2]["Content-Type"] == "application/gzip"
-    assert script.requests[0][3] == b"packed"
-    with pytest.raises(ValueError, match=r"photos\.rar"):
-        client.learn_archive("birds", tmp_path / "photos.rar")
-
-
-def test_images_go_as_multipart_with_a_manifest(client, script):
-    script.add(TASK, status=202)
-    images = [LabelledImage(b"one", "heron"), LabelledImage(b"two", "egret", "eval")]
-    client.learn_images("birds", images, TaskOptions(name="first"))
-    _, _, headers, body = script.requests[0]
-    assert headers["Content-Type"].startswith("multipart/form-data")
-    assert body.count(b'name="images"') == 2
-    assert b'"000001": {"label": "egret", "split": "eval"}' in body
-    assert b'{"name": "first"}' in body
-
-
 def test_names_stay_in_their_place(client, script):
     script.add({"name": "x"})
     client.learner("../keys?a=b#c")
@@ -201,67 +159,9 @@ def test_all_pages_are_read(client, script):
     assert "cursor=c1" in script.requests[1][1]
 
 
-def test_no_more_tasks_are_read_than_asked_for(client, script):
-    script.add({"items": [TASK, TASK], "next_cursor": "more"})
-    assert len(client.tasks("birds", limit=2)) == 2
-    assert script.requests[0][1] == "/v1/learners/birds/tasks?limit=2"
-
-
 def test_a_service_that_starts_says_so(client, script):
     script.add({"status": "starting"}, status=503)
     assert client.readiness()["status"] == "starting"
-
-
-def test_following_a_task_reports_it_until_it_ends(client, script):
-    for status in ("queued", "running", "succeeded"):
-        script.add(TASK | {"status": status})
-    seen = []
-    task = client.follow_task("tsk_1", lambda task: seen.append(task["status"]), poll_s=0)
-    assert seen == ["queued", "running", "succeeded"]
-    assert task["status"] == task.status == "succeeded"
-
-
-def test_a_task_can_be_waited_for_without_watching_it(client, script):
-    script.add(TASK, status=202)
-    script.add(TASK | {"status": "running"})
-    script.add(TASK | {"status": "failed", "error": {"code": "diverged", "detail": "x"}})
-    task = client.learn_images("birds", [LabelledImage(b"one", "heron")])
-    assert not task.has_ended
-    task.wait()
-    assert task.has_ended
-    assert (task.status, task.error["code"]) == ("failed", "diverged")
-    assert [request[1] for request in script.requests[1:]] == ["/v1/tasks/tsk_1?wait=30"] * 2
-
-
-def test_a_wait_can_be_given_up(client, script):
-    for _ in range(3):
-        script.add(TASK)
-    with pytest.raises(TimeoutError, match=r"tsk_1 has not ended in 0\.1 s"):
-        client.follow_task("tsk_1", timeout_s=0.1)
-    with pytest.raises(WaitTimeoutError):
-        client.follow_task("tsk_1", timeout_s=0)
-
-
-def test_following_a_task_outlives_a_restart_of_the_service(connect, address, script):
-    client = connect(address, retries=Retries(most=0, first_pause_s=0.001))
-    script.add(TASK | {"status": "running"})
-    script.hang_up()
-    script.add({"code": "storage-unavailable", "retryable": True}, status=503, Retry_After="0")
-    script.add(TASK | {"status": "succeeded"})
-    assert client.follow_task("tsk_1", lambda task: None, poll_s=0).status == "succeeded"
-
-
-def test_following_a_task_ends_when_the_service_stays_away(connect, address, script):
-    client = connect(address, retries=Retries(most=0, patience_s=0))
-    script.hang_up()
-    with pytest.raises(UnreachableError):
-        client.follow_task("tsk_1")
-
-
-def test_following_a_task_that_is_not_there_ends_at_once(client, script):
-    script.add({"code": "task-not-found"}, status=404)
-    with pytest.raises(ProblemError, match="404"):
-        client.follow_task("tsk_1")
 
 
 def test_a_service_that_is_not_there_is_named(connect):
@@ -295,40 +195,7 @@ def test_what_is_no_image_to_predict_is_refused_in_words(client, script, image):
     assert script.requests == []
 
 
-def test_a_folder_may_be_named_by_a_string(client, script, tmp_path):
-    (tmp_path / "heron").mkdir()
-    (tmp_path / "heron" / "a.png").write_bytes(b"png")
-    script.add(TASK, status=202)
-    assert client.learn_folder("birds", str(tmp_path)).id == "tsk_1"
-
-
 def test_methods_say_what_they_do():
     assert "Create a learner" in Filopodia.create_learner.__doc__
     with Filopodia("http://127.0.0.1:9", "k") as client:
         assert "Create a learner" in client.create_learner.__doc__
-
-
-def test_a_bundle_appears_complete_or_not_at_all(connect, address, script, tmp_path):
-    client = connect(address, retries=Retries(most=1, first_pause_s=0.001))
-    file = tmp_path / "birds.tar"
-    script.stream(b"half", is_cut=True)
-    script.stream(b"half", is_cut=True)
-    with pytest.raises(UnreachableError):
-        client.save_bundle("birds", 1, file)
-    script.add({"code": "version-not-found"}, status=404)
-    with pytest.raises(ProblemError):
-        client.save_bundle("birds", 1, file)
-    assert list(tmp_path.iterdir()) == []
-    script.stream(b"half", is_cut=True)
-    script.stream(b"wh", b"ole")
-    assert client.save_bundle("birds", 1, file) == file
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
-
-
-def test_a_bundle_is_sent_from_its_file(client, script, tmp_path):
-    (tmp_path / "birds.tar").write_bytes(b"whole")
-    script.hang_up()
-    script.add({"name": "finches"}, status=201)
-    client.import_learner(tmp_path / "birds.tar", name="finches")
-    assert [body for _, _, _, body in script.requests] == [b"whole", b"whole"]
-    assert script.requests[1][1] == "/v1/learners/import?name=finches"

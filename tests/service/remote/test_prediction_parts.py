@@ -5,7 +5,7 @@ import pytest
 from service.client import Filopodia, LabelledImage, ProblemError
 from tests.factories import make_image
 from tests.served import served
-from tests.service.intake.test_cost import work
+from tests.service.intake.weighing import work
 
 PHOTOS = [(f"{i}.png", make_image("heron", i, size=200)) for i in range(11)]
 HUGE = ("huge.png", make_image("heron", 1, size=480))

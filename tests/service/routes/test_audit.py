@@ -14,7 +14,8 @@ from registry import audit, keys, queue, tasks, versions
 from registry.blobs.store import LocalBlobStore
 from registry.tables import TaskRow
 from tests.factories import make_image, make_learner, make_new_version, make_task, publish_task
-from tests.service.conftest import Learn, image_files, version_of, wait_until
+from tests.service.api import image_files, version_of
+from tests.waiting import wait_until
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 NO_CHANGES = {
@@ -37,7 +38,7 @@ class World:
     """With an admin key, or logged in as such in a browser."""
     sessions: sessionmaker[Session]
     blobs: LocalBlobStore
-    learn: Learn
+    learn: Callable[[str], None]
 
     def queued(self) -> str:
         """Return the id of a task that waits."""
@@ -230,7 +231,7 @@ def world(
     role_keys: dict[str, str],
     session_factory: sessionmaker[Session],
     blobs: LocalBlobStore,
-    learn: Learn,
+    learn: Callable[[str], None],
 ) -> World:
     with session_factory.begin() as session:
         make_learner(session, "birds")

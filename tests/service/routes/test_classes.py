@@ -11,9 +11,9 @@ from service.inference.answers import hide
 from service.inference.engine import Scores
 from service.settings import ServiceSettings
 from tests.factories import make_image, make_learner
-from tests.service.conftest import image_files, wait_until
+from tests.service.api import image_files
 from tests.service.dashboard.published import publish_task
-from tests.waiting import within
+from tests.waiting import wait_until, within
 
 URL = "/v1/learners/birds/classes"
 PNG = {"Content-Type": "image/png"}

@@ -15,32 +15,10 @@ from registry.tables import FeedbackRow, PredictionImageRow, SampleRow
 from registry.upkeep.collection import Collected, collect
 from service.app import create_app
 from tests.factories import make_image, make_pixels
-from tests.service.conftest import image_files, version_of, wait_until
+from tests.service.api import give, image_files, learn_feedback, pending, predict, version_of
+from tests.waiting import wait_until
 
 PNG = {"Content-Type": "image/png"}
-
-
-def predict(client, *images, learner="birds", **params):
-    """Return the id of a prediction and its results."""
-    files = [("images", (f"{i}.png", image, "image/png")) for i, image in enumerate(images)]
-    answer = client.post(f"/v1/learners/{learner}/predictions", files=files, params=params)
-    assert answer.status_code in (200, 207), answer.text
-    return answer.json()["id"], answer.json()["results"]
-
-
-def give(client, prediction_id, label, index=0):
-    return client.post(
-        f"/v1/predictions/{prediction_id}/feedback", json={"index": index, "label": label}
-    )
-
-
-def learn_feedback(client, learner="birds", **options):
-    body = {"options": {"from_feedback": True, **options}}
-    return client.post(f"/v1/learners/{learner}/tasks", json=body)
-
-
-def pending(client, learner="birds"):
-    return client.get(f"/v1/learners/{learner}/feedback?pending=true").json()["items"]
 
 
 def code(answer):

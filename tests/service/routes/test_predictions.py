@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.factories import make_image
+from tests.service.api import version_of
 from tests.service.bad_images import encoded, noise
-from tests.service.conftest import version_of, wait_until
+from tests.waiting import wait_until
 
 PNG = {"Content-Type": "image/png"}
 

@@ -1,72 +1,14 @@
 """What was taken is answered in time, and what nobody waits for is not done."""
 
-import asyncio
 import threading
 import time
-from concurrent.futures import Future
 
 import pytest
 
-from service.http.presence import while_there
-from service.intake.deadlines import Deadline
 from service.problems import Problem
 from tests.attacks.pictures import large
 from tests.factories import make_image
 from tests.waiting import wait_until, within
-
-
-class Client:
-    """Stays until it leaves."""
-
-    def __init__(self):
-        self.left = asyncio.Event()
-
-    async def receive(self):
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-
-def test_the_work_of_who_has_left_is_cancelled():
-    async def main():
-        client, future = Client(), Future()
-        asking = asyncio.ensure_future(while_there(client, asyncio.wrap_future(future)))
-        client.left.set()
-        with pytest.raises(Problem) as caught:
-            await asking
-        assert (caught.value.code, future.cancelled()) == ("client-closed", True)
-
-    asyncio.run(main())
-
-
-def test_who_stays_gets_what_the_work_gives():
-    async def main():
-        async def work():
-            return 7
-
-        async def fail():
-            raise Problem("overloaded")
-
-        assert await while_there(Client(), work()) == 7
-        with pytest.raises(Problem, match="More work"):
-            await while_there(Client(), fail())
-
-    asyncio.run(main())
-
-
-def test_a_deadline_ends_the_waiting_and_drops_what_has_not_begun():
-    async def main():
-        begun, waiting = Future(), Future()
-        begun.set_running_or_notify_cancel()
-        deadline = Deadline(0.0)
-        deadline.allow(0.01)
-        with pytest.raises(TimeoutError):
-            await deadline.gather([begun, waiting])
-        assert (waiting.cancelled(), begun.cancelled()) == (True, False)
-        done = Future()
-        done.set_result(3)
-        assert await Deadline(60.0).gather([done]) == [3]
-
-    asyncio.run(main())
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 
 from registry import queue
 from tests.factories import make_image
-from tests.service.conftest import image_files, version_of, wait_until
+from tests.service.api import image_files, version_of
+from tests.waiting import wait_until
 
 
 def post(client, birds, labels=("heron", "egret"), **options):

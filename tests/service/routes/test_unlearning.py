@@ -1,7 +1,8 @@
 import pytest
 
 from tests.factories import make_image
-from tests.service.conftest import image_files, version_of, wait_until
+from tests.service.api import image_files, version_of
+from tests.waiting import wait_until
 
 URL = "/v1/learners/birds/unlearn"
 PNG = {"Content-Type": "image/png"}

@@ -2,7 +2,7 @@ import pytest
 
 from registry import queue, workers
 from tests.factories import make_learner, make_task
-from tests.service.conftest import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 from sqlalchemy import update
 
 from registry.tables import LearnerRow
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 
 
 def test_a_learner_with_more_than_is_allowed_now_goes_on(client, app):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Chromium:

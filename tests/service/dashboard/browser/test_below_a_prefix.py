@@ -7,7 +7,7 @@ import pytest
 from service.client import Filopodia
 from service.settings import ServiceSettings
 from tests.factories import make_learner, make_task
-from tests.service.dashboard.conftest import EXECUTABLE
+from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.http.prefix_proxy import prefix_proxy
 from tests.waiting import wait_until

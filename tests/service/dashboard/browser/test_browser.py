@@ -8,7 +8,7 @@ import pytest
 from service.assets import plotly_style_id
 from service.http.security import COOKIE
 from tests.factories import make_learner, make_task
-from tests.service.dashboard.conftest import EXECUTABLE
+from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 
 PAYLOAD = "<img src=x onerror=\"document.title='hacked'\">"

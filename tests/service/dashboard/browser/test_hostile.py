@@ -13,7 +13,7 @@ from registry import audit, classes, keys, learners, queue, tasks, versions, wor
 from registry.samples import list_samples
 from registry.tables import Row, SampleRow
 from tests.factories import make_learner, make_new_version, make_task
-from tests.service.dashboard.conftest import EXECUTABLE
+from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
 from tests.waiting import wait_until

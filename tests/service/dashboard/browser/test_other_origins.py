@@ -11,7 +11,7 @@ from service.app import create_app
 from service.client import Filopodia, LabelledImage
 from tests.factories import make_image
 from tests.served import learning, served
-from tests.service.dashboard.conftest import EXECUTABLE
+from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.waiting import PACE
 from worker.settings import WorkerSettings
 
