@@ -28,7 +28,6 @@ SLEEPERS = {
     "service/test_startup.py": "a step that takes a while",
     "service/across/test_under_load.py": "lets requests go on for a while",
     "test_waiting.py": "tests the waiting",
-    "waiting.py": "is how to wait",
     "worker/test_learn.py": "keeps a lock for longer than a statement waits",
 }
 """Who may sleep, and why that is not waiting for something to have happened."""

@@ -146,19 +146,6 @@ def test_a_conditional_change_is_not_sent_twice(client, script):
     assert len(script.requests) == 3
 
 
-def test_names_stay_in_their_place(client, script):
-    script.add({"name": "x"})
-    client.learner("../keys?a=b#c")
-    assert script.requests[0][1] == "/v1/learners/..%2Fkeys%3Fa%3Db%23c"
-
-
-def test_all_pages_are_read(client, script):
-    script.add({"items": [{"name": "a"}], "next_cursor": "c1"})
-    script.add({"items": [{"name": "b"}], "next_cursor": None})
-    assert [learner["name"] for learner in client.learners()] == ["a", "b"]
-    assert "cursor=c1" in script.requests[1][1]
-
-
 def test_a_service_that_starts_says_so(client, script):
     script.add({"status": "starting"}, status=503)
     assert client.readiness()["status"] == "starting"

@@ -1,5 +1,7 @@
 """How what is to be learned is sent."""
 
+import json
+
 import pytest
 
 from service.client import (
@@ -57,3 +59,21 @@ def test_a_folder_may_be_named_by_a_string(client, script, tmp_path):
     (tmp_path / "heron" / "a.png").write_bytes(b"png")
     script.add(TASK, status=202)
     assert client.learn_folder("birds", str(tmp_path)).id == "tsk_1"
+
+
+def test_unlearn_says_what_is_to_go(client, script):
+    script.add({"id": "tsk_1", "status": "queued"}, status=202)
+    task = client.unlearn("birds", tasks=[2], classes=["heron"], max_forgetting=0.1)
+    method, path, headers, body = script.requests[-1]
+    assert (method, path) == ("POST", "/v1/learners/birds/unlearn")
+    assert json.loads(body) == {"tasks": [2], "classes": ["heron"], "max_forgetting": 0.1}
+    assert len(headers["Idempotency-Key"]) >= 16
+    assert task.id == "tsk_1"
+
+
+def test_unlearn_is_sent_again_under_the_same_key(client, script):
+    script.hang_up()
+    script.add({"id": "tsk_1", "status": "queued"}, status=202)
+    client.unlearn("birds", classes=["heron"])
+    first, second = (request[2]["Idempotency-Key"] for request in script.requests)
+    assert first == second
