@@ -12,7 +12,6 @@ import platform
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from schemathesis.generation import GenerationMode
 
 from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
+from benchmarks.waiting import wait_until
 from registry import keys
 from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import make_engine, make_session_factory, migrate
@@ -182,8 +182,7 @@ def served(app: FastAPI, settings: ServiceSettings) -> Iterator[str]:
         server = uvicorn.Server(server_config(app, settings, Connections(settings.max_connections)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        while not server.started:
-            time.sleep(0.02)
+        wait_until(lambda: server.started, look_s=0.02)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()

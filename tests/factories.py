@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,11 @@ def put_artifact(blobs: BlobStore, *files: bytes) -> str:
         for i, (sha256, data) in enumerate(zip(hashes, files, strict=True))
     }
     return blobs.put(json.dumps({"files": named}).encode())
+
+
+def write_images(folder: Path, labels: dict[str, range]) -> None:
+    """Write made-up images `label/index.png`."""
+    for label, indexes in labels.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in indexes:
+            (folder / label / f"{i}.png").write_bytes(make_image(label, i))

@@ -23,7 +23,7 @@ RUNS_WITH = {
     "benchmarks": ["benchmarks"],
     "tests": ["dev"],
 }
-"""Folders, and the extras that what is imported there may stand under. tests/service/client/test_alone.py says what of
+"""Folders, and the extras that what is imported there may stand under. tests/service/test_client.py says what of
 `service` does without any."""
 OURS = {*RUNS_WITH, "conftest"}
 NOT_IMPORTED = {

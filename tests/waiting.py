@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from benchmarks import waiting
 from benchmarks.pace import Pace
 
 Found = TypeVar("Found")
@@ -25,12 +26,10 @@ def is_within(took_s: float, seconds: float) -> bool:
 
 def wait_until(condition: Callable[[], Found], timeout_s: float = 60.0) -> Found:
     """Wait until a condition holds and return what it returned; fail after a budget."""
-    started = time.monotonic()
-    while not (found := condition()):
-        took_s = time.monotonic() - started
-        assert is_within(took_s, timeout_s), f"it did not come true in {took_s:.0f} s"
-        time.sleep(LOOK_S)
-    return found
+    try:
+        return waiting.wait_until(condition, timeout_s, is_within=is_within, look_s=LOOK_S)
+    except waiting.TooLateError as error:
+        raise AssertionError(str(error)) from None
 
 
 @contextmanager

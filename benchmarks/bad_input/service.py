@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +15,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bad_input.encoding import encoded
+from benchmarks.waiting import wait_until
 from registry.statuses import TaskStatus
 
-PATIENCE_S = 180.0
-LOOK_S = 0.1
 LEARNER = "birds"
 
 
@@ -46,12 +43,12 @@ class Service:
 
     def __enter__(self) -> Self:
         described = self.folder / "service.json"
-        until(described.exists)
+        wait_until(described.exists)
         self.url: str = json.loads(described.read_text())["url"]
         self.key = (self.folder / "admin.key").read_text().strip()
         headers = {"Authorization": f"Bearer {self.key}"}
         self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
-        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK)
+        wait_until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -86,7 +83,7 @@ class Service:
         answer.raise_for_status()
         path = f"/v1/tasks/{answer.json()['id']}"
         task: dict[str, Any] = {}
-        until(
+        wait_until(
             lambda: bool(
                 task.update(self.client.get(f"{path}?wait=30").json()) or task["finished_at"]
             )
@@ -96,7 +93,7 @@ class Service:
         version: int = task["version"]
         path = f"/v1/learners/{LEARNER}/predictions?min_version={version}"
         image = {"Content-Type": "image/png"}
-        until(
+        wait_until(
             lambda: (
                 self.client.post(path, content=picture("x", 0), headers=image).status_code
                 == httpx.codes.OK
@@ -130,16 +127,3 @@ def picture(label: str, index: int) -> bytes:
     hue = np.random.default_rng([*label.encode()]).integers(0, 200, 3)
     pixels = np.clip(hue + rng.normal(0, 20, (96, 96, 3)), 0, 255).astype(np.uint8)
     return encoded(Image.fromarray(pixels), "PNG")
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds.
-
-    Raises:
-        TimeoutError: If it does not within some minutes.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("It did not come true.")
-        time.sleep(LOOK_S)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.waiting import TooLateError, wait_until
 from registry.postgres.lifeline import die_with_parent, libc
 
 LOOK_S = 0.05
@@ -128,9 +129,8 @@ class Program:
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until it is ready and return whether it is."""
-        deadline = time.monotonic() + timeout_s
-        while not self.is_ready and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
+        with suppress(TooLateError):
+            wait_until(lambda: self.is_ready, timeout_s, look_s=LOOK_S)
         return self.is_ready
 
     def was_up(self, since: float, until: float) -> bool:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ from benchmarks.chaos.power import PowerCuts
 from benchmarks.chaos.schedule import Profile, find_places, make_schedule
 from benchmarks.chaos.windows import Window
 from benchmarks.verdicts import Verdict, summary
+from benchmarks.waiting import TooLateError, wait_until
 from registry.blobs.store import LocalBlobStore
 from registry.statuses import TaskStatus
 
@@ -181,10 +183,9 @@ class Run:
         self._windows[name] = Window(began, time.time())
 
     def _wait_until_ended(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
         records = (self.record, self.done.uploads)
-        while any(record.unfinished() for record in records) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        with suppress(TooLateError):
+            wait_until(lambda: not any(record.unfinished() for record in records), timeout_s)
 
     def _judge(self) -> Rows:
         """Judge what can be judged while the database still runs."""

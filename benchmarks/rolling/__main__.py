@@ -23,10 +23,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bad_input.encoding import encoded
-from benchmarks.bad_input.service import picture, until
+from benchmarks.bad_input.service import picture
 from benchmarks.files import write_rows
 from benchmarks.rolling.proxies import PROXIES, Proxy, documented_lines, running
 from benchmarks.rolling.replicas import LEARNER, PREDICTIONS, Replica, Site, learned_site
+from benchmarks.waiting import wait_until
 
 N_SMALL, N_LARGE = 4, 2
 """Clients that predict."""
@@ -95,16 +96,16 @@ def roll(site: Site, proxy: Proxy, drain_s: float, rounds: int) -> dict[str, Any
     """Restart both services in turn, some times, and return how requests ended meanwhile."""
     with ExitStack() as stack:
         replicas = [stack.enter_context(Replica(site, drain_s)) for _ in range(2)]
-        until(lambda: all(replica.is_ready() for replica in replicas))
+        wait_until(lambda: all(replica.is_ready() for replica in replicas))
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=site.folder)))
         own.chmod(0o755)  # nginx's workers have a user of their own
         url = stack.enter_context(running(proxy, [r.netloc for r in replicas], own))
         load = Load(url, site)
         with load.going_on():
             for replica in replicas * rounds:
-                until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
+                wait_until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
                 replica.restart()
-            until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
+            wait_until(lambda: all(r.n_predictions() > AT_LEAST for r in replicas))
     counts = {what: dict(outcomes) for what, outcomes in load.outcomes.items()}
     return {
         "proxy": proxy.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.bad_input.service import until
+from benchmarks.waiting import wait_until
 from service.cli.local.demo_process import free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deployment.md"
@@ -118,7 +118,7 @@ def running(proxy: Proxy, netlocs: Sequence[str], folder: Path) -> Iterator[str]
             [*proxy.command, str(file)], stdout=log, stderr=log, env=environment
         )
     try:
-        until(lambda: process.poll() is not None or _answers(url))
+        wait_until(lambda: process.poll() is not None or _answers(url))
         if process.poll() is not None:
             raise ChildProcessError((folder / f"{proxy.name}.log").read_text())
         yield url

@@ -15,8 +15,8 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
-from benchmarks.bad_input.service import until
 from benchmarks.resume import Bench, Protocol
+from benchmarks.waiting import wait_until
 from registry import keys
 from registry.postgres.database import make_engine, make_session_factory, migrate
 from registry.postgres.embedded import EmbeddedPostgres
@@ -120,4 +120,4 @@ class Replica:
         if code := self.process.wait():
             raise ChildProcessError(f"The service ended with {code}.")
         self.__enter__()
-        until(self.is_ready)
+        wait_until(self.is_ready)

@@ -8,15 +8,7 @@ import pytest
 
 from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
-
-SETTINGS = {
-    "FILOPODIA_TORCH_THREADS": "1",
-    "FILOPODIA_POLL_S": "0.1",
-    "FILOPODIA_WATCH_S": "0.2",
-    "FILOPODIA_LEASE_S": "5",
-    "FILOPODIA_MIN_FREE_BYTES": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
+from tests.acceptance.user import SETTINGS
 
 
 @pytest.fixture(scope="session")

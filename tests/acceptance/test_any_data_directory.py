@@ -11,8 +11,7 @@ import pytest
 
 from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
-from tests.acceptance.conftest import SETTINGS
-from tests.acceptance.test_learn_and_predict import answers, learn
+from tests.acceptance.user import SETTINGS, answers, learn
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,7 @@ from registry.blobs.store import LocalBlobStore
 from registry.errors import BlobDamagedError
 from service.cli.local.demo_process import ServiceProcess
 from service.client import Filopodia
-from tests.acceptance.conftest import SETTINGS
-from tests.acceptance.test_learn_and_predict import LONG, answers, images, learn
+from tests.acceptance.user import LONG, SETTINGS, answers, images, learn
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow

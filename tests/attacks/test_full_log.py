@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.processes import children, is_alive
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 from tests.waiting import PACE, wait_until
 
 pytestmark = pytest.mark.slow

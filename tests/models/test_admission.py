@@ -10,7 +10,7 @@ from models import artifact
 from models.admission import admit, check_file, check_manifest
 from models.errors import CheckpointError
 from models.strategies.catalog import create_strategy, find_strategy
-from tests.models.strategies.test_contract import QUICK
+from tests.models.strategies.quick import QUICK
 
 
 def learned(variant, backbone, *tasks):

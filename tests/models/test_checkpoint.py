@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
 
 import pytest
 import torch
@@ -18,31 +17,7 @@ from models.path_integral import PathIntegral
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Task
-
-SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
-QUICK: dict[str, dict[str, Any]] = {
-    "artsy": SMALL,
-    "artsy-bfloat16": SMALL | {"precision": "bfloat16"},
-    "artsy_paper": SMALL | {"synapse_epochs": 2},
-    "artsy_paper-reconsolidate": SMALL
-    | {
-        "synapse_epochs": 2,
-        "gate_input": "h0",
-        "gates": "reconsolidate",
-        "gate_recall": 0.99,
-    },
-    "ease": SMALL,
-    "ewc": SMALL,
-    "finetune": SMALL | {"augmentation": "crop_flip"},
-    "icarl": SMALL | {"exemplars_per_class": 3},
-    "joint": SMALL,
-    "lwf": SMALL,
-    "metaplasticity": {"epochs": 2, "width": 16, "batch_size": 4},
-    "ranpac": SMALL | {"projection_width": 48},
-    "simplecil": {},
-    "synaptic_intelligence": SMALL,
-}
-"""A fast configuration of every strategy, and of those forms that train otherwise."""
+from tests.models.interrupted import QUICK
 
 TASK = {"task": "tsk_1"}
 

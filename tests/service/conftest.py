@@ -14,7 +14,7 @@ from registry.blobs.store import LocalBlobStore
 from registry.tables import ROLES
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.factories import make_image
+from tests.service.api import image_files, version_of
 from tests.waiting import wait_until
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings
@@ -104,22 +104,3 @@ def taught(client: TestClient, birds: str, teach: Teach) -> str:
     assert teach(("heron", "egret"))["status"] == "succeeded"
     wait_until(lambda: version_of(client, birds) == 1)
     return birds
-
-
-def image_files(labels: tuple[str, ...], n: int = 6) -> list[tuple[str, tuple[str, bytes, str]]]:
-    """Return multipart files `label/0.png ...`, n of each label."""
-    return [
-        ("images", (f"{label}/{i}.png", make_image(label, i), "image/png"))
-        for label in labels
-        for i in range(n)
-    ]
-
-
-def version_of(client: TestClient, learner: str) -> int | None:
-    """Return the version that answers a prediction."""
-    answer = client.post(
-        f"/v1/learners/{learner}/predictions?store=false",
-        content=make_image("heron", 99),
-        headers={"Content-Type": "image/png"},
-    )
-    return answer.json().get("version")

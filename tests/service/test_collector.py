@@ -5,7 +5,7 @@ from registry.ids import new_id
 from registry.predictions import NewPrediction
 from service.collector import Collector
 from tests.factories import make_learner, make_task
-from tests.service.conftest import wait_until
+from tests.waiting import wait_until
 
 
 def test_images_of_a_deleted_learner_go_and_others_stay(session, session_factory, blobs):

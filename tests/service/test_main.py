@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import image_files, wait_until
-from tests.waiting import PACE, is_within, within
+from tests.service.api import image_files
+from tests.waiting import PACE, is_within, wait_until, within
 
 
 class Served:

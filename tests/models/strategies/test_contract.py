@@ -18,41 +18,7 @@ from models.errors import (
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Task
-
-QUICK = {
-    "artsy": {"epochs": 2, "bottleneck": 8},
-    "artsy_paper": {"epochs": 2, "bottleneck": 8},
-    "artsy_paper-concat": {"epochs": 2, "bottleneck": 8, "combine": "concat"},
-    "artsy_paper-h0": {
-        "epochs": 2,
-        "bottleneck": 8,
-        "gate_input": "h0",
-        "gates": "reconsolidate",
-        "gate_recall": 0.99,
-    },
-    "ease": {"epochs": 2, "bottleneck": 8},
-    "ease-pretrained": {
-        "epochs": 2,
-        "bottleneck": 8,
-        "completion": "seen",
-        "use_pretrained_branch": True,
-    },
-    "ewc": {"epochs": 2, "bottleneck": 8},
-    "ewc-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
-    "finetune": {"epochs": 2, "bottleneck": 8},
-    "icarl": {"exemplars_per_class": 3, "epochs": 2, "bottleneck": 8},
-    "joint": {"epochs": 2, "bottleneck": 8},
-    "lwf": {"epochs": 2, "bottleneck": 8},
-    "lwf-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
-    "metaplasticity": {"epochs": 2, "width": 16},
-    "metaplasticity-alone": {"epochs": 2, "width": 16, "others": "none"},
-    "ranpac": {"epochs": 2, "bottleneck": 8, "projection_width": 48},
-    "ranpac-frozen": {"adapt": "none", "projection_width": 48},
-    "simplecil": {},
-    "synaptic_intelligence": {"epochs": 2, "bottleneck": 8},
-    "synaptic_intelligence-all": {"epochs": 2, "bottleneck": 8, "softmax": "all"},
-}
-"""A fast configuration of every strategy, and of every form of one."""
+from tests.models.strategies.quick import QUICK
 
 
 @pytest.fixture(params=sorted(QUICK))

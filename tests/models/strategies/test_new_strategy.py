@@ -29,8 +29,8 @@ from models.strategies.base import Strategy, StrategyConfig
 from models.strategies.catalog import CATALOG, create_strategy
 from models.strategies.values import RawScores, Task
 from service.routes import catalog as routes
-from tests.models.strategies.test_contract import QUICK as CONTRACT
-from tests.models.test_checkpoint import QUICK as CHECKPOINT
+from tests.models.interrupted import QUICK as INTERRUPTED
+from tests.models.strategies.quick import QUICK
 
 ROOT = Path(__file__).parents[3]
 Catalog = Sequence[type[Strategy[Any]]]
@@ -198,8 +198,8 @@ CHECKS: dict[str, Check] = {
     "CHANGELOG.md": in_text("CHANGELOG.md"),
     "benchmarks/README.md": in_text("benchmarks/README.md"),
     "benchmarks/plots.py": in_colours,
-    "tests/models/strategies/test_contract.py": in_variants(CONTRACT),
-    "tests/models/test_checkpoint.py": in_variants(CHECKPOINT),
+    "tests/models/strategies/quick.py": in_variants(QUICK),
+    "tests/models/interrupted.py": in_variants(INTERRUPTED),
 }
 
 

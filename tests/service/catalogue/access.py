@@ -12,7 +12,7 @@ from tests.factories import make_image
 from tests.service.catalogue.documents import PREDICT, TASK, labelled
 from tests.service.catalogue.rows import Case, Row, accepted, refused
 from tests.service.catalogue.wire import MARKER, Answer
-from tests.service.conftest import wait_until
+from tests.waiting import wait_until
 
 NOBODY = "tsk_00000000000000000000000000"
 

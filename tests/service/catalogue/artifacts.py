@@ -1,4 +1,4 @@
-"""Rows 119 to 121: archives and bundles. tests/service/test_bundles_api.py has many more of the last kind."""
+"""Rows 119 to 121: archives and bundles. tests/service/routes/test_bundles.py has many more of the last kind."""
 
 import io
 import stat
@@ -11,7 +11,7 @@ from functools import partial
 from tests.factories import make_image
 from tests.service.catalogue.rows import Case, Row, refused
 from tests.service.catalogue.wire import MARKER
-from tests.service.test_bundles_api import ARTIFACTS, members_of, tar_of
+from tests.service.routes.forged_bundles import ARTIFACTS, members_of, tar_of
 
 PICKLE = (
     b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c"

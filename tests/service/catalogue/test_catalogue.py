@@ -28,7 +28,7 @@ from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.catalogue import access, artifacts, connections, documents, forms, images
 from tests.service.catalogue.wire import CLOSED, MARKER, Wire
-from tests.service.conftest import wait_until
+from tests.waiting import wait_until
 from worker.learn import run_attempt
 from worker.settings import WorkerSettings
 

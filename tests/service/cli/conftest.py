@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.main import app as commands
 from service.cli.main import main
-from tests.factories import make_image
+from tests.factories import write_images
 from tests.served import learning, served
 from worker.settings import WorkerSettings
 
@@ -47,14 +46,6 @@ def known_birds(run, tmp_path) -> str:
     learned = run("learn", *learner, "--backbone", "tiny")
     assert learned.exit_code == 0, learned.output
     return "birds"
-
-
-def write_images(folder: Path, labels: dict[str, range]) -> None:
-    """Write made-up images `label/index.png`."""
-    for label, indexes in labels.items():
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        for i in indexes:
-            (folder / label / f"{i}.png").write_bytes(make_image(label, i))
 
 
 @pytest.fixture

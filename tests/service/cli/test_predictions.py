@@ -6,8 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import app as commands
-from tests.factories import make_image
-from tests.service.cli.conftest import write_images
+from tests.factories import make_image, write_images
 
 
 def rows(result):

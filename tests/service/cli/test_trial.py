@@ -7,8 +7,7 @@ import json
 import httpx
 import pytest
 
-from tests.factories import make_image
-from tests.service.cli.conftest import write_images
+from tests.factories import make_image, write_images
 
 
 @pytest.fixture

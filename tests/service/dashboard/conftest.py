@@ -1,6 +1,5 @@
 """Fixtures for the dashboard: browsers without a screen, real ones, and a learner to look at."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 
@@ -13,11 +12,8 @@ from sqlalchemy.orm import Session
 
 from registry.blobs.store import LocalBlobStore
 from tests.factories import make_learner
-from tests.service.dashboard.chromium import Chromium
 from tests.service.dashboard.published import publish_task
 from tests.waiting import wait_until
-
-EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
 
 LogIn = Callable[..., Response]
 
@@ -54,15 +50,6 @@ def three(session: Session, blobs: LocalBlobStore) -> str:
     publish_task(session, blobs, "birds", ("stork",), [0.8, 1.0])
     publish_task(session, blobs, "birds", ("crane",), [0.8, 0.9, 1.0])
     return "birds"
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
-    """A real browser, which all tests share."""
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium on this machine")
-    with Chromium(EXECUTABLE) as browser:
-        yield browser
 
 
 @pytest.fixture

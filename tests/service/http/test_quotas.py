@@ -12,7 +12,7 @@ from service.http.buckets import Buckets, Guesses
 from service.problems import Problem
 from service.settings import ServiceSettings
 from tests.factories import make_image
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 
 PNG = {"Content-Type": "image/png"}
 LOGIN = {"Sec-Fetch-Site": "same-origin"}

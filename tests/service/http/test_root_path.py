@@ -7,7 +7,7 @@ from service.app import create_app
 from service.http.security import COOKIE
 from service.settings import ServiceSettings
 from tests.factories import make_task
-from tests.service.conftest import image_files
+from tests.service.api import image_files
 
 ROOT = "/some/where"
 PAGE = {"Accept": "text/html"}

@@ -5,17 +5,11 @@ import time
 import pytest
 
 from service.intake.cost import LIGHT_WORK
-from service.intake.images import ImageLimits, weigh_image
 from service.problems import Problem
 from service.settings import ServiceSettings
 from tests.attacks.pictures import large, photo
 from tests.service.bad_images import make_image
-
-LIMITS = ImageLimits(48 * 1024 * 1024, 100_000_000)
-
-
-def work(data):
-    return weigh_image(data, LIMITS).work
+from tests.service.intake.weighing import work
 
 
 def test_photos_of_phones_are_light_and_any_number_of_a_request_is_affordable():

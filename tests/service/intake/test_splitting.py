@@ -92,3 +92,31 @@ def test_what_the_sender_chose_is_not_changed():
     batch = [request(i, split="eval") for i in range(3)] + [request(9, split="train")]
     splits = assign_splits(batch, eval_fraction=0.1, seed=0, sizes={"heron": ClassSize(50, 20)})
     assert splits == ["eval", "eval", "eval", "train"]
+
+
+def _split(blobs, fraction, seed=0, split="auto"):
+    requests = [SplitRequest("heron", blob, split) for blob in blobs]
+    return assign_splits(requests, eval_fraction=fraction, seed=seed)
+
+
+def test_the_split_depends_on_images_and_seed_not_on_order():
+    blobs = [f"{i:064x}" for i in range(40)]
+    splits = dict(zip(blobs, _split(blobs, 0.25), strict=True))
+    assert list(splits.values()).count("eval") == 10
+    assert _split(blobs[::-1], 0.25) == [splits[blob] for blob in blobs[::-1]]
+    assert _split(blobs, 0.25, seed=1) != list(splits.values())
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "held_out"), [(1, 0.9, 0), (2, 0.1, 0), (3, 0.1, 0), (4, 0.1, 1), (10, 0, 0), (2, 0.9, 1)]
+)  # fmt: skip
+def test_small_classes_keep_what_they_need_to_learn(n, fraction, held_out):
+    assert _split([f"{i:064x}" for i in range(n)], fraction).count("eval") == held_out
+
+
+def test_copies_of_an_image_stay_on_one_side():
+    blobs = [f"{i % 5:064x}" for i in range(20)]
+    splits = _split(blobs, 0.4)
+    assert all(splits[i] == splits[i % 5] for i in range(20))
+    fixed = [SplitRequest("heron", "a" * 64, "eval"), SplitRequest("heron", "a" * 64, "auto")]
+    assert assign_splits(fixed, eval_fraction=0, seed=0) == ["eval", "eval"]

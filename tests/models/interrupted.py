@@ -1,0 +1,28 @@
+"""Configurations that tests of interruptions learn with."""
+
+from typing import Any
+
+SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
+QUICK: dict[str, dict[str, Any]] = {
+    "artsy": SMALL,
+    "artsy-bfloat16": SMALL | {"precision": "bfloat16"},
+    "artsy_paper": SMALL | {"synapse_epochs": 2},
+    "artsy_paper-reconsolidate": SMALL
+    | {
+        "synapse_epochs": 2,
+        "gate_input": "h0",
+        "gates": "reconsolidate",
+        "gate_recall": 0.99,
+    },
+    "ease": SMALL,
+    "ewc": SMALL,
+    "finetune": SMALL | {"augmentation": "crop_flip"},
+    "icarl": SMALL | {"exemplars_per_class": 3},
+    "joint": SMALL,
+    "lwf": SMALL,
+    "metaplasticity": {"epochs": 2, "width": 16, "batch_size": 4},
+    "ranpac": SMALL | {"projection_width": 48},
+    "simplecil": {},
+    "synaptic_intelligence": SMALL,
+}
+"""A fast configuration of every strategy, and of those forms that train otherwise."""

@@ -1,0 +1,36 @@
+"""Configurations that tests of every strategy learn with."""
+
+QUICK = {
+    "artsy": {"epochs": 2, "bottleneck": 8},
+    "artsy_paper": {"epochs": 2, "bottleneck": 8},
+    "artsy_paper-concat": {"epochs": 2, "bottleneck": 8, "combine": "concat"},
+    "artsy_paper-h0": {
+        "epochs": 2,
+        "bottleneck": 8,
+        "gate_input": "h0",
+        "gates": "reconsolidate",
+        "gate_recall": 0.99,
+    },
+    "ease": {"epochs": 2, "bottleneck": 8},
+    "ease-pretrained": {
+        "epochs": 2,
+        "bottleneck": 8,
+        "completion": "seen",
+        "use_pretrained_branch": True,
+    },
+    "ewc": {"epochs": 2, "bottleneck": 8},
+    "ewc-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
+    "finetune": {"epochs": 2, "bottleneck": 8},
+    "icarl": {"exemplars_per_class": 3, "epochs": 2, "bottleneck": 8},
+    "joint": {"epochs": 2, "bottleneck": 8},
+    "lwf": {"epochs": 2, "bottleneck": 8},
+    "lwf-all": {"softmax": "all", "epochs": 2, "bottleneck": 8},
+    "metaplasticity": {"epochs": 2, "width": 16},
+    "metaplasticity-alone": {"epochs": 2, "width": 16, "others": "none"},
+    "ranpac": {"epochs": 2, "bottleneck": 8, "projection_width": 48},
+    "ranpac-frozen": {"adapt": "none", "projection_width": 48},
+    "simplecil": {},
+    "synaptic_intelligence": {"epochs": 2, "bottleneck": 8},
+    "synaptic_intelligence-all": {"epochs": 2, "bottleneck": 8, "softmax": "all"},
+}
+"""A fast configuration of every strategy, and of every form of one."""
