@@ -1,0 +1,114 @@
+"""All tests in one command: most of them side by side, and those that measure time after them.
+
+    python -m tests.suite [--quick] [--reports FOLDER] [arguments of pytest]
+
+Most of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
+than cores. Those that measure time (`timed`) come when the others are done, in two groups side by side, of which each
+goes on one after another. Says at the end how every part went; ends with 1 if one failed or ran nothing.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_PROCESSES = 4
+"""More would not fit into the memory of a machine with a few cores: each holds a PyTorch of its own."""
+FAILED = ("failures", "errors")
+ENDED_WELL = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the tests, in one run of pytest."""
+
+    name: str
+    marks: str
+    n_processes: int
+    distribution: str
+    options: tuple[str, ...] = ()
+
+    def command(self, report: Path, more: Sequence[str]) -> list[str]:
+        """Return what runs it, with a report in the format of JUnit."""
+        spread = ["-n", str(self.n_processes), "--dist", self.distribution]
+        marked = ["-m", self.marks, f"--junitxml={report}"]
+        return [sys.executable, "-m", "pytest", *marked, *spread, *self.options, *more]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a part went."""
+
+    part: Part
+    code: int
+    counts: dict[str, int]
+    took_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it ran something and nothing failed."""
+        failed = sum(self.counts[name] for name in FAILED)
+        return self.code == ENDED_WELL and self.counts["tests"] > 0 and failed == 0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        how = "passed" if self.is_good else f"FAILED (pytest ended with {self.code})"
+        return f"{self.part.name}: {how}; {told}; {self.took_s:.0f} s"
+
+
+def parts(n_cores: int, *, quick: bool) -> list[Part]:
+    """Return the parts of the suite for a machine with so many cores."""
+    n = min(MOST_PROCESSES, n_cores + 1)
+    if quick:
+        marks = "not gpu and not timed and not slow and not browser and not chaos"
+        return [Part("quick", marks, n, "worksteal", ("-x",))]
+    return [
+        Part("side by side", "not gpu and not timed", n, "worksteal"),
+        Part("timed", "timed and not gpu", min(2, n_cores), "loadgroup"),
+    ]
+
+
+def run(part: Part, reports: Path, more: Sequence[str]) -> Result:
+    """Run a part, with its report in a folder."""
+    report = reports / f"{part.name.replace(' ', '-')}.xml"
+    started = time.monotonic()
+    code = subprocess.run(part.command(report, more), check=False).returncode
+    return Result(part, code, counted(report), time.monotonic() - started)
+
+
+def counted(report: Path) -> dict[str, int]:
+    """Return how many tests a report is about, and how many of them failed or were skipped; 0 without a report."""
+    names = ("tests", *FAILED, "skipped")
+    if not report.exists():
+        return dict.fromkeys(names, 0)
+    return {name: int(read(report).get(name, 0)) for name in names}
+
+
+def read(report: Path) -> ElementTree.Element:
+    """Return the one suite that a report is about."""
+    (suite,) = ElementTree.parse(report).getroot()  # noqa: S314 - we have written it
+    return suite
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all parts, also after one that failed, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.suite")
+    parser.add_argument("--quick", action="store_true", help="only the tests that take seconds")
+    parser.add_argument("--reports", type=Path, help="an empty folder for reports of JUnit")
+    given, more = parser.parse_known_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        reports = given.reports or Path(folder)
+        wanted = parts(len(os.sched_getaffinity(0)), quick=given.quick)
+        results = [run(part, reports, more) for part in wanted]
+    sys.stdout.write("\n" + "".join(f"{result}\n" for result in results))
+    return 0 if all(result.is_good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
