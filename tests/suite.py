@@ -2,9 +2,10 @@
 
     python -m tests.suite [--quick] [--reports FOLDER] [arguments of pytest]
 
-Most of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
-than cores. Those that measure time (`timed`) come when the others are done, in two groups side by side, of which each
-goes on one after another. Says at the end how every part went; ends with 1 if one failed or ran nothing.
+Much of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
+than cores. Those that measure time (`timed`) come when the others are done, in two runs beside each other (on a single
+core one after the other), of which each does one test after another. Says at the end how every part went; ends with 1
+if one failed or ran nothing.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +32,12 @@ class Part:
 
     name: str
     marks: str
-    n_processes: int
-    distribution: str
     options: tuple[str, ...] = ()
 
     def command(self, report: Path, more: Sequence[str]) -> list[str]:
         """Return what runs it, with a report in the format of JUnit."""
-        spread = ["-n", str(self.n_processes), "--dist", self.distribution]
         marked = ["-m", self.marks, f"--junitxml={report}"]
-        return [sys.executable, "-m", "pytest", *marked, *spread, *self.options, *more]
+        return [sys.executable, "-m", "pytest", *marked, *self.options, *more]
 
 
 @dataclass(frozen=True)
@@ -62,24 +61,42 @@ class Result:
         return f"{self.part.name}: {how}; {told}; {self.took_s:.0f} s"
 
 
-def parts(n_cores: int, *, quick: bool) -> list[Part]:
-    """Return the parts of the suite for a machine with so many cores."""
-    n = min(MOST_PROCESSES, n_cores + 1)
+def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
+    """Return the parts of the suite for a machine with so many cores: in turn, and of each turn beside each other."""
+    spread = ("-n", str(min(MOST_PROCESSES, n_cores + 1)), "--dist", "worksteal")
     if quick:
         marks = "not gpu and not timed and not slow and not browser and not chaos"
-        return [Part("quick", marks, n, "worksteal", ("-x",))]
-    return [
-        Part("side by side", "not gpu and not timed", n, "worksteal"),
-        Part("timed", "timed and not gpu", min(2, n_cores), "loadgroup"),
+        return [[Part("quick", marks, (*spread, "-x"))]]
+    attacks = "timed(group='attacks')"
+    timed = [
+        Part("attacks", f"not gpu and {attacks}"),
+        Part("faults and load", f"not gpu and timed and not {attacks}"),
     ]
+    turns = [timed] if n_cores > 1 else [[part] for part in timed]
+    return [[Part("side by side", "not gpu and not timed", spread)], *turns]
 
 
-def run(part: Part, reports: Path, more: Sequence[str]) -> Result:
-    """Run a part, with its report in a folder."""
-    report = reports / f"{part.name.replace(' ', '-')}.xml"
-    started = time.monotonic()
-    code = subprocess.run(part.command(report, more), check=False).returncode
-    return Result(part, code, counted(report), time.monotonic() - started)
+def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result]:
+    """Run parts beside each other, with their reports in a folder. What the others print comes after the first."""
+
+    def run_part(part: Part) -> tuple[Result, str]:
+        report = reports / f"{part.name.replace(' ', '-')}.xml"
+        printed = None if part is turn[0] else subprocess.PIPE
+        started = time.monotonic()
+        done = subprocess.run(
+            part.command(report, more),
+            stdout=printed,
+            stderr=None if printed is None else subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        result = Result(part, done.returncode, counted(report), time.monotonic() - started)
+        return result, done.stdout or ""
+
+    with ThreadPoolExecutor(len(turn)) as pool:
+        results, texts = zip(*pool.map(run_part, turn), strict=True)
+    sys.stdout.write("".join(texts))
+    return list(results)
 
 
 def counted(report: Path) -> dict[str, int]:
@@ -104,8 +121,8 @@ def main(arguments: Sequence[str]) -> int:
     given, more = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         reports = given.reports or Path(folder)
-        wanted = parts(len(os.sched_getaffinity(0)), quick=given.quick)
-        results = [run(part, reports, more) for part in wanted]
+        turns = parts(len(os.sched_getaffinity(0)), quick=given.quick)
+        results = [result for turn in turns for result in run(turn, reports, more)]
     sys.stdout.write("\n" + "".join(f"{result}\n" for result in results))
     return 0 if all(result.is_good for result in results) else 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suite import MOST_PROCESSES, parts, read
+from tests.suite import parts, read
 
 ROOT = Path(__file__).parents[1]
 TESTS = """
@@ -15,17 +15,22 @@ import pytest
 def test_plain():
     pass
 
+@pytest.mark.timed(group="attacks")
+def test_attack():
+    pass
+
+@pytest.mark.timed(group="faults and load")
+def test_faults():
+    pass
+
 @pytest.mark.timed
-@pytest.mark.xdist_group("attacks")
-def test_timed():
+def test_of_no_group():
     pass
 
 @pytest.mark.gpu
 def test_gpu():
     raise AssertionError
 """
-SIDE_BY_SIDE, TIMED = "side-by-side", "timed"
-
 pytestmark = pytest.mark.slow
 
 
@@ -48,33 +53,48 @@ def ran(folder: Path) -> dict[str, list[str | None]]:
     }
 
 
+def ends(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what is said of each part, without how long it took."""
+    return [line.split(", 0 skipped")[0] for line in done.stdout.splitlines()[-3:]]
+
+
 def test_every_test_runs_once_and_those_of_time_apart(tmp_path: Path):
     done = run(tmp_path, TESTS)
     assert done.returncode == 0, done.stdout
-    assert ran(tmp_path) == {SIDE_BY_SIDE: ["test_plain"], TIMED: ["test_timed"]}
-    assert [line.split(",")[0] for line in done.stdout.splitlines()[-2:]] == [
-        "side by side: passed; 1 tests",
-        "timed: passed; 1 tests",
+    assert ran(tmp_path) == {
+        "side-by-side": ["test_plain"],
+        "attacks": ["test_attack"],
+        "faults-and-load": ["test_faults", "test_of_no_group"],
+    }
+    assert ends(done) == [
+        "side by side: passed; 1 tests, 0 failures, 0 errors",
+        "attacks: passed; 1 tests, 0 failures, 0 errors",
+        "faults and load: passed; 2 tests, 0 failures, 0 errors",
     ]
 
 
 def test_a_part_that_fails_fails_all_and_does_not_keep_the_next_from_running(tmp_path: Path):
     done = run(tmp_path, TESTS.replace("    pass", "    raise AssertionError", 1))
     assert done.returncode == 1
-    assert ran(tmp_path)[TIMED] == ["test_timed"]
-    assert [line.split(";")[0] for line in done.stdout.splitlines()[-2:]] == [
-        "side by side: FAILED (pytest ended with 1)",
-        "timed: passed",
+    assert ends(done) == [
+        "side by side: FAILED (pytest ended with 1); 1 tests, 1 failures, 0 errors",
+        "attacks: passed; 1 tests, 0 failures, 0 errors",
+        "faults and load: passed; 2 tests, 0 failures, 0 errors",
     ]
 
 
-def test_a_part_that_runs_nothing_fails(tmp_path: Path):
-    done = run(tmp_path, "def test_plain():\n    pass\n")
+def test_a_part_that_runs_nothing_fails_and_what_it_says_is_printed(tmp_path: Path):
+    done = run(tmp_path, TESTS.partition('@pytest.mark.timed(group="faults')[0])
     assert done.returncode == 1
-    assert "timed: FAILED (pytest ended with 5); 0 tests" in done.stdout
+    assert ends(done)[-1] == (
+        "faults and load: FAILED (pytest ended with 5); 0 tests, 0 failures, 0 errors"
+    )
+    assert "2 deselected" in done.stdout
 
 
-@pytest.mark.parametrize(("n_cores", "n"), [(1, (2, 1)), (2, (3, 2)), (3, (4, 2)), (16, (4, 2))])
-def test_processes_fit_the_cores(n_cores: int, n: tuple[int, int]):
-    assert tuple(part.n_processes for part in parts(n_cores, quick=False)) == n
-    assert max(n) <= MOST_PROCESSES
+@pytest.mark.parametrize(("n_cores", "n", "n_turns"), [(1, 2, 3), (2, 3, 2), (16, 4, 2)])
+def test_processes_fit_the_cores(n_cores: int, n: int, n_turns: int):
+    turns = parts(n_cores, quick=False)
+    assert turns[0][0].options[:2] == ("-n", str(n))
+    assert len(turns) == n_turns
+    assert sum(map(len, turns)) == 3
