@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+MARK = "pytest.mark.timed"
 MOST_PROCESSES = 4
 """More would not fit into the memory of a machine with a few cores: each holds a PyTorch of its own."""
 FAILED = ("failures", "errors")
@@ -33,11 +35,15 @@ class Part:
     name: str
     marks: str
     options: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Where its tests are; nothing for everywhere."""
 
     def command(self, report: Path, more: Sequence[str]) -> list[str]:
-        """Return what runs it, with a report in the format of JUnit."""
+        """Return what runs it, with a report in the format of JUnit. Paths among the arguments take precedence."""
         marked = ["-m", self.marks, f"--junitxml={report}"]
-        return [sys.executable, "-m", "pytest", *marked, *self.options, *more]
+        is_told = any(Path(argument.partition("::")[0]).exists() for argument in more)
+        files = () if is_told else self.files
+        return [sys.executable, "-m", "pytest", *marked, *self.options, *more, *files]
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,17 @@ def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
         return [[Part("quick", marks, (*spread, "-x"))]]
     attacks = "timed(group='attacks')"
     timed = [
-        Part("attacks", f"not gpu and {attacks}"),
-        Part("faults and load", f"not gpu and timed and not {attacks}"),
+        Part("attacks", f"not gpu and {attacks}", files=timed_files()),
+        Part("faults and load", f"not gpu and timed and not {attacks}", files=timed_files()),
     ]
     turns = [timed] if n_cores > 1 else [[part] for part in timed]
     return [[Part("side by side", "not gpu and not timed", spread)], *turns]
+
+
+def timed_files() -> tuple[str, ...]:
+    """Return the files that mark a test as timed: reading all others takes half a minute."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return tuple(str(file.relative_to(ROOT)) for file in files if MARK in file.read_text("utf-8"))
 
 
 def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suite import parts, read
+from tests.suite import parts, read, timed_files
 
 ROOT = Path(__file__).parents[1]
 TESTS = """
@@ -90,6 +90,14 @@ def test_a_part_that_runs_nothing_fails_and_what_it_says_is_printed(tmp_path: Pa
         "faults and load: FAILED (pytest ended with 5); 0 tests, 0 failures, 0 errors"
     )
     assert "2 deselected" in done.stdout
+
+
+def test_timed_tests_are_looked_for_where_they_are_marked():
+    files = timed_files()
+    assert {"tests/chaos/test_chaos.py", "tests/attacks/test_logins.py"} <= {*files}
+    assert len(files) < 30
+    assert parts(2, quick=False)[1][0].command(Path("x"), [])[-len(files) :] == [*files]
+    assert files[0] not in parts(2, quick=False)[1][0].command(Path("x"), ["tests/worker"])
 
 
 @pytest.mark.parametrize(("n_cores", "n", "n_turns"), [(1, 2, 3), (2, 3, 2), (16, 4, 2)])
