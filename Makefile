@@ -46,11 +46,11 @@ demo-compare: $(READY) ## the same images learned by artsy, simplecil and finetu
 serve: $(READY) ## run the service here, database and worker included
 	@$(BIN)/filopodia serve
 
-test: $(READY) ## all tests but those that need a GPU
-	$(BIN)/python -m pytest -m "not gpu"
+test: $(READY) ## all tests but those that need a GPU; REPORTS=folder keeps reports of JUnit
+	$(BIN)/python -m tests.suite $(if $(REPORTS),--reports $(REPORTS))
 
 quick: $(READY) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not gpu and not slow and not browser and not chaos" -x
+	$(BIN)/python -m tests.suite --quick
 
 compose-test: $(READY) ## run the compose file for real (needs Docker)
 	$(BIN)/python -m tests.compose.run

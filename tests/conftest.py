@@ -33,6 +33,14 @@ def no_proxies() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_width() -> Iterator[None]:
+    """Tables are as wide as what they are printed on, not as the terminal that pytest-xdist tells its processes of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test run. Not below pytest's own folder, which is closed to the server's user."""

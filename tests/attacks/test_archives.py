@@ -11,6 +11,8 @@ from tests.service.intake import bombs
 from tests.service.intake.packing import zip_of
 from tests.waiting import PACE, wait_until, within
 
+pytestmark = pytest.mark.timed(group="attacks")
+
 AT_ONCE = 8
 """Twice as many as there are slots for uploads."""
 REFUSED = {(422, "archive-rejected"), (503, "overloaded")}

@@ -8,6 +8,8 @@ from benchmarks.bad_input.service import new_key
 from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import connections, head, status_of
 
+pytestmark = pytest.mark.timed(group="attacks")
+
 MIB = 1024 * 1024
 QUIET_S = 1.5
 PREDICTIONS = "/v1/learners/birds/predictions?store=false"

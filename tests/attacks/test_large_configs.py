@@ -5,6 +5,8 @@ import pytest
 
 from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 
+pytestmark = pytest.mark.timed(group="attacks")
+
 HUGE = (10**9, 10**12, 2**31, 1e300)
 
 

@@ -10,6 +10,8 @@ from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import LOGIN, OWN, ask, connections, head, status_of
 from tests.waiting import PACE, wait_until, within
 
+pytestmark = pytest.mark.timed(group="attacks")
+
 KIB, MIB = 1024, 1024 * 1024
 QUIET_S = 1.5
 FORM = {name.replace("-", "_"): value for name, value in OWN.items()}

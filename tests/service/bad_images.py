@@ -61,8 +61,12 @@ def png_with(kind: bytes, data: bytes) -> bytes:
     return plain[:33] + _chunk(kind, data) + plain[33:]
 
 
+BOMB = zlib.compress(bytes(200_000_000), 9)
+"""200 MB of zeros."""
+
+
 def _text_bomb() -> bytes:
-    return png_with(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
+    return png_with(b"zTXt", b"Comment\0\0" + BOMB)
 
 
 def _jpeg_of_many_scans() -> bytes:
@@ -124,7 +128,7 @@ REFUSED = {
     "png 1 x 1": (png_of(1, 1), "image-too-small"),
     "png text bomb": (_text_bomb(), "image-corrupt"),
     "png text bomb in UTF-8": (
-        png_with(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(200_000_000), 9)),
+        png_with(b"iTXt", b"Comment\0\1\0\0\0" + BOMB),
         "image-corrupt",
     ),
     "48 MiB and a bit": (JPEG + bytes(48 * 1024 * 1024), "image-too-large"),
@@ -144,8 +148,13 @@ def _motion_photo() -> bytes:
 
 
 def animated(format: str, n: int = 20) -> bytes:
-    frames = [Image.fromarray(make_pixels(index=i)) for i in range(n)]
-    return encoded(frames[0], format, save_all=True, append_images=frames[1:])
+    """Return an animation of n frames: at most twenty different ones, over and over."""
+    frames = [Image.fromarray(make_pixels(index=i)) for i in range(min(n, 20))]
+    if format == "GIF":
+        # Here once each, and not again whenever one comes.
+        frames = [frame.quantize() for frame in frames]
+    shown = [frames[i % len(frames)] for i in range(n)]
+    return encoded(shown[0], format, save_all=True, append_images=shown[1:])
 
 
 def _palette() -> bytes:
@@ -167,7 +176,7 @@ ACCEPTED = {
     "grey": encoded(noise().convert("L"), "PNG"),
     "16-bit grey": encoded(Image.fromarray(np.full((32, 32), 40_000, np.uint16)), "PNG"),
     "palette with transparency": _palette(),
-    "colour profile bomb": png_with(b"iCCP", b"x\0\0" + zlib.compress(bytes(200_000_000), 9)),
+    "colour profile bomb": png_with(b"iCCP", b"x\0\0" + BOMB),
     "bogus colour profile": encoded(noise(), "JPEG", icc_profile=b"x" * 5000),
     "bogus cmyk profile": encoded(
         noise().convert("CMYK"), "JPEG", icc_profile=bytes(16) + b"CMYK" + b"x" * 5000

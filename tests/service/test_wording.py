@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,26 +31,31 @@ def text_of(node):
             return None
 
 
+@cache
+def functions():
+    """Return all parts of each function of the service."""
+    return [
+        list(ast.walk(scope))
+        for path in sorted((ROOT / "service").rglob("*.py"))
+        for scope in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
 def calls(name):
     """Yield the texts among the arguments of each call of a function in the service, also of what a variable holds."""
-    for path in sorted((ROOT / "service").rglob("*.py")):
-        for scope in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            nodes = list(ast.walk(scope))
-            held = {
-                node.targets[0].id: text_of(node.value)
-                for node in nodes
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            }
-            for node in nodes:
-                if isinstance(node, ast.Call) and getattr(node.func, "id", None) == name:
-                    yield [
-                        held.get(argument.id)
-                        if isinstance(argument, ast.Name)
-                        else text_of(argument)
-                        for argument in node.args
-                    ]
+    for nodes in functions():
+        held = {
+            node.targets[0].id: text_of(node.value)
+            for node in nodes
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in nodes:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == name:
+                yield [
+                    held.get(argument.id) if isinstance(argument, ast.Name) else text_of(argument)
+                    for argument in node.args
+                ]
 
 
 def problems():

@@ -1,0 +1,143 @@
+"""All tests in one command: most of them side by side, and those that measure time after them.
+
+    python -m tests.suite [--quick] [--reports FOLDER] [arguments of pytest]
+
+Much of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
+than cores. Those that measure time (`timed`) come when the others are done, in two runs beside each other (on a single
+core one after the other), of which each does one test after another. Says at the end how every part went; ends with 1
+if one failed or ran nothing.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MARK = "pytest.mark.timed"
+MOST_PROCESSES = 4
+"""More would not fit into the memory of a machine with a few cores: each holds a PyTorch of its own."""
+FAILED = ("failures", "errors")
+ENDED_WELL = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the tests, in one run of pytest."""
+
+    name: str
+    marks: str
+    options: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Where its tests are; nothing for everywhere."""
+
+    def command(self, report: Path, more: Sequence[str]) -> list[str]:
+        """Return what runs it, with a report in the format of JUnit. Paths among the arguments take precedence."""
+        marked = ["-m", self.marks, f"--junitxml={report}"]
+        is_told = any(Path(argument.partition("::")[0]).exists() for argument in more)
+        files = () if is_told else self.files
+        return [sys.executable, "-m", "pytest", *marked, *self.options, *more, *files]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a part went."""
+
+    part: Part
+    code: int
+    counts: dict[str, int]
+    took_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it ran something and nothing failed."""
+        failed = sum(self.counts[name] for name in FAILED)
+        return self.code == ENDED_WELL and self.counts["tests"] > 0 and failed == 0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        how = "passed" if self.is_good else f"FAILED (pytest ended with {self.code})"
+        return f"{self.part.name}: {how}; {told}; {self.took_s:.0f} s"
+
+
+def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
+    """Return the parts of the suite for a machine with so many cores: in turn, and of each turn beside each other."""
+    spread = ("-n", str(min(MOST_PROCESSES, n_cores + 1)), "--dist", "worksteal")
+    if quick:
+        marks = "not gpu and not timed and not slow and not browser and not chaos"
+        return [[Part("quick", marks, (*spread, "-x"))]]
+    attacks = "timed(group='attacks')"
+    timed = [
+        Part("attacks", f"not gpu and {attacks}", files=timed_files()),
+        Part("faults and load", f"not gpu and timed and not {attacks}", files=timed_files()),
+    ]
+    turns = [timed] if n_cores > 1 else [[part] for part in timed]
+    return [[Part("side by side", "not gpu and not timed", spread)], *turns]
+
+
+def timed_files() -> tuple[str, ...]:
+    """Return the files that mark a test as timed: reading all others takes half a minute."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return tuple(str(file.relative_to(ROOT)) for file in files if MARK in file.read_text("utf-8"))
+
+
+def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result]:
+    """Run parts beside each other, with their reports in a folder. What the others print comes after the first."""
+
+    def run_part(part: Part) -> tuple[Result, str]:
+        report = reports / f"{part.name.replace(' ', '-')}.xml"
+        printed = None if part is turn[0] else subprocess.PIPE
+        started = time.monotonic()
+        done = subprocess.run(
+            part.command(report, more),
+            stdout=printed,
+            stderr=None if printed is None else subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        result = Result(part, done.returncode, counted(report), time.monotonic() - started)
+        return result, done.stdout or ""
+
+    with ThreadPoolExecutor(len(turn)) as pool:
+        results, texts = zip(*pool.map(run_part, turn), strict=True)
+    sys.stdout.write("".join(texts))
+    return list(results)
+
+
+def counted(report: Path) -> dict[str, int]:
+    """Return how many tests a report is about, and how many of them failed or were skipped; 0 without a report."""
+    names = ("tests", *FAILED, "skipped")
+    if not report.exists():
+        return dict.fromkeys(names, 0)
+    return {name: int(read(report).get(name, 0)) for name in names}
+
+
+def read(report: Path) -> ElementTree.Element:
+    """Return the one suite that a report is about."""
+    (suite,) = ElementTree.parse(report).getroot()  # noqa: S314 - we have written it
+    return suite
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all parts, also after one that failed, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.suite")
+    parser.add_argument("--quick", action="store_true", help="only the tests that take seconds")
+    parser.add_argument("--reports", type=Path, help="an empty folder for reports of JUnit")
+    given, more = parser.parse_known_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        reports = given.reports or Path(folder)
+        turns = parts(len(os.sched_getaffinity(0)), quick=given.quick)
+        results = [result for turn in turns for result in run(turn, reports, more)]
+    sys.stdout.write("\n" + "".join(f"{result}\n" for result in results))
+    return 0 if all(result.is_good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""The command that runs all tests, on a few of its own: no part is forgotten, and none that runs nothing passes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.suite import parts, read, timed_files
+
+ROOT = Path(__file__).parents[1]
+TESTS = """
+import pytest
+
+def test_plain():
+    pass
+
+@pytest.mark.timed(group="attacks")
+def test_attack():
+    pass
+
+@pytest.mark.timed(group="faults and load")
+def test_faults():
+    pass
+
+@pytest.mark.timed
+def test_of_no_group():
+    pass
+
+@pytest.mark.gpu
+def test_gpu():
+    raise AssertionError
+"""
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Run the suite as `make test` does, with the tests in `text` only."""
+    file = folder / "test_inner.py"
+    file.write_text(text)
+    reports = folder / "reports"
+    reports.mkdir()
+    command = [sys.executable, "-m", "tests.suite", "--reports", reports, "-p", "no:cacheprovider"]
+    command += ["-c", ROOT / "pyproject.toml", "--rootdir", folder, file]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def ran(folder: Path) -> dict[str, list[str | None]]:
+    """Return the names of the tests that each report is about."""
+    return {
+        file.stem: [case.get("name") for case in read(file).iter("testcase")]
+        for file in (folder / "reports").glob("*.xml")
+    }
+
+
+def ends(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what is said of each part, without how long it took."""
+    return [line.split(", 0 skipped")[0] for line in done.stdout.splitlines()[-3:]]
+
+
+def test_every_test_runs_once_and_those_of_time_apart(tmp_path: Path):
+    done = run(tmp_path, TESTS)
+    assert done.returncode == 0, done.stdout
+    assert ran(tmp_path) == {
+        "side-by-side": ["test_plain"],
+        "attacks": ["test_attack"],
+        "faults-and-load": ["test_faults", "test_of_no_group"],
+    }
+    assert ends(done) == [
+        "side by side: passed; 1 tests, 0 failures, 0 errors",
+        "attacks: passed; 1 tests, 0 failures, 0 errors",
+        "faults and load: passed; 2 tests, 0 failures, 0 errors",
+    ]
+
+
+def test_a_part_that_fails_fails_all_and_does_not_keep_the_next_from_running(tmp_path: Path):
+    done = run(tmp_path, TESTS.replace("    pass", "    raise AssertionError", 1))
+    assert done.returncode == 1
+    assert ends(done) == [
+        "side by side: FAILED (pytest ended with 1); 1 tests, 1 failures, 0 errors",
+        "attacks: passed; 1 tests, 0 failures, 0 errors",
+        "faults and load: passed; 2 tests, 0 failures, 0 errors",
+    ]
+
+
+def test_a_part_that_runs_nothing_fails_and_what_it_says_is_printed(tmp_path: Path):
+    done = run(tmp_path, TESTS.partition('@pytest.mark.timed(group="faults')[0])
+    assert done.returncode == 1
+    assert ends(done)[-1] == (
+        "faults and load: FAILED (pytest ended with 5); 0 tests, 0 failures, 0 errors"
+    )
+    assert "2 deselected" in done.stdout
+
+
+def test_timed_tests_are_looked_for_where_they_are_marked():
+    files = timed_files()
+    assert {"tests/chaos/test_chaos.py", "tests/attacks/test_logins.py"} <= {*files}
+    assert len(files) < 30
+    assert parts(2, quick=False)[1][0].command(Path("x"), [])[-len(files) :] == [*files]
+    assert files[0] not in parts(2, quick=False)[1][0].command(Path("x"), ["tests/worker"])
+
+
+@pytest.mark.parametrize(("n_cores", "n", "n_turns"), [(1, 2, 3), (2, 3, 2), (16, 4, 2)])
+def test_processes_fit_the_cores(n_cores: int, n: int, n_turns: int):
+    turns = parts(n_cores, quick=False)
+    assert turns[0][0].options[:2] == ("-n", str(n))
+    assert len(turns) == n_turns
+    assert sum(map(len, turns)) == 3
