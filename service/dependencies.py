@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from registry.audit import Actor
+from registry.audit import Actor as Actor
 from registry.blobs.store import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError

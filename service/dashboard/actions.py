@@ -14,12 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
-from registry.audit import Actor
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from registry.statuses import TaskStatus
 from service.dashboard.pages import PageRoute, page
-from service.dependencies import ActorDep, AppContext, ContextDep
+from service.dependencies import Actor, ActorDep, AppContext, ContextDep
 from service.http.browser_sessions import COOKIE, SESSION_S
 from service.http.demands import demands
 from service.http.roles import PrincipalDep, requires

@@ -6,10 +6,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Response
 from starlette.responses import RedirectResponse
 
-from registry import audit, learners
-from registry.audit import Actor
+from registry import learners
 from registry.errors import ConflictError
-from registry.postgres.database import Session
 from service.dashboard.gallery import gallery
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
@@ -18,7 +16,7 @@ from service.http.roles import PrincipalDep, requires
 from service.labels import MAX_LABEL, clean_label
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName
-from service.use_cases.class_changes import apply_change, find_class
+from service.use_cases import class_changes
 
 MOST_SEARCH = 200
 MOST_TEXT = 8 * MAX_LABEL
@@ -67,23 +65,13 @@ def change_class(
     try:
         wanted = clean_label(new_name) if new_name.strip() else None
         with context.session_factory.begin() as session:
-            _change(session, actor, name, label, wanted, is_hidden=is_hidden)
+            learner = learners.get_learner(session, name, lock=True)
+            before = class_changes.find_class(session, learner, label)
+            asked = {"name": wanted, "hidden": is_hidden}
+            class_changes.change_class(session, actor, learner, before, asked)
     except (ConflictError, Problem) as refusal:
         outcome = {"problem": refusal.code}
     else:
         context.watcher.show_classes()
     query = {"page": number, **({"search": search} if search else {}), **outcome}
     return RedirectResponse(f"/admin/learners/{name}/classes?{urlencode(query)}", status_code=303)
-
-
-def _change(
-    session: Session, actor: Actor, name: str, label: str, new_name: str | None, *, is_hidden: bool
-) -> None:
-    learner = learners.get_learner(session, name, lock=True)
-    before = find_class(session, learner, label)
-    asked = {"name": new_name, "hidden": is_hidden}
-    _, changed = apply_change(session, learner, before, asked)
-    if changed:
-        audit.record(
-            session, actor, "class.update", learner=name, subject=before.label, details=changed
-        )

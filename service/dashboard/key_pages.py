@@ -7,17 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Query, Response
 from starlette.responses import RedirectResponse
 
-from registry import audit, keys, learners
-from registry.audit import Actor
+from registry import keys, learners
 from registry.errors import InvalidKeyError
 from registry.postgres.database import Session
 from registry.tables import ROLES, KeyRow
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
-from service.dependencies import ActorDep, AppContext, ContextDep
+from service.dependencies import Actor, ActorDep, AppContext, ContextDep
 from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal
 from service.problems import Problem
+from service.use_cases import key_changes
 
 LIVES = {
     0: "never",
@@ -101,11 +101,7 @@ def revoke_key(
     """Revoke a key: from now on it is refused, and so are the browser sessions it has opened."""
     try:
         with context.session_factory.begin() as session:
-            row = keys.revoke_key(session, key_id)
-            if not keys.has_lasting_admin(session):
-                raise Problem("last-admin-key")
-            details = {"name": row.name, "role": row.role}
-            audit.record(session, actor, "key.revoke", subject=row.id, details=details)
+            key_changes.revoke_key(session, actor, key_id)
     except Problem as problem:
         return RedirectResponse(f"/admin/keys?problem={problem.code}", status_code=303)
     context.keys.refresh()
@@ -148,22 +144,15 @@ def _create(context: AppContext, actor: Actor, wanted: NewKey) -> str:
         raise InvalidKeyError("role", "Choose one of the roles.")
     expires_at = datetime.now(UTC) + timedelta(days=wanted.days) if wanted.days else None
     with context.session_factory.begin() as session:
-        row, key = keys.create_key(
+        _, secret = key_changes.create_key(
             session,
+            actor,
             wanted.name,
             wanted.role,
             learners=wanted.scope or None,
             expires_at=expires_at,
         )
-        details = {
-            "name": row.name,
-            "role": row.role,
-            "learners": list(wanted.scope) or None,
-            "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
-            "quotas": row.quotas,
-        }
-        audit.record(session, actor, "key.create", subject=row.id, details=details)
-    return key
+    return secret
 
 
 def _page(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from registry import audit, class_accuracy, learners
+from registry import class_accuracy, learners
 from registry.learners import ClassInfo
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
@@ -18,7 +18,7 @@ from service.labels import KnownLabel
 from service.problems import Problem
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import ClassRead, ClassUpdate
-from service.use_cases.class_changes import apply_change, find_class
+from service.use_cases.class_changes import change_class, find_class
 
 router = APIRouter(
     prefix="/v1/learners/{name}/classes",
@@ -103,15 +103,8 @@ def update_class(
         before = find_class(session, learner, label)
         if if_match not in (None, "*", _etag(before)):
             raise Problem("precondition-failed")
-        after, changed = apply_change(session, learner, before, body.model_dump(exclude_unset=True))
-        audit.record(
-            session,
-            actor,
-            "class.update",
-            learner=name,
-            subject=before.label,
-            details=changed,
-        )
+        asked = body.model_dump(exclude_unset=True)
+        after = change_class(session, actor, learner, before, asked)
         [read] = _read(session, learner, [after])
     context.watcher.show_classes()
     context.watcher.wake()  # it may just have read what was before

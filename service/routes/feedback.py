@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response, status
 
-from registry import audit, classes, feedback, learners, predictions
+from registry import classes, feedback, learners, predictions
 from registry.classes import Shown
-from registry.errors import BlobMissingError, PredictionImageNotFoundError, UnknownResultError
+from registry.errors import BlobMissingError, PredictionImageNotFoundError
 from registry.feedback import Feedback
 from service.dependencies import ActorDep, ContextDep, Cursor, Limit, link_next
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
-from service.problems import FieldError, Problem
 from service.routes.samples import image_response
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import FeedbackCreate, FeedbackRead, StoredPrediction
+from service.use_cases import feedback_changes
 from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions
 
 router = APIRouter(
@@ -50,16 +50,8 @@ def give_feedback(
     """
     context.writer.wait_written(READ_OWN_WRITES_S)
     with context.session_factory.begin() as session:
-        try:
-            row = feedback.give(
-                session, prediction_id, body.index, body.label, key_id=principal.key_id
-            )
-        except UnknownResultError as error:
-            raise Problem("validation", errors=(FieldError("/body/index", str(error)),)) from error
-        learner = learners.get_learner_by_id(session, row.learner_id)
-        details = {"index": body.index}
-        audit.record(
-            session, actor, "feedback.give", learner=learner.name, subject=row.id, details=details
+        learner, row = feedback_changes.give_feedback(
+            session, actor, prediction_id, body.index, body.label, key_id=principal.key_id
         )
         return read_predictions(session, learner.name, [row])[0]
 
@@ -78,16 +70,7 @@ def withdraw_feedback(
     - **409** `feedback-taken`: a task learns, or has learned, from it
     """
     with context.session_factory.begin() as session:
-        row = feedback.withdraw(session, prediction_id, index)
-        learner = learners.get_learner_by_id(session, row.learner_id)
-        audit.record(
-            session,
-            actor,
-            "feedback.withdraw",
-            learner=learner.name,
-            subject=row.id,
-            details={"index": index},
-        )
+        feedback_changes.withdraw_feedback(session, actor, prediction_id, index)
 
 
 @router.get("/learners/{name}/feedback", response_model=Page[FeedbackRead])

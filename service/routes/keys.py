@@ -6,11 +6,11 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Path, Request, Response, status
 from fastapi.responses import JSONResponse
 
-from registry import audit, keys
+from registry import keys
 from registry.errors import InvalidKeyError
 from registry.postgres.database import Session
 from registry.tables import KeyRow
-from service.dependencies import ActorDep, BodyDep, ContextDep
+from service.dependencies import Actor, ActorDep, BodyDep, ContextDep
 from service.http.demands import demands
 from service.http.idempotency import IdempotentRequest, body_digest
 from service.http.roles import requires
@@ -18,6 +18,7 @@ from service.http.strict_route import StrictRoute
 from service.problems import FieldError, Problem
 from service.schemas.base import Page
 from service.schemas.operations import KeyCreate, KeyCreated, KeyRead, Role
+from service.use_cases import key_changes
 
 router = APIRouter(
     prefix="/v1/keys",
@@ -46,15 +47,7 @@ def create_key(
         if idempotent.replay is not None:
             return idempotent.replay
         with context.session_factory.begin() as session:
-            row, key = _create(session, body)
-            details = {
-                "name": row.name,
-                "role": row.role,
-                "learners": body.learners,
-                "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
-                "quotas": row.quotas,
-            }
-            audit.record(session, actor, "key.create", subject=row.id, details=details)
+            row, key = _create(session, actor, body)
             shown = _read(row, keys.learner_names(session, [row])).model_dump(mode="json")
             headers = {"Location": f"/v1/keys/{row.id}"}
             idempotent.answer(session, status.HTTP_201_CREATED, {**shown, "key": None}, headers)
@@ -80,20 +73,17 @@ def revoke_key(
     - **409** `last-admin-key`: no admin key would be left, or only ones that expire
     """
     with context.session_factory.begin() as session:
-        row = keys.revoke_key(session, key_id)
-        if not keys.has_lasting_admin(session):
-            raise Problem("last-admin-key")
-        details = {"name": row.name, "role": row.role}
-        audit.record(session, actor, "key.revoke", subject=row.id, details=details)
+        row = key_changes.revoke_key(session, actor, key_id)
         read = _read(row, keys.learner_names(session, [row]))
     context.keys.refresh()
     return read
 
 
-def _create(session: Session, body: KeyCreate) -> tuple[KeyRow, str]:
+def _create(session: Session, actor: Actor, body: KeyCreate) -> tuple[KeyRow, str]:
     try:
-        return keys.create_key(
+        return key_changes.create_key(
             session,
+            actor,
             body.name,
             body.role,
             learners=body.learners,

@@ -1,14 +1,11 @@
 """Learners: create, read, describe, delete; and the alias that is served."""
 
-import json
-from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, status
 
 from models.backbone import is_known_backbone
-from registry import audit, learners
-from registry.tables import LearnerRow
+from registry import learners
 from service.dependencies import ActorDep, BodyDep, ContextDep, Cursor, Limit, link_next
 from service.http.demands import demands
 from service.http.idempotency import IdempotentRequest, body_digest
@@ -23,8 +20,9 @@ from service.schemas.learners import (
     LearnerRead,
     LearnerUpdate,
 )
-from service.use_cases import live_alias
+from service.use_cases import learner_changes, live_alias
 from service.use_cases.configs import complete_config
+from service.use_cases.learner_changes import metadata_etag
 from service.use_cases.learner_views import read_learner
 
 router = APIRouter(
@@ -63,22 +61,14 @@ def create_learner(
         if idempotent.replay is not None:
             return idempotent.replay
         with context.session_factory.begin() as session:
-            row = learners.create_learner(
+            row = learner_changes.create_learner(
                 session,
+                actor,
                 body.name,
                 strategy=body.strategy,
                 backbone=body.backbone,
                 config=config,
                 metadata=body.metadata,
-            )
-            details = {"strategy": body.strategy, "backbone": body.backbone}
-            audit.record(
-                session,
-                actor,
-                "learner.create",
-                learner=body.name,
-                subject=body.name,
-                details=details,
             )
             read = read_learner(session, row).model_dump(mode="json")
             headers = {"Location": f"/v1/learners/{body.name}"}
@@ -106,7 +96,7 @@ def get_learner(name: LearnerName, response: Response, context: ContextDep) -> L
     """Read a learner. The `ETag` stands for its metadata; send it as `If-Match` to change them."""
     with context.session_factory() as session:
         row = learners.get_learner(session, name)
-        response.headers["ETag"] = _metadata_etag(row)
+        response.headers["ETag"] = metadata_etag(row)
         return read_learner(session, row)
 
 
@@ -124,15 +114,10 @@ def update_learner(
     - **412** `precondition-failed`: `If-Match` names older metadata
     """
     with context.session_factory.begin() as session:
-        before = learners.get_learner(session, name, lock=True)
-        etag = _metadata_etag(before)
-        if if_match not in (None, "*", etag):
-            raise Problem("precondition-failed")
-        row = learners.update_metadata(session, name, body.metadata)
-        response.headers["ETag"] = _metadata_etag(row)
-        # What users wrote is not for the log: a fingerprint tells the states apart.
-        details = {"metadata": {"before": etag, "after": _metadata_etag(row)}}
-        audit.record(session, actor, "learner.update", learner=name, subject=name, details=details)
+        row = learner_changes.update_metadata(
+            session, actor, name, body.metadata, if_match=if_match
+        )
+        response.headers["ETag"] = metadata_etag(row)
         return read_learner(session, row)
 
 
@@ -143,14 +128,7 @@ def delete_learner(name: LearnerName, context: ContextDep, actor: ActorDep) -> N
     - **409** `learner-busy`: a task is running; cancel it first
     """
     with context.session_factory.begin() as session:
-        row = learners.get_learner(session, name)
-        details = {
-            "strategy": row.strategy,
-            "tasks": row.last_task_index,
-            "head_version": row.head_version,
-        }
-        learners.delete_learner(session, name)
-        audit.record(session, actor, "learner.delete", learner=name, subject=name, details=details)
+        learner_changes.delete_learner(session, actor, name)
     context.watcher.wake()
 
 
@@ -195,11 +173,6 @@ def move_live_alias(
     context.watcher.wake()
     response.headers["ETag"] = f'"{body.version}"'
     return AliasRead(name=learners.LIVE, version=body.version, head_version=head_version)
-
-
-def _metadata_etag(row: LearnerRow) -> str:
-    content = json.dumps(row.metadata_, sort_keys=True)
-    return f'"{sha256(content.encode()).hexdigest()[:24]}"'
 
 
 def _version_of(if_match: str | None) -> int | None:

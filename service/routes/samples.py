@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from registry import audit, classes, learners, samples, tasks
+from registry import classes, samples, tasks
 from service.dependencies import ActorDep, ContextDep, Cursor, Limit, link_next
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import Page, PublicId
 from service.schemas.tasks import SampleRead, SamplesDropped
+from service.use_cases import sample_changes
 
 router = APIRouter(
     prefix="/v1", tags=["Tasks"], route_class=StrictRoute, dependencies=[requires("reader")]
@@ -50,17 +51,7 @@ def drop_samples(task_id: PublicId, context: ContextDep, actor: ActorDep) -> Sam
 
     - **409** `learner-busy`: the task waits or runs, so its images are needed
     """
-    with context.session_factory.begin() as session:
-        blobs = samples.drop_samples(session, task_id)
-        learner_id = tasks.get_task(session, task_id).learner_id
-        learner = learners.get_learner_by_id(session, learner_id).name
-        details = {"images": len(blobs)}
-        audit.record(
-            session, actor, "samples.delete", learner=learner, subject=task_id, details=details
-        )
-    with context.session_factory.begin() as session:
-        deleted = samples.delete_unreferenced(session, context.blobs, blobs)
-    return SamplesDropped(deleted=deleted)
+    return SamplesDropped(deleted=sample_changes.drop_samples(context, actor, task_id))
 
 
 @router.get(

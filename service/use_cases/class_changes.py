@@ -1,9 +1,10 @@
-"""Renaming and hiding a class: the same for the API and the dashboard."""
+"""Renaming and hiding a class, with its note in the audit log: the same for the API and the dashboard."""
 
 from dataclasses import replace
 from typing import Any
 
-from registry import classes, learners
+from registry import audit, classes, learners
+from registry.audit import Actor
 from registry.errors import ClassNotFoundError
 from registry.learners import ClassInfo
 from registry.postgres.database import Session
@@ -23,13 +24,17 @@ def find_class(session: Session, learner: LearnerRow, name: str) -> ClassInfo:
     raise ClassNotFoundError
 
 
-def apply_change(
-    session: Session, learner: LearnerRow, before: ClassInfo, asked: dict[str, Any]
-) -> tuple[ClassInfo, dict[str, Any]]:
-    """Change what is asked of a class: `name` (None is its label), `hidden`.
+def change_class(
+    session: Session, actor: Actor, learner: LearnerRow, before: ClassInfo, asked: dict[str, Any]
+) -> ClassInfo:
+    """Change what is asked of a class, and return it as it is now.
 
-    Returns:
-        The class as it is now, and what changed, for the audit log.
+    Args:
+        session: Database session.
+        actor: Who does it.
+        learner: Its learner, locked.
+        before: The class as it is.
+        asked: `name` (None is its label), `hidden`; what is missing stays.
 
     Raises:
         ClassNameTakenError, LabelConfusableError: As `registry.classes.rename`.
@@ -44,4 +49,13 @@ def apply_change(
     changed = {
         key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new
     }
-    return after, changed
+    if changed:
+        audit.record(
+            session,
+            actor,
+            "class.update",
+            learner=learner.name,
+            subject=before.label,
+            details=changed,
+        )
+    return after
