@@ -100,8 +100,10 @@ def test_variables_of_other_servers_and_an_address_of_ipv6():
 def test_a_port_in_use_is_told_before_pytorch_is_loaded(host, tmp_path):
     if host == "::1" and not has_ipv6():
         return
+    # It is there, so that the command does not take this for an installation of the client alone.
+    (tmp_path / "torch.py").write_text("raise ImportError('Loaded too early.')")
     program = (
-        "import sys; sys.modules['torch'] = None; "
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
         "from service.cli.entry import main; sys.argv = ['filopodia', 'serve']; main()"
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -110,7 +112,7 @@ def test_a_port_in_use_is_told_before_pytorch_is_loaded(host, tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", program],
             env=os.environ
-            | {"FILOPODIA_DATA_DIR": str(tmp_path), "FILOPODIA_HOST": host}
+            | {"FILOPODIA_DATA_DIR": str(tmp_path / "data"), "FILOPODIA_HOST": host}
             | {"FILOPODIA_PORT": str(port)},
             capture_output=True,
             text=True,
