@@ -12,14 +12,16 @@ ROOT = Path(__file__).parents[1]
 TESTS = """
 import pytest
 
-def test_plain():
-    pass
+def test_plain(subtests):
+    with subtests.test(part=1):
+        assert 1 == 1
+    assert 2 == 2
 
-@pytest.mark.timed(group="attacks")
+@pytest.mark.timed(group="attacks and load")
 def test_attack():
     pass
 
-@pytest.mark.timed(group="faults and load")
+@pytest.mark.timed(group="faults")
 def test_faults():
     pass
 
@@ -63,32 +65,30 @@ def test_every_test_runs_once_and_those_of_time_apart(tmp_path: Path):
     assert done.returncode == 0, done.stdout
     assert ran(tmp_path) == {
         "side-by-side": ["test_plain"],
-        "attacks": ["test_attack"],
-        "faults-and-load": ["test_faults", "test_of_no_group"],
+        "attacks-and-load": ["test_attack"],
+        "faults": ["test_faults", "test_of_no_group"],
     }
     assert ends(done) == [
         "side by side: passed; 1 tests, 0 failures, 0 errors",
-        "attacks: passed; 1 tests, 0 failures, 0 errors",
-        "faults and load: passed; 2 tests, 0 failures, 0 errors",
+        "attacks and load: passed; 1 tests, 0 failures, 0 errors",
+        "faults: passed; 2 tests, 0 failures, 0 errors",
     ]
 
 
 def test_a_part_that_fails_fails_all_and_does_not_keep_the_next_from_running(tmp_path: Path):
-    done = run(tmp_path, TESTS.replace("    pass", "    raise AssertionError", 1))
+    done = run(tmp_path, TESTS.replace("2 == 2", "2 == 3"))
     assert done.returncode == 1
     assert ends(done) == [
         "side by side: FAILED (pytest ended with 1); 1 tests, 1 failures, 0 errors",
-        "attacks: passed; 1 tests, 0 failures, 0 errors",
-        "faults and load: passed; 2 tests, 0 failures, 0 errors",
+        "attacks and load: passed; 1 tests, 0 failures, 0 errors",
+        "faults: passed; 2 tests, 0 failures, 0 errors",
     ]
 
 
 def test_a_part_that_runs_nothing_fails_and_what_it_says_is_printed(tmp_path: Path):
     done = run(tmp_path, TESTS.partition('@pytest.mark.timed(group="faults')[0])
     assert done.returncode == 1
-    assert ends(done)[-1] == (
-        "faults and load: FAILED (pytest ended with 5); 0 tests, 0 failures, 0 errors"
-    )
+    assert ends(done)[-1] == ("faults: FAILED (pytest ended with 5); 0 tests, 0 failures, 0 errors")
     assert "2 deselected" in done.stdout
 
 

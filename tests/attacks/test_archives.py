@@ -11,7 +11,7 @@ from tests.service.intake import bombs
 from tests.service.intake.packing import zip_of
 from tests.waiting import PACE, wait_until, within
 
-pytestmark = pytest.mark.timed(group="attacks")
+pytestmark = pytest.mark.timed(group="attacks and load")
 
 AT_ONCE = 8
 """Twice as many as there are slots for uploads."""

@@ -8,7 +8,7 @@ from benchmarks.bad_input.service import new_key
 from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import connections, head, status_of
 
-pytestmark = pytest.mark.timed(group="attacks")
+pytestmark = pytest.mark.timed(group="attacks and load")
 
 MIB = 1024 * 1024
 QUIET_S = 1.5

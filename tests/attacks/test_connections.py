@@ -15,7 +15,7 @@ from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import connections
 from tests.waiting import PACE, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timed(group="attacks")]
+pytestmark = [pytest.mark.slow, pytest.mark.timed(group="attacks and load")]
 
 STATIC = b"GET /admin/static/plotly.min.js HTTP/1.1\r\nHost: x\r\n\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")

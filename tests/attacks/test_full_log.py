@@ -17,7 +17,7 @@ from tests.processes import children, is_alive
 from tests.service.api import image_files
 from tests.waiting import PACE, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timed(group="attacks")]
+pytestmark = [pytest.mark.slow, pytest.mark.timed(group="attacks and load")]
 
 SETTINGS = {
     "FILOPODIA_PORT": "0",

@@ -5,7 +5,7 @@ import pytest
 
 from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 
-pytestmark = pytest.mark.timed(group="attacks")
+pytestmark = pytest.mark.timed(group="attacks and load")
 
 HUGE = (10**9, 10**12, 2**31, 1e300)
 

@@ -13,7 +13,7 @@ from tests.attacks.pictures import form, large, photo, wait_idle
 from tests.attacks.strangers import cpu_s
 from tests.waiting import PACE, wait_until
 
-pytestmark = pytest.mark.timed(group="attacks")
+pytestmark = pytest.mark.timed(group="attacks and load")
 
 SIDES = {"WEBP": 5000, "PNG": 5000, "GIF": 7500}
 PATH = f"/v1/learners/{LEARNER}/predictions"

@@ -10,7 +10,7 @@ from tests.attacks.neighbour import Neighbour, harmless, require_unharmed
 from tests.attacks.strangers import LOGIN, OWN, ask, connections, head, status_of
 from tests.waiting import PACE, wait_until, within
 
-pytestmark = pytest.mark.timed(group="attacks")
+pytestmark = pytest.mark.timed(group="attacks and load")
 
 KIB, MIB = 1024, 1024 * 1024
 QUIET_S = 1.5

@@ -22,7 +22,7 @@ PROBLEM = {"content-type": "application/problem+json"}
 
 
 @pytest.mark.slow
-@pytest.mark.timed(group="faults and load")
+@pytest.mark.timed(group="attacks and load")
 @pytest.mark.timeout(600)
 def test_a_short_load_is_held(tmp_path: Path) -> None:
     file = tmp_path / "load.json"

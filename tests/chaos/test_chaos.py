@@ -38,7 +38,7 @@ MAX_PACE = 4.0
 
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timed(group="faults and load")
+@pytest.mark.timed(group="faults")
 @pytest.mark.timeout(450)
 def test_promises_are_kept_while_processes_are_killed(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
