@@ -1,0 +1,84 @@
+"""One row of the grid: a learner is taught a stream, and asked about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.class_incremental import (
+    Increment,
+    calibration_error,
+    is_right,
+    learn,
+    novelty_auroc,
+    predict,
+)
+from benchmarks.few_images.cells import Stream
+from models.strategies.base import Strategy
+from models.strategies.values import Prediction
+from service.inference.snapshots import DEFAULT_NOVELTY_THRESHOLD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one strategy made of one stream. Shares in 0..1."""
+
+    backbone: str
+    image_size: int
+    data: str
+    classes: int
+    images: int | str
+    """A class, held-out ones among them."""
+    strategy: str
+    config: dict[str, Any]
+    seed: int
+    last: float
+    """Accuracy on all test images after the last task."""
+    average: float
+    """Mean over the tasks of the accuracy on all classes taught by then."""
+    auroc: float
+    """Of novelty, images nobody taught against test images, after the last task."""
+    false_alarms: float
+    """Share of the test images that are not `known` at the default threshold."""
+    recognised: float
+    """Share of the images nobody taught that are not `known`."""
+    calibration_errors: list[float]
+    """Expected calibration error after each task."""
+    passes: float
+    seconds_per_task: float
+    state_kb_per_class: float
+
+
+def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> Row:
+    """Teach a strategy a stream, and ask it after every task.
+
+    Args:
+        strategy: One that knows nothing yet.
+        stream: What it is taught.
+        about: The cell: the fields of the row that say what was measured.
+    """
+    accuracies, errors, seconds = [], [], 0.0
+    for i, taught in enumerate(stream.tasks):
+        seconds += learn(strategy, taught.task)
+        known = stream.tasks[: i + 1]
+        prediction = predict(strategy, known)
+        right = is_right(strategy, prediction, known)
+        accuracies.append(float(right.double().mean()))
+        errors.append(calibration_error(prediction, right))
+    others = predict(strategy, [Increment(stream.tasks[-1].task, stream.untaught, ())])
+    size = sum(tensor.numel() * tensor.element_size() for tensor in strategy.state_dict().values())
+    return Row(
+        **about,
+        last=round(accuracies[-1], 4),
+        average=round(sum(accuracies) / len(accuracies), 4),
+        auroc=round(novelty_auroc(prediction, others), 4),
+        false_alarms=round(share_new(prediction), 4),
+        recognised=round(share_new(others), 4),
+        calibration_errors=[round(error, 4) for error in errors],
+        passes=round(float(prediction.passes.float().mean()), 3),
+        seconds_per_task=round(seconds / len(stream.tasks), 2),
+        state_kb_per_class=round(size / 1000 / prediction.probabilities.shape[1], 1),
+    )
+
+
+def share_new(prediction: Prediction) -> float:
+    """Return the share of the images that a service would not call known."""
+    return float((prediction.novelty > DEFAULT_NOVELTY_THRESHOLD).double().mean())
