@@ -87,6 +87,8 @@ class KeyRing:
         self._has_read = False
         self._looked_at = float("-inf")
         self._lock = Lock()
+        self._reading = Lock()
+        """Held from before keys are read until they are taken over: what was read first does not replace the later."""
         self._finding = CapacityLimiter(FINDING_THREADS)
         self._limited = lru_cache(maxsize=SCOPES)(self._limit)
         self.wrong_keys = Guesses(WRONG_KEYS_PER_MINUTE)
@@ -99,19 +101,20 @@ class KeyRing:
         Raises:
             DatabaseUnavailableError: If it does not answer; the keys known before stay valid until they expire.
         """
-        asked_at = time.monotonic()
-        with self._sessions() as session:
-            active = keys.active_keys(session)
-            self._browsers.refresh(session)
-        # By the database's clock and our stopwatch: what time this machine thinks it is does not matter.
-        self._good_until = {
-            key.id: asked_at + key.expires_in_s
-            for key in active.values()
-            if key.expires_in_s is not None
-        }
-        self._active = active
-        self._has_read = True
-        self._looked_at = time.monotonic()
+        with self._reading:
+            asked_at = time.monotonic()
+            with self._sessions() as session:
+                active = keys.active_keys(session)
+                self._browsers.refresh(session)
+            # By the database's clock and our stopwatch: what time this machine thinks it is does not matter.
+            self._good_until = {
+                key.id: asked_at + key.expires_in_s
+                for key in active.values()
+                if key.expires_in_s is not None
+            }
+            self._active = active
+            self._has_read = True
+            self._looked_at = time.monotonic()
 
     def verify(self, text: str) -> Principal | None:
         """Return who this key is, or None."""

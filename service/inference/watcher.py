@@ -6,7 +6,7 @@ beside the one it replaces; when it is complete, one reference moves.
 
 import math
 import time
-from threading import Event
+from threading import Event, Lock
 
 import structlog
 
@@ -50,6 +50,7 @@ class Watcher:
         self._task_metrics = TaskMetrics(metrics)
         self._interval_s = interval_s
         self._wakeup = Event()
+        self._showing = Lock()
         self._is_stopping = False
         self._failing: dict[str, int] = {}
         self.thread = SteadyThread("watcher", self._run, most_pause_s=interval_s)
@@ -98,7 +99,7 @@ class Watcher:
     def show_classes(self) -> None:
         """Show classes as they are set now, in this process; the others look within their interval. Blocks."""
         with self._sessions() as session:
-            self._store.show(classes.all_shown(session))
+            self._show(session)
 
     def look(self) -> None:
         """Bring memory up to date once."""
@@ -107,7 +108,7 @@ class Watcher:
         self._keys.write_used()
         with self._sessions() as session:
             live = versions.live_versions(session)
-            self._store.show(classes.all_shown(session))
+            self._show(session)
             self._note_queue(session)
             self._task_metrics.look(session)
         self._asked_at = None
@@ -119,6 +120,11 @@ class Watcher:
         self._failing = failing
         self._drop_erased()
         self._store.weigh_used()
+
+    def _show(self, session: Session) -> None:
+        # From the reading on: what was read first must not be shown after what was read later.
+        with self._showing:
+            self._store.show(classes.all_shown(session))
 
     def _drop_erased(self) -> None:
         """Forget versions that were erased: the one before the live one may be among them."""

@@ -107,7 +107,6 @@ def update_class(
         after = change_class(session, actor, learner, before, asked)
         [read] = _read(session, learner, [after])
     context.watcher.show_classes()
-    context.watcher.wake()  # it may just have read what was before
     response.headers["ETag"] = _etag(after)
     return read
 

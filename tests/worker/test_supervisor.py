@@ -78,9 +78,9 @@ def test_cancel_in_the_middle_of_training(session_factory, claimed, supervised):
 
 
 def test_a_lost_lease_ends_the_attempt(session_factory, claimed, supervised):
+    # In one transaction: between two, the attempt might take its lease again.
     with session_factory.begin() as session:
         queue.release_leases(session, "w")
-    with session_factory.begin() as session:
         taken_over = queue.claim_next(session, "other", 10)
     supervised.join()
     task = task_now(session_factory, claimed.id)

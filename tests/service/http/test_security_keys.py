@@ -1,5 +1,6 @@
 """Keys are right or wrong, made, limited, revoked, and end."""
 
+import contextlib
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,40 @@ def test_keys_are_created_used_and_revoked_at_once(client, stranger):
     revoked = client.delete(f"/v1/keys/{created.json()['id']}")
     assert revoked.json()["revoked_at"] is not None
     assert stranger.get("/v1/learners", headers=headers).status_code == 401
+
+
+def test_what_was_read_before_a_key_was_revoked_does_not_bring_it_back(
+    client, stranger, app, monkeypatch
+):
+    key = client.post("/v1/keys", json={"name": "camera", "role": "reader"}).json()
+    ring: KeyRing = app.state.context.keys
+    has_read, may_go_on = threading.Event(), threading.Event()
+    read = keys.active_keys
+
+    def read_slowly(session):
+        active = read(session)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_go_on.wait(PACE.scaled(60))
+        return active
+
+    app.state.context.watcher.stop()
+    monkeypatch.setattr(keys, "active_keys", read_slowly)
+    look = threading.Thread(target=ring.refresh)
+    look.start()
+    wait_until(has_read.is_set)
+    revoke = threading.Thread(target=client.delete, args=(f"/v1/keys/{key['id']}",))
+    revoke.start()
+    # It may have to wait for the look, and then it cannot end first.
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not revoke.is_alive(), 1)
+    may_go_on.set()
+    look.join()
+    revoke.join()
+    assert (
+        stranger.get("/v1/learners", headers={"Authorization": f"Bearer {key['key']}"}).status_code
+        == 401
+    )
 
 
 def test_a_key_made_by_another_process_works_at_once_and_stops_soon(
