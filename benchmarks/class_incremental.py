@@ -218,7 +218,6 @@ def measure(
             f"{matrix[-1][-1]:.1%}, {float(prediction.passes.float().mean()):.2f} passes, {learning_s:.0f} s",
             style="dim",
         )
-    size = sum(tensor.numel() * tensor.element_size() for tensor in strategy.state_dict().values())
     return Row(
         strategy=strategy.name,
         config=asdict(strategy.config),
@@ -233,10 +232,15 @@ def measure(
         novelty_auroc=auroc,
         seconds_per_task=learning_s / len(stream),
         predict_images_per_second=speed(strategy, stream[-1].test_images[:256]),
-        state_mb=size / 1e6,
+        state_mb=state_bytes(strategy) / 1e6,
         matrix=matrix,
         seen=seen,
     )
+
+
+def state_bytes(strategy: Strategy[Any]) -> int:
+    """Return the size of everything learned, in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in strategy.state_dict().values())
 
 
 def speed(strategy: Strategy[Any], images: torch.Tensor) -> float:

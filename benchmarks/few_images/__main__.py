@@ -12,8 +12,9 @@ A finished row is kept in `--out` and not measured again.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -66,6 +67,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def cells(
+    given: argparse.Namespace, available: Sequence[tuple[Pool, int]]
+) -> Iterator[tuple[Pool, int, int | str, int]]:
+    """Return what is asked for, in turn: data, number of classes, images a class, seed."""
+    wanted = [(pool, n) for pool, n in available if not given.data or pool.name in given.data]
+    for (pool, n_classes), images, seed in product(wanted, given.images, given.seeds):
+        yield pool, n_classes, images if images == MIXED else int(images), seed
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     given = parse_arguments(argv)
@@ -77,32 +87,27 @@ def main(argv: list[str] | None = None) -> None:
         json.loads(given.out.read_text())["rows"] if given.out and given.out.exists() else []
     )
     available = list(pools(given, backbone))
-    for pool, n_classes in available:
-        if given.data and pool.name not in given.data:
-            continue
+    for pool, n_classes, images, seed in cells(given, available):
         others = list({id(other): other for other, _ in available if other is not pool}.values())
-        for images in given.images:
-            for seed in given.seeds:
-                number = images if images == MIXED else int(images)
-                stream = make_stream(pool, others, n_classes=n_classes, images=number, seed=seed)
-                for name, config in parse_strategies(given.strategies):
-                    strategy = create_strategy(name, config, backbone)
-                    about: JSON = {
-                        "backbone": backbone.name,
-                        "image_size": backbone.image_size,
-                        "data": pool.name,
-                        "classes": n_classes,
-                        "images": number,
-                        "strategy": strategy.name,
-                        "config": json.loads(json.dumps(asdict(strategy.config))),
-                        "seed": seed,
-                    }
-                    if any(about.items() <= row.items() for row in rows):
-                        continue
-                    rows.append(asdict(measure(strategy, stream, about)))
-                    console.print(rows[-1], style="dim")
-                    if given.out is not None:
-                        write_rows(given.out, {"command": "python -m benchmarks.few_images"}, rows)
+        stream = make_stream(pool, others, n_classes=n_classes, images=images, seed=seed)
+        for name, config in parse_strategies(given.strategies):
+            strategy = create_strategy(name, config, backbone)
+            about: JSON = {
+                "backbone": backbone.name,
+                "image_size": backbone.image_size,
+                "data": pool.name,
+                "classes": n_classes,
+                "images": images,
+                "strategy": strategy.name,
+                "config": json.loads(json.dumps(asdict(strategy.config))),
+                "seed": seed,
+            }
+            if any(about.items() <= row.items() for row in rows):
+                continue
+            rows.append(asdict(measure(strategy, stream, about)))
+            console.print(rows[-1], style="dim")
+            if given.out is not None:
+                write_rows(given.out, {"command": "python -m benchmarks.few_images"}, rows)
     show(rows, console)
 
 

@@ -10,6 +10,7 @@ from benchmarks.class_incremental import (
     learn,
     novelty_auroc,
     predict,
+    state_bytes,
 )
 from benchmarks.few_images.cells import Stream
 from models.strategies.base import Strategy
@@ -64,7 +65,6 @@ def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> R
         accuracies.append(float(right.double().mean()))
         errors.append(calibration_error(prediction, right))
     others = predict(strategy, [Increment(stream.tasks[-1].task, stream.untaught, ())])
-    size = sum(tensor.numel() * tensor.element_size() for tensor in strategy.state_dict().values())
     return Row(
         **about,
         last=round(accuracies[-1], 4),
@@ -75,7 +75,9 @@ def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> R
         calibration_errors=[round(error, 4) for error in errors],
         passes=round(float(prediction.passes.float().mean()), 3),
         seconds_per_task=round(seconds / len(stream.tasks), 2),
-        state_kb_per_class=round(size / 1000 / prediction.probabilities.shape[1], 1),
+        state_kb_per_class=round(
+            state_bytes(strategy) / 1000 / prediction.probabilities.shape[1], 1
+        ),
     )
 
 

@@ -6,22 +6,18 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import CheckConstraint, create_engine, inspect, make_url, text
+from sqlalchemy import CheckConstraint, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from registry.postgres.database import alembic_config, driver_url, migrate
 from registry.tables import Row
+from tests.databases import make_empty_database
 
 
 @pytest.fixture
 def empty_database(postgres):
     """URL of a database without tables."""
-    engine = create_engine(driver_url(postgres.url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS migrated WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE migrated"))
-    engine.dispose()
-    return make_url(postgres.url).set(database="migrated").render_as_string()
+    return make_empty_database(postgres, "migrated")
 
 
 @pytest.fixture

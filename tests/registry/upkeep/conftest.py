@@ -1,23 +1,17 @@
 """Fixtures for backup, restore and doctor: an installation with something in it, and an empty one."""
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from registry import audit, keys, queue, tasks
 from registry.blobs.store import LocalBlobStore
-from registry.postgres.database import driver_url
+from tests.databases import make_empty_database
 from tests.factories import make_learner, make_task, publish_task, put_artifact
 
 
 @pytest.fixture
 def fresh(postgres):
     """URL of a second database, without tables."""
-    engine = create_engine(driver_url(postgres.url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS elsewhere WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE elsewhere"))
-    engine.dispose()
-    return make_url(postgres.url).set(database="elsewhere").render_as_string()
+    return make_empty_database(postgres, "elsewhere")
 
 
 @pytest.fixture
