@@ -35,7 +35,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.datasets import LabelledImages, read_split
 from benchmarks.files import write_rows
 from models.adapter import Adapter
-from models.backbone import Backbone, choose_device, load_backbone
+from models.backbone import Backbone, Pooling, choose_device, load_backbone
 from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy, resolve
 from models.strategies.values import Prediction, Task
@@ -109,17 +109,24 @@ class RememberingBackbone(Backbone):
 
     @torch.inference_mode()
     def embed(
-        self, images: torch.Tensor, adapter: Adapter | None = None, *, batch_size: int = 64
+        self,
+        images: torch.Tensor,
+        adapter: Adapter | None = None,
+        *,
+        pooling: Pooling = "backbone",
+        batch_size: int = 64,
     ) -> torch.Tensor:
         """Embed as `Backbone.embed` does, or remember."""
         if not self.remembers:
-            return super().embed(images, adapter, batch_size=batch_size)
-        digest = hashlib.blake2b(images.numpy().tobytes())
+            return super().embed(images, adapter, pooling=pooling, batch_size=batch_size)
+        digest = hashlib.blake2b(images.numpy().tobytes() + pooling.encode())
         for value in adapter.state_dict().values() if adapter is not None else ():
             digest.update(value.cpu().numpy().tobytes())
         key = digest.digest()
         if key not in self._known:
-            self._known[key] = super().embed(images, adapter, batch_size=batch_size)
+            self._known[key] = super().embed(
+                images, adapter, pooling=pooling, batch_size=batch_size
+            )
         return self._known[key]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import safetensors.torch
@@ -41,6 +41,9 @@ RECOMMENDED = (
     ("vit_small_patch16_224.augreg_in21k", "22 M parameters: a GPU, or a patient CPU"),
     ("vit_base_patch16_224.augreg_in21k", "86 M parameters, the papers' backbone: a GPU"),
 )
+Pooling = Literal["backbone", "token_and_patches"]
+"""What becomes of the tokens: `backbone` is what its own head would read (mostly the class token), `token_and_patches`
+that and the mean of the patch tokens side by side, from the same pass."""
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -137,15 +140,22 @@ class Backbone(nn.Module):
         cropped = np.asarray(picture.crop((left, top, left + size, top + size)))
         return torch.from_numpy(cropped.copy()).permute(2, 0, 1).contiguous()
 
-    def forward(self, images: Tensor, adapter: Adapter | None = None) -> Tensor:
+    def width_of(self, pooling: Pooling) -> int:
+        """Return how many numbers an image becomes: D or 2 D."""
+        return self.feature_width * (2 if pooling == "token_and_patches" else 1)
+
+    def forward(
+        self, images: Tensor, adapter: Adapter | None = None, *, pooling: Pooling = "backbone"
+    ) -> Tensor:
         """Embed images: one complete pass.
 
         Args:
             images: `(B, 3, S, S)`, uint8 in 0..255 or float in 0..1.
             adapter: A sub-network to put in parallel to every MLP; None is the frozen pass h_0.
+            pooling: What becomes of the tokens.
 
         Returns:
-            Normed, pooled features, `(B, D)`, float32.
+            Normed, pooled features, `(B, D)` or `(B, 2 D)` as `pooling` says, float32.
         """
         vit = self.vit
         blocks = cast("list[Block]", list(vit.blocks))
@@ -156,28 +166,41 @@ class Backbone(nn.Module):
             x = x + block.ls1(block.attn(block.norm1(x)))
             mlp = block.ls2(block.mlp(block.norm2(x)))
             x = x + mlp if adapter is None else x + mlp + adapter.blocks[i](x)
-        features: Tensor = vit.forward_head(vit.norm(x), pre_logits=True)
-        return features.float()
+        x = vit.norm(x)
+        features: Tensor = vit.forward_head(x, pre_logits=True).float()
+        if pooling == "backbone":
+            return features
+        patches = x[:, vit.num_prefix_tokens :].mean(dim=1).float()
+        return torch.cat([features, patches], dim=1)
 
     @torch.inference_mode()
     def embed(
-        self, images: Tensor, adapter: Adapter | None = None, *, batch_size: int = 64
+        self,
+        images: Tensor,
+        adapter: Adapter | None = None,
+        *,
+        pooling: Pooling = "backbone",
+        batch_size: int = 64,
     ) -> Tensor:
         """Embed any number of images in batches, without gradients.
 
         Args:
             images: uint8 `(N, 3, S, S)`, on any device.
             adapter: As in `forward`; used in evaluation mode.
+            pooling: As in `forward`.
             batch_size: Images a pass.
 
         Returns:
-            Features `(N, D)`, float32, on the backbone's device.
+            Features `(N, D)` or `(N, 2 D)`, float32, on the backbone's device.
         """
         if adapter is not None:
             adapter.eval()
-        parts = [self(part.to(self.device), adapter) for part in images.split(batch_size)]
+        parts = [
+            self(part.to(self.device), adapter, pooling=pooling)
+            for part in images.split(batch_size)
+        ]
         if not parts:
-            return torch.empty(0, self.feature_width, device=self.device)
+            return torch.empty(0, self.width_of(pooling), device=self.device)
         return torch.cat(parts)
 
 

@@ -164,3 +164,20 @@ def test_the_random_backbone_does_not_depend_on_what_other_threads_draw(backbone
         found = list(pool.map(load_backbone, ["tiny"] * 12))
 
     assert {other.fingerprint for other in found} == {backbone.fingerprint}
+
+
+@pytest.mark.parametrize("name", ["tiny", "bundled"])
+def test_patches_join_the_features_of_the_same_pass(name):
+    backbone = load_backbone(name)
+    size = backbone.image_size
+    images = torch.randint(0, 256, (3, 3, size, size), generator=torch.Generator().manual_seed(1))
+    images = images.to(torch.uint8)
+    both = backbone.embed(images, pooling="token_and_patches")
+    plain = backbone.embed(images)
+    assert both.shape == (3, backbone.width_of("token_and_patches")) == (3, 2 * plain.shape[1])
+    torch.testing.assert_close(both[:, : plain.shape[1]], plain)
+    vit = backbone.vit
+    tokens = vit.forward_features((images / 255 - backbone.mean) / backbone.std)
+    patches = tokens[:, vit.num_prefix_tokens :].mean(dim=1)
+    torch.testing.assert_close(both[:, plain.shape[1] :], patches, rtol=1e-3, atol=1e-4)
+    assert backbone.embed(images[:0], pooling="token_and_patches").shape == (0, both.shape[1])
