@@ -104,6 +104,7 @@ class RememberingBackbone(Backbone):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone.name, backbone.vit, backbone.preprocessing)
         self.fingerprint = backbone.fingerprint
+        self.background = backbone.background
         self.remembers = True
         self._known: dict[bytes, torch.Tensor] = {}
 

@@ -31,6 +31,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.adapter import Adapter
+from models.background import (
+    SUFFIX,
+    Background,
+    BackgroundInfo,
+    background_files,
+    choose_background,
+    read_info,
+)
 from models.errors import BackboneError, ShapeError
 
 BUNDLED = "bundled"
@@ -73,6 +81,8 @@ class BackboneInfo:
     image_size: int | None
     """Input side in pixels; None where only loading would tell."""
     description: str
+    background: BackgroundInfo | None
+    """What statistics of general images there are; None without any."""
 
 
 class Backbone(nn.Module):
@@ -101,6 +111,8 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
         self.fingerprint = _fingerprint(vit, preprocessing)
+        self.background: Background | None = None
+        """Statistics of general images; no part of the fingerprint, and on the CPU wherever the weights are."""
         _fold_norms(vit)
 
     @property
@@ -205,23 +217,40 @@ class Backbone(nn.Module):
 
 
 def load_backbone(
-    name: str, *, weights: Path | None = None, image_size: int | None = None
+    name: str,
+    *,
+    weights: Path | None = None,
+    image_size: int | None = None,
+    with_background: bool = True,
 ) -> Backbone:
-    """Load a backbone by its public name.
+    """Load a backbone by its public name, with its background if there is one.
 
     Args:
         name: `bundled`, or a timm ViT name with its pre-trained tag. `tiny` is a random one for tests.
         weights: A safetensors file or a folder of them. The file `<name>[.anything].safetensors` serves backbone
-            `<name>`; without one the weights come from timm's hub (a download at the first use).
+            `<name>`; without one the weights come from timm's hub (a download at the first use). Its background is
+            `<name>[.anything].background.safetensors` in the same folder.
         image_size: Input side of a timm ViT in pixels, if not its own: position embeddings are interpolated.
+        with_background: Whether to look for a background at all.
 
     Raises:
-        BackboneError: If the name is unknown, or its weights are missing, damaged or of another shape.
+        BackboneError: If the name is unknown, its weights are missing, damaged or of another shape, or its background
+            is damaged or of other weights.
     """
     if name == TINY:
-        return _tiny()
-    if name == BUNDLED:
-        return _bundled()
+        backbone = _tiny()
+    elif name == BUNDLED:
+        backbone = _bundled()
+    else:
+        backbone = _timm(name, weights, image_size)
+    if with_background:
+        backbone.background = choose_background(
+            name, backbone.fingerprint, _background_folders(weights)
+        )
+    return backbone
+
+
+def _timm(name: str, weights: Path | None, image_size: int | None) -> Backbone:
     if not is_known_backbone(name, weights=weights):
         raise BackboneError(f"There is no backbone {name}: see the list of backbones.")
     file = find_weights(name, weights)
@@ -291,11 +320,13 @@ def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
             BUNDLED,
             _bundled_description()["architecture"]["img_size"],
             "Small ViT, no download: a CPU learns with it",
+            _background_info(BUNDLED, weights),
         )
     ]
     for name, description in RECOMMENDED:
         source = "hub" if find_weights(name, weights) is None else "file"
-        backbones.append(BackboneInfo(name, source, 224, description))
+        background = _background_info(name, weights)
+        backbones.append(BackboneInfo(name, source, 224, description, background))
     return backbones
 
 
@@ -305,11 +336,25 @@ def find_weights(name: str, weights: Path | None) -> Path | None:
         return None
     files = sorted(weights.glob("*.safetensors")) if weights.is_dir() else [weights]
     for file in files:
+        if file.name.endswith(SUFFIX):
+            continue
         if file.is_file() and file.name.removesuffix(".safetensors").startswith(name):
             rest = file.name.removesuffix(".safetensors").removeprefix(name)
             if rest == "" or rest.startswith("."):
                 return file
     return None
+
+
+def _background_folders(weights: Path | None) -> list[Path]:
+    """Return where backgrounds lie: beside the operator's weights, and then in this package."""
+    if weights is None:
+        return [WEIGHTS]
+    return [weights if weights.is_dir() else weights.parent, WEIGHTS]
+
+
+def _background_info(name: str, weights: Path | None) -> BackgroundInfo | None:
+    files = background_files(name, _background_folders(weights))
+    return read_info(files[0]) if files else None
 
 
 def _bundled_description() -> dict[str, Any]:

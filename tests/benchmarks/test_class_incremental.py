@@ -117,6 +117,13 @@ def test_learning_all_at_once_is_measured_step_by_step_among_the_classes_seen(ba
     assert rows[1].matrix == rows[0].matrix
 
 
+def test_a_remembering_backbone_keeps_the_background():
+    bundled = load_backbone("bundled")
+
+    assert bundled.background is not None
+    assert RememberingBackbone(bundled).background is bundled.background
+
+
 def test_the_same_images_are_embedded_once_through_each_subnetwork(backbone):
     remembering = RememberingBackbone(backbone)
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)

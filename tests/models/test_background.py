@@ -1,0 +1,245 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from models.backbone import (
+    BUNDLED,
+    WEIGHTS,
+    Backbone,
+    available_backbones,
+    find_weights,
+    is_known_backbone,
+    load_backbone,
+)
+from models.background import FLOOR, SUFFIX, Background, BackgroundInfo, fewest_images, measure
+from models.errors import BackboneError, ShapeError, TaskDataError
+from service.cli.local.sample_pictures import draw as draw_picture
+from service.intake.images import ImageLimits, decode_image
+
+VIT = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+
+
+def draw(n: int, width: int, n_classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of classes around their own centres, whose spread differs by a factor of 1,000 between dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % n_classes
+    mixing = torch.eye(width) + torch.randn(width, width, generator=generator) / (2 * width**0.5)
+    rows = torch.randn(n, width, generator=generator) @ mixing
+    centres = 3 * torch.randn(n_classes, width, generator=generator)
+    return (rows + centres[targets]) * torch.logspace(-2, 1, width), targets
+
+
+def covariances(features: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    values = features.double()
+    n, k = len(values), len(targets.unique())
+    centred = torch.cat([values[targets == c] - values[targets == c].mean(0) for c in range(k)])
+    return torch.cov(values.T), centred.T @ centred / (n - k)
+
+
+def background_of(backbone: Backbone, path: Path, seed: int = 0) -> bytes:
+    """Write a background of drawn features for a backbone."""
+    features, targets = draw(400, backbone.width_of("token_and_patches"), 8, seed)
+    data = measure(features, targets, fingerprint=backbone.fingerprint)
+    path.write_bytes(data)
+    return data
+
+
+@pytest.mark.parametrize("width", [16, 120])
+def test_what_is_read_back_is_what_was_measured(width):
+    features, targets = draw(4000, width, 10)
+    total, within = covariances(features, targets)
+
+    background = Background.of(features, targets, fingerprint="abc")
+
+    assert (background.fingerprint, background.n_images, background.n_classes) == ("abc", 4000, 10)
+    torch.testing.assert_close(
+        background.mean, features.double().mean(0), rtol=1e-5, atol=1e-5 * float(features.std())
+    )
+    for stored, measured in ((background.covariance, total), (background.within, within)):
+        assert stored.dtype == torch.float64
+        # In every direction, the smallest included: the eigenvalues of the stored one relative to the measured one.
+        factor = torch.linalg.cholesky(measured)
+        half = torch.linalg.solve_triangular(factor, stored, upper=False)
+        relative = torch.linalg.solve_triangular(factor, half.T, upper=False)
+        ratios = torch.linalg.eigvalsh(relative)
+        assert ratios.min() > 0.97
+        assert ratios.max() < 1.03
+        torch.testing.assert_close(
+            torch.linalg.eigvalsh(stored), torch.linalg.eigvalsh(measured), rtol=5e-3, atol=0
+        )
+
+
+def test_directions_without_any_spread_get_the_least_one():
+    features, targets = draw(500, 20, 5)
+    features[:, 0] = features[:, 1:].sum(1)
+    features[:, 7] = 0.25
+
+    background = Background.of(features, targets, fingerprint="abc")
+
+    assert background.mean[7] == 0.25
+    for matrix in (background.covariance, background.within):
+        torch.linalg.cholesky(matrix)
+        std = matrix.diagonal().sqrt()
+        least = torch.linalg.eigvalsh(matrix / (std[:, None] * std))[0]
+        assert least == pytest.approx(FLOOR, rel=0.2)
+
+
+def test_the_same_features_give_the_same_file_and_others_another_digest():
+    features, targets = draw(200, 16, 4)
+
+    first = Background.of(features, targets, fingerprint="abc")
+
+    assert Background.of(features, targets + 5, fingerprint="abc").digest == first.digest
+    assert Background.of(features + 1, targets, fingerprint="abc").digest != first.digest
+
+
+def test_the_first_half_is_the_background_of_the_backbones_own_pooling():
+    features, targets = draw(300, 16, 4)
+    background = Background.of(features, targets, fingerprint="abc")
+
+    half = background.for_width(8)
+
+    own = Background.of(features[:, :8], targets, fingerprint="abc")
+    torch.testing.assert_close(half.mean, own.mean)
+    for name in ("covariance", "within"):
+        torch.testing.assert_close(getattr(half, name), getattr(own, name), rtol=5e-3, atol=1e-3)
+    assert half.digest == background.digest
+    assert background.for_width(16) is background
+    with pytest.raises(ShapeError, match="16 numbers, not 9"):
+        background.for_width(9)
+
+
+def test_too_few_images_are_refused():
+    features, targets = draw(fewest_images(16, 4), 16, 4)
+
+    Background.of(features, targets, fingerprint="abc")
+    with pytest.raises(TaskDataError, match=r"35 images of 4 classes are too few .* at least 36"):
+        Background.of(features[:-1], targets[:-1], fingerprint="abc")
+
+
+def spoil_format(data: bytes) -> bytes:
+    tensors = safetensors.torch.load(data)
+    size = int.from_bytes(data[:8], "little")
+    described = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["background"])
+    return safetensors.torch.save(
+        tensors, {"background": json.dumps(described | {"format_version": 2})}
+    )
+
+
+def spoil_tensor(data: bytes, name: str, value: float) -> bytes:
+    tensors = safetensors.torch.load(data)
+    tensors[name][0] = value
+    size = int.from_bytes(data[:8], "little")
+    return safetensors.torch.save(tensors, json.loads(data[8 : 8 + size])["__metadata__"])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: b"not safetensors",
+        lambda data: data[:-10],
+        lambda data: safetensors.torch.save(safetensors.torch.load(data)),
+        spoil_format,
+        lambda data: spoil_tensor(data, "within.factor", 0.0),
+        lambda data: spoil_tensor(data, "covariance.std", -1.0),
+        lambda data: spoil_tensor(data, "mean", float("nan")),
+        lambda data: spoil_tensor(data, "covariance.factor", float("inf")),
+    ],
+)
+def test_a_damaged_file_is_refused_and_named(backbone, tmp_path: Path, spoil):
+    file = tmp_path / f"tiny{SUFFIX}"
+    file.write_bytes(spoil(background_of(backbone, file)))
+
+    with pytest.raises(BackboneError, match=r"tiny\.background\.safetensors cannot be read"):
+        load_backbone("tiny", weights=tmp_path)
+
+    assert load_backbone("tiny", weights=tmp_path, with_background=False).background is None
+
+
+def test_a_backbone_comes_with_the_file_beside_its_weights(backbone, tmp_path: Path):
+    background_of(backbone, tmp_path / f"tiny{SUFFIX}")
+
+    for weights in (tmp_path, tmp_path / f"{VIT}.safetensors"):
+        loaded = load_backbone("tiny", weights=weights)
+        assert loaded.background is not None
+        assert loaded.background.n_images == 400
+    assert load_backbone("tiny").background is None
+    assert loaded.fingerprint == backbone.fingerprint
+    assert not [key for key in loaded.state_dict() if "background" in key]
+
+
+def test_of_several_files_the_fitting_one_is_taken_and_without_one_all_are_refused(
+    backbone, tmp_path: Path
+):
+    other = replace(backbone.preprocessing, image_size=64)
+    stranger = Backbone("tiny", backbone.vit, other)
+    background_of(stranger, tmp_path / f"tiny.64px{SUFFIX}", seed=1)
+
+    with pytest.raises(BackboneError, match=r"other weights or for another image size"):
+        load_backbone("tiny", weights=tmp_path)
+
+    data = background_of(backbone, tmp_path / f"tiny.own{SUFFIX}")
+    loaded = load_backbone("tiny", weights=tmp_path).background
+    assert loaded is not None
+    assert loaded.digest == Background.from_bytes(data).digest
+
+
+def test_a_background_is_not_taken_for_weights(tmp_path: Path):
+    file = tmp_path / f"{VIT}{SUFFIX}"
+    file.touch()
+
+    assert find_weights(VIT, tmp_path) is None
+    assert find_weights(VIT, file) is None
+    assert not is_known_backbone("vit_tiny_patch16_224", weights=tmp_path)
+
+
+def test_the_list_of_backbones_says_what_each_background_is_of(tmp_path: Path):
+    features, targets = draw(200, 16, 4)
+    (tmp_path / f"{VIT}{SUFFIX}").write_bytes(measure(features, targets, fingerprint="abc"))
+    (tmp_path / f"vit_small_patch16_224.augreg_in21k{SUFFIX}").write_bytes(b"damaged")
+
+    found = {info.name: info.background for info in available_backbones(tmp_path)}
+
+    assert found[BUNDLED] == BackgroundInfo(6000, 200)
+    assert found[VIT] == BackgroundInfo(200, 4)
+    assert found["vit_small_patch16_224.augreg_in21k"] is None
+    assert found["vit_base_patch16_224.augreg_in21k"] is None
+
+
+def test_the_bundled_background_is_of_the_bundled_backbone():
+    backbone = load_backbone(BUNDLED)
+    background = backbone.background
+
+    assert background is not None
+    assert (WEIGHTS / f"{BUNDLED}{SUFFIX}").stat().st_size < 1e6
+    assert background.fingerprint == backbone.fingerprint
+    assert len(background.mean) == backbone.width_of("token_and_patches")
+    for matrix in (background.covariance, background.within):
+        torch.linalg.cholesky(matrix)
+    assert 0.5 < float(background.within.trace() / background.covariance.trace()) < 0.9
+    spread = torch.linalg.eigvalsh(background.covariance)
+    assert spread[-1] / spread.sum() < 0.2  # no single direction is most of it
+
+
+def test_drawings_lie_within_the_bundled_background():
+    """Squared distance in the background's own space, a dimension: 1 on average for the images it was made of."""
+    backbone = load_backbone(BUNDLED)
+    limits = ImageLimits(10**7, 10**7)
+    pictures = [
+        backbone.preprocess(decode_image(draw_picture(kind, i), limits).pixels)
+        for kind in ("apple", "pear")
+        for i in range(3)
+    ]
+    features = backbone.embed(torch.stack(pictures), pooling="token_and_patches").double()
+
+    background = backbone.background
+    assert background is not None
+    apart = features - background.mean
+    squared = (apart @ torch.linalg.inv(background.covariance) * apart).sum(dim=1)
+
+    assert 0.3 < float(squared.mean()) / apart.shape[1] < 4
