@@ -1,7 +1,7 @@
 """The accuracy history of a learner: how well each version still knows each task.
 
-R[i][j] is the accuracy on task j's held-out images with version i, over all classes known then. A version learns one
-task, or unlearns some, whose columns end there.
+R[i][j] is the accuracy on task j's images with version i, over all classes known then: on those held out, and on
+training images that the version left out in turn. A version learns one task, or unlearns some, whose columns end there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 
 from registry import ancestry, unlearning
 from registry.ancestry import Step
+from registry.measures import Counts
 from registry.statuses import TaskStatus
 from registry.tables import AccuracyRow, LearnerRow, TaskRow
 from registry.versions import NewVersion
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Counts):
     """One cell of the matrix, counted in images."""
 
     version: int
@@ -28,20 +29,24 @@ class Cell:
     n_routed: int
     n_routed_right: int
     passes: float
+    n_cross_validated: int = 0
+    n_cross_validated_correct: int = 0
 
 
 @dataclass(frozen=True)
 class AccuracyHistory:
     """The matrix and what is read off it. Rows are versions, columns tasks, both in the order they were learned.
 
-    A number is None where it is not defined: no held-out image, no earlier task, nothing routed, or unlearned.
+    A number is None where it is not defined: nothing measured, no earlier task, nothing routed, or unlearned.
     """
 
     tasks: list[int]
     versions: list[int]
     matrix: list[list[float | None]]
     n: list[list[int]]
-    """Images evaluated for each cell of the matrix."""
+    """Images that each cell of the matrix is measured on, of both kinds."""
+    n_cross_validated: list[list[int]]
+    """Of these, training images answered by a head that never saw them."""
     last: float | None
     """Accuracy on all images seen, with the last version."""
     average: float | None
@@ -105,7 +110,7 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
     Returns:
         The history; empty lists and None for an empty line.
     """
-    counts = {(cell.version, cell.task_index): cell for cell in cells if cell.n > 0}
+    counts = {(cell.version, cell.task_index): cell for cell in cells if cell.n_measured > 0}
     learned_at: dict[int, int] = {}
     for i, step in enumerate(line):
         for task in step.tasks:
@@ -121,7 +126,8 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
         tasks=tasks,
         versions=[step.number for step in line],
         matrix=matrix,
-        n=[[cell.n if cell else 0 for cell in row] for row in rows],
+        n=[[cell.n_measured if cell else 0 for cell in row] for row in rows],
+        n_cross_validated=[[cell.n_cross_validated if cell else 0 for cell in row] for row in rows],
         last=seen[-1] if seen else None,
         average=_mean(seen),
         forgetting=_mean([_drop(matrix, j, firsts[j]) for j in earlier]),
@@ -180,8 +186,8 @@ def _row(
 
 def _accuracy(cells: Sequence[Cell | None]) -> float | None:
     """Share of correct images over all cells together."""
-    n = sum(cell.n for cell in cells if cell)
-    return sum(cell.n_correct for cell in cells if cell) / n if n else None
+    n = sum(cell.n_measured for cell in cells if cell)
+    return sum(cell.n_right for cell in cells if cell) / n if n else None
 
 
 def _routing(cells: Sequence[Cell | None]) -> float | None:

@@ -244,7 +244,7 @@ class AliasRow(Row):
 
 
 class AccuracyRow(Row):
-    """Accuracy on one task's held-out images with one version: a cell of the accuracy matrix."""
+    """Accuracy on one task's images with one version: a cell of the accuracy matrix."""
 
     __tablename__ = "accuracies"
 
@@ -254,14 +254,17 @@ class AccuracyRow(Row):
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
     task_index: Mapped[int] = mapped_column(Integer, primary_key=True)
     n: Mapped[int] = mapped_column(Integer)
-    """Images evaluated."""
+    """Held-out images evaluated."""
     n_correct: Mapped[int] = mapped_column(Integer)
     n_routed: Mapped[int] = mapped_column(Integer)
     """Images for which at least one synapse was functional."""
     n_routed_right: Mapped[int] = mapped_column(Integer)
     """Of those, images whose own task's synapse was functional."""
     passes: Mapped[float] = mapped_column(Float)
-    """Mean forwards of the backbone an image."""
+    """Mean forwards of the backbone a held-out image."""
+    n_cross_validated: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """Training images answered by a head that never saw them."""
+    n_cross_validated_correct: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class PredictionRow(Row):

@@ -18,6 +18,7 @@ from registry.errors import (
 )
 from registry.events import append_event
 from registry.ids import new_id
+from registry.measures import Counts
 from registry.paging import Page, decode_number, page_of
 from registry.queue import lock_attempt, release_held
 from registry.statuses import UNFINISHED, TaskStatus
@@ -26,8 +27,8 @@ from registry.tasks import get_task, request_cancel
 
 
 @dataclass(frozen=True)
-class NewAccuracy:
-    """How a version does on the held-out images of one task."""
+class NewAccuracy(Counts):
+    """How a version does on the images of one task: those held out, and training images that it left out in turn."""
 
     task_index: int
     n: int
@@ -35,6 +36,8 @@ class NewAccuracy:
     n_routed: int
     n_routed_right: int
     passes: float
+    n_cross_validated: int = 0
+    n_cross_validated_correct: int = 0
 
 
 @dataclass(frozen=True)
@@ -331,8 +334,13 @@ def _erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> No
 
 def _append_evaluated(session: Session, task: TaskRow, new_version: NewVersion) -> None:
     accuracies = [
-        {"task": accuracy.task_index, "n": accuracy.n, "accuracy": accuracy.n_correct / accuracy.n}
-        for accuracy in new_version.accuracies
-        if accuracy.n
+        {
+            "task": cell.task_index,
+            "n": cell.n_measured,
+            "n_cross_validated": cell.n_cross_validated,
+            "accuracy": cell.n_right / cell.n_measured,
+        }
+        for cell in new_version.accuracies
+        if cell.n_measured
     ]
     append_event(session, task.id, "evaluated", {"accuracies": accuracies})

@@ -23,7 +23,7 @@ from models import artifact
 from models.backbone import Backbone, choose_device, load_backbone
 from models.checkpoint import SectionedCheckpoints, Snapshot
 from models.errors import CheckpointError, StoppedError
-from models.evaluation import evaluate
+from models.evaluation import TaskAccuracy, evaluate, with_cross_validation
 from models.progress import Progress
 from models.screening import Finding
 from models.strategies.base import Strategy
@@ -380,24 +380,41 @@ def _evaluate(
     blobs: BlobStore,
     progress: ProgressReporter,
 ) -> tuple[list[NewAccuracy], dict[str, Any]]:
-    """Evaluate every task that still has held-out images; one task's images are in memory at a time.
+    """Evaluate every task that still has held-out images, or of which the strategy leaves out training images in turn.
+
+    One task's images are in memory at a time.
 
     Returns:
-        The accuracies, and further counts by name and task: confusions and routes.
+        The accuracies, and further counts by name and task: confusions, routes, and what was cross-validated.
     """
-    measured: list[NewAccuracy] = []
-    counts: dict[str, Any] = {"confusion": {}, "routing": {}}
+    measured: list[TaskAccuracy] = []
     for i, (task_index, rows) in enumerate(held_out.items()):
         progress.report(Progress("evaluating", i / len(held_out)))
         labels = tuple(row.label for row in rows)
         images = _loaded(task, task_index, labels)
         if images is None:
             images = load_images(rows, blobs, strategy.backbone, lambda _: None)
-        result = asdict(evaluate(strategy, images, labels, task_index=task_index))
-        for name, by_task in counts.items():
-            by_task[str(task_index)] = result.pop(name)
-        measured.append(NewAccuracy(**result))
-    return measured, counts
+        measured.append(evaluate(strategy, images, labels, task_index=task_index))
+    return _sorted_out(with_cross_validation(strategy, measured))
+
+
+def _sorted_out(cells: list[TaskAccuracy]) -> tuple[list[NewAccuracy], dict[str, Any]]:
+    """Tell the numbers of each cell, which become a row, from its counts, which become metrics; empty ones left out."""
+    accuracies = []
+    counts: dict[str, Any] = {"confusion": {}, "routing": {}, "cross_validated": {}}
+    for cell in cells:
+        values = asdict(cell)
+        of_task = {name: values.pop(name) for name in counts}
+        accuracies.append(NewAccuracy(**values))
+        if not cell.n:
+            del of_task["routing"]  # no image took a route
+        if not cell.n_cross_validated:
+            del of_task["cross_validated"]
+        for name, value in of_task.items():
+            counts[name][str(cell.task_index)] = value
+    if not counts["cross_validated"]:
+        del counts["cross_validated"]
+    return accuracies, counts
 
 
 def _loaded(task: Task | None, task_index: int, labels: tuple[str, ...]) -> torch.Tensor | None:

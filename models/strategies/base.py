@@ -19,6 +19,7 @@ from models.errors import NotLearnedError, TaskDataError, UnknownContentError, U
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 from models.strategies.values import (
+    CrossValidation,
     LearningReport,
     Prediction,
     RawScores,
@@ -59,6 +60,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """Whether training images become part of what it learned. Deleting a task's images does not delete those."""
     unlearning: ClassVar[Unlearning] = "none"
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
+    cross_validates: ClassVar[bool] = False
+    """Whether it measures itself on training images that it leaves out in turn, in closed form."""
     prior: ClassVar[float] = LOGIT_PRIOR
     """Temperature to assume for its logits where held-out images tell nothing."""
 
@@ -178,6 +181,13 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         self._require_learned()
         return self.score(images).logits
+
+    def cross_validation(self) -> CrossValidation | None:
+        """Return what the current head answers to training images that it leaves out in turn.
+
+        Only of images that trained no sub-network. None where it cannot tell.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything learned but the backbone, as CPU tensors.

@@ -73,6 +73,18 @@ class UnlearningReport:
 
 
 @dataclass(frozen=True)
+class CrossValidation:
+    """What is answered to training images by heads that never saw them. Shape: M images."""
+
+    tasks: Tensor
+    """Index of the task of each stored training image, int64 `(M,)`."""
+    targets: Tensor
+    """Class index, int64 `(M,)`."""
+    answers: Tensor
+    """Class index answered by a head that never saw the image, int64 `(M,)`."""
+
+
+@dataclass(frozen=True)
 class Routes:
     """Which synapses were functional for a batch. Shapes: B images, T synapses (one a task, or none at all)."""
 

@@ -20,6 +20,11 @@ Confusion = dict[
     dict[Annotated[str, StringConstraints(max_length=200)], dict[str, Count]],
 ]
 """By task index, true label and answered label."""
+CrossValidated = dict[
+    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")],
+    dict[Annotated[str, StringConstraints(max_length=200)], Count],
+]
+"""By task index and true label: images of `Confusion` that were left out in turn."""
 Routing = dict[
     Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")],
     dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}$")], Count],
@@ -55,6 +60,8 @@ class BundledAccuracy(RequestSchema):
     n_routed: Count
     n_routed_right: Count
     passes: Annotated[float, Field(ge=0, le=1_000_000)]
+    n_cross_validated: Count = 0
+    n_cross_validated_correct: Count = 0
 
 
 class BundledVersion(RequestSchema):
@@ -99,3 +106,5 @@ class KeptMetrics(ReadSchema):
     confusion: Confusion = Field(default_factory=dict)
     routing: Routing | None = None
     """None where it was not measured."""
+    cross_validated: CrossValidated | None = None
+    """None where nothing was."""

@@ -98,7 +98,9 @@ def compose(
     files = dict(sorted(ArtifactFiles(blobs).of(address_of(version)).items()))
     if blobs.missing(files):
         raise Problem("version-damaged")
-    head = _head(learner, version, provenance).model_dump_json(indent=1).encode()
+    told = _head(learner, version, provenance)
+    # An earlier release takes it in unless it says what that does not know: what is as ever is left unsaid.
+    head = told.model_dump_json(indent=1, exclude_defaults=True).encode()
     sums = {HEAD: _sha256(head), MANIFEST: _sha256(manifest)}
     sums |= {member_of(sha256): sha256 for sha256 in files}
     return Bundle(head, manifest, files, json.dumps({"members": sums}, indent=0).encode())

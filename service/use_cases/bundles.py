@@ -295,6 +295,7 @@ def _check_numbers(version: BundledVersion) -> None:
         and cell.version <= version.number
         and cell.n_correct <= cell.n
         and cell.n_routed_right <= cell.n_routed <= cell.n
+        and cell.n_cross_validated_correct <= cell.n_cross_validated
         for cell in version.accuracy
     )
     if not are_right or len(cells) < len(version.accuracy):

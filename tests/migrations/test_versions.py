@@ -156,3 +156,22 @@ def test_images_from_before_growth_stay_as_they_are(empty_database, connection):
     assert tuple(found) == (2, 0, 0)
     sample = connection.execute(text("SELECT blob_sha256, source_sha256 FROM samples")).one()
     assert tuple(sample) == ("b", None)
+
+
+def test_accuracies_from_before_cross_validation_were_held_out(empty_database, connection):
+    config = alembic_config(empty_database)
+    command.upgrade(config, "0007")
+    connection.execute(
+        text("INSERT INTO learners VALUES ('l', 'l', 's', 'b', '{}', '{}', 1, 1, now())")
+    )
+    old = text("INSERT INTO accuracies VALUES ('l', :version, 1, 10, 9, 0, 0, 1.0)")
+    connection.execute(old, {"version": 1})
+    connection.commit()
+    for revision in ("head", "0007", "head"):
+        move = command.downgrade if revision == "0007" else command.upgrade
+        connection.commit()
+        move(config, revision)
+    # A worker of the earlier release still writes.
+    connection.execute(old, {"version": 2})
+    counts = "SELECT n, n_correct, n_cross_validated, n_cross_validated_correct FROM accuracies"
+    assert [tuple(row) for row in connection.execute(text(counts))] == [(10, 9, 0, 0)] * 2

@@ -1,9 +1,10 @@
 import pytest
 
-from models.evaluation import evaluate
+from models.evaluation import evaluate, with_cross_validation
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.simplecil import SimpleCIL, SimpleCILConfig
+from tests.models.strategies.leaving_out import LeavingOut, LeavingOutConfig
 
 
 def test_counts_right_answers_routes_and_confusions(backbone, make_task):
@@ -36,3 +37,40 @@ def test_counts_which_synapses_were_functional(backbone, make_task):
     assert counted.routing == {3: int(functional[:, 0].sum()), 5: int(functional[:, 1].sum())}
     assert counted.n_routed_right == counted.routing[3]
     assert sum(counted.routing.values()) > 0
+
+
+def test_images_left_out_in_turn_join_those_held_out(backbone, make_task):
+    strategy = LeavingOut(backbone, LeavingOutConfig())
+    first, second = make_task(2, ("a", "b"), n=5), make_task(5, ("c", "a"), n=4)
+    strategy.learn(first)
+    strategy.learn(second)
+    held_out = evaluate(strategy, first.held_out_images, first.held_out_labels, task_index=2)
+
+    joined, alone = with_cross_validation(strategy, [held_out])
+
+    found = strategy.cross_validation()
+    right = found.targets == found.answers
+    assert (joined.task_index, joined.n, joined.n_correct) == (2, 12, held_out.n_correct)
+    assert (joined.n_cross_validated, alone.n_cross_validated) == (10, 8)
+    assert joined.n_cross_validated_correct == int(right[:10].sum()) > 5
+    assert alone.n_cross_validated_correct == int(right[10:].sum())
+    assert (alone.task_index, alone.n, alone.passes, alone.routing) == (5, 0, 0.0, {})
+    assert (joined.cross_validated, alone.cross_validated) == ({"a": 5, "b": 5}, {"c": 4, "a": 4})
+    assert {label: sum(row.values()) for label, row in joined.confusion.items()} == {
+        "a": 11,
+        "b": 11,
+    }
+    n_right = sum(row.get(label, 0) for label, row in joined.confusion.items())
+    assert n_right == joined.n_correct + joined.n_cross_validated_correct
+    # What was measured on held-out images alone is as it was.
+    assert sum(sum(row.values()) for row in held_out.confusion.values()) == 12
+
+
+def test_a_strategy_that_leaves_nothing_out_changes_nothing(backbone, make_task):
+    strategy = SimpleCIL(backbone, SimpleCILConfig())
+    task = make_task(1, ("a", "b"))
+    strategy.learn(task)
+    cells = [evaluate(strategy, task.held_out_images, task.held_out_labels, task_index=1)]
+
+    assert strategy.cross_validation() is None
+    assert with_cross_validation(strategy, cells) == cells

@@ -61,6 +61,23 @@ def test_cells_that_are_missing_are_not_defined():
     assert history.stability == [None, 0.8, None]
 
 
+def test_images_left_out_in_turn_count_like_those_held_out():
+    cells = [
+        Cell(1, 1, 10, 6, 0, 0, 1.0, 30, 28),
+        Cell(2, 1, 10, 5, 10, 5, 2.0, 30, 25),
+        Cell(2, 3, 0, 0, 0, 0, 0.0, 20, 19),
+    ]
+    history = summarise(LINE[:2], cells)
+    assert history.n == [[40, 0], [40, 20]]
+    assert history.n_cross_validated == [[30, 0], [30, 20]]
+    assert history.matrix == [[34 / 40, None], [30 / 40, 19 / 20]]
+    assert history.last == pytest.approx(49 / 60)
+    assert history.forgetting == pytest.approx(4 / 40)
+    # They took no route.
+    assert history.passes == [1.0, 2.0]
+    assert history.routing == [None, 0.5]
+
+
 def test_history_and_what_it_would_be(session, blobs):
     learner = make_learner(session)
     publish_task(session, make_task(session, blobs))

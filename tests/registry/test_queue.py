@@ -281,6 +281,8 @@ def test_the_whole_life_in_events(session, task):
     types = [event.type for event in listed]
     assert types == ["queued", "started", "phase", "evaluated", "published", "end"]
     assert listed[-1].data == {"status": "succeeded", "version": 1}
-    assert listed[3].data == {"accuracies": [{"task": 1, "n": 10, "accuracy": 0.9}]}
+    assert listed[3].data == {
+        "accuracies": [{"task": 1, "n": 10, "n_cross_validated": 0, "accuracy": 0.9}]
+    }
     assert events.list_events(session, task.id, after_seq=listed[3].seq) == listed[4:]
     assert events.list_events(session, task.id, limit=2) == listed[:2]

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models import artifact
+from models.strategies import catalog
 from registry import accuracy, events, learners, queue, samples, tasks, versions
 from tests.factories import make_learner, make_pixels, make_task
+from tests.models.strategies.leaving_out import LeavingOut
 from tests.waiting import wait_until
 from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
 from worker.settings import WorkerSettings
@@ -84,6 +86,31 @@ def test_learns_task_after_task_and_still_knows_the_first(
     assert strategy.classes_[answer] == "heron"
     assert version.size_bytes >= len(manifest)
     assert json.loads(manifest)["task_indexes"] == [1, 2, 3]
+
+
+def test_images_left_out_in_turn_measure_what_holds_nothing_out(
+    session_factory, add, attempt, monkeypatch
+):
+    monkeypatch.setattr(catalog, "CATALOG", (*catalog.CATALOG, LeavingOut))
+    with session_factory.begin() as session:
+        learner = make_learner(session, strategy=LeavingOut.name)
+    for classes, n_eval in ((("heron", "egret"), 2), (("crane",), 0)):
+        code, task = attempt(add(*classes, n_eval=n_eval))
+        assert (code, task.status, task.error) == (EXIT_SETTLED, "succeeded", None)
+    with session_factory() as session:
+        version = versions.get_version(session, learner.id, 2)
+        history = accuracy.history(session, learner.id)
+        told = [event.data for event in events.list_events(session, task.id, limit=1000)]
+    # Six images to learn from each class, and two held out of the first two.
+    assert history.n == [[16, 0], [16, 6]]
+    assert history.n_cross_validated == [[12, 0], [12, 6]]
+    assert history.matrix[1][1] == 1.0
+    assert history.passes == [1.0, 1.0]
+    assert version.metrics["cross_validated"] == {"1": {"heron": 6, "egret": 6}, "2": {"crane": 6}}
+    assert sum(version.metrics["confusion"]["1"]["heron"].values()) == 8
+    assert set(version.metrics["routing"]) == {"1"}
+    [cells] = [data["accuracies"] for data in told if "accuracies" in data]
+    assert [(cell["n"], cell["n_cross_validated"]) for cell in cells] == [(16, 12), (6, 6)]
 
 
 def test_needs_no_image_of_earlier_tasks(session_factory, learner, add, attempt):

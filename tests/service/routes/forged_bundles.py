@@ -240,6 +240,9 @@ ARTIFACTS = {
         "bundle.json", version__metrics={"confusion": {"a": {"b": 1}}}
     ),
     "more right than there are": change_json("bundle.json", version__accuracy__0__n_correct=99),
+    "more right than were left out": change_json(
+        "bundle.json", version__accuracy__0__n_cross_validated_correct=1
+    ),
     "negative count": change_json("bundle.json", version__accuracy__0__n=-1),
     "files elsewhere": change_json(
         "manifest.json", files={"../x": {"sha256": "0" * 64, "size": 1}}

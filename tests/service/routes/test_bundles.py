@@ -5,8 +5,10 @@ import tarfile
 
 import pytest
 
+from models.strategies import catalog
 from registry.upkeep.inspection import inspect_installation
 from service.problems import PROBLEMS
+from tests.models.strategies.leaving_out import LeavingOut
 from tests.service.api import image_files
 from tests.service.routes.forged_bundles import CANARY, REFUSALS, members_of, write_tar
 from tests.service.routes.installations import bring, create, export
@@ -108,6 +110,27 @@ def test_what_comes_in_reads_like_a_learner(here, there):
         there.url, there.blobs, data_dir=there.folder, min_free_bytes=0, redis_url=None
     )
     assert [check for check in checks if check.state == "fail"] == []
+
+
+def test_what_was_left_out_in_turn_comes_along(here, there, monkeypatch):
+    monkeypatch.setattr(catalog, "CATALOG", (*catalog.CATALOG, LeavingOut))
+    for name, strategy in (("birds", LeavingOut.name), ("plain", "simplecil")):
+        create(here, name, strategy)
+        here.teach(name, ("heron", "egret"))
+    bundle = export(here, "birds", 1).content
+
+    answer = bring(there, bundle)
+    assert answer.status_code == 201, answer.text
+
+    histories = [side.read("/v1/learners/birds/accuracy") for side in (here, there)]
+    assert histories[0]["matrix"] == histories[1]["matrix"]
+    assert histories[0]["n"] == histories[1]["n"]
+    metrics = [side.read("/v1/learners/birds/versions/1")["metrics"] for side in (here, there)]
+    assert metrics[0]["cross_validated"] == metrics[1]["cross_validated"]
+    assert set(metrics[0]["cross_validated"]["1"]) == {"heron", "egret"}
+    assert b'"n_cross_validated": ' in members_of(bundle)["bundle.json"]
+    # An earlier release would refuse a field that it does not know.
+    assert b"n_cross_validated" not in members_of(export(here, "plain", 1).content)["bundle.json"]
 
 
 def test_the_file(here, role_keys):
