@@ -346,10 +346,10 @@ def novelty_auroc(known: Prediction, unknown: Prediction) -> float:
 
 
 def respelled(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as it would be written today, if it was when the paper's method was a preset of `artsy`."""
-    if "preset" not in row["config"]:
-        return row
+    """Return a row as it would be written today, if it was when `artsy` meant other strategies."""
     strategy, own = resolve(row["strategy"], row["config"])
+    if strategy.name == row["strategy"]:
+        return row
     config = json.loads(json.dumps(asdict(strategy.config_type(**own))))
     return row | {"strategy": strategy.name, "config": config}
 

@@ -33,15 +33,16 @@ DTYPES = (
     (
         "I64",
         r"adapted_on|branches|calibration\.tasks|classes\.\d+|episodes|ledger|seeds|targets\.\d+|"
-        r"tasks\.\d+\.replay\.seed",
+        r"tasks\.\d+\.(replay\.seed|(own|records)\.kept)",
     ),
     ("U8", r"tasks\.\d+\.images"),
     (
         "F64",
         r"calibration\.(familiarity|temperature)|(gates|tasks)\.\d+\.(measured|threshold)|"
-        r"moments\.(cross|gram)|statistics\.(counts|means|scatter)|scale|weight|"
+        r"moments\.(cross|gram)|(tasks\.\d+\.own\.)?heads|statistics\.(counts|means|scatter)|scale|weight|"
         r"tasks\.\d+\.(sums|synapse|drift\.(linear|offset)|(own|records|replay)\.(counts|means))",
     ),
+    ("F16", r"reference\.(directions|nothing)|tasks\.\d+\.(own|records)\.rows"),
     ("F32", r".*"),
 )
 """Type of each tensor that any strategy has, by its name; the first that fits."""

@@ -99,6 +99,15 @@ class StateReader:
         module.load_state_dict(own)
         return module.eval().requires_grad_(False)
 
+    def require(self, holds: bool, name: str) -> None:
+        """Make sure of something that shape and type do not tell.
+
+        Raises:
+            CheckpointError: If it does not hold.
+        """
+        if not holds:
+            raise self._refusal(f"has values that do not fit: {self._prefix}{name}")
+
     def _refusal(self, why: str) -> CheckpointError:
         return CheckpointError(f"What is stored of {self._what} {why}.")
 

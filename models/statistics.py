@@ -301,7 +301,8 @@ class Drift:
         moved = after.detach().to("cpu", torch.float64) - x
         design = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
         gram = design.T @ design + ridge * torch.eye(design.shape[1], dtype=torch.float64)
-        solution = torch.linalg.solve(gram, design.T @ moved)
+        # In the order in which it is read back: products would else differ in the last bit.
+        solution = torch.linalg.solve(gram, design.T @ moved).contiguous()
         return cls(solution[:-1], solution[-1])
 
     def apply(self, features: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The synapse: silent until an image's current reaches its threshold, functional from there on.
 
 Where it decides is `Synapse.fires`. Where the current comes from is each strategy's own: `artsy` reads it off the
-answer (`models/strategies/artsy/synapse.py`), `artsy_paper` asks a small trained network
+answer (`models/evidence_synapse.py`), `artsy_paper` asks a small trained network
 (`models/strategies/artsy_paper/gates.py`).
 """
 

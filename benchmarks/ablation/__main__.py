@@ -36,7 +36,7 @@ from benchmarks.class_incremental import (
 from benchmarks.datasets import read_split
 from benchmarks.files import write_rows
 from models.backbone import Backbone, choose_device, load_backbone
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 
 COLUMNS = {
     "gates": ("gate", "input", "combine", "routed"),
@@ -83,10 +83,10 @@ def evaluate(
     return rows
 
 
-def configure(arguments: argparse.Namespace) -> ArtsyConfig:
+def configure(arguments: argparse.Namespace) -> ArtsyGaussianConfig:
     """Return how adapters are trained."""
     settings = parse_strategies(f"artsy:{arguments.config}")[0][1] if arguments.config else {}
-    return ArtsyConfig(epochs=arguments.epochs, batch_size=arguments.batch_size, **settings)
+    return ArtsyGaussianConfig(epochs=arguments.epochs, batch_size=arguments.batch_size, **settings)
 
 
 def describe(backbone: Backbone, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _text(value: Any) -> str:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    usual = ArtsyConfig()
+    usual = ArtsyGaussianConfig()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation",
         description="Take Artsy's default apart.",

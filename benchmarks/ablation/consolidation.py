@@ -29,8 +29,8 @@ from benchmarks.ablation.spaces import (
 )
 from models.fitting import derive_seed
 from models.head import cosine_scores
+from models.merging import merge
 from models.statistics import ClassStatistics
-from models.strategies.artsy.silent import merge
 from models.strategies.ranpac import RidgeMoments
 
 MAX_ROUTED = 2

@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.class_incremental import Increment
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.subnetwork import train_subnetwork
 
 CHAINS = ("mean", "last")
@@ -131,7 +131,10 @@ class Trainer:
     """Makes what the cache lacks. Reads the images only when the first thing is missing."""
 
     def __init__(
-        self, backbone: Backbone, config: ArtsyConfig, read: Callable[[], Sequence[Increment]]
+        self,
+        backbone: Backbone,
+        config: ArtsyGaussianConfig,
+        read: Callable[[], Sequence[Increment]],
     ) -> None:
         self.backbone, self.config, self.read = backbone, config, read
 
@@ -197,7 +200,7 @@ class Trainer:
 
     def product(self) -> Tensors:
         """Let `artsy` learn the stream, whatever its default does, and look at its functional adapter."""
-        strategy = Artsy(self.backbone, self.config)
+        strategy = ArtsyGaussian(self.backbone, self.config)
         states: Tensors = {}
         right, passes = [], []
         previous: Adapter | None = None

@@ -14,10 +14,10 @@ from benchmarks.ablation.features import Chain, Features, Labels
 from models.calibration import GAUSSIAN_PRIOR, RunningTemperature, fit_temperature
 from models.head import GaussianHead
 from models.statistics import ClassGaussians, ClassStatistics, Drift
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 from models.strategies.ranpac import RidgeMoments
 
-SHRINKAGE = ArtsyConfig().shrinkage
+SHRINKAGE = ArtsyGaussianConfig().shrinkage
 """Of every covariance here."""
 DRIFTS = ("none", "mean_shift", "linear", "linear_means", "true")
 """How old statistics follow: not at all, by the mean move of the new images, by the affine map fitted on them, by the
@@ -154,7 +154,7 @@ def gaussian_scores(statistics: ClassStatistics, features: Tensor) -> Tensor:
 
 def own_covariance_scores(statistics: ClassStatistics, features: Tensor) -> Tensor:
     """Return the logits of regularised discriminant analysis, the default's head."""
-    prior = ArtsyConfig().covariance_prior
+    prior = ArtsyGaussianConfig().covariance_prior
     return GaussianHead(statistics, shrinkage=SHRINKAGE, prior=prior).logits(features)
 
 

@@ -15,7 +15,6 @@ from benchmarks.class_incremental import (
 from benchmarks.few_images.cells import Stream
 from models.strategies.base import Strategy
 from models.strategies.values import Prediction
-from service.inference.snapshots import DEFAULT_NOVELTY_THRESHOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +69,8 @@ def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> R
         last=round(accuracies[-1], 4),
         average=round(sum(accuracies) / len(accuracies), 4),
         auroc=round(novelty_auroc(prediction, others), 4),
-        false_alarms=round(share_new(prediction), 4),
-        recognised=round(share_new(others), 4),
+        false_alarms=round(share_new(strategy, prediction), 4),
+        recognised=round(share_new(strategy, others), 4),
         calibration_errors=[round(error, 4) for error in errors],
         passes=round(float(prediction.passes.float().mean()), 3),
         seconds_per_task=round(seconds / len(stream.tasks), 2),
@@ -81,6 +80,6 @@ def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> R
     )
 
 
-def share_new(prediction: Prediction) -> float:
+def share_new(strategy: Strategy[Any], prediction: Prediction) -> float:
     """Return the share of the images that a service would not call known."""
-    return float((prediction.novelty > DEFAULT_NOVELTY_THRESHOLD).double().mean())
+    return float((prediction.novelty > strategy.novelty_threshold).double().mean())

@@ -11,7 +11,7 @@ from benchmarks.ablation.features import PRODUCT
 from benchmarks.class_incremental import percent, plain
 from benchmarks.plots import Chart, Points, draw_charts
 from benchmarks.sections.common import JSON, Section, command, describe, options, table
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 
 SHARED, OWN = "shared covariance", "own covariances"
 DRIFTS = ("none", "mean_shift", "linear", "linear_means", "true")
@@ -103,7 +103,7 @@ def ablation_command(stem: str, content: JSON) -> str:
         for key, value in {**protocol, **schedule}.items()
         if key in ("tasks", "train_per_class", "test_per_class", "epochs", "batch_size")
     ]
-    usual = asdict(ArtsyConfig().schedule)
+    usual = asdict(ArtsyGaussianConfig().schedule)
     named = ("augmentation", "learning_rate", "precision")
     config = [
         f"{key}={schedule[key]}" for key in named if schedule.get(key, usual[key]) != usual[key]

@@ -40,6 +40,8 @@ class StrategyConfig:
 
 ConfigT = TypeVar("ConfigT", bound=StrategyConfig)
 
+NOVELTY_THRESHOLD = 0.99
+"""Of strategies that are not calibrated to a rate of false alarms."""
 CALIBRATION_RESIDUE = (
     "The temperature and the familiarity of tasks that stay were measured while it was known."
 )
@@ -83,6 +85,11 @@ class Strategy(ABC, Generic[ConfigT]):
         """Index of the task of each synapse, in the order of `Prediction.currents`. Empty for a strategy without."""
         return ()
 
+    @property
+    def novelty_threshold(self) -> float:
+        """Novelty, in `[0, 1]`, above which an image is answered as not known."""
+        return NOVELTY_THRESHOLD
+
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         """Learn one more task.
 
@@ -94,7 +101,7 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         started = time.perf_counter()
         details = self._learn(task, self.register(task), on_progress)
-        details["temperature"] = self.calibration.temperature.value
+        details.setdefault("temperature", self.calibration.temperature.value)
         return LearningReport(len(task.images), time.perf_counter() - started, details)
 
     def unlearn(
@@ -140,7 +147,8 @@ class Strategy(ABC, Generic[ConfigT]):
             if len(removal.kept):
                 trace = self._forget(removal, images, on_progress)
                 self.calibration.drop(removal.tasks)
-                calibration = "" if removal.is_latest else CALIBRATION_RESIDUE
+                is_traced = len(self.calibration.tasks) and not removal.is_latest
+                calibration = CALIBRATION_RESIDUE if is_traced else ""
             else:
                 self._start_over()
         return UnlearningReport(
@@ -168,7 +176,9 @@ class Strategy(ABC, Generic[ConfigT]):
             probabilities = self.calibration.probabilities(raw.logits)
         return Prediction(
             probabilities=probabilities,
-            novelty=self.calibration.familiarity.novelty(raw.distances),
+            novelty=self.calibration.familiarity.novelty(raw.distances)
+            if raw.novelty is None
+            else raw.novelty,
             **vars(raw.routes or Routes.without_synapses(len(images))),
         )
 

@@ -7,6 +7,7 @@ from models.backbone import Backbone
 from models.errors import ConfigError
 from models.strategies import spelling
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.base import Strategy
 from models.strategies.ease import EASE
@@ -32,6 +33,7 @@ CATALOG: tuple[type[Strategy[Any]], ...] = (
     Metaplasticity,
     ICaRL,
     Joint,
+    ArtsyGaussian,
     ArtsyPaper,
 )
 

@@ -1,4 +1,6 @@
-"""The spelling of releases that had both forms of Artsy in one strategy, `artsy` with a `preset`: read here alone.
+"""How earlier releases spelled what `artsy` was: read here alone.
+
+They had both forms of Artsy in one strategy, `artsy` with a `preset`, and then the Gaussian form under that name.
 
 Learners, tasks, versions and bundles of those releases are stored so, and clients may go on writing so. What it means
 is a strategy of the catalog and a configuration in that strategy's own words.
@@ -9,8 +11,10 @@ from typing import Any
 
 from models.errors import ConfigError
 
-PRESETS = {"consolidated": "artsy", "paper": "artsy_paper"}
+PRESETS = {"consolidated": "artsy_gaussian", "paper": "artsy_paper"}
 """Which strategy each preset of `artsy` is."""
+GAUSSIAN = {"shrinkage", "covariance_prior"}
+"""What only the Gaussian form ever read; earlier releases stored it of each of its learners."""
 _ONLY = {
     "consolidated": {"shrinkage", "covariance_prior", "max_routed"},
     "paper": {
@@ -33,10 +37,16 @@ def strategy_name(name: str, config: Mapping[str, Any]) -> str:
     Example:
         >>> strategy_name("artsy", {"preset": "paper"})
         'artsy_paper'
+        >>> strategy_name("artsy", {"epochs": 8, "shrinkage": 0.1})
+        'artsy_gaussian'
         >>> strategy_name("artsy", {})
         'artsy'
     """
-    return PRESETS.get(str(config.get("preset")), name) if name == "artsy" else name
+    if name != "artsy":
+        return name
+    if "preset" in config:
+        return PRESETS.get(str(config["preset"]), name)
+    return "artsy_gaussian" if config.keys() & GAUSSIAN else name
 
 
 def may_be_of(learner: str, strategy: str) -> bool:

@@ -120,6 +120,8 @@ class RawScores:
     """None where there are no synapses and an image takes one pass."""
     probabilities: Tensor | None = None
     """Calibrated, `(B, K)`, where routes depend on them and change them; None leaves it to `predict`."""
+    novelty: Tensor | None = None
+    """Share of known images that look more familiar, `(B,)`; None leaves it to `predict`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,6 @@ log = structlog.get_logger(__name__)
 RETRY_S = 30.0
 """Seconds before a version that could not be loaded is tried again; chosen, untested."""
 _LOAD_ERRORS = (RegistryError, LearnerError, OSError, RuntimeError, ValueError, KeyError)
-DEFAULT_NOVELTY_THRESHOLD = 0.99
-"""Novelty above which an image counts as unknown, for strategies that set none."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Snapshot:
     @property
     def novelty_threshold(self) -> float:
         """Novelty above which an image is answered as not known."""
-        return float(getattr(self.strategy.config, "novelty_threshold", DEFAULT_NOVELTY_THRESHOLD))
+        return self.strategy.novelty_threshold
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 
 PAGE = (Path(__file__).parents[2] / "docs/strategies.md").read_text("utf-8")
 SECTIONS = {
-    "How a task is trained": ArtsyConfig(),
+    "How a task is trained": ArtsyGaussianConfig(),
     "`artsy`, the default": ArtsyConfig(),
+    "`artsy_gaussian`, the default of earlier releases": ArtsyGaussianConfig(),
     "`artsy_paper`, the literal method": ArtsyPaperConfig(),
 }
 

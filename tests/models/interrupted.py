@@ -4,8 +4,9 @@ from typing import Any
 
 SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
 QUICK: dict[str, dict[str, Any]] = {
-    "artsy": SMALL,
-    "artsy-bfloat16": SMALL | {"precision": "bfloat16"},
+    "artsy": SMALL | {"least_steps": 0, "adapt": "always"},
+    "artsy-bfloat16": SMALL | {"least_steps": 0, "adapt": "always", "precision": "bfloat16"},
+    "artsy_gaussian": SMALL,
     "artsy_paper": SMALL | {"synapse_epochs": 2},
     "artsy_paper-reconsolidate": SMALL
     | {

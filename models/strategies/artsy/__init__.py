@@ -1,1 +1,1 @@
-"""Artsy, the default: one functional adapter answers, and a silent sub-network a task helps where it is unsure."""
+"""Artsy, the default: features that move only on evidence, heads that follow it, and silent sub-networks."""

@@ -1,36 +1,43 @@
-"""Hyperparameters of Artsy's default, each with its source."""
+"""Hyperparameters of Artsy, each with its source."""
 
+import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from models.bounds import BatchSize, Bottleneck, Bounds, Epochs, Factor, Rate, Share
+from models.backbone import Pooling
+from models.bounds import BatchSize, Bottleneck, Bounds, Epochs, Rate, Share
 from models.dataset import Augmentation
 from models.errors import ConfigError
 from models.fitting import Precision, Schedule
 from models.strategies.base import StrategyConfig
+
+Adapting = Literal["evidence", "always", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArtsyConfig(StrategyConfig):
     """Hyperparameters of Artsy."""
 
+    adapt: Adapting = "evidence"
+    """When a task moves the functional adapter: where images left out say that it helps, `always`, or `never`."""
     epochs: Epochs = 8
     """Passes over a task's images."""
     batch_size: BatchSize = 16
     """Images a step: small tasks need the steps."""
-    learning_rate: Rate = 0.025
-    """Peak of the cosine schedule; EASE's value for adapters."""
+    least_steps: Annotated[int, Bounds(0, 100_000, "each takes a batch")] = 200
+    """Steps that a training makes at least, in more epochs where images are few: with fewer, features hardly move."""
+    learning_rate: Rate = 0.1
+    """Peak of the cosine schedule. EASE's 0.025 hardly moves features within few steps."""
     bottleneck: Bottleneck = 64
     """Width of the adapter in each block; AdaptFormer's value."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
     precision: Precision = "auto"
     """Of training: `float32`, or `bfloat16` where the processor is faster at it."""
-    shrinkage: Share = 0.1
-    """Share of the pooled covariance replaced by a sphere; 0.05 to 0.4 make little difference."""
-    covariance_prior: Factor | None = 4.0
-    """How many images the pooled covariance is worth to a class that has its own, as a multiple of the feature width.
-    None: all classes share one."""
+    pooling: Pooling = "token_and_patches"
+    """What heads read of a pass. `backbone` is half as wide."""
+    novelty_false_alarms: Share = 0.05
+    """Share of images of known classes that may be answered as not known."""
     threshold: Share = 0.25
     """Current at which a synapse turns functional, in `[0, 1]`; chosen, untested."""
     max_routed: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 2
@@ -39,18 +46,16 @@ class ArtsyConfig(StrategyConfig):
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.bottleneck) < 1 or self.learning_rate <= 0:
             raise ConfigError("Epochs, batch size, bottleneck and learning rate must be positive.")
-        if not 0 <= self.shrinkage <= 1 or not 0 <= self.threshold <= 1:
-            raise ConfigError("shrinkage and threshold must lie between 0 and 1.")
-        if self.covariance_prior is not None and self.covariance_prior <= 0:
-            raise ConfigError("covariance_prior must be positive, or none at all.")
-        if self.max_routed < 0:
-            raise ConfigError("max_routed must not be negative.")
+        if not 0 <= self.threshold <= 1 or not 0 <= self.novelty_false_alarms <= 1:
+            raise ConfigError("threshold and novelty_false_alarms must lie between 0 and 1.")
+        if self.max_routed < 0 or self.least_steps < 0:
+            raise ConfigError("max_routed and least_steps must not be negative.")
 
-    @property
-    def schedule(self) -> Schedule:
-        """How a sub-network is trained."""
+    def schedule(self, n_images: int) -> Schedule:
+        """Return how a sub-network is trained on so many images."""
+        steps_an_epoch = math.ceil(n_images / self.batch_size)
         return Schedule(
-            epochs=self.epochs,
+            epochs=max(self.epochs, math.ceil(self.least_steps / steps_an_epoch)),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             augmentation=self.augmentation,

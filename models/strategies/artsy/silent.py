@@ -1,33 +1,44 @@
-"""A task's own sub-network, silent behind its synapse, and how its opinion is merged into the answer."""
+"""A task's own sub-network, silent behind its synapse."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state
-from models.head import GaussianHead
+from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
+from models.evidence_synapse import NEVER, EvidenceSynapse
 from models.ledger import Removal
+from models.shown import FeatureRecords, Shown
 from models.state import StateReader
-from models.statistics import ClassRecords, ClassStatistics
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.synapse import NEVER, EvidenceSynapse
 
 
 @dataclass(frozen=True)
 class SilentSubnetwork:
-    """A task's own sub-network behind its synapse, with the closed-form head that reads it."""
+    """A task's own sub-network behind its synapse, with the heads that read it.
+
+    Shapes: B images, C classes of the task, W feature width.
+    """
 
     index: int
     """The task's."""
     adapter: Adapter
     synapse: EvidenceSynapse
-    records: ClassRecords
-    """Of its own features, in the order of `classes`."""
-    temperature: float
-    head: GaussianHead
+    records: FeatureRecords
+    """Of its own features, in the order of the synapse's classes."""
+    head: EvidenceHead
+
+    @classmethod
+    def of(
+        cls, index: int, adapter: Adapter, classes: Tensor, records: FeatureRecords
+    ) -> "SilentSubnetwork":
+        """Weigh the heads among the task's classes; the synapse never fires as yet."""
+        shown = _shown(records)
+        opinions, _ = weigh(shown, _centre(records), folds(shown))
+        return cls(
+            index, adapter, EvidenceSynapse(NEVER, classes), records, _head(records, opinions)
+        )
 
     @property
     def classes(self) -> Tensor:
@@ -35,33 +46,29 @@ class SilentSubnetwork:
         return self.synapse.classes
 
     def log_probabilities(self, features: Tensor) -> Tensor:
-        """Return log-probabilities among its own classes, `(B, C)`, for its own features `(B, D)`."""
-        return F.log_softmax(self.head.logits(features) / self.temperature, dim=-1)
+        """Return log-probabilities among its own classes, `(B, C)`, for its own features `(B, W)`."""
+        return self.head.probabilities(features).clamp(min=1e-30).log()
 
-    def trimmed(self, removal: Removal, config: ArtsyConfig) -> "SilentSubnetwork":
+    def with_threshold(self, threshold: float) -> "SilentSubnetwork":
+        """Return it behind a synapse of this threshold."""
+        return replace(self, synapse=EvidenceSynapse(threshold, self.classes))
+
+    def trimmed(self, removal: Removal) -> "SilentSubnetwork":
         """Number the classes anew, and drop those that go; one that is left alone needs no opinion."""
         stays, classes = removal.trim(self.classes)
         if stays.all():
             return replace(self, synapse=replace(self.synapse, classes=classes))
-        records = self.records.select(stays)
-        threshold = self.synapse.threshold if len(classes) > 1 else NEVER
-        return replace(
-            self,
-            synapse=EvidenceSynapse(threshold, classes),
-            records=records,
-            head=make_head(records.gaussians(), config),
-        )
+        smaller = SilentSubnetwork.of(self.index, self.adapter, classes, self.records.select(stays))
+        return smaller if len(classes) < 2 else smaller.with_threshold(self.synapse.threshold)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of its task under prefixed keys."""
         prefix = f"tasks.{self.index}."
-        numbers = [self.temperature, self.synapse.threshold]
         return {
             **adapter_state(self.adapter, f"{prefix}adapter."),
             **self.records.state_dict(f"{prefix}own."),
-            # Not below the task's prefix: unlearning another task may number the classes anew.
-            f"classes.{self.index}": self.classes,
-            f"{prefix}synapse": torch.tensor(numbers, dtype=torch.float64),
+            f"{prefix}own.heads": opinions_tensor(self.head.opinions),
+            f"{prefix}synapse": torch.tensor(self.synapse.threshold, dtype=torch.float64),
         }
 
     @classmethod
@@ -69,7 +76,8 @@ class SilentSubnetwork:
         cls,
         state: Mapping[str, Tensor],
         index: int,
-        config: ArtsyConfig,
+        classes: Tensor,
+        width: int,
         load: Callable[[Mapping[str, Tensor], str], Adapter],
     ) -> "SilentSubnetwork":
         """Rebuild from what `state_dict` returned.
@@ -77,62 +85,31 @@ class SilentSubnetwork:
         Args:
             state: As it was returned, perhaps damaged.
             index: The task's.
-            config: The strategy's.
+            classes: Indexes of its classes, int64 `(C,)`.
+            width: W.
             load: Rebuilds the adapter whose keys have a prefix.
 
         Raises:
             CheckpointError: If a tensor is missing or has the wrong shape.
         """
         prefix = f"tasks.{index}."
-        reader = StateReader(state, what=f"task {index}")
-        numbers = reader.tensor(f"{prefix}synapse", (2,), torch.float64)
-        records = ClassRecords.from_state(state, f"{prefix}own.")
-        classes = reader.tensor(f"classes.{index}", records.counts.shape, torch.int64)
-        temperature, threshold = numbers.tolist()
-        head = make_head(records.gaussians(), config)
-        synapse = EvidenceSynapse(threshold, classes)
-        adapter = load(state, f"{prefix}adapter.")
-        return cls(index, adapter, synapse, records, temperature, head)
+        reader = StateReader(state, prefix, what=f"task {index}")
+        records = FeatureRecords.from_state(state, f"{prefix}own.", len(classes), width)
+        opinions = opinions_from(reader, "own.heads")
+        synapse = EvidenceSynapse(reader.number("synapse"), classes)
+        return cls(
+            index, load(state, f"{prefix}adapter."), synapse, records, _head(records, opinions)
+        )
 
 
-def make_head(statistics: ClassStatistics, config: ArtsyConfig) -> GaussianHead:
-    """Return the closed-form classifier of some classes."""
-    return GaussianHead(statistics, shrinkage=config.shrinkage, prior=config.covariance_prior)
+def _shown(records: FeatureRecords) -> Shown:
+    C, W = records.means.shape
+    return Shown.merged([(0, torch.arange(C), records, None)], C, W)
 
 
-def merge(probabilities: Tensor, opinion: Tensor, classes: Tensor) -> Tensor:
-    """Merge a sub-network's opinion on its own classes into the probabilities of all.
-
-    The geometric mean of both opinions decides within the classes; the mass they share stays what it was, so an expert
-    never takes probability from classes it does not know.
-
-    Args:
-        probabilities: `(B, K)`.
-        opinion: Log-probabilities among its classes, `(B, C)`.
-        classes: Indexes of those classes, `(C,)`.
-
-    Returns:
-        Probabilities `(B, K)` with the same row sums.
-    """
-    mine = probabilities[:, classes]
-    both = torch.softmax(0.5 * (mine.clamp(min=1e-30).log() + opinion), dim=-1)
-    merged = probabilities.clone()
-    merged[:, classes] = both * mine.sum(dim=1, keepdim=True)
-    return merged
+def _centre(records: FeatureRecords) -> Tensor:
+    return torch.zeros(records.means.shape[1], dtype=torch.float64)
 
 
-def earns_its_pass(alone: Tensor, opinion: Tensor, targets: Tensor) -> bool:
-    """Tell whether a sub-network's opinion on images of its own C classes leaves the answer as likely to be right.
-
-    Args:
-        alone: Probabilities among its classes without it, `(E, C)`.
-        opinion: Its log-probabilities, `(E, C)`.
-        targets: The right classes among its own, int64 `(E,)`.
-    """
-    n_classes = alone.shape[1]
-    together = merge(alone, opinion, torch.arange(n_classes))
-    return n_classes > 1 and _loss(together, targets) <= _loss(alone, targets)
-
-
-def _loss(probabilities: Tensor, targets: Tensor) -> float:
-    return float(F.nll_loss(probabilities.clamp(min=1e-30).log(), targets))
+def _head(records: FeatureRecords, opinions: Sequence[Opinion]) -> EvidenceHead:
+    return EvidenceHead(_shown(records), _centre(records), opinions)

@@ -1,52 +1,52 @@
-"""Artsy, the default: one consolidated functional adapter, and silent sub-networks that fire where it is unsure.
+"""Artsy, the default: features that move only on evidence, heads that follow it, and silent sub-networks.
 
-After each task the functional adapter moves to the running mean of all tasks' sub-networks: a synapse that is always
-functional, slowly carrying what every task taught. The statistics of old classes follow the features as they drift,
-estimated on the new task's images alone, so no old image is needed. One plain pass answers most images.
+One functional adapter, always functional, turns images into features; until a sub-network has earned its place these
+are the frozen backbone's own. Closed-form heads read them, each weighted by what it answers to kept rows of features
+that are left out in turn (`models.evidence`), over all classes and anew after every task. So the answer follows the
+images there are, from one a class to thousands.
 
-Each task also keeps its own sub-network, silent behind its synapse (`synapse.py`). Its current is evidence times
+A task trains a sub-network of its own where it has images enough, and images that the training never saw judge it, with
+the rows of old classes (`trial.py`). If the answer gets better the functional adapter moves to the running mean of all
+such sub-networks, and the rows of old classes follow by a drift fitted on the new task's images alone: no old image is
+needed. The task's own sub-network stays behind its synapse (`models.evidence_synapse`). Its current is evidence times
 uncertainty: the probability that the image belongs to the task, times the probability that the answer is wrong. Where
 that reaches the threshold, the sub-network takes one more pass and its opinion on its own classes is merged in.
 
-What is stored are episodes: what each task showed when it was learned, class by class, and how far its consolidation
-moved the features. The pooled statistics are their replay, so a task or class can be taken out of them as if it had
-never come. The functional adapter is given back its weights from before where the newest task goes; where an older one
-goes, the trace in the weights stays.
+What is stored are episodes: what each task showed, class by class, and how far it moved the features. A task or class
+can be taken out of them as if it had never come. The functional adapter is given back its weights from before where the
+newest task goes; where an older one goes that moved it, the trace in the weights stays.
 
 Reference:
     Ran et al., 2024, https://arxiv.org/abs/2410.05899. The literal method is `artsy_paper`; why this differs is in
-    docs/decisions/0005-default-artsy-is-consolidated.md.
+    docs/decisions/0005-default-artsy-is-consolidated.md and 0032-few-images.md.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
-from models.calibration import GAUSSIAN_PRIOR, fit_temperature
-from models.errors import CheckpointError
-from models.head import CrossValidated, GaussianHead, cross_validate
+from models.episodes import Episode, carried, trimmed_episode
+from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
+from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.fitting import derive_seed
 from models.ledger import Removal
+from models.merging import merge
+from models.nothing import preprocessed
+from models.novelty import Distances, Reference, Scale
 from models.progress import Progress, ProgressFn
+from models.shown import FeatureRecords, Shown
 from models.state import StateReader
-from models.statistics import ClassGaussians, ClassRecords, ClassStatistics, Drift
+from models.statistics import Drift
 from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.episodes import (
-    Episode,
-    load_episode,
-    replay,
-    trimmed_episode,
-    without_idle_drifts,
-)
-from models.strategies.artsy.silent import SilentSubnetwork, earns_its_pass, make_head, merge
-from models.strategies.artsy.synapse import NEVER, EvidenceSynapse, route
+from models.strategies.artsy.silent import SilentSubnetwork
+from models.strategies.artsy.trial import Trial, consolidation_weight
 from models.strategies.base import Strategy
-from models.strategies.subnetwork import train_subnetwork
-from models.strategies.values import RawScores, Routes, Task
+from models.strategies.values import CrossValidation, RawScores, Routes, Task
 from models.synapse import thresholds_of
 
 RESIDUE = (
@@ -56,24 +56,31 @@ RESIDUE = (
 
 
 class Artsy(Strategy[ArtsyConfig]):
-    """One functional adapter with drift-corrected statistics, plus silent sub-networks."""
+    """One functional adapter read by heads that follow the evidence, plus silent sub-networks."""
 
     name = "artsy"
     summary = (
-        "A consolidated functional adapter with closed-form statistics, and a silent sub-network a task that fires "
-        "where the answer is uncertain. The default: best accuracy, one pass for most images, needs no old image."
+        "Heads that follow the evidence on features that move only where that helps, and a silent sub-network a task "
+        "that fires where the answer is uncertain. The default, from the first image on; needs no old image."
     )
     unlearning = "partial"
+    cross_validates = True
     config_type = ArtsyConfig
-    prior = GAUSSIAN_PRIOR
 
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)
         self.functional: Adapter | None = None
-        self.episodes: list[Episode] = []
-        """In the order of consolidation, those of unlearned tasks too."""
-        self.subnetworks: list[SilentSubnetwork] = []
-        self._head: GaussianHead | None = None
+        """None while the features are the backbone's own."""
+        self.episodes: list[Episode[FeatureRecords]] = []
+        """In the order of learning, those of unlearned tasks too."""
+        self.subnetworks: dict[int, SilentSubnetwork] = {}
+        """Of the tasks that moved the functional adapter, by index."""
+        self.reference: Reference | None = None
+        """Of the frozen features. None before the first task."""
+        self.opinions: list[Opinion] = []
+        self.scale: Scale | None = None
+        self._head: EvidenceHead | None = None
+        self._distances: Distances | None = None
 
     @property
     def synapse_tasks_(self) -> tuple[int, ...]:
@@ -81,64 +88,157 @@ class Artsy(Strategy[ArtsyConfig]):
 
     @property
     def synapses(self) -> list[EvidenceSynapse]:
-        """The synapse of each task."""
-        return [subnetwork.synapse for subnetwork in self.subnetworks]
+        """The synapse of each task; one without a sub-network never fires."""
+        return [
+            self.subnetworks[index].synapse
+            if index in self.subnetworks
+            else EvidenceSynapse(NEVER, self.ledger.classes_of(index))
+            for index in self.task_indexes_
+        ]
 
     @property
-    def statistics(self) -> ClassGaussians:
-        """Statistics of all classes under the functional adapter as it is now: the replay of the episodes."""
-        return replay(self.episodes, self.backbone.feature_width)
+    def novelty_threshold(self) -> float:
+        return 1 - self.config.novelty_false_alarms
 
     @property
-    def head(self) -> GaussianHead:
-        """The classifier of the functional features, rebuilt after every change of the episodes."""
-        if self._head is None:
-            self._head = make_head(self.statistics, self.config)
-        return self._head
+    def feature_width(self) -> int:
+        """What heads read of a pass, in numbers."""
+        return self.backbone.width_of(self.config.pooling)
 
-    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
-        held_out = self.calibration_set(task)
-        before = self.functional
-        own, loss = train_subnetwork(
-            self.backbone,
-            task,
-            targets,
-            bottleneck=self.config.bottleneck,
-            schedule=self.config.schedule,
-            start=before,
-            on_progress=on_progress,
-        )
-        on_progress(Progress("consolidating", 0.0))
-        features, drift, move = self._consolidate(before, own, task)
-        held_out_logits = self._calibrate(task.index, features, targets, drift, held_out)
-        on_progress(Progress("consolidating", 0.5))
-        subnetwork = self._silence(own, task, targets, held_out, held_out_logits)
-        self.subnetworks.append(subnetwork)
-        on_progress(Progress("consolidating", 1.0))
-        return {"loss": loss, "drift": move, "threshold": subnetwork.synapse.threshold}
+    @property
+    def shown(self) -> Shown:
+        """What all tasks showed, where the features are now."""
+        parts = [
+            (episode.index, episode.classes, episode.records, drift)
+            for episode, drift in carried(self.episodes)
+            if episode.records is not None
+        ]
+        return Shown.merged(parts, len(self.classes_), self.feature_width)
+
+    def cross_validation(self) -> CrossValidation | None:
+        if not self.classes_:
+            return None
+        shown, reference = self.shown, self._reference_now()
+        left_out = folds(shown)
+        if not left_out:
+            return None
+        _, answers = weigh(shown, reference.mean.double(), left_out)
+        rows = torch.cat([fold.rows for fold in left_out])
+        trained = torch.tensor(list(self.subnetworks), dtype=torch.int64)
+        told = ~torch.isin(shown.tasks[rows], trained)
+        if not told.any():
+            return None
+        rows, answers = rows[told], answers[told]
+        return CrossValidation(shown.tasks[rows], shown.targets[rows], answers.argmax(dim=1))
 
     def score(self, images: Tensor) -> RawScores:
-        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        logits = self.head.logits_at(distances)
-        probabilities = self.calibration.probabilities(logits)
+        features = self._embed(images, self.functional)
+        assert self._head is not None
+        assert self._distances is not None
+        assert self.scale is not None
+        probabilities = self._head.probabilities(features)
+        logits = probabilities.clamp(min=1e-30).log()
+        distances = self._distances.to_classes(features)
+        novelty = self.scale.novelty(distances, self._distances.beyond_nothing(features))
         synapses = self.synapses
-        currents, functional = route(synapses, probabilities, at_most=self.config.max_routed)
-        for t, subnetwork in enumerate(self.subnetworks):
+        # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
+        at_most = self.config.max_routed if len(self.subnetworks) > 1 else 0
+        currents, functional = route(synapses, probabilities, at_most=at_most)
+        for t, index in enumerate(self.task_indexes_):
             rows = functional[:, t].nonzero().squeeze(1)
             if len(rows):
-                features = self.backbone.embed(images[rows], subnetwork.adapter)
-                opinion = subnetwork.log_probabilities(features)
+                subnetwork = self.subnetworks[index]
+                opinion = subnetwork.log_probabilities(
+                    self._embed(images[rows], subnetwork.adapter)
+                )
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
         routes = Routes(currents, thresholds_of(synapses), functional, passes)
-        return RawScores(logits, distances.amin(dim=1), routes, probabilities)
+        return RawScores(logits, distances, routes, probabilities, novelty)
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()
 
+    def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
+        if self.reference is None:
+            nothing = self._embed(preprocessed(self.backbone), None)
+            self.reference = Reference.of(self.backbone.background, nothing)
+        classes, local_targets = targets.unique(return_inverse=True)
+        trial = Trial(
+            embed=self._embed,
+            before=self.functional,
+            n_moved=len(self.subnetworks),
+            known=self.shown,
+            reference=self._reference_now(),
+            task=task,
+            targets=targets,
+            held_out_targets=self.targets(task.held_out_labels),
+        )
+        outcome = trial.run(self.backbone, self.config, on_progress)
+        on_progress(Progress("consolidating", 0.3))
+        seed = derive_seed(task.seed, task.index, 3)
+        records = FeatureRecords.of(outcome.features, local_targets, len(classes), seed=seed)
+        self.episodes.append(
+            Episode(task.index, outcome.drift, classes, records, moved=outcome.own is not None)
+        )
+        if outcome.own is not None:
+            self.functional = outcome.functional
+            own = FeatureRecords.of(
+                self._embed(task.images, outcome.own), local_targets, len(classes), seed=seed
+            )
+            self.subnetworks[task.index] = SilentSubnetwork.of(
+                task.index, outcome.own, classes, own
+            ).with_threshold(self.config.threshold if outcome.earned else NEVER)
+        on_progress(Progress("consolidating", 0.6))
+        n_left_out = self._read()
+        on_progress(Progress("consolidating", 1.0))
+        return {
+            "loss": outcome.loss,
+            "adapter": asdict(outcome.verdict),
+            "heads": [opinion.as_json() for opinion in self.opinions],
+            "temperature": max(self.opinions, key=lambda opinion: opinion.weight).temperature,
+            "n_left_out": n_left_out,
+        }
+
+    def _read(self) -> int:
+        """Weigh the heads and the scale of novelty by all that is there, and build what answers.
+
+        Returns:
+            How many rows were left out in turn.
+        """
+        shown, reference = self.shown, self._reference_now()
+        left_out = folds(shown)
+        self.opinions, _ = weigh(shown, reference.mean.double(), left_out)
+        self.scale = Scale.of(shown, reference, left_out)
+        self._build(shown, reference)
+        return sum(len(fold.rows) for fold in left_out)
+
+    def _build(self, shown: Shown, reference: Reference) -> None:
+        self._head = EvidenceHead(shown, reference.mean.double(), self.opinions)
+        self._distances = Distances(shown, reference)
+
+    def _reference_now(self) -> Reference:
+        """Return what novelty is measured against, where the features are now."""
+        assert self.reference is not None
+        moves = [episode.drift for episode in self.episodes if episode.drift is not None]
+        reference = self.reference
+        for drift in moves:
+            reference = reference.carried(drift)
+        return reference
+
+    def _embed(self, images: Tensor, adapter: Adapter | None) -> Tensor:
+        return self.backbone.embed(images, adapter, pooling=self.config.pooling)
+
     def _state_dict(self) -> dict[str, Tensor]:
-        indexes = [episode.index for episode in self.episodes]
-        state = {"episodes": torch.tensor(indexes, dtype=torch.int64)}
+        if self.reference is None or self.scale is None:
+            return {}
+        moved = [[episode.index, episode.moved] for episode in self.episodes]
+        state = {
+            "episodes": torch.tensor(moved, dtype=torch.int64).reshape(-1, 2),
+            "heads": opinions_tensor(self.opinions),
+            **self.reference.state_dict("reference."),
+            **self.scale.state_dict("novelty."),
+        }
         if self.functional is not None:
             state |= adapter_state(self.functional, "functional.")
         for episode in self.episodes:
@@ -147,44 +247,72 @@ class Artsy(Strategy[ArtsyConfig]):
                 state |= episode.drift.state_dict(f"{prefix}drift.")
             if episode.records is not None:
                 state |= episode.records.state_dict(f"{prefix}records.")
-        for subnetwork in self.subnetworks:
+                # Not below the task's prefix: unlearning another task may number the classes anew.
+                state[f"classes.{episode.index}"] = episode.classes
+        for subnetwork in self.subnetworks.values():
             state |= subnetwork.state_dict()
         return state
 
     def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        task_indexes = self.task_indexes_
+        if not self.task_indexes_:
+            return
         reader = StateReader(state, what="the episodes")
-        if "episodes" not in reader:
-            raise CheckpointError(
-                "This version holds pooled statistics instead of one record a task: it was written by an older "
-                "release. Learn its tasks again."
-            )
-        self.functional = self._load_adapter(state, "functional.") if task_indexes else None
-        self.subnetworks = [
-            SilentSubnetwork.from_state(state, index, self.config, self._load_adapter)
-            for index in task_indexes
+        width = self.feature_width
+        self.reference = Reference.from_state(state, "reference.", width)
+        self.scale = Scale.from_state(state, "novelty.")
+        self.opinions = opinions_from(reader, "heads")
+        self.episodes = [
+            self._load_episode(state, reader, index, moved=bool(moved))
+            for index, moved in reader.tensor("episodes", (None, 2), torch.int64).tolist()
         ]
-        classes = {subnetwork.index: subnetwork.classes for subnetwork in self.subnetworks}
-        indexes = reader.tensor("episodes", (None,), torch.int64).tolist()
-        self.episodes = [load_episode(state, index, classes.get(index)) for index in indexes]
+        self.subnetworks = {
+            episode.index: SilentSubnetwork.from_state(
+                state, episode.index, episode.classes, width, self._load_adapter
+            )
+            for episode in self.episodes
+            if episode.moved and episode.records is not None
+        }
+        is_moved = any(episode.moved for episode in self.episodes)
+        self.functional = self._load_adapter(state, "functional.") if is_moved else None
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
-        self._head = make_head(self.statistics, self.config) if task_indexes else None
+        self._build(self.shown, self._reference_now())
+
+    def _load_episode(
+        self, state: Mapping[str, Tensor], reader: StateReader, index: int, *, moved: bool
+    ) -> Episode[FeatureRecords]:
+        drift = Drift.from_state(state, f"tasks.{index}.drift.")
+        reader.require(
+            not moved or (drift is not None and len(drift.offset) == self.feature_width),
+            f"tasks.{index}.drift",
+        )
+        if index not in self.task_indexes_:
+            return Episode(index, drift, torch.zeros(0, dtype=torch.int64), None, moved)
+        n_classes = len(self.ledger.classes_of(index))
+        classes = reader.tensor(f"classes.{index}", (n_classes,), torch.int64)
+        in_range = bool(((classes >= 0) & (classes < len(self.classes_))).all())
+        reader.require(in_range and len(classes.unique()) == n_classes, f"classes.{index}")
+        records = FeatureRecords.from_state(
+            state, f"tasks.{index}.records.", n_classes, self.feature_width
+        )
+        return Episode(index, drift, classes, records, moved)
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         self.apply_removal(removal)
         while self.episodes[-1].index in removal.tasks:
             self._undo_newest()
-        left = {episode.index for episode in self.episodes}
+        left = {episode.index for episode in self.episodes if episode.moved}
         is_undone = not {entry.task for entry in removal.entries} & left
-        self.subnetworks = [
-            subnetwork.trimmed(removal, self.config)
-            for subnetwork in self.subnetworks
-            if subnetwork.index not in removal.tasks
+        self.subnetworks = {
+            index: subnetwork.trimmed(removal)
+            for index, subnetwork in self.subnetworks.items()
+            if index not in removal.tasks
+        }
+        self.episodes = [
+            episode
+            for episode in (trimmed_episode(episode, removal) for episode in self.episodes)
+            if episode.moved or episode.records is not None
         ]
-        self.episodes = without_idle_drifts(
-            [trimmed_episode(episode, removal) for episode in self.episodes]
-        )
-        self._head = None
+        self._read()
         return "" if is_undone else RESIDUE
 
     def _undo_newest(self) -> None:
@@ -192,139 +320,19 @@ class Artsy(Strategy[ArtsyConfig]):
 
         It moved from f to `f + w (own - f)`, and both that and `own` are known.
         """
-        weight = self._consolidation_weight(len(self.episodes) - 1)
-        own = next(s.adapter for s in self.subnetworks if s.index == self.episodes[-1].index)
+        newest = self.episodes.pop()
+        if not newest.moved:
+            return
+        own = self.subnetworks.pop(newest.index).adapter
+        n_before = sum(episode.moved for episode in self.episodes)
+        if not n_before:
+            self.functional = None
+            return
+        weight = consolidation_weight(n_before)
         assert self.functional is not None
         self.functional = self.functional.clone()
         self.functional.consolidate(own, weight=-weight / (1 - weight))
         self.functional.freeze()
-        self.episodes.pop()
-
-    @staticmethod
-    def _consolidation_weight(n_before: int) -> float:
-        """Share of a new task in the functional adapter after `n_before` others: that of a running mean."""
-        return 1 / (n_before + 1)
-
-    def _consolidate(
-        self, before: Adapter | None, own: Adapter, task: Task
-    ) -> tuple[Tensor, Drift | None, float]:
-        """Move the functional adapter by its share of the new one, and let the old classes' statistics follow.
-
-        Returns:
-            The task's features under the new functional adapter, `(N, D)`; how features moved; and the mean length of
-            their move relative to their own. None and 0 for the first task.
-        """
-        if before is None:
-            self.functional = own.clone().freeze()
-            return self._embed(task, self.functional), None, 0.0
-        old_features = self._embed(task, before)
-        self.functional = before.clone()
-        self.functional.consolidate(own, weight=self._consolidation_weight(len(self.episodes)))
-        self.functional.freeze()
-        features = self._embed(task, self.functional)
-        lengths = (features - old_features).norm(dim=1) / old_features.norm(dim=1)
-        return features, Drift.fit(old_features, features), float(lengths.mean())
-
-    def _embed(self, task: Task, adapter: Adapter) -> Tensor:
-        """Return features of all views of the task's images, `(V N, D)`: mirrored ones too, where training saw them."""
-        features = self.backbone.embed(task.images, adapter)
-        if self._n_views == 1:
-            return features
-        return torch.cat([features, self.backbone.embed(task.images.flip(-1), adapter)])
-
-    @property
-    def _n_views(self) -> int:
-        return 2 if self.config.augmentation == "crop_flip" else 1
-
-    def _cross_validate(
-        self, known: ClassStatistics, features: Tensor, targets: Tensor
-    ) -> CrossValidated:
-        config = self.config
-        return cross_validate(
-            known,
-            features.cpu(),
-            targets,
-            shrinkage=config.shrinkage,
-            prior=config.covariance_prior,
-            views=self._n_views,
-        )
-
-    def _calibrate(
-        self,
-        index: int,
-        features: Tensor,
-        targets: Tensor,
-        drift: Drift | None,
-        held_out: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """Add the task's episode, and learn how sure to be from images that its statistics did not see.
-
-        That is the held-out images, and the training images by cross-validation: few held-out images alone would take a
-        head that was never wrong on them at its word.
-
-        Returns:
-            Functional logits of the held-out images, `(E, K)`.
-        """
-        targets = targets.repeat(self._n_views)
-        classes, local_targets = targets.unique(return_inverse=True)
-        moved = replay(
-            [*self.episodes, Episode(index, drift, classes[:0], None)], features.shape[1]
-        )
-        crossed = self._cross_validate(moved, features, targets)
-        records = ClassRecords.of(features, local_targets, len(classes))
-        self.episodes.append(Episode(index, drift, classes, records))
-        self._head = None
-        images, image_targets = held_out
-        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        logits = self.head.logits_at(distances)
-        nearest = torch.cat([distances.amin(dim=1), crossed.squared_distances.amin(dim=1)])
-        self.calibration.add(
-            torch.cat([logits, crossed.logits]),
-            torch.cat([image_targets, crossed.targets]),
-            nearest,
-            task=index,
-        )
-        return logits
-
-    def _silence(
-        self,
-        own: Adapter,
-        task: Task,
-        targets: Tensor,
-        held_out: tuple[Tensor, Tensor],
-        held_out_logits: Tensor,
-    ) -> SilentSubnetwork:
-        """Put the task's sub-network behind its synapse, and let it fire only if it has earned its pass.
-
-        It has, unless on held-out images of its own classes its opinion makes the answer less likely to be right.
-        """
-        classes, local_targets = targets.repeat(self._n_views).unique(return_inverse=True)
-        features = self._embed(task, own)
-        crossed = self._cross_validate(
-            ClassGaussians.empty(features.shape[1]), features, local_targets
-        )
-        records = ClassRecords.of(features, local_targets, len(classes))
-        head = make_head(records.gaussians(), self.config)
-        images, image_targets = held_out
-        local = torch.searchsorted(classes, image_targets)
-        own_logits = head.logits(self.backbone.embed(images, own))
-        temperature = fit_temperature(
-            torch.cat([own_logits, crossed.logits]),
-            torch.cat([local, crossed.targets]),
-            prior=GAUSSIAN_PRIOR,
-        )
-        alone = self.calibration.probabilities(held_out_logits)[:, classes]
-        alone = alone / alone.sum(dim=1, keepdim=True)
-        opinion = F.log_softmax(own_logits / temperature, dim=-1)
-        earned = earns_its_pass(alone, opinion, local)
-        return SilentSubnetwork(
-            index=task.index,
-            adapter=own,
-            synapse=EvidenceSynapse(self.config.threshold if earned else NEVER, classes),
-            records=records,
-            temperature=temperature,
-            head=head,
-        )
 
     def _load_adapter(self, state: Mapping[str, Tensor], prefix: str) -> Adapter:
         adapter = load_adapter(

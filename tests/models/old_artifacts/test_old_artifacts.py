@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from models import admission, artifact
-from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.values import Task
 
 OLD = Path(__file__).parent
-KINDS = {"consolidated": Artsy, "paper": ArtsyPaper, "paper_h0": ArtsyPaper}
+KINDS = {"consolidated": ArtsyGaussian, "paper": ArtsyPaper, "paper_h0": ArtsyPaper}
 CLOSE = 1e-4
 """By how much answers may differ: the processor may be of another kind than the one they were made on."""
 ASKED = ("a", "b", "m", "e")

@@ -1,7 +1,15 @@
 """Configurations that tests of every strategy learn with."""
 
 QUICK = {
-    "artsy": {"epochs": 2, "bottleneck": 8},
+    "artsy": {"epochs": 2, "least_steps": 0, "bottleneck": 8},
+    "artsy-adapting": {
+        "epochs": 2,
+        "least_steps": 0,
+        "bottleneck": 8,
+        "adapt": "always",
+        "pooling": "backbone",
+    },
+    "artsy_gaussian": {"epochs": 2, "bottleneck": 8},
     "artsy_paper": {"epochs": 2, "bottleneck": 8},
     "artsy_paper-concat": {"epochs": 2, "bottleneck": 8, "combine": "concat"},
     "artsy_paper-h0": {

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from models.errors import ConfigError
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.ranpac import RIDGES, RanPAC, RanPACConfig, RidgeMoments
 
 NO_ADAPTER = RanPACConfig(adapt="none", projection_width=48)
@@ -157,7 +157,7 @@ def test_the_projection_comes_from_its_seed_alone(backbone, make_task):
 def test_the_adapter_is_the_one_artsy_trains_first(backbone, make_task):
     task = make_task(1, ("a", "b"))
     strategy = learned(backbone, RanPACConfig(epochs=2, bottleneck=8, projection_width=48), task)
-    artsy = Artsy(backbone, ArtsyConfig(epochs=2, bottleneck=8))
+    artsy = ArtsyGaussian(backbone, ArtsyGaussianConfig(epochs=2, bottleneck=8))
     artsy.learn(task)
 
     found, expected = strategy.state_dict(), artsy.state_dict()

@@ -5,8 +5,9 @@ from dataclasses import asdict, fields
 import pytest
 
 from models.errors import ConfigError
-from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.catalog import create_strategy, resolve
@@ -32,7 +33,7 @@ EARLIER = {
     "gate_recall": None,
 }
 """A whole configuration of earlier releases, with all their defaults."""
-OF = {"consolidated": (Artsy, ArtsyConfig), "paper": (ArtsyPaper, ArtsyPaperConfig)}
+OF = {"consolidated": (ArtsyGaussian, ArtsyGaussianConfig), "paper": (ArtsyPaper, ArtsyPaperConfig)}
 
 
 @pytest.mark.parametrize("preset", OF)
@@ -103,7 +104,10 @@ def test_only_artsy_was_ever_spelled_so(name, config, backbone):
 def test_a_configuration_is_written_as_another_was():
     own = {"epochs": 20}
 
-    assert spelled_like("artsy", EARLIER, "artsy", own) == {"preset": "consolidated", **own}
+    assert spelled_like("artsy", EARLIER, "artsy_gaussian", own) == {
+        "preset": "consolidated",
+        **own,
+    }
     assert spelled_like("artsy", {"epochs": 3}, "artsy", own) == own
     # A task may have named another preset than its learner's.
     assert spelled_like("artsy", EARLIER, "artsy_paper", own) == {"preset": "paper", **own}

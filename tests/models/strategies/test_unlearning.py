@@ -11,8 +11,10 @@ from models.errors import (
     UnlearningError,
 )
 from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.episodes import replay
 from models.strategies.artsy.strategy import Artsy
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
+from models.strategies.artsy_gaussian.episodes import replay
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.catalog import CATALOG
@@ -184,12 +186,91 @@ def test_icarl_drops_exemplars_and_rows_and_says_what_stays(backbone, tasks):
     assert "adapter" in report.residue
 
 
-def test_artsy_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks):
-    strategy = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks)
+@pytest.mark.parametrize("adapt", ["evidence", "always"])
+def test_artsy_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks, adapt):
+    config = ArtsyConfig(adapt=adapt, **QUICK)
+    strategy = learned(Artsy(backbone, config), tasks)
 
     report = strategy.unlearn(tasks=[3])
 
-    never = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks[:2])
+    never = learned(Artsy(backbone, config), tasks[:2])
+    assert torch.equal(strategy.shown.rows, never.shown.rows)
+    # The weights of an adapter come back but for the rounding of float32.
+    images = tasks[1].held_out_images
+    assert same_scores(strategy, never, images, tolerance=1e-2 if adapt == "always" else 0.0)
+    assert torch.allclose(
+        strategy.predict(images).novelty, never.predict(images).novelty, atol=1e-2
+    )
+    assert report.exact
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_artsy_without_an_older_task_that_moved_nothing_is_one_that_never_saw_it(
+    backbone, tasks, gone
+):
+    strategy = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks)
+
+    report = strategy.unlearn(tasks=[gone])
+
+    never = learned(
+        Artsy(backbone, ArtsyConfig(**QUICK)), [task for task in tasks if task.index != gone]
+    )
+    images = tasks[0].held_out_images
+    assert same_scores(strategy, never, images, tolerance=1e-4)
+    assert report.exact
+    assert not any(key.startswith(f"tasks.{gone}.") for key in strategy.state_dict())
+
+
+def test_artsy_without_an_older_task_that_moved_features_leaves_other_routes_alone(backbone, tasks):
+    strategy = learned(Artsy(backbone, ArtsyConfig(adapt="always", **QUICK)), tasks)
+    packed = artifact.pack(strategy, seed=7, code_versions={})
+    before = dict(strategy.subnetworks)
+    first, second, third = strategy.episodes
+    images = tasks[1].held_out_images
+
+    report = strategy.unlearn(tasks=[2])
+
+    assert strategy.classes_ == ("a", "b", "e")
+    assert not report.exact_scores
+    assert list(strategy.subnetworks) == [1, 3]
+    for index, subnetwork in strategy.subnetworks.items():
+        features = backbone.embed(images, subnetwork.adapter, pooling="token_and_patches")
+        assert torch.equal(
+            subnetwork.log_probabilities(features), before[index].log_probabilities(features)
+        )
+        assert subnetwork.synapse.threshold == before[index].synapse.threshold
+    after = artifact.pack(strategy, seed=7, code_versions={})
+    # The files of tasks 1 and 3 are the same; that of task 2 holds its drift alone.
+    assert len(packed.files.keys() & after.files.keys()) == 2
+    left = {key for key in strategy.state_dict() if key.startswith("tasks.2.")}
+    assert left == {"tasks.2.drift.linear", "tasks.2.drift.offset"}
+    # By hand: task 1 moved twice, then task 3, whose `a` adds to the first one's.
+    moved = third.drift.apply(second.drift.apply(first.records.rows.double()))
+    expected = torch.cat([moved, third.records.rows.double()])
+    assert torch.allclose(strategy.shown.rows, expected, rtol=1e-9)
+    again = artifact.load(after.manifest, after.files.__getitem__, backbone)
+    assert same_scores(again, strategy, images, tolerance=1e-5)
+
+
+def test_artsy_without_a_class_keeps_the_rows_of_the_others(backbone, tasks):
+    strategy = learned(Artsy(backbone, ArtsyConfig(adapt="always", **QUICK)), tasks)
+
+    report = strategy.unlearn(classes=["a", "c", "d"])
+
+    assert strategy.classes_ == ("b", "e")
+    assert (report.n_tasks, report.n_classes) == (1, 3)
+    assert [len(episode.classes) for episode in strategy.episodes] == [1, 0, 1]
+    assert strategy.shown.counts.tolist() == [6, 6]
+    # A sub-network of one class has nothing to tell apart: it never fires.
+    assert strategy.predict(tasks[0].images).thresholds.tolist() == [1.0, 1.0]
+
+
+def test_artsy_gaussian_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks):
+    strategy = learned(ArtsyGaussian(backbone, ArtsyGaussianConfig(**QUICK)), tasks)
+
+    report = strategy.unlearn(tasks=[3])
+
+    never = learned(ArtsyGaussian(backbone, ArtsyGaussianConfig(**QUICK)), tasks[:2])
     # Its weights come back but for the rounding of float32.
     for key, value in never.functional.state_dict().items():
         assert torch.allclose(strategy.functional.state_dict()[key], value, atol=1e-6)
@@ -199,10 +280,10 @@ def test_artsy_without_its_newest_task_is_one_that_never_saw_it(backbone, tasks)
     assert report.exact
 
 
-def test_artsy_without_an_older_task_replays_the_rest_and_leaves_other_routes_alone(
+def test_artsy_gaussian_without_an_older_task_replays_the_rest_and_leaves_other_routes_alone(
     backbone, tasks
 ):
-    strategy = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks)
+    strategy = learned(ArtsyGaussian(backbone, ArtsyGaussianConfig(**QUICK)), tasks)
     packed = artifact.pack(strategy, seed=7, code_versions={})
     before = {s.index: s for s in strategy.subnetworks}
     episodes = list(strategy.episodes)
@@ -234,8 +315,8 @@ def test_artsy_without_an_older_task_replays_the_rest_and_leaves_other_routes_al
     assert torch.allclose(strategy.statistics.scatters, expected.scatters, rtol=1e-9)
 
 
-def test_artsy_without_a_class_pools_the_records_of_the_others(backbone, tasks):
-    strategy = learned(Artsy(backbone, ArtsyConfig(**QUICK)), tasks)
+def test_artsy_gaussian_without_a_class_pools_the_records_of_the_others(backbone, tasks):
+    strategy = learned(ArtsyGaussian(backbone, ArtsyGaussianConfig(**QUICK)), tasks)
 
     report = strategy.unlearn(classes=["a", "c", "d"])
 

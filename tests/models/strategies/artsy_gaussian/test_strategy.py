@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import torch
 
-from models.strategies.artsy.config import ArtsyConfig
-from models.strategies.artsy.silent import merge
-from models.strategies.artsy.strategy import Artsy
-from models.strategies.artsy.synapse import NEVER
+from models.evidence_synapse import NEVER
+from models.merging import merge
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
+from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 
 
-def learned(backbone, make_task, **config) -> Artsy:
-    strategy = Artsy(backbone, ArtsyConfig(epochs=2, bottleneck=8, **config))
+def learned(backbone, make_task, **config) -> ArtsyGaussian:
+    strategy = ArtsyGaussian(backbone, ArtsyGaussianConfig(epochs=2, bottleneck=8, **config))
     strategy.learn(make_task(1, ("a", "b")))
     strategy.learn(make_task(2, ("c", "d")))
     return strategy

@@ -1,6 +1,6 @@
 import torch
 
-from models.strategies.artsy.synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route
 
 ANSWERS = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.125, 0.125, 0.25, 0.5]])
 """Probabilities of four classes for two images; either answer is wrong with a probability of a half."""

@@ -1,0 +1,203 @@
+"""What images showed a learner, and is kept of them: a row of features an image, up to a bound a class.
+
+Rows are exact under every affine map, add up to means and covariances, and can be left out in turn: cross-validation
+needs no image. `FeatureRecords` are what one task showed, class by class, and never change; `Shown` is all of it where
+the features are now.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.errors import ShapeError
+from models.state import StateReader
+from models.statistics import Drift
+
+MOST_ROWS = 256
+"""Rows a class keeps of one task. Of more images a sample stands for all; their mean stays exact."""
+
+
+@dataclass(frozen=True)
+class FeatureRecords:
+    """What one task's images showed, each class by itself, so that each can be taken out.
+
+    Shapes: C classes of the task, W feature width, M kept rows. On the CPU.
+    """
+
+    counts: Tensor
+    """Images a class, float64 `(C,)`."""
+    means: Tensor
+    """Mean feature of each class over all its images, float64 `(C, W)`."""
+    rows: Tensor
+    """Features of the images that are kept, class after class, float16 `(M, W)`."""
+    kept: Tensor
+    """Rows of each class, int64 `(C,)`; they sum up to M."""
+
+    @classmethod
+    def of(
+        cls, features: Tensor, targets: Tensor, n_classes: int, *, seed: int
+    ) -> "FeatureRecords":
+        """Return the records of features.
+
+        Args:
+            features: `(N, W)`.
+            targets: int64 `(N,)`; every class below `n_classes` is among them.
+            n_classes: C.
+            seed: Chooses which rows stay, of a class that has too many.
+        """
+        if features.ndim != 2 or len(features) != len(targets):
+            raise ShapeError(
+                f"Features {tuple(features.shape)} and targets {tuple(targets.shape)} do not match."
+            )
+        x, y = features.detach().float().cpu(), targets.cpu()
+        generator = torch.Generator().manual_seed(seed)
+        means, rows, kept = [], [], []
+        for k in range(n_classes):
+            mine = x[y == k]
+            means.append(mine.double().mean(dim=0))
+            if len(mine) > MOST_ROWS:
+                drawn = torch.randperm(len(mine), generator=generator)[:MOST_ROWS]
+                mine = mine[drawn.sort().values]
+            rows.append(mine.half())
+            kept.append(len(mine))
+        counts = torch.bincount(y, minlength=n_classes).double()
+        return cls(counts, torch.stack(means), torch.cat(rows), torch.tensor(kept))
+
+    def select(self, stays: Tensor) -> "FeatureRecords":
+        """Return the records of the classes that stay: bool `(C,)`."""
+        rows = self.rows[stays.repeat_interleave(self.kept)]
+        return FeatureRecords(self.counts[stays], self.means[stays], rows, self.kept[stays])
+
+    def state_dict(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors under prefixed keys."""
+        return {
+            f"{prefix}counts": self.counts,
+            f"{prefix}means": self.means,
+            f"{prefix}rows": self.rows,
+            f"{prefix}kept": self.kept,
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], prefix: str, n_classes: int, width: int
+    ) -> "FeatureRecords":
+        """Rebuild from what `state_dict` returned, of C classes and W numbers.
+
+        Raises:
+            CheckpointError: If a tensor is missing or the shapes do not fit together.
+        """
+        reader = StateReader(state, prefix, what="the features of a task")
+        means = reader.tensor("means", (n_classes, width), torch.float64)
+        counts = reader.tensor("counts", (n_classes,), torch.float64)
+        kept = reader.tensor("kept", (n_classes,), torch.int64)
+        rows = reader.tensor("rows", (int(kept.clamp(min=0).sum()), width), torch.float16)
+        reader.require(bool((kept >= 1).all() and (counts >= kept).all()), "kept")
+        return cls(counts, means, rows, kept)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything that was shown, where the features are now. Shapes: K classes, W feature width, M kept rows."""
+
+    counts: Tensor
+    """Images a class, float64 `(K,)`."""
+    means: Tensor
+    """Mean feature of each class, float64 `(K, W)`."""
+    rows: Tensor
+    """Features, float64 `(M, W)`."""
+    targets: Tensor
+    """Class of each row, int64 `(M,)`."""
+    weights: Tensor
+    """Images that each row stands for, float64 `(M,)`: 1 where all are kept."""
+    tasks: Tensor
+    """Index of the task that brought each row, int64 `(M,)`."""
+
+    @classmethod
+    def merged(
+        cls,
+        parts: Sequence[tuple[int, Tensor, FeatureRecords, Drift | None]],
+        n_classes: int,
+        width: int,
+    ) -> "Shown":
+        """Put together what tasks showed.
+
+        Args:
+            parts: Of each task its index, the index of each of its classes, int64 `(C,)`, its records, and how features
+                moved since then.
+            n_classes: K.
+            width: W.
+        """
+        counts = torch.zeros(n_classes, dtype=torch.float64)
+        sums = torch.zeros(n_classes, width, dtype=torch.float64)
+        rows, targets, weights, tasks = (
+            [sums[:0]],
+            [torch.zeros(0, dtype=torch.int64)],
+            [counts[:0]],
+            [torch.zeros(0, dtype=torch.int64)],
+        )
+        for index, classes, records, drift in parts:
+            means, mine = records.means, records.rows.double()
+            if drift is not None:
+                means, mine = drift.apply(means), drift.apply(mine)
+            counts[classes] += records.counts
+            sums[classes] += means * records.counts[:, None]
+            rows.append(mine)
+            targets.append(classes.repeat_interleave(records.kept))
+            weights.append((records.counts / records.kept).repeat_interleave(records.kept))
+            tasks.append(torch.full((len(mine),), index))
+        return cls(
+            counts,
+            sums / counts.clamp(min=1)[:, None],
+            torch.cat(rows),
+            torch.cat(targets),
+            torch.cat(weights),
+            torch.cat(tasks),
+        )
+
+    def joined(self, task: int, classes: Tensor, records: FeatureRecords) -> "Shown":
+        """Return what there is with one more task's records; `classes` are as in `merged`, among the K."""
+        K, W = self.means.shape
+        new = Shown.merged([(task, classes, records, None)], K, W)
+        counts = self.counts + new.counts
+        sums = self.means * self.counts[:, None] + new.means * new.counts[:, None]
+        return Shown(
+            counts,
+            sums / counts.clamp(min=1)[:, None],
+            torch.cat([self.rows, new.rows]),
+            torch.cat([self.targets, new.targets]),
+            torch.cat([self.weights, new.weights]),
+            torch.cat([self.tasks, new.tasks]),
+        )
+
+    def moved(self, drift: Drift | None) -> "Shown":
+        """Return what there is where features are after a move."""
+        if drift is None:
+            return self
+        return replace(self, means=drift.apply(self.means), rows=drift.apply(self.rows))
+
+    def without(self, left_out: Tensor) -> "Shown":
+        """Return what stays without some rows, bool `(M,)`; each goes as one image."""
+        x, y = self.rows[left_out], self.targets[left_out]
+        sums = self.means * self.counts[:, None]
+        sums.index_add_(0, y, -x)
+        counts = self.counts - torch.bincount(y, minlength=len(self.counts))
+        return Shown(
+            counts,
+            sums / counts.clamp(min=1)[:, None],
+            self.rows[~left_out],
+            self.targets[~left_out],
+            self.weights[~left_out],
+            self.tasks[~left_out],
+        )
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the scatter within classes: images less classes."""
+        return float(self.counts.sum()) - float((self.counts > 0).sum())
+
+    def scatter(self) -> Tensor:
+        """Return the scatter of all rows around the means of their classes, `(W, W)`."""
+        residuals = (self.rows - self.means[self.targets]) * self.weights.sqrt()[:, None]
+        return residuals.T @ residuals

@@ -1,0 +1,189 @@
+"""Whether a task's sub-network may move the features of all classes: only where images it never saw say that it helps.
+
+A fifth of the task's images is kept from the training. These judge it, with the rows of old classes: the answer to both
+has to become more likely to be right. What is stored in the end is of all images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.adapter import Adapter
+from models.backbone import Backbone
+from models.evidence import EvidenceHead, folds, weigh
+from models.fitting import derive_seed
+from models.merging import earns_its_pass
+from models.novelty import Reference
+from models.progress import ProgressFn
+from models.shown import FeatureRecords, Shown
+from models.statistics import Drift
+from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy.silent import SilentSubnetwork
+from models.strategies.artsy.verdict import Verdict, astray, reach_verdict, split, why_not
+from models.strategies.subnetwork import train_subnetwork
+from models.strategies.values import Task
+
+Embed = Callable[[Tensor, Adapter | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How features are read from now on. Shapes: N images, W feature width."""
+
+    verdict: Verdict
+    features: Tensor
+    """Of the task's images, `(N, W)`."""
+    own: Adapter | None = None
+    """The task's sub-network; None where it was not trained or not adopted."""
+    functional: Adapter | None = None
+    """The functional adapter that moved."""
+    drift: Drift | None = None
+    """How it moved features."""
+    earned: bool = False
+    """Whether the sub-network's opinion is worth a pass of its own."""
+    loss: float | None = None
+    """Of the last epoch of training."""
+
+
+def consolidation_weight(n_before: int) -> float:
+    """Return the share of a new sub-network in the functional adapter after `n_before` others: a running mean's."""
+    return 1 / (n_before + 1)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One task's images, and what they would change. Shapes: N images, E held-out ones."""
+
+    embed: Embed
+    """Returns features `(N, W)` of images under an adapter."""
+    before: Adapter | None
+    """The functional adapter as it is."""
+    n_moved: int
+    """How many tasks moved it."""
+    known: Shown
+    """Of all classes, those of the task without an image, where features are now."""
+    reference: Reference
+    task: Task
+    targets: Tensor
+    """int64 `(N,)`."""
+    held_out_targets: Tensor
+    """int64 `(E,)`."""
+
+    def run(self, backbone: Backbone, config: ArtsyConfig, on_progress: ProgressFn) -> Outcome:
+        """Train a sub-network if there is a point in it, and see whether it helps."""
+        features = self.embed(self.task.images, self.before)
+        reason = why_not(self.targets, config.adapt)
+        if reason is not None:
+            return Outcome(Verdict(adopted=False, reason=reason), features)
+        judged = split(self.targets, seed=derive_seed(self.task.seed, self.task.index, 4))
+        own, loss = self._train(judged, backbone, config, on_progress)
+        functional = own.clone() if self.before is None else self.before.clone()
+        functional.consolidate(own, weight=consolidation_weight(self.n_moved))
+        functional.freeze()
+        moved = self.embed(self.task.images, functional)
+        images, answers = self._asked(judged)
+        alone = torch.empty(0, len(self.known.counts))
+        verdict = reach_verdict(*[torch.empty(0)] * 4, always=config.adapt == "always")
+        if len(answers):
+            # On images that the drift was not fitted on it shows by how much it misses.
+            drift = Drift.fit(features[~judged], moved[~judged])
+            asked_before, asked = (self.embed(images, a) for a in (self.before, functional))
+            residuals = asked.cpu() - drift.apply(asked_before.cpu().double())
+            old = self._judge(features, judged, None, None)
+            new = self._judge(moved, judged, drift, residuals)
+            alone = new.head.probabilities(asked)
+            verdict = reach_verdict(
+                _losses(old.head.probabilities(asked_before), answers),
+                _losses(alone, answers),
+                old.losses,
+                new.losses,
+                new_share=len(self.targets.unique()) / len(self.known.counts),
+                always=config.adapt == "always",
+            )
+        if not verdict.adopted:
+            return Outcome(verdict, features, loss=loss)
+        return Outcome(
+            verdict,
+            moved,
+            own,
+            functional,
+            Drift.fit(features, moved),
+            earned=bool(len(answers)) and self._earns(own, judged, images, answers, alone),
+            loss=loss,
+        )
+
+    def _train(
+        self, judged: Tensor, backbone: Backbone, config: ArtsyConfig, on_progress: ProgressFn
+    ) -> tuple[Adapter, float | None]:
+        """Train on the images that do not judge."""
+        learned = replace(self.task, images=self.task.images[~judged], labels=())
+        return train_subnetwork(
+            backbone,
+            learned,
+            self.targets[~judged],
+            bottleneck=config.bottleneck,
+            schedule=config.schedule(len(learned.images)),
+            start=self.before,
+            on_progress=on_progress,
+        )
+
+    def _asked(self, judged: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images that trained nothing, and their targets: those kept from training, and the held-out ones."""
+        images, targets = self.task.images[judged], self.targets[judged]
+        if self.task.held_out_images is None or not len(self.task.held_out_images):
+            return images, targets
+        return (
+            torch.cat([images, self.task.held_out_images]),
+            torch.cat([targets, self.held_out_targets]),
+        )
+
+    def _judge(
+        self, features: Tensor, judged: Tensor, drift: Drift | None, residuals: Tensor | None
+    ) -> "_Judgement":
+        """Read features without the judged images, and old rows left out in turn, where their images would be."""
+        classes, local = self.targets[~judged].unique(return_inverse=True)
+        records = FeatureRecords.of(features[~judged], local, len(classes), seed=0)
+        known = self.known.moved(drift)
+        shown = known.joined(self.task.index, classes, records)
+        centre = self.reference.carried(drift).mean.double()
+        left_out = folds(shown)
+        opinions, _ = weigh(shown, centre, left_out)
+        head = EvidenceHead(shown, centre, opinions)
+        losses = [torch.empty(0, dtype=torch.float64)]
+        for fold in left_out:
+            old = fold.rows[fold.rows < len(known.rows)]
+            if len(old):
+                rows = shown.rows[old]
+                if residuals is not None:
+                    rows = astray(rows, residuals, seed=derive_seed(self.task.seed, len(old)))
+                answers = EvidenceHead(fold.rest, centre, opinions).probabilities(rows)
+                losses.append(_losses(answers, shown.targets[old]))
+        return _Judgement(head, torch.cat(losses))
+
+    def _earns(
+        self, own: Adapter, judged: Tensor, images: Tensor, answers: Tensor, alone: Tensor
+    ) -> bool:
+        """Tell whether the sub-network's opinion leaves the answer to images it never saw as likely to be right."""
+        features = self.embed(self.task.images[~judged], own)
+        classes, local = self.targets[~judged].unique(return_inverse=True)
+        records = FeatureRecords.of(features, local, len(classes), seed=0)
+        subnetwork = SilentSubnetwork.of(self.task.index, own, classes, records)
+        mine = alone[:, classes].clamp(min=1e-30)
+        opinion = subnetwork.log_probabilities(self.embed(images, own))
+        right = torch.searchsorted(classes, answers)
+        return earns_its_pass(mine / mine.sum(dim=1, keepdim=True), opinion, right)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    head: EvidenceHead
+    losses: Tensor
+    """Of old rows that are left out in turn, `(M,)`."""
+
+
+def _losses(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of the right answers, float64 `(B,)`."""
+    right = probabilities.double().gather(1, targets[:, None])[:, 0]
+    return -right.clamp(min=1e-12).log()

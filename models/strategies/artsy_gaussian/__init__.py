@@ -1,0 +1,1 @@
+"""Artsy as it was the default of earlier releases: every task moves the adapter, and Gaussians answer."""

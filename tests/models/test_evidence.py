@@ -1,0 +1,200 @@
+import pytest
+import torch
+
+from models import evidence
+from models.errors import CheckpointError
+from models.evidence import (
+    CANDIDATES,
+    ClosedFormHead,
+    EvidenceHead,
+    SharedSpace,
+    folds,
+    opinions_from,
+    opinions_tensor,
+    weigh,
+)
+from models.head import cosine_scores
+from models.shown import FeatureRecords, Shown
+from models.state import StateReader
+
+WIDTH = 12
+NOWHERE = torch.zeros(WIDTH, dtype=torch.float64)
+
+
+def draw(counts, *, seed: int = 0, stretch: float = 1.0, own: bool = False):
+    """Classes around random centres; `stretch` makes the first axes loud, `own` each class its own ones."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(len(counts), WIDTH, generator=generator)
+    targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    noise = torch.randn(len(targets), WIDTH, generator=generator)
+    scales = torch.ones(len(counts), WIDTH)
+    for k in range(len(counts)):
+        first = (3 * k) % WIDTH if own else 0
+        scales[k, first : first + 3] = stretch
+    return (centres[targets] + noise * scales[targets]), targets
+
+
+def seen(counts, **how) -> Shown:
+    features, targets = draw(counts, **how)
+    records = FeatureRecords.of(features, targets, len(counts), seed=0)
+    return Shown.merged([(1, torch.arange(len(counts)), records, None)], len(counts), WIDTH)
+
+
+def share_of(opinions, kind: str) -> float:
+    return sum(opinion.weight for opinion in opinions if opinion.candidate.kind == kind)
+
+
+def test_the_plain_head_is_the_cosine_to_class_means():
+    shown = seen([4, 4, 4])
+    features = draw([5, 5, 5], seed=1)[0]
+    space = SharedSpace(shown, NOWHERE)
+
+    scores = ClosedFormHead(CANDIDATES[0], space).logits(features)
+
+    expected = 16 * cosine_scores(features, shown.means.float())
+    assert torch.allclose(scores, expected, atol=1e-5)
+
+
+def test_a_whitened_head_is_a_cosine_where_the_shared_covariance_is_a_sphere():
+    shown = seen([30, 30, 30], stretch=5.0)
+    features = draw([5, 5, 5], seed=1)[0].double()
+    centre = shown.means.mean(dim=0)
+    covariance = shown.scatter() / shown.freedom
+    sphere = covariance.diagonal().mean() * torch.eye(WIDTH, dtype=torch.float64)
+    for candidate in CANDIDATES:
+        if candidate.kind != "whitened":
+            continue
+        shrunk = (1 - candidate.shrinkage) * covariance + candidate.shrinkage * sphere
+        root = torch.linalg.cholesky(torch.linalg.inv(shrunk))
+        expected = 8 * cosine_scores((features - centre) @ root, (shown.means - centre) @ root)
+
+        scores = ClosedFormHead(candidate, SharedSpace(shown, centre)).logits(features)
+
+        assert torch.allclose(scores, expected.float(), atol=1e-3)
+
+
+def test_weights_follow_what_the_classes_are_like():
+    few, _ = weigh(*with_folds(seen([3] * 6)))
+    loud, _ = weigh(*with_folds(seen([30] * 6, stretch=8.0)))
+    own, _ = weigh(*with_folds(seen([120] * 4, stretch=8.0, own=True)))
+
+    assert share_of(few, "own") == 0
+    assert share_of(few, "cosine") > 0.05
+    assert share_of(loud, "cosine") == 0
+    assert share_of(loud, "whitened") > 0.1
+    assert share_of(own, "own") > 0.9
+    for opinions in (few, loud, own):
+        assert sum(opinion.weight for opinion in opinions) == pytest.approx(1)
+        assert all(opinion.weight >= evidence.LEAST_WEIGHT for opinion in opinions)
+
+
+def with_folds(shown: Shown):
+    return shown, NOWHERE, folds(shown)
+
+
+def test_the_mixture_is_never_far_behind_the_best_of_its_heads():
+    for counts, how in (([3] * 6, {}), ([30] * 6, {"stretch": 8.0}), ([3, 60, 5, 20], {})):
+        shown = seen(counts, **how)
+        features, targets = draw([200] * len(counts), **how)
+        opinions, _ = weigh(*with_folds(shown))
+        space = SharedSpace(shown, NOWHERE)
+
+        right = [
+            float(
+                (ClosedFormHead(c, space).logits(features).argmax(dim=1) == targets).float().mean()
+            )
+            for c in CANDIDATES
+            if space.offers(c)
+        ]
+        mixed = EvidenceHead(shown, NOWHERE, opinions).probabilities(features)
+
+        assert float((mixed.argmax(dim=1) == targets).float().mean()) >= max(right) - 0.03
+
+
+def test_what_is_answered_to_rows_left_out_is_no_better_than_to_new_ones():
+    shown = seen([6] * 8, seed=5)
+    opinions, answers = weigh(*with_folds(shown))
+    rows = torch.cat([fold.rows for fold in folds(shown)])
+    left_out = float((answers.argmax(dim=1) == shown.targets[rows]).double().mean())
+    features, targets = draw([300] * 8, seed=5)  # the first draws of this seed are the centres
+    head = EvidenceHead(shown, NOWHERE, opinions)
+    fresh = float((head.probabilities(features).argmax(dim=1) == targets).double().mean())
+    flattering = float(
+        (head.probabilities(shown.rows).argmax(dim=1) == shown.targets).double().mean()
+    )
+
+    assert abs(left_out - fresh) < 0.12
+    assert flattering > fresh
+
+
+def test_each_row_is_left_out_once_and_a_lone_image_never():
+    shown = seen([1, 2, 9])
+
+    dealt = torch.cat([fold.rows for fold in folds(shown)])
+
+    assert sorted(dealt.tolist()) == list(range(1, 12))
+    for fold in folds(shown):
+        assert (fold.rest.counts > 0).all()
+        assert len(fold.rest.rows) == 12 - len(fold.rows)
+
+
+def test_of_many_rows_as_many_of_each_class_are_left_out(monkeypatch):
+    monkeypatch.setattr(evidence, "MOST_LEFT_OUT", 12)
+    shown = seen([50, 2, 50])
+
+    dealt = torch.cat([fold.rows for fold in folds(shown)])
+
+    assert torch.bincount(shown.targets[dealt]).tolist() == [4, 2, 4]
+
+
+@pytest.mark.parametrize("counts", [[1], [5], [1, 1, 1]])
+def test_without_evidence_cosines_answer(counts):
+    shown = seen(counts)
+
+    opinions, _ = weigh(*with_folds(shown))
+    head = EvidenceHead(shown, NOWHERE, opinions)
+
+    assert [opinion.candidate.kind for opinion in opinions] == ["cosine"]
+    assert opinions[0].loss is None
+    assert head.probabilities(shown.means).argmax(dim=1).tolist() == list(range(len(counts)))
+
+
+def test_a_class_without_an_image_is_never_answered():
+    shown = seen([5, 5])
+    empty = Shown.merged([], 3, WIDTH).joined(
+        1, torch.tensor([0, 2]), FeatureRecords.of(*draw([5, 5]), 2, seed=0)
+    )
+
+    opinions, _ = weigh(*with_folds(empty))
+    probabilities = EvidenceHead(empty, NOWHERE, opinions).probabilities(shown.rows)
+
+    assert (probabilities[:, 1] < 1e-6).all()
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(10))
+
+
+def test_the_same_images_give_the_same_bits():
+    one, two = (weigh(*with_folds(seen([7, 9, 30]))) for _ in range(2))
+
+    assert one[0] == two[0]
+    assert torch.equal(one[1], two[1])
+
+
+def test_opinions_are_stored_and_read_back():
+    opinions, _ = weigh(*with_folds(seen([7, 9, 30])))
+
+    stored = {"heads": opinions_tensor(opinions)}
+
+    assert opinions_from(StateReader(stored, what="heads"), "heads") == opinions
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_forged_opinions_are_refused(place):
+    opinions, _ = weigh(*with_folds(seen([7, 9, 30])))
+    stored = opinions_tensor(opinions)
+    if place in (2, 5):
+        stored = stored[:0] if place == 2 else stored[:, :5]
+    else:
+        stored[0, place] = -9
+
+    with pytest.raises(CheckpointError):
+        opinions_from(StateReader({"heads": stored}, what="heads"), "heads")
