@@ -86,6 +86,9 @@ class StrategyRead(ReadSchema):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: Unlearning
     """What can be removed again; docs/unlearning.md."""
+    cross_validates: bool
+    """Whether it measures itself on images that it learns from, leaving each out in turn: few images of a class are
+    then all learned from, and none is held out unless you say so."""
     defaults: dict[str, Any]
     config_schema: dict[str, Any]
     """JSON Schema of `config`."""
