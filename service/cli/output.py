@@ -23,6 +23,14 @@ NARROWEST = 20
 BAR_WIDTH = 24
 ROOM = 1.5
 """Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
+SHARP = 0.1
+"""Width of an interval below which its ends have a decimal."""
+MEASURED_ON = {
+    "held_out": "held out",
+    "cross_validated": "left out in turn",
+    "both": "held out or left out in turn",
+}
+"""What an accuracy was measured on."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
 
 WARNINGS = {
@@ -117,14 +125,29 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def share_of(value: float | None, n: int | None) -> str:
-    """Format a share of so many images; of few it says little.
+def share_of(value: float | None, n: int | None, measure: replies.Measure | None = None) -> str:
+    """Format a share of so many images, with its 95 % interval where that is known; of few it says little.
 
     Example:
         >>> share_of(0.75, 4), share_of(None, 0)
         ('75.0% of 4', '-')
     """
-    return percent(value) if value is None or not n else f"{percent(value)} of {n}"
+    share = percent(value) if value is None or not n else f"{percent(value)} of {n}"
+    if measure is None:
+        return share
+    few = " too few" if measure["too_few"] else ""
+    return f"{share} ({_range(measure)}){few}"
+
+
+def interval_of(measure: replies.Measure) -> str:
+    """Format the 95 % interval of an accuracy, as sharp as it is.
+
+    Example:
+        >>> interval_of({"low": 0.5958, "high": 0.9821}), interval_of({"low": 0.98, "high": 0.9952})
+        ('60 to 98%', '98.0 to 99.5%')
+    """
+    digits = 0 if measure["high"] - measure["low"] >= SHARP else 1
+    return f"{100 * measure['low']:.{digits}f} to {100 * measure['high']:.{digits}f}%"
 
 
 def score_style(value: float) -> str:
@@ -133,7 +156,10 @@ def score_style(value: float) -> str:
 
 
 def matrix_table(history: replies.AccuracyHistory, *, live: int | None = None) -> Table:
-    """Return the accuracy matrix: one row a version, one column a task; with `live`, that version is marked."""
+    """Return the accuracy matrix: one row a version, one column a task; with `live`, that version is marked.
+
+    Below it, of the last version: how many images each accuracy was measured on, and its 95 % interval.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0, 0, 2))
     table.add_column("")
     for task in history["tasks"]:
@@ -149,11 +175,29 @@ def matrix_table(history: replies.AccuracyHistory, *, live: int | None = None) -
         ]
         mark = [] if live is None else [Text("live" if version == live else "", style="green")]
         table.add_row(f"version {version}", *cells, *mark)
+    measures = history.get("measures")
+    if measures and measures["matrix"]:
+        last, end = measures["matrix"][-1], [""] * (live is not None)
+        images = ["" if cell is None else f"of {cell['n']}" for cell in last]
+        table.add_row("images", *images, *end, style="dim")
+        table.add_row("95 % interval", *map(_interval_cell, last), *end, style="dim")
     return table
 
 
+def _interval_cell(measure: replies.Measure | None) -> Text:
+    if measure is None:
+        return Text("")
+    if measure["too_few"]:
+        return Text("too few", style="yellow")
+    return Text(_range(measure))
+
+
+def _range(measure: replies.Measure) -> str:
+    return f"{100 * measure['low']:.0f}-{100 * measure['high']:.0f}%"
+
+
 def headline(history: replies.AccuracyHistory) -> Text:
-    """Return the numbers that sum the matrix up, in one line."""
+    """Return the numbers that sum the matrix up, in one line, and how sure they are in another."""
     passes = history["passes"][-1] if history["passes"] else None
     return Text.assemble(
         ("last ", "dim"),
@@ -164,7 +208,27 @@ def headline(history: replies.AccuracyHistory) -> Text:
         (percent(history["forgetting"]), "bold"),
         ("   passes an image ", "dim"),
         ("-" if passes is None else f"{passes:.2f}", "bold"),
+        (_certainty(history), "dim"),
     )
+
+
+def _certainty(history: replies.AccuracyHistory) -> str:
+    measures = history.get("measures")
+    last = measures["last"] if measures else None
+    if not measures or last is None:
+        return ""
+    said = [f"last {_sure(last)}"]
+    if average := measures["average"]:
+        said.append(f"average {_sure(average)}")
+    if forgetting := measures["forgetting"]:
+        is_within = forgetting["low"] <= 0 <= forgetting["high"] and not forgetting["too_few"]
+        said.append(f"forgetting {_sure(forgetting)}" + ", within the uncertainty" * is_within)
+    images = f"{last['n']} image{'' if last['n'] == 1 else 's'} {MEASURED_ON[last['measured_by']]}"
+    return f"\nof {images}; 95 % intervals: {'; '.join(said)}"
+
+
+def _sure(measure: replies.Measure) -> str:
+    return interval_of(measure) + (", too few to tell" if measure["too_few"] else "")
 
 
 def result_lines(result: replies.PredictionResult) -> list[Text]:
