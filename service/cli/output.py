@@ -31,6 +31,8 @@ MEASURED_ON = {
     "both": "held out or left out in turn",
 }
 """What an accuracy was measured on."""
+NEVER = "never fires: it has not earned its pass"
+"""Of a synapse whose threshold no current can reach."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
 
 WARNINGS = {
@@ -279,24 +281,32 @@ def route_lines(result: replies.PredictionResult) -> list[Text]:
     synapses = route.get("synapses") or []
     if not synapses:
         return [Text(f"  route: the shared network, {passes}", "dim")]
-    top = max(max(s["current"], ROOM * s["threshold"]) for s in synapses) or 1.0
+    top = _top(synapses)
     lines = [Text(f"  route: {passes}; currents against thresholds", "dim")]
     for synapse in synapses:
         fired = synapse["state"] == "functional"
         sign = "≥" if synapse["current"] >= synapse["threshold"] else "<"
+        never = not synapse.get("can_fire", True)
         lines.append(
             Text.assemble(
                 f"  task {synapse['task']:<3} ",
                 (threshold_bar(synapse, top), "green" if fired else "dim"),
-                f" {synapse['current']:.2f} {sign} {synapse['threshold']:.2f}  ",
-                (synapse["state"], "bold green" if fired else "dim"),
+                f" {synapse['current']:.2f}",
+                ("  " if never else f" {sign} {synapse['threshold']:.2f}  "),
+                (NEVER if never else synapse["state"], "bold green" if fired else "dim"),
             )
         )
     return lines
 
 
+def _top(synapses: Iterable[replies.SynapseState]) -> float:
+    """Return where the bars end: a little beyond the highest threshold that can be reached, and no current outside."""
+    reachable = [ROOM * s["threshold"] for s in synapses if s.get("can_fire", True)]
+    return max([*(s["current"] for s in synapses), *(reachable or [1.0])]) or 1.0
+
+
 def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WIDTH) -> str:
-    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies.
+    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies if it can be reached.
 
     Example:
         >>> threshold_bar({"task": 1, "current": 0.5, "threshold": 0.75, "state": "silent"}, 1.0, 8)
@@ -304,7 +314,8 @@ def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WI
     """
     cells = list("━" * round(width * synapse["current"] / top))[:width]
     cells += " " * (width - len(cells))
-    cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
+    if synapse.get("can_fire", True):
+        cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
     return "".join(cells)
 
 

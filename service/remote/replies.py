@@ -311,6 +311,8 @@ class SynapseState(TypedDict):
     current: float
     threshold: float
     state: str
+    can_fire: NotRequired[bool]
+    """Whether a current can reach the threshold at all. A sub-network that has not earned its pass never fires."""
 
 
 class Route(TypedDict):

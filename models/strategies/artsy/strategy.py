@@ -65,6 +65,7 @@ class Artsy(Strategy[ArtsyConfig]):
     )
     unlearning = "partial"
     config_type = ArtsyConfig
+    current_below = NEVER
     prior = GAUSSIAN_PRIOR
 
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
