@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry import ancestry, unlearning
 from registry.ancestry import Step
-from registry.measures import Counts
+from registry.measures import Counts, Measure, difference, mean_of_tasks, mean_of_versions, pooled
 from registry.statuses import TaskStatus
 from registry.tables import AccuracyRow, LearnerRow, TaskRow
 from registry.versions import NewVersion
@@ -31,6 +31,25 @@ class Cell(Counts):
     passes: float
     n_cross_validated: int = 0
     n_cross_validated_correct: int = 0
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The accuracies of a history with their intervals, and what each rests on. None where it is not defined."""
+
+    matrix: list[list[Measure | None]]
+    seen: list[Measure | None]
+    """For each version, accuracy on the images of all tasks it knows."""
+    average: Measure | None
+    forgetting: Measure | None
+    backward_transfer: Measure | None
+    plasticity: list[Measure | None]
+    stability: list[Measure | None]
+
+    @property
+    def last(self) -> Measure | None:
+        """Accuracy on all images seen, with the last version."""
+        return self.seen[-1] if self.seen else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,8 @@ class AccuracyHistory:
     """For each task, the row of the version that learned it."""
     unlearned: list[int]
     """Those of the tasks that the last version no longer knows."""
+    measures: Measures
+    """The same accuracies with what they rest on."""
 
     @property
     def n_known(self) -> int:
@@ -87,7 +108,7 @@ def history(session: Session, learner_id: str, version: int | None = None) -> Ac
 
 def forgetting_if_published(
     session: Session, learner_id: str, new_version: NewVersion
-) -> float | None:
+) -> Measure | None:
     """Return what a learner's forgetting would be with one more version; None if that is not defined."""
     line, cells = _load(session, learner_id)
     number = line[-1].number + 1 if line else 1
@@ -97,7 +118,7 @@ def forgetting_if_published(
     new_cells = [Cell(number, **asdict(measured)) for measured in new_version.accuracies]
     # Cells of a version of that number, beside the line, must not count.
     cells = [cell for cell in cells if cell.version != number]
-    return summarise([*line, Step(number, known)], [*cells, *new_cells]).forgetting
+    return summarise([*line, Step(number, known)], [*cells, *new_cells]).measures.forgetting
 
 
 def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
@@ -117,33 +138,26 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
             learned_at.setdefault(task, i)
     tasks = list(learned_at)
     rows = [_row(step, tasks, counts) for step in line]
-    matrix = [[_accuracy([cell]) for cell in row] for row in rows]
-    seen = [_accuracy(row) for row in rows]
     firsts = list(learned_at.values())
-    earlier = [j for j, first in enumerate(firsts) if first < len(line) - 1]
     known = set(line[-1].tasks) if line else set()
+    measures = _measure(rows, firsts)
     return AccuracyHistory(
         tasks=tasks,
         versions=[step.number for step in line],
-        matrix=matrix,
+        matrix=[_values(row) for row in measures.matrix],
         n=[[cell.n_measured if cell else 0 for cell in row] for row in rows],
         n_cross_validated=[[cell.n_cross_validated if cell else 0 for cell in row] for row in rows],
-        last=seen[-1] if seen else None,
-        average=_mean(seen),
-        forgetting=_mean([_drop(matrix, j, firsts[j]) for j in earlier]),
-        backward_transfer=_mean([_minus(matrix[-1][j], matrix[firsts[j]][j]) for j in earlier]),
-        plasticity=[
-            _accuracy([row[j] for j, first in enumerate(firsts) if first == i])
-            for i, row in enumerate(rows)
-        ],
-        stability=[
-            _accuracy([row[j] for j, first in enumerate(firsts) if first < i])
-            for i, row in enumerate(rows)
-        ],
+        last=_value(measures.last),
+        average=_value(measures.average),
+        forgetting=_value(measures.forgetting),
+        backward_transfer=_value(measures.backward_transfer),
+        plasticity=_values(measures.plasticity),
+        stability=_values(measures.stability),
         routing=[_routing(row) for row in rows],
         passes=[_passes(row) for row in rows],
         learned_at=firsts,
         unlearned=[task for task in tasks if task not in known],
+        measures=measures,
     )
 
 
@@ -184,10 +198,27 @@ def _row(
     return [counts.get((step.number, task)) if task in known else None for task in tasks]
 
 
-def _accuracy(cells: Sequence[Cell | None]) -> float | None:
-    """Share of correct images over all cells together."""
-    n = sum(cell.n_measured for cell in cells if cell)
-    return sum(cell.n_right for cell in cells if cell) / n if n else None
+def _measure(rows: Sequence[Sequence[Cell | None]], firsts: Sequence[int]) -> Measures:
+    """Measure the rows of the matrix; `firsts` has for each column the row in which its task was learned."""
+    matrix = [[cell.measure() if cell else None for cell in row] for row in rows]
+    seen = [pooled(row) for row in rows]
+    earlier = [j for j, first in enumerate(firsts) if first < len(rows) - 1]
+    moves = [difference(matrix[-1][j], matrix[firsts[j]][j]) for j in earlier]
+    return Measures(
+        matrix=matrix,
+        seen=seen,
+        average=mean_of_versions(seen),
+        forgetting=mean_of_tasks([_drop(matrix, j, firsts[j]) for j in earlier]),
+        backward_transfer=mean_of_tasks(moves),
+        plasticity=[
+            pooled([row[j] for j, first in enumerate(firsts) if first == i])
+            for i, row in enumerate(rows)
+        ],
+        stability=[
+            pooled([row[j] for j, first in enumerate(firsts) if first < i])
+            for i, row in enumerate(rows)
+        ],
+    )
 
 
 def _routing(cells: Sequence[Cell | None]) -> float | None:
@@ -200,20 +231,16 @@ def _passes(cells: Sequence[Cell | None]) -> float | None:
     return sum(cell.n * cell.passes for cell in cells if cell) / n if n else None
 
 
-def _drop(matrix: list[list[float | None]], j: int, first: int) -> float | None:
+def _drop(matrix: list[list[Measure | None]], j: int, first: int) -> Measure | None:
     """How much of task j's best accuracy, since row `first` learned it, is gone with the last version."""
-    column = [row[j] for row in matrix[first:-1] if row[j] is not None]
-    return (
-        _minus(max(value for value in column if value is not None), matrix[-1][j])
-        if column
-        else None
-    )
+    column = [row[j] for row in matrix[first:-1]]
+    best = max((m for m in column if m is not None), key=lambda m: m.value, default=None)
+    return difference(best, matrix[-1][j])
 
 
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _value(measure: Measure | None) -> float | None:
+    return None if measure is None else measure.value
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+def _values(measures: Sequence[Measure | None]) -> list[float | None]:
+    return [_value(measure) for measure in measures]

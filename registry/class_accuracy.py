@@ -9,33 +9,27 @@ from sqlalchemy.orm import Session
 
 from registry import ancestry, learners
 from registry.learners import ClassInfo
+from registry.measures import Measure, difference, share
 from registry.tables import LearnerRow, VersionRow
 
 Confusion = Mapping[str, Mapping[str, Mapping[str, int]]]
 """Images by index of the task they came with, true label and answered label."""
-
-
-@dataclass(frozen=True)
-class Recall:
-    """How many of a class's held-out images were answered with it."""
-
-    n: int
-    n_right: int
-
-    @property
-    def share(self) -> float | None:
-        """The share of them; None if there was none."""
-        return self.n_right / self.n if self.n else None
+NOTHING: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """How well a class is recognised."""
+    """How well a class is recognised: the share of its images that were answered with it. None of no image."""
 
-    learned: Recall
+    learned: Measure | None
     """By the version that learned the task that introduced it, among the classes known then."""
-    now: Recall
+    now: Measure | None
     """By the live version, among all its classes."""
+
+    @property
+    def change(self) -> Measure | None:
+        """How far it is from what it was."""
+        return difference(self.now, self.learned)
 
 
 def of_classes(
@@ -51,31 +45,46 @@ def of_classes(
         for task in step.tasks:
             learned_by.setdefault(task, step.number)
     numbers = {live, *(learned_by[info.task_index] for info in infos)}
-    confusions = _confusions(session, learner.id, numbers)
+    counts = _counts(session, learner.id, numbers)
     return {
         info.label: ClassAccuracy(
-            recall(confusions.get(learned_by[info.task_index], {}), info.label),
-            recall(confusions.get(live, {}), info.label),
+            recall(*counts.get(learned_by[info.task_index], NOTHING), info.label),
+            recall(*counts.get(live, NOTHING), info.label),
         )
         for info in infos
     }
 
 
-def recall(confusion: Confusion, label: str) -> Recall:
-    """Count a label's held-out images, and those that were answered right.
+def recall(
+    confusion: Confusion, cross_validated: Mapping[str, Mapping[str, int]], label: str
+) -> Measure | None:
+    """Return the share of a label's images that were answered right; None of no image.
+
+    Args:
+        confusion: Of all images that were measured on.
+        cross_validated: How many of these were left out in turn, by task and label.
+        label: The true one.
 
     Example:
-        >>> recall({"1": {"heron": {"heron": 3, "egret": 1}}}, "heron").share
+        >>> recall({"1": {"heron": {"heron": 3, "egret": 1}}}, {}, "heron").value
         0.75
     """
     rows = [by_label[label] for by_label in confusion.values() if label in by_label]
-    return Recall(sum(sum(row.values()) for row in rows), sum(row.get(label, 0) for row in rows))
-
-
-def _confusions(
-    session: Session, learner_id: str, numbers: Collection[int]
-) -> dict[int, dict[str, Any]]:
-    query = select(VersionRow.number, VersionRow.metrics["confusion"]).where(
-        VersionRow.learner_id == learner_id, VersionRow.number.in_(numbers)
+    return share(
+        sum(row.get(label, 0) for row in rows),
+        sum(sum(row.values()) for row in rows),
+        sum(by_label.get(label, 0) for by_label in cross_validated.values()),
     )
-    return {number: confusion or {} for number, confusion in session.execute(query)}
+
+
+def _counts(
+    session: Session, learner_id: str, numbers: Collection[int]
+) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return confusions and numbers of images left out in turn, by version."""
+    query = select(
+        VersionRow.number, VersionRow.metrics["confusion"], VersionRow.metrics["cross_validated"]
+    ).where(VersionRow.learner_id == learner_id, VersionRow.number.in_(numbers))
+    return {
+        number: (confusion or {}, cross_validated or {})
+        for number, confusion, cross_validated in session.execute(query)
+    }

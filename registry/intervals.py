@@ -4,6 +4,9 @@ import math
 
 Z_95 = 1.959963984540054
 """Half width of the central 95 % of a normal distribution, in standard deviations."""
+TOO_WIDE = 0.4
+"""Width of a 95 % interval from which it is too few to tell: what reads as 60 % may then be 40 or 80, so that "mostly
+right" and "mostly wrong" cannot be told apart. About 20 images where half are right, 6 where all are."""
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

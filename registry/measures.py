@@ -5,32 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from registry.intervals import wilson
+from registry.intervals import TOO_WIDE, wilson
 
 MeasuredBy = Literal["held_out", "cross_validated", "both"]
-
-TOO_WIDE = 0.4
-"""Width of a 95 % interval from which it is too few to tell: what reads as 60 % may then be 40 or 80, so that "mostly
-right" and "mostly wrong" cannot be told apart. About 20 images where half are right, 6 where all are."""
-
-
-class Counts:
-    """What is counted for one cell of the accuracy matrix: held-out images, and training images left out in turn."""
-
-    n: int
-    n_correct: int
-    n_cross_validated: int
-    n_cross_validated_correct: int
-
-    @property
-    def n_measured(self) -> int:
-        """Images of both kinds."""
-        return self.n + self.n_cross_validated
-
-    @property
-    def n_right(self) -> int:
-        """Of these, those that were answered right."""
-        return self.n_correct + self.n_cross_validated_correct
 
 
 @dataclass(frozen=True)
@@ -72,6 +49,39 @@ def share(right: int, n: int, n_cross_validated: int = 0) -> Measure | None:
         [0.301, 0.954]
     """
     return Measure(right / n, *wilson(right, n), n, n_cross_validated) if n else None
+
+
+class Counts:
+    """What is counted for one cell of the accuracy matrix: held-out images, and training images left out in turn."""
+
+    n: int
+    n_correct: int
+    n_cross_validated: int
+    n_cross_validated_correct: int
+
+    @property
+    def n_measured(self) -> int:
+        """Images of both kinds."""
+        return self.n + self.n_cross_validated
+
+    @property
+    def n_right(self) -> int:
+        """Of these, those that were answered right."""
+        return self.n_correct + self.n_cross_validated_correct
+
+    def measure(self) -> Measure | None:
+        """Return the accuracy; None of no image."""
+        return share(self.n_right, self.n_measured, self.n_cross_validated)
+
+
+def pooled(cells: Sequence[Counts | None]) -> Measure | None:
+    """Return the share of right answers over all cells together; None of no image."""
+    counted = [cell for cell in cells if cell is not None]
+    return share(
+        sum(cell.n_right for cell in counted),
+        sum(cell.n_measured for cell in counted),
+        sum(cell.n_cross_validated for cell in counted),
+    )
 
 
 def difference(one: Measure | None, other: Measure | None) -> Measure | None:

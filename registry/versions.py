@@ -333,14 +333,17 @@ def _erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> No
 
 
 def _append_evaluated(session: Session, task: TaskRow, new_version: NewVersion) -> None:
+    measured = [(cell.task_index, cell.measure()) for cell in new_version.accuracies]
     accuracies = [
         {
-            "task": cell.task_index,
-            "n": cell.n_measured,
-            "n_cross_validated": cell.n_cross_validated,
-            "accuracy": cell.n_right / cell.n_measured,
+            "task": task,
+            "n": measure.n,
+            "n_cross_validated": measure.n_cross_validated,
+            "accuracy": measure.value,
+            "low": measure.low,
+            "high": measure.high,
         }
-        for cell in new_version.accuracies
-        if cell.n_measured
+        for task, measure in measured
+        if measure is not None
     ]
     append_event(session, task.id, "evaluated", {"accuracies": accuracies})

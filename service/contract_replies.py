@@ -46,6 +46,8 @@ class Reply:
 
 
 REPLIES = {
+    "Measure": Reply("MeasureRead"),
+    "LearnerMeasures": Reply("LearnerMeasures"),
     "Accuracy": Reply("LearnerAccuracy"),
     "Learner": Reply(
         "LearnerRead",
@@ -106,6 +108,7 @@ REPLIES = {
     "GivenFeedback": Reply("GivenFeedback"),
     "Feedback": Reply("FeedbackRead"),
     "StoredPrediction": Reply("StoredPrediction"),
+    "AccuracyMeasures": Reply("AccuracyMeasures"),
     "AccuracyHistory": Reply(
         "AccuracyRead",
         "How well every task was known after every task; row i of `matrix` is version i.",

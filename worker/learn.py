@@ -448,10 +448,11 @@ def _publish(
     forgetting = None
     if bound is not None:
         forgetting = accuracy.forgetting_if_published(session, attempt.learner.id, new_version)
-    if bound is not None and forgetting is not None and forgetting > bound:
+    if bound is not None and forgetting is not None and forgetting.value > bound:
         too_much = (
-            f"Publishing this task would bring the learner's forgetting to {forgetting:.3f}, above the "
-            f"{bound:.3f} allowed: publish it by hand, or cancel it."
+            f"Publishing this task would bring the learner's forgetting to {forgetting.value:.3f} (95 % interval "
+            f"{forgetting.low:.3f} to {forgetting.high:.3f}), above the {bound:.3f} allowed: publish it by hand, or "
+            "cancel it."
         )
         reason = f"{too_much} {reason}" if reason else too_much
     if reason is not None:

@@ -28,6 +28,7 @@ from benchmarks.few_images.summary import JSON, show
 from benchmarks.files import write_rows
 from models.backbone import Backbone, choose_device, load_backbone
 from models.strategies.catalog import create_strategy
+from service.intake.splitting import CROSS_VALIDATED_BELOW
 
 CIFAR_CLASSES = (5, 20)
 TEST_PER_CLASS = 50
@@ -89,7 +90,6 @@ def main(argv: list[str] | None = None) -> None:
     available = list(pools(given, backbone))
     for pool, n_classes, images, seed in cells(given, available):
         others = list({id(other): other for other, _ in available if other is not pool}.values())
-        stream = make_stream(pool, others, n_classes=n_classes, images=images, seed=seed)
         for name, config in parse_strategies(given.strategies):
             strategy = create_strategy(name, config, backbone)
             about: JSON = {
@@ -104,6 +104,14 @@ def main(argv: list[str] | None = None) -> None:
             }
             if any(about.items() <= row.items() for row in rows):
                 continue
+            stream = make_stream(
+                pool,
+                others,
+                n_classes=n_classes,
+                images=images,
+                seed=seed,
+                hold_out_from=CROSS_VALIDATED_BELOW if strategy.cross_validates else 0,
+            )
             rows.append(asdict(measure(strategy, stream, about)))
             console.print(rows[-1], style="dim")
             if given.out is not None:

@@ -76,7 +76,13 @@ def cut(
 
 
 def make_stream(
-    pool: Pool, others: Sequence[Pool], *, n_classes: int, images: int | str, seed: int
+    pool: Pool,
+    others: Sequence[Pool],
+    *,
+    n_classes: int,
+    images: int | str,
+    seed: int,
+    hold_out_from: int = 0,
 ) -> Stream:
     """Draw classes and images by a seed, and cut the classes into tasks.
 
@@ -88,6 +94,7 @@ def make_stream(
         n_classes: To teach.
         images: A class brings, held-out ones among them; `MIXED` is a different number for each, as far as they go.
         seed: Of the choice.
+        hold_out_from: Images of a class below which the service holds none out, for the strategy that is taught.
 
     Raises:
         ValueError: If a class has not that many images, or nothing is left that nobody taught.
@@ -101,7 +108,7 @@ def make_stream(
     else:
         numbers = dict.fromkeys(map(int, taught), int(images))
     tasks = [
-        _taught(pool, index, part.tolist(), numbers, seed)
+        _taught(pool, index, part.tolist(), numbers, seed, hold_out_from)
         for index, part in enumerate(parts, start=1)
     ]
     if len(left):
@@ -114,7 +121,12 @@ def make_stream(
 
 
 def _taught(
-    pool: Pool, index: int, part: list[int], numbers: dict[int, int], seed: int
+    pool: Pool,
+    index: int,
+    part: list[int],
+    numbers: dict[int, int],
+    seed: int,
+    hold_out_from: int,
 ) -> Increment:
     drawn = np.concatenate([_draw(pool, k, numbers[k], seed) for k in part])
     labels = [pool.classes[k] for k in pool.train_targets[drawn]]
@@ -122,7 +134,9 @@ def _taught(
         SplitRequest(label, f"{row:064x}", AUTO)
         for row, label in zip(drawn.tolist(), labels, strict=True)
     ]
-    splits = assign_splits(wanted, eval_fraction=HELD_OUT_SHARE, seed=seed)
+    splits = assign_splits(
+        wanted, eval_fraction=HELD_OUT_SHARE, seed=seed, hold_out_from=hold_out_from
+    )
     is_held_out = np.asarray([split == EVAL for split in splits])
     tested = np.isin(pool.test_targets, part)
     task = Task(

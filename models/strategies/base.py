@@ -4,6 +4,7 @@ What callers use is here: `learn`, `unlearn`, `predict`, `state_dict`, `load_sta
 part of each: `_learn`, `_forget`, `score`, `_state_dict`, `_load_state_dict`.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -64,6 +65,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
     cross_validates: ClassVar[bool] = False
     """Whether it measures itself on training images that it leaves out in turn, in closed form."""
+    current_below: ClassVar[float] = math.inf
+    """What the currents of its synapses stay below: one whose threshold is not lower can never fire."""
     prior: ClassVar[float] = LOGIT_PRIOR
     """Temperature to assume for its logits where held-out images tell nothing."""
 

@@ -20,8 +20,8 @@ def list_classes(
 ) -> None:
     """List the classes a learner knows, in the order they were learned.
 
-    The last columns are the share of each class's held-out images that was recognised: when it was learned, and with
-    the version that is served.
+    The last columns are the share of each class's images, held out or left out in turn, that was recognised, with its
+    95 % interval: when it was learned, and with the version that is served.
     """
     with connect(url, key) as client:
         classes = client.classes(name)
@@ -37,8 +37,10 @@ def list_classes(
                 item["task"],
                 item["samples"]["train"],
                 item["samples"]["eval"],
-                share_of(item["accuracy_learned"], item.get("n_learned")),
-                share_of(item["accuracy_now"], item.get("n_now")),
+                share_of(
+                    item["accuracy_learned"], item.get("n_learned"), item.get("measured_learned")
+                ),
+                share_of(item["accuracy_now"], item.get("n_now"), item.get("measured_now")),
                 "hidden" if item.get("hidden") else "",
             )
             for item in classes

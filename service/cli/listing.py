@@ -21,6 +21,7 @@ from service.cli.output import (
     percent,
     print_json,
     print_table,
+    share_of,
 )
 from service.cli.tasks import next_steps
 from service.remote import replies
@@ -58,12 +59,19 @@ def learners(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
                 learner["tasks"],
                 learner["live_version"],
                 *((learner["head_version"],) if has_moved else ()),
-                *(percent(learner["accuracy"][k]) for k in ("last", "average", "forgetting")),
+                *_accuracies(learner["accuracy"]),
             )
             for learner in items
         ),
         empty="No learner yet: filopodia learn NAME FOLDER --create makes one.",
     )
+
+
+def _accuracies(accuracy: replies.Accuracy) -> list[str]:
+    measures = accuracy.get("measures")
+    last = measures["last"] if measures else None
+    rest = (percent(accuracy["average"]), percent(accuracy["forgetting"]))
+    return [share_of(accuracy["last"], last["n"] if last else None, last), *rest]
 
 
 def history(

@@ -1,14 +1,12 @@
 """What answers are worth where the truth is known: accuracy with its interval, confusion, the worst images."""
 
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-Z_95 = 1.959963984540054
-"""Half width of the central 95 % of a normal distribution, in standard deviations."""
+from registry.intervals import TOO_WIDE, wilson
 
 
 @dataclass(frozen=True)
@@ -47,28 +45,14 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval of the accuracy; None of no image.
+        """Wilson's 95 % interval of the accuracy; None of no image."""
+        return wilson(self.right, self.n) if self.n else None
 
-        It holds for few images and for accuracies near 0 and 1, where the usual one says that there is no doubt.
-
-        Reference:
-            Wilson, 1927, https://doi.org/10.1080/01621459.1927.10502953. Without continuity correction.
-
-        Example:
-            >>> [round(bound, 4) for bound in Share(right=9, n=10).interval]
-            [0.5958, 0.9821]
-            >>> [round(bound, 4) for bound in Share(right=10, n=10).interval]
-            [0.7225, 1.0]
-        """
-        if not self.n:
-            return None
-        share, z2 = self.right / self.n, Z_95**2
-        middle = share + z2 / (2 * self.n)
-        half = Z_95 * math.sqrt(share * (1 - share) / self.n + z2 / (4 * self.n**2))
-        scale = 1 + z2 / self.n
-        low = 0.0 if self.right == 0 else (middle - half) / scale
-        high = 1.0 if self.right == self.n else (middle + half) / scale
-        return low, high
+    @property
+    def is_too_few(self) -> bool:
+        """Whether there are too few images to tell."""
+        low, high = wilson(self.right, self.n)
+        return high - low > TOO_WIDE
 
 
 def by_class(judged: Iterable[Judged]) -> dict[str, list[Judged]]:

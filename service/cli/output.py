@@ -23,6 +23,16 @@ NARROWEST = 20
 BAR_WIDTH = 24
 ROOM = 1.5
 """Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
+SHARP = 0.1
+"""Width of an interval below which its ends have a decimal."""
+MEASURED_ON = {
+    "held_out": "held out",
+    "cross_validated": "left out in turn",
+    "both": "held out or left out in turn",
+}
+"""What an accuracy was measured on."""
+NEVER = "never fires: it has not earned its pass"
+"""Of a synapse whose threshold no current can reach."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
 
 WARNINGS = {
@@ -117,14 +127,29 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def share_of(value: float | None, n: int | None) -> str:
-    """Format a share of so many images; of few it says little.
+def share_of(value: float | None, n: int | None, measure: replies.Measure | None = None) -> str:
+    """Format a share of so many images, with its 95 % interval where that is known; of few it says little.
 
     Example:
         >>> share_of(0.75, 4), share_of(None, 0)
         ('75.0% of 4', '-')
     """
-    return percent(value) if value is None or not n else f"{percent(value)} of {n}"
+    share = percent(value) if value is None or not n else f"{percent(value)} of {n}"
+    if measure is None:
+        return share
+    few = " too few" if measure["too_few"] else ""
+    return f"{share} ({_range(measure)}){few}"
+
+
+def interval_of(measure: replies.Measure) -> str:
+    """Format the 95 % interval of an accuracy, as sharp as it is.
+
+    Example:
+        >>> interval_of({"low": 0.5958, "high": 0.9821}), interval_of({"low": 0.98, "high": 0.9952})
+        ('60 to 98%', '98.0 to 99.5%')
+    """
+    digits = 0 if measure["high"] - measure["low"] >= SHARP else 1
+    return f"{100 * measure['low']:.{digits}f} to {100 * measure['high']:.{digits}f}%"
 
 
 def score_style(value: float) -> str:
@@ -133,7 +158,10 @@ def score_style(value: float) -> str:
 
 
 def matrix_table(history: replies.AccuracyHistory, *, live: int | None = None) -> Table:
-    """Return the accuracy matrix: one row a version, one column a task; with `live`, that version is marked."""
+    """Return the accuracy matrix: one row a version, one column a task; with `live`, that version is marked.
+
+    Below it, of the last version: how many images each accuracy was measured on, and its 95 % interval.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 0, 0, 2))
     table.add_column("")
     for task in history["tasks"]:
@@ -149,11 +177,29 @@ def matrix_table(history: replies.AccuracyHistory, *, live: int | None = None) -
         ]
         mark = [] if live is None else [Text("live" if version == live else "", style="green")]
         table.add_row(f"version {version}", *cells, *mark)
+    measures = history.get("measures")
+    if measures and measures["matrix"]:
+        last, end = measures["matrix"][-1], [""] * (live is not None)
+        images = ["" if cell is None else f"of {cell['n']}" for cell in last]
+        table.add_row("images", *images, *end, style="dim")
+        table.add_row("95 % interval", *map(_interval_cell, last), *end, style="dim")
     return table
 
 
+def _interval_cell(measure: replies.Measure | None) -> Text:
+    if measure is None:
+        return Text("")
+    if measure["too_few"]:
+        return Text("too few", style="yellow")
+    return Text(_range(measure))
+
+
+def _range(measure: replies.Measure) -> str:
+    return f"{100 * measure['low']:.0f}-{100 * measure['high']:.0f}%"
+
+
 def headline(history: replies.AccuracyHistory) -> Text:
-    """Return the numbers that sum the matrix up, in one line."""
+    """Return the numbers that sum the matrix up, in one line, and how sure they are in another."""
     passes = history["passes"][-1] if history["passes"] else None
     return Text.assemble(
         ("last ", "dim"),
@@ -164,7 +210,27 @@ def headline(history: replies.AccuracyHistory) -> Text:
         (percent(history["forgetting"]), "bold"),
         ("   passes an image ", "dim"),
         ("-" if passes is None else f"{passes:.2f}", "bold"),
+        (_certainty(history), "dim"),
     )
+
+
+def _certainty(history: replies.AccuracyHistory) -> str:
+    measures = history.get("measures")
+    last = measures["last"] if measures else None
+    if not measures or last is None:
+        return ""
+    said = [f"last {_sure(last)}"]
+    if average := measures["average"]:
+        said.append(f"average {_sure(average)}")
+    if forgetting := measures["forgetting"]:
+        is_within = forgetting["low"] <= 0 <= forgetting["high"] and not forgetting["too_few"]
+        said.append(f"forgetting {_sure(forgetting)}" + ", within the uncertainty" * is_within)
+    images = f"{last['n']} image{'' if last['n'] == 1 else 's'} {MEASURED_ON[last['measured_by']]}"
+    return f"\nof {images}; 95 % intervals: {'; '.join(said)}"
+
+
+def _sure(measure: replies.Measure) -> str:
+    return interval_of(measure) + (", too few to tell" if measure["too_few"] else "")
 
 
 def result_lines(result: replies.PredictionResult) -> list[Text]:
@@ -215,24 +281,32 @@ def route_lines(result: replies.PredictionResult) -> list[Text]:
     synapses = route.get("synapses") or []
     if not synapses:
         return [Text(f"  route: the shared network, {passes}", "dim")]
-    top = max(max(s["current"], ROOM * s["threshold"]) for s in synapses) or 1.0
+    top = _top(synapses)
     lines = [Text(f"  route: {passes}; currents against thresholds", "dim")]
     for synapse in synapses:
         fired = synapse["state"] == "functional"
         sign = "≥" if synapse["current"] >= synapse["threshold"] else "<"
+        never = not synapse.get("can_fire", True)
         lines.append(
             Text.assemble(
                 f"  task {synapse['task']:<3} ",
                 (threshold_bar(synapse, top), "green" if fired else "dim"),
-                f" {synapse['current']:.2f} {sign} {synapse['threshold']:.2f}  ",
-                (synapse["state"], "bold green" if fired else "dim"),
+                f" {synapse['current']:.2f}",
+                ("  " if never else f" {sign} {synapse['threshold']:.2f}  "),
+                (NEVER if never else synapse["state"], "bold green" if fired else "dim"),
             )
         )
     return lines
 
 
+def _top(synapses: Iterable[replies.SynapseState]) -> float:
+    """Return where the bars end: a little beyond the highest threshold that can be reached, and no current outside."""
+    reachable = [ROOM * s["threshold"] for s in synapses if s.get("can_fire", True)]
+    return max([*(s["current"] for s in synapses), *(reachable or [1.0])]) or 1.0
+
+
 def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WIDTH) -> str:
-    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies.
+    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies if it can be reached.
 
     Example:
         >>> threshold_bar({"task": 1, "current": 0.5, "threshold": 0.75, "state": "silent"}, 1.0, 8)
@@ -240,7 +314,8 @@ def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WI
     """
     cells = list("━" * round(width * synapse["current"] / top))[:width]
     cells += " " * (width - len(cells))
-    cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
+    if synapse.get("can_fire", True):
+        cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
     return "".join(cells)
 
 

@@ -87,6 +87,7 @@ def _print_headline(trial: Trial, console: Console) -> None:
             (percent(share.accuracy), f"bold {score_style(share.accuracy)}"),
             f"   95 % interval {percent(low)} to {percent(high)}",
             f"   {share.right} of {share.n} images, by version {trial.version}",
+            ("   too few to tell" if share.is_too_few else "", "yellow"),
         ),
         soft_wrap=True,
     )
@@ -107,7 +108,7 @@ def _print_classes(judged: Sequence[Judged], console: Console) -> None:
             str(share.n),
             str(share.right),
             Text(percent(share.accuracy), style=score_style(share.right / share.n)),
-            f"{percent(low)} to {percent(high)}",
+            f"{percent(low)} to {percent(high)}" + ("  too few to tell" * share.is_too_few),
         )
     console.print()
     console.print(table)
@@ -199,6 +200,7 @@ def _share(share: Share) -> dict[str, Any]:
         "right": share.right,
         "accuracy": share.accuracy,
         "interval": share.interval,
+        "too_few": share.is_too_few,
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from registry import class_accuracy, learners
+from registry.class_accuracy import ClassAccuracy
 from registry.learners import ClassInfo
 from registry.pictures import of_labels
 from registry.postgres.database import Session
@@ -28,14 +29,7 @@ class ClassCard:
     task_index: int
     n_train: int
     n_eval: int
-    accuracy_learned: float | None
-    """Share of its held-out images that were recognised when it was learned."""
-    n_learned: int
-    """How many images that is a share of."""
-    accuracy_now: float | None
-    """The same with the live version."""
-    n_now: int
-    """How many images that is a share of."""
+    accuracy: ClassAccuracy
     samples: list[SampleView]
 
 
@@ -96,10 +90,7 @@ def _cards(session: Session, learner: LearnerRow, shown: Sequence[ClassInfo]) ->
             task_index=info.task_index,
             n_train=info.n_train,
             n_eval=info.n_eval,
-            accuracy_learned=recalls[info.label].learned.share,
-            n_learned=recalls[info.label].learned.n,
-            accuracy_now=recalls[info.label].now.share,
-            n_now=recalls[info.label].now.n,
+            accuracy=recalls[info.label],
             samples=samples.get(info.label, []),
         )
         for info in shown

@@ -3,32 +3,41 @@
 from typing import Any
 
 from registry.accuracy import AccuracyHistory
+from registry.measures import Measure
+from service.dashboard.rendering import basis
 from service.dashboard.synapse_view import Routing
 
 MOST_NAMES = 12
 """Up to this many tasks the matrix has room for its numbers, and the lines for a legend."""
+MOST_COUNTS = 5
+"""Up to this many tasks the matrix has room for numbers of images too."""
 MOST_TICKS = 20
 MARGINS = {"l": 52, "r": 12, "t": 12, "b": 44}
 
 
 def accuracy_lines(history: AccuracyHistory) -> dict[str, Any]:
-    """Draw each task's accuracy over the versions, and that over all images seen so far."""
+    """Draw each task's accuracy over the versions with its interval, and that over all images seen so far as a band."""
+    measures = history.measures
+    has_room = len(history.tasks) <= MOST_NAMES
     traces = [
-        _line(f"task {task}", history, [row[column] for row in history.matrix])
+        _line(f"task {task}", history, [row[column] for row in measures.matrix])
         for column, task in enumerate(history.tasks)
     ]
-    has_room = len(history.tasks) <= MOST_NAMES
-    overall = _line("all so far", history, seen_accuracy(history))
+    overall = _line("all so far", history, measures.seen)
     overall |= {"meta": "all", "line": {"width": 3, "dash": "dot"}, "mode": "lines"}
+    del overall["error_y"]
+    band = [_bound(history, [seen.low if seen else None for seen in measures.seen])]
+    band += [_bound(history, [seen.high if seen else None for seen in measures.seen])]
+    band[1]["fill"] = "tonexty"
     layout = {
         "margin": MARGINS,
         "xaxis": _ticks("version", len(history.versions)),
         "yaxis": {"tickformat": ".0%", "range": [_floor(history), 1.01], "fixedrange": True},
-        "legend": {"orientation": "h", "y": -0.2, "x": 0},
+        "legend": {"orientation": "h", "y": -0.2, "x": 0, "traceorder": "normal"},
         "showlegend": has_room,
         "hovermode": "x unified" if has_room else "closest",
     }
-    return {"data": [*traces, overall], "layout": layout}
+    return {"data": [*traces, overall, *band], "layout": layout}
 
 
 def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
@@ -36,7 +45,7 @@ def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
 
     The page draws the colour scale, from `zmin` to 1: Plotly's own needs inline styles.
     """
-    has_room = len(history.tasks) <= MOST_NAMES
+    has_room, with_n = len(history.tasks) <= MOST_NAMES, len(history.tasks) <= MOST_COUNTS
     heatmap = {
         "type": "heatmap",
         "x": history.tasks,
@@ -47,8 +56,11 @@ def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
         "xgap": 2,
         "ygap": 2,
         "hoverongaps": False,
-        "texttemplate": "%{z:.0%}" if has_room else "",
-        "hovertemplate": "task %{x} with version %{y}: %{z:.1%}<extra></extra>",
+        "text": [[_mark(cell, with_n=with_n) for cell in row] for row in history.measures.matrix],
+        "customdata": [[_basis(cell) for cell in row] for row in history.measures.matrix],
+        "texttemplate": "%{z:.0%}%{text}" if has_room else "",
+        "textfont": {"size": 11} if with_n else {},
+        "hovertemplate": "task %{x} with version %{y}: %{z:.1%}<br>%{customdata}<extra></extra>",
         "showscale": False,
     }
     rows = _ticks("version", len(history.versions)) | {"autorange": "reversed", "showgrid": False}
@@ -82,28 +94,50 @@ def routing_matrix(routing: Routing) -> dict[str, Any]:
     return {"data": [heatmap], "layout": layout}
 
 
-def seen_accuracy(history: AccuracyHistory) -> list[float | None]:
-    """Return each version's accuracy on the held-out images of all tasks seen by then."""
-    return [_weighted(row, counts) for row, counts in zip(history.matrix, history.n, strict=True)]
-
-
-def _weighted(row: list[float | None], counts: list[int]) -> float | None:
-    pairs = [(value, n) for value, n in zip(row, counts, strict=True) if value is not None]
-    n_seen = sum(n for _, n in pairs)
-    return sum(value * n for value, n in pairs) / n_seen if n_seen else None
-
-
-def _line(name: str, history: AccuracyHistory, values: list[float | None]) -> dict[str, Any]:
+def _line(name: str, history: AccuracyHistory, values: list[Measure | None]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": name,
         "x": history.versions,
-        "y": values,
+        "y": [value.value if value else None for value in values],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [value.high - value.value if value else None for value in values],
+            "arrayminus": [value.value - value.low if value else None for value in values],
+            "thickness": 1,
+            "width": 3,
+        },
+        "customdata": [_basis(value) for value in values],
         "line": {"width": 2},
         "marker": {"size": 6},
-        "hovertemplate": "%{y:.1%}",
+        "hovertemplate": "%{y:.1%}, %{customdata}",
     }
+
+
+def _bound(history: AccuracyHistory, values: list[float | None]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "meta": "band",
+        "x": history.versions,
+        "y": values,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _mark(measure: Measure | None, *, with_n: bool) -> str:
+    """Return what stands behind an accuracy: a question mark of too few images, and their number below."""
+    if measure is None:
+        return ""
+    return ("?" if measure.is_too_few else "") + (f"<br>of {measure.n}" if with_n else "")
+
+
+def _basis(measure: Measure | None) -> str:
+    return basis(measure) if measure else ""
 
 
 def _ticks(title: str, n: int) -> dict[str, Any]:
@@ -121,6 +155,6 @@ def _names(title: str) -> dict[str, Any]:
 
 
 def _floor(history: AccuracyHistory) -> float:
-    """Return the lower end of the accuracy axis: a tenth below the lowest value, at most 0.8."""
-    lowest = min(value for row in history.matrix for value in row if value is not None)
+    """Return the lower end of the accuracy axis: a tenth below the lowest interval, at most 0.8."""
+    lowest = min(cell.low for row in history.measures.matrix for cell in row if cell is not None)
     return max(0.0, min(0.8, int(lowest * 10) / 10 - 0.1))

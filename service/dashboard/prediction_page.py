@@ -141,14 +141,19 @@ async def _predict(
 
 
 def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each synapse with the length of its bar and the place of its threshold.
+    """Return each synapse with the length of its bar and the place of its threshold; None of one that can never fire.
 
     All share one scale, so that currents can be compared. Empty for a strategy without synapses.
     """
     known = [item for item in synapses if isfinite(item["threshold"])]
-    top = max((max(item["current"], ROOM * item["threshold"]) for item in known), default=0.0)
+    reachable = [ROOM * item["threshold"] for item in known if item["can_fire"]] or [1.0]
+    top = max([*(item["current"] for item in known), *reachable])
     return [
-        item | {"width": width(item["current"] / top), "mark": width(item["threshold"] / top)}
+        item
+        | {
+            "width": width(item["current"] / top),
+            "mark": width(item["threshold"] / top) if item["can_fire"] else None,
+        }
         for item in known
         if top > 0
     ]

@@ -1,6 +1,6 @@
 """Turns what a page shows into HTML: the templates and how values read in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -8,9 +8,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from registry.measures import Measure, MeasuredBy
 from service.assets import asset_url, plotly_style_id
 
 NONE = "–"  # noqa: RUF001
+KINDS: Mapping[MeasuredBy, str] = {
+    "held_out": "held out",
+    "cross_validated": "left out in turn",
+    "both": "held out or left out in turn",
+}
+"""What an accuracy was measured on."""
+SHARP = 0.1
+"""Width of an interval below which its ends have a decimal."""
 PAGE_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
 """Headers of every page. Without a referrer policy of its own a form would send `Origin: null`, which says nothing."""
 
@@ -33,7 +42,14 @@ def make_environment(now: Callable[[], datetime] = lambda: datetime.now(UTC)) ->
         day=day,
     )
     environment.filters.update(
-        percent=percent, decimal=decimal, duration=duration, filesize=filesize, width=width
+        percent=percent,
+        interval=interval,
+        basis=basis,
+        kind=kind,
+        decimal=decimal,
+        duration=duration,
+        filesize=filesize,
+        width=width,
     )
     return environment
 
@@ -58,6 +74,36 @@ def percent(value: float | None) -> str:
     if value is None:
         return NONE
     return "100%" if value == 1 else f"{100 * value:.1f}%"
+
+
+def interval(measure: Measure) -> str:
+    """Format the 95 % interval of an accuracy, as sharp as it is.
+
+    Example:
+        >>> from registry.measures import share
+        >>> interval(share(9, 10)), interval(share(990, 1000))
+        ('60 to 98%', '98.2 to 99.5%')
+    """
+    digits = 0 if measure.high - measure.low >= SHARP else 1
+    return f"{100 * measure.low:.{digits}f} to {100 * measure.high:.{digits}f}%"
+
+
+def kind(measure: Measure) -> str:
+    """Say what images an accuracy was measured on."""
+    return KINDS[measure.measured_by]
+
+
+def basis(measure: Measure) -> str:
+    """Say how sure an accuracy is, and what it rests on.
+
+    Example:
+        >>> from registry.measures import share
+        >>> basis(share(9, 10))
+        '95% interval 60 to 98%, of 10 images held out'
+    """
+    images = "image" if measure.n == 1 else "images"
+    few = ": too few to tell" if measure.is_too_few else ""
+    return f"95% interval {interval(measure)}, of {measure.n} {images} {kind(measure)}{few}"
 
 
 def decimal(value: float | None) -> str:

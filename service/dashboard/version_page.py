@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from registry import ancestry, classes, learners, versions
+from registry import accuracy, ancestry, classes, learners, versions
+from registry.comparison import Comparison, compare
+from registry.measures import Measure
 from registry.postgres.database import Session
 from registry.tables import LearnerRow, VersionRow
 from service.dashboard.synapse_view import Routing, routing_of
@@ -48,6 +50,10 @@ class VersionPage:
     backbone: str
     seconds: float | None
     """Time spent learning it; None where that is not known."""
+    accuracy: Measure | None
+    """On all images of what it knows."""
+    beside_live: Comparison | None
+    """It and the live version on the tasks of both; None if it is live, or nothing was measured."""
     effect: Effect
     routing: Routing | None
 
@@ -95,6 +101,8 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
         manifest_sha256=row.manifest_sha256,
         backbone=learner.backbone,
         seconds=_learning_seconds(row),
+        accuracy=accuracy.history(session, learner.id, number).measures.last,
+        beside_live=None if live in (0, number) else compare(session, learner.id, number, live),
         effect=_effect(session, learner, row, live),
         routing=routing_of(session, row),
     )

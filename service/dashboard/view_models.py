@@ -6,6 +6,7 @@ from typing import Any
 
 from registry.accuracy import AccuracyHistory
 from registry.learners import ClassInfo
+from registry.measures import Measure
 from registry.pictures import Picture
 from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
 from service.dashboard.synapse_view import Routing
@@ -64,7 +65,7 @@ class TaskView:
     findings: list[Finding] = field(default_factory=list)
     is_learned: bool = False
     """Whether it is held with a version that is ready to be published."""
-    would_be: list[tuple[int, float]] = field(default_factory=list)
+    would_be: list[tuple[int, Measure]] = field(default_factory=list)
     """Accuracy on each task with that version."""
     erases: list[int] = field(default_factory=list)
     """Versions that publishing it would erase for good, where it is held and unlearns."""
@@ -102,9 +103,9 @@ class LearnerCard:
     head_version: int
     n_classes: int
     n_tasks: int
-    last: float | None
-    average: float | None
-    forgetting: float | None
+    last: Measure | None
+    average: Measure | None
+    forgetting: Measure | None
     passes: float | None
     spark: str
     """Points of a polyline: accuracy on all images seen, version by version. Empty for fewer than two."""

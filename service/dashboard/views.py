@@ -6,13 +6,14 @@ from typing import Any
 
 from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
+from registry.measures import Measure
 from registry.paging import Page
 from registry.pictures import held_out
 from registry.postgres.database import Session
 from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
+from registry.versions import NewAccuracy
 from service.dashboard.gallery import pictures
-from service.dashboard.plots import seen_accuracy
 from service.dashboard.synapse_view import routing_of
 from service.dashboard.view_models import (
     Finding,
@@ -155,11 +156,11 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
         head_version=learner.head_version,
         n_classes=len(served.classes) if served else 0,
         n_tasks=history.n_known,
-        last=history.last,
-        average=history.average,
-        forgetting=history.forgetting,
+        last=history.measures.last,
+        average=history.measures.average,
+        forgetting=history.measures.forgetting,
         passes=history.passes[-1] if history.passes else None,
-        spark=_spark(seen_accuracy(history)),
+        spark=_spark([seen.value if seen else None for seen in history.measures.seen]),
         active=active_tasks(session, learner.name),
     )
 
@@ -212,9 +213,10 @@ def _erases(session: Session, row: TaskRow) -> list[int]:
         return []  # the learner has moved on: it cannot be published
 
 
-def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, float]]:
-    accuracies = pending["accuracies"] if pending else []
-    return [(cell["task_index"], cell["n_correct"] / cell["n"]) for cell in accuracies if cell["n"]]
+def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, Measure]]:
+    cells = [NewAccuracy(**cell) for cell in pending["accuracies"]] if pending else []
+    measured = [(cell.task_index, cell.measure()) for cell in cells]
+    return [(index, measure) for index, measure in measured if measure is not None]
 
 
 def _note(progress: dict[str, Any]) -> str:

@@ -149,6 +149,7 @@ def _route(snapshot: Snapshot, scores: Scores, row: int, *, is_full: bool) -> di
                 "current": round(float(current), DIGITS),
                 "threshold": round(float(threshold), DIGITS),
                 "state": "functional" if is_on else "silent",
+                "can_fire": bool(threshold < snapshot.strategy.current_below),
             }
             for task, current, threshold, is_on in zip(
                 tasks, scores.currents[row], scores.thresholds, fired, strict=True

@@ -52,6 +52,7 @@ def select_samples(
     options: TaskOptions,
     *,
     min_images: int,
+    hold_out_from: int = 0,
 ) -> SelectedSamples:
     """Decide what a task is to learn of the images that came.
 
@@ -61,6 +62,7 @@ def select_samples(
         shown: What the learner's classes are called.
         options: Of the task.
         min_images: Least different images of a class that is new.
+        hold_out_from: Images of a class below which none is held out, unless the sender says which or how many.
 
     Raises:
         Problem: `label-conflict`; `too-few-images`; `nothing-new`, if the learner has all of them.
@@ -72,7 +74,7 @@ def select_samples(
     if options.mode == "extend":
         new = [image for image in different if not _is_known(image, earlier)]
     n_copies, n_known = len(agreed.images) - len(different), len(different) - len(new)
-    samples = _split(new, earlier, options)
+    samples = _split(new, earlier, options, hold_out_from)
     new_labels = [i.label for i in received.images if i.label not in earlier.classes]
     _check_counts(
         new_labels, Counter(i.label for i in agreed.images if i.is_used), samples, min_images
@@ -134,7 +136,10 @@ def _nothing_new(n_known: int, n_copies: int, n_rejected: int) -> Problem:
 
 
 def _split(
-    images: Sequence[ReceivedImage], earlier: EarlierImages, options: TaskOptions
+    images: Sequence[ReceivedImage],
+    earlier: EarlierImages,
+    options: TaskOptions,
+    hold_out_from: int,
 ) -> list[NewSample]:
     used = [image for image in images if image.is_used]
     sizes = dict(earlier.sizes)
@@ -151,8 +156,15 @@ def _split(
         )
         for image in used
     ]
+    is_share_given = "eval_fraction" in options.model_fields_set
     splits = iter(
-        assign_splits(requests, eval_fraction=options.eval_fraction, seed=options.seed, sizes=sizes)
+        assign_splits(
+            requests,
+            eval_fraction=options.eval_fraction,
+            seed=options.seed,
+            sizes=sizes,
+            hold_out_from=0 if is_share_given else hold_out_from,
+        )
     )
     return [
         NewSample(

@@ -15,6 +15,10 @@ from service.layout.names import AUTO, EVAL, TRAIN
 
 ALWAYS_HELD_OUT_FROM = 4
 """Images of a class from which at least one is held out, however small the share; below, each is needed to learn."""
+CROSS_VALIDATED_BELOW = 20
+"""Images of a class below which none is held out for a strategy that measures itself on those it learns from. The usual
+tenth is one image there: its answer leaves the class anywhere between 0 and 79 % or 21 and 100 %, and it would cost the
+class 5 % or more of what it learns from, where an image weighs most."""
 NOTHING = ClassSize()
 
 
@@ -34,6 +38,7 @@ def assign_splits(
     eval_fraction: float,
     seed: int,
     sizes: Mapping[str, ClassSize] | None = None,
+    hold_out_from: int = 0,
 ) -> list[str]:
     """Return `train` or `eval` for each sample, in order.
 
@@ -46,6 +51,8 @@ def assign_splits(
         eval_fraction: Share of each class that is held out.
         seed: Decides which.
         sizes: How many images the learner has of each class; None is a learner that has none.
+        hold_out_from: Images of a class, with those that the learner has, below which none with split `auto` is held
+            out.
     """
     sizes = sizes or {}
     by_label: dict[str, set[str]] = defaultdict(set)
@@ -57,6 +64,7 @@ def assign_splits(
         (label, blob)
         for label, blobs in by_label.items()
         for blob in _held_out(blobs, eval_fraction, seed, sizes.get(label, NOTHING))
+        if len(blobs) + sizes.get(label, NOTHING).n_images >= hold_out_from
     }
     n_auto = sum(map(len, by_label.values()))
     if held_out and len(held_out) == n_auto and TRAIN not in fixed.values():

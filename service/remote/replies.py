@@ -7,12 +7,40 @@ schemas as docs/openapi.json, as `service/contract_replies.py` says; `make check
 from typing import Any, NotRequired, TypedDict
 
 
+class Measure(TypedDict):
+    """An accuracy, or a mean or difference of such, and how sure it is."""
+
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    n: int
+    """Images it rests on; for a mean over versions, those of the version with most."""
+    n_cross_validated: int
+    """Of these, images that are learned from, each answered by what was learned from the others."""
+    measured_by: str
+    """Whether the images were held out, left out in turn (`cross_validated`), or some of each."""
+    too_few: bool
+    """Whether there are too few images to tell: the interval is wider than 40 points."""
+
+
+class LearnerMeasures(TypedDict):
+    """How sure the accuracies of the live version are; null where nothing was measured."""
+
+    last: Measure | None
+    average: Measure | None
+    forgetting: Measure | None
+
+
 class Accuracy(TypedDict):
     """How well the live version knows what was learned up to it; null where nothing was evaluated."""
 
     last: float | None
     average: float | None
     forgetting: float | None
+    measures: NotRequired[LearnerMeasures | None]
+    """How sure they are; null from a service that does not tell."""
 
 
 class Learner(TypedDict):
@@ -46,6 +74,10 @@ class Strategy(TypedDict):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: str
     """What can be removed again; docs/unlearning.md."""
+    cross_validates: bool
+    """Whether it measures itself on images that it learns from, leaving each out in turn: few images of a class are
+    then all learned from, and none is held out unless you say so.
+    """
     defaults: dict[str, Any]
     config_schema: dict[str, Any]
     """JSON Schema of `config`."""
@@ -74,8 +106,8 @@ class LearnedClass(TypedDict):
     samples: dict[str, int]
     """Stored images: `train` and `eval`."""
     accuracy_learned: NotRequired[float | None]
-    """Share of its held-out images that were recognised when it was learned, among the classes known then; null
-    where none was counted.
+    """Share of its images, held out or left out in turn, that were recognised when it was learned, among the classes
+    known then; null where none was counted.
     """
     n_learned: NotRequired[int]
     """How many images that is a share of."""
@@ -83,6 +115,10 @@ class LearnedClass(TypedDict):
     """The same with the live version, among all its classes."""
     n_now: NotRequired[int]
     """How many images that is a share of."""
+    measured_learned: NotRequired[Measure | None]
+    """How sure `accuracy_learned` is."""
+    measured_now: NotRequired[Measure | None]
+    """How sure `accuracy_now` is."""
     etag: NotRequired[str]
     """Of its name and whether it is hidden, where one class was read or changed."""
 
@@ -275,6 +311,8 @@ class SynapseState(TypedDict):
     current: float
     threshold: float
     state: str
+    can_fire: NotRequired[bool]
+    """Whether a current can reach the threshold at all. A sub-network that has not earned its pass never fires."""
 
 
 class Route(TypedDict):
@@ -378,6 +416,19 @@ class StoredPrediction(TypedDict):
     created_at: str
 
 
+class AccuracyMeasures(TypedDict):
+    """How sure the accuracies of a history are, each in its place; null where it was not measured."""
+
+    matrix: list[list[Measure | None]]
+    last: Measure | None
+    average: Measure | None
+    forgetting: Measure | None
+    """It and `backward_transfer` lie within their uncertainty where 0 lies between `low` and `high`."""
+    backward_transfer: Measure | None
+    plasticity: list[Measure | None]
+    stability: list[Measure | None]
+
+
 class AccuracyHistory(TypedDict):
     """How well every task was known after every task; row i of `matrix` is version i."""
 
@@ -391,7 +442,7 @@ class AccuracyHistory(TypedDict):
     matrix: list[list[float | None]]
     """Row v, column t: accuracy on task t with version v; null where it was not evaluated."""
     n: list[list[int | None]]
-    """Images evaluated, in the same places."""
+    """Images it was measured on, in the same places."""
     last: float | None
     """Accuracy on all images of what `version` knows, with it."""
     average: float | None
@@ -405,6 +456,8 @@ class AccuracyHistory(TypedDict):
     """Those of `tasks` that `version` no longer knows."""
     superseded: list[int]
     """Tasks that a rollback left beside the line of versions that leads to the head."""
+    measures: NotRequired[AccuracyMeasures | None]
+    """How sure each of these accuracies is; null from a service that does not tell."""
 
 
 class Version(TypedDict):

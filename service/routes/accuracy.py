@@ -13,6 +13,7 @@ from service.http.accept import choose, require
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName
+from service.schemas.measures import AccuracyMeasures
 from service.schemas.operations import AccuracyRead
 
 router = APIRouter(
@@ -36,9 +37,10 @@ def get_accuracy(
 ) -> AccuracyRead | Response:
     """Read the accuracy matrix of a learner and what follows from it.
 
-    Row v, column t of `matrix`: accuracy on held-out images of task t with version v, over all classes known then.
-    `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. With `format=csv`, or
-    `Accept: text/csv`: one line a cell.
+    Row v, column t of `matrix`: accuracy on images of task t with version v, over all classes known then. The images
+    are those held out, those that are learned from and were left out in turn (`cross_validated`), or both.
+    `forgetting` is the mean drop from the best to the last accuracy over earlier tasks. `measures` says how sure each
+    of them is. With `format=csv`, or `Accept: text/csv`: one line a cell.
 
     Rows are the versions that lead to `version`, which is the head unless you name another one; `last`, `average` and
     `forgetting` belong to it. After a rollback name the `live_version` for the numbers of what is served. Tasks that
@@ -79,17 +81,17 @@ def get_accuracy(
         passes=history.passes,
         unlearned=history.unlearned,
         superseded=superseded,
+        measures=AccuracyMeasures.of(history.measures),
     )
 
 
 def _csv(history: AccuracyHistory) -> str:
     out = StringIO()
     writer = csv.writer(out)
-    writer.writerow(["version", "task", "accuracy", "n"])
-    for version, accuracies, counts in zip(
-        history.versions, history.matrix, history.n, strict=True
-    ):
-        for task, value, n in zip(history.tasks, accuracies, counts, strict=True):
-            if value is not None:
-                writer.writerow([version, task, value, n])
+    writer.writerow(["version", "task", "accuracy", "n", "low", "high", "n_cross_validated"])
+    for version, row in zip(history.versions, history.measures.matrix, strict=True):
+        for task, cell in zip(history.tasks, row, strict=True):
+            if cell is not None:
+                numbers = (cell.value, cell.n, cell.low, cell.high, cell.n_cross_validated)
+                writer.writerow([version, task, *numbers])
     return out.getvalue()

@@ -24,6 +24,7 @@ def list_strategies() -> Page[StrategyRead]:
             name=strategy.name,
             summary=strategy.summary,
             keeps_images=strategy.keeps_images,
+            cross_validates=strategy.cross_validates,
             unlearning=strategy.unlearning,
             defaults=config_defaults(strategy),
             config_schema=config_schema(strategy),

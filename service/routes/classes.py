@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from registry import class_accuracy, learners
+from registry.class_accuracy import ClassAccuracy
 from registry.learners import ClassInfo
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
@@ -18,6 +19,7 @@ from service.labels import KnownLabel
 from service.problems import Problem
 from service.schemas.base import LearnerName, Page
 from service.schemas.learners import ClassRead, ClassUpdate
+from service.schemas.measures import MeasureRead
 from service.use_cases.class_changes import change_class, find_class
 
 router = APIRouter(
@@ -113,20 +115,24 @@ def update_class(
 
 def _read(session: Session, learner: LearnerRow, entries: Sequence[ClassInfo]) -> list[ClassRead]:
     recalls = class_accuracy.of_classes(session, learner, entries)
-    return [
-        ClassRead(
-            label=entry.label,
-            name=entry.name,
-            hidden=entry.is_hidden,
-            task=entry.task_index,
-            samples={"train": entry.n_train, "eval": entry.n_eval},
-            accuracy_learned=recalls[entry.label].learned.share,
-            n_learned=recalls[entry.label].learned.n,
-            accuracy_now=recalls[entry.label].now.share,
-            n_now=recalls[entry.label].now.n,
-        )
-        for entry in entries
-    ]
+    return [_read_class(entry, recalls[entry.label]) for entry in entries]
+
+
+def _read_class(entry: ClassInfo, found: ClassAccuracy) -> ClassRead:
+    learned, now = found.learned, found.now
+    return ClassRead(
+        label=entry.label,
+        name=entry.name,
+        hidden=entry.is_hidden,
+        task=entry.task_index,
+        samples={"train": entry.n_train, "eval": entry.n_eval},
+        accuracy_learned=learned.value if learned else None,
+        n_learned=learned.n if learned else 0,
+        accuracy_now=now.value if now else None,
+        n_now=now.n if now else 0,
+        measured_learned=MeasureRead.of(learned),
+        measured_now=MeasureRead.of(now),
+    )
 
 
 def _etag(entry: ClassInfo) -> str:

@@ -58,7 +58,9 @@ def get_confusion(
     number: Annotated[int, Path(ge=1, le=MAX_INT)],
     context: ContextDep,
 ) -> ConfusionRead:
-    """Read which held-out images were taken for what: counts by task, true class and answered class, zeros left out.
+    """Read which images were taken for what: counts by task, true class and answered class, zeros left out.
+
+    They are those held out, and those that are learned from, each answered by what was learned from the others.
 
     Classes are called as they are called now. Hidden ones are counted like all others: it was measured with them.
     """

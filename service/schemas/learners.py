@@ -16,6 +16,7 @@ from service.schemas.base import (
     Time,
     VersionNumber,
 )
+from service.schemas.measures import LearnerMeasures, MeasureRead
 
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -55,6 +56,8 @@ class LearnerAccuracy(ReadSchema):
     last: float | None
     average: float | None
     forgetting: float | None
+    measures: LearnerMeasures | None = None
+    """How sure they are; null from a service that does not tell."""
 
 
 class LearnerRead(ReadSchema):
@@ -86,6 +89,9 @@ class StrategyRead(ReadSchema):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: Unlearning
     """What can be removed again; docs/unlearning.md."""
+    cross_validates: bool
+    """Whether it measures itself on images that it learns from, leaving each out in turn: few images of a class are
+    then all learned from, and none is held out unless you say so."""
     defaults: dict[str, Any]
     config_schema: dict[str, Any]
     """JSON Schema of `config`."""
@@ -132,14 +138,18 @@ class ClassRead(ReadSchema):
     samples: dict[str, int]
     """Stored images: `train` and `eval`."""
     accuracy_learned: float | None = Field(default=None)
-    """Share of its held-out images that were recognised when it was learned, among the classes known then; null where
-    none was counted."""
+    """Share of its images, held out or left out in turn, that were recognised when it was learned, among the classes
+    known then; null where none was counted."""
     n_learned: int = 0
     """How many images that is a share of."""
     accuracy_now: float | None = Field(default=None)
     """The same with the live version, among all its classes."""
     n_now: int = 0
     """How many images that is a share of."""
+    measured_learned: MeasureRead | None = None
+    """How sure `accuracy_learned` is."""
+    measured_now: MeasureRead | None = None
+    """How sure `accuracy_now` is."""
 
 
 class ClassUpdate(RequestSchema):

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from service.labels import ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema, Time
+from service.schemas.measures import AccuracyMeasures
 
 Role = Literal["reader", "predictor", "trainer", "admin"]
 WorkerKind = Literal["local", "celery"]
@@ -27,7 +28,7 @@ class AccuracyRead(ReadSchema):
     matrix: list[list[float | None]]
     """Row v, column t: accuracy on task t with version v; null where it was not evaluated."""
     n: list[list[int | None]]
-    """Images evaluated, in the same places."""
+    """Images it was measured on, in the same places."""
     last: float | None
     """Accuracy on all images of what `version` knows, with it."""
     average: float | None
@@ -41,6 +42,8 @@ class AccuracyRead(ReadSchema):
     """Those of `tasks` that `version` no longer knows."""
     superseded: list[int]
     """Tasks that a rollback left beside the line of versions that leads to the head."""
+    measures: AccuracyMeasures | None = None
+    """How sure each of these accuracies is; null from a service that does not tell."""
 
 
 class VersionRead(ReadSchema):
@@ -69,7 +72,7 @@ class VersionRead(ReadSchema):
 
 
 class ConfusionRead(ReadSchema):
-    """What a version took held-out images for."""
+    """What a version took images for that it did not learn from: those held out, and those left out in turn."""
 
     learner: str
     version: int

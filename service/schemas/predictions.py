@@ -39,6 +39,8 @@ class SynapseRead(ReadSchema):
     current: float
     threshold: float
     state: Literal["functional", "silent"]
+    can_fire: bool = True
+    """Whether a current can reach the threshold at all. A sub-network that has not earned its pass never fires."""
 
 
 class Route(ReadSchema):

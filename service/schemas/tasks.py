@@ -42,7 +42,8 @@ class TaskChoices(RequestSchema):
     """`extend` allows classes that are known already, and learns only images that are new."""
     eval_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     """Share of each class that is held out to measure accuracy, counted with what the learner has of it; for images
-    whose split is `auto`."""
+    whose split is `auto`. Unless it is named, a strategy that measures itself on the images it learns from
+    (`cross_validates`) has none held out of a class below 20 images."""
     expected_head_version: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
     """Refuse the task with 409 if the learner has moved on."""
     max_forgetting: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -22,8 +22,12 @@
     if (trace.type === "heatmap") {
       return { ...trace, colorscale: colors.heat };
     }
+    if (trace.meta === "band") {
+      return { ...trace, fillcolor: `${colors.ink}14` };
+    }
     const color = trace.meta === "all" ? colors.ink : colors.series[index % colors.series.length];
-    return { ...trace, line: { ...trace.line, color }, marker: { ...trace.marker, color } };
+    const bars = trace.error_y ? { error_y: { ...trace.error_y, color: `${color}73` } } : {};
+    return { ...trace, ...bars, line: { ...trace.line, color }, marker: { ...trace.marker, color } };
   }
 
   function paintAxis(axis, colors) {

@@ -8,6 +8,7 @@ from service.schemas.learners import (
     LearnerAccuracy,
     LearnerRead,
 )
+from service.schemas.measures import LearnerMeasures
 
 
 def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
@@ -26,7 +27,10 @@ def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
         head_version=row.head_version,
         live_version=live,
         accuracy=LearnerAccuracy(
-            last=history.last, average=history.average, forgetting=history.forgetting
+            last=history.last,
+            average=history.average,
+            forgetting=history.forgetting,
+            measures=LearnerMeasures.of(history.measures),
         ),
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import Request, Response, status
 
+from models.strategies.catalog import resolve
 from registry import audit, classes, feedback, learners, tasks
 from registry.audit import Actor
 from registry.errors import BlobMissingError
@@ -19,6 +20,7 @@ from service.http.security import Principal
 from service.intake.placing import as_json
 from service.intake.sample_selection import SelectedSamples, select_samples
 from service.intake.samples import Received, take_in
+from service.intake.splitting import CROSS_VALIDATED_BELOW
 from service.intake.uploads import Upload
 from service.problems import Problem
 from service.schemas.tasks import TaskOptions
@@ -106,7 +108,7 @@ def _queue(
     """Write task, samples and idempotency key in one transaction; the blobs are durable already."""
     options = upload.options
     with context.session_factory.begin() as session:
-        intake = _select(session, context, name, options, received)
+        intake = _select(session, context, name, options, received, config)
         task = tasks.add_task(
             session,
             name,
@@ -151,14 +153,21 @@ def _queue(
 
 
 def _select(
-    session: Session, context: AppContext, name: str, options: TaskOptions, received: Received
+    session: Session,
+    context: AppContext,
+    name: str,
+    options: TaskOptions,
+    received: Received,
+    config: dict[str, Any],
 ) -> SelectedSamples:
     """Compare the images with those the learner has; its row stays locked, so that two uploads cannot cross."""
     learner = learners.get_learner(session, name, lock=True)
+    strategy, _ = resolve(learner.strategy, config)
     return select_samples(
         received,
         find_earlier_images(session, learner, [image.key for image in received.images]),
         classes.shown(session, learner.id),
         options,
         min_images=context.settings.min_images,
+        hold_out_from=CROSS_VALIDATED_BELOW if strategy.cross_validates else 0,
     )

@@ -11,6 +11,7 @@ from benchmarks.datasets import LabelledImages
 from benchmarks.few_images.__main__ import main
 from benchmarks.few_images.cells import MIX, MIXED, Pool, cut, make_stream
 from benchmarks.few_images.summary import best_baseline, by_cell, gain, means
+from service.intake.splitting import CROSS_VALIDATED_BELOW
 
 
 def pool(name="birds", classes=12, per_class=120):
@@ -56,6 +57,16 @@ def test_what_is_held_out_is_what_the_service_would_hold_out(images, held_out):
     [part] = make_stream(pool(), [], n_classes=5, images=images, seed=1).tasks
     assert len(part.task.labels) == 5 * (images - held_out)
     assert len(part.task.held_out_labels) == 5 * held_out
+
+
+@pytest.mark.parametrize(("images", "held_out"), [(10, 0), (19, 0), (20, 2), (50, 5)])
+def test_so_it_is_for_a_strategy_that_measures_itself(images, held_out):
+    rule = {"hold_out_from": CROSS_VALIDATED_BELOW}
+    [part] = make_stream(pool(), [], n_classes=5, images=images, seed=1, **rule).tasks
+    assert len(part.task.held_out_labels) == 5 * held_out
+    # The same images are drawn, and the same asked about.
+    [usual] = make_stream(pool(), [], n_classes=5, images=images, seed=1).tasks
+    assert torch.equal(part.test_images, usual.test_images)
 
 
 def test_a_mixed_learner_has_a_different_number_of_each():

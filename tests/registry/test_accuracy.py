@@ -85,11 +85,11 @@ def test_history_and_what_it_would_be(session, blobs):
     measured = [NewAccuracy(1, 10, 5, 0, 0, 1.0), NewAccuracy(2, 10, 10, 0, 0, 1.0)]
     new_version = make_new_version(session, second, accuracies=measured)
     would_be = accuracy.forgetting_if_published(session, learner.id, new_version)
-    assert would_be == pytest.approx(0.4)
+    assert would_be.value == pytest.approx(0.4)
     assert accuracy.history(session, learner.id).forgetting is None
     publish_task(session, second, accuracies=measured)
     history = accuracy.history(session, learner.id)
-    assert history.forgetting == pytest.approx(would_be)
+    assert history.forgetting == pytest.approx(would_be.value)
     assert history.matrix == [[0.9, None], [0.5, 1.0]]
 
 

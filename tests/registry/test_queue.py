@@ -6,6 +6,7 @@ from sqlalchemy import func, update
 
 from registry import events, queue, tasks, versions
 from registry.errors import FencedError
+from registry.intervals import wilson
 from registry.statuses import TaskStatus
 from registry.tables import TaskRow
 from tests.factories import make_learner, make_new_version, make_task, publish_task
@@ -282,7 +283,16 @@ def test_the_whole_life_in_events(session, task):
     assert types == ["queued", "started", "phase", "evaluated", "published", "end"]
     assert listed[-1].data == {"status": "succeeded", "version": 1}
     assert listed[3].data == {
-        "accuracies": [{"task": 1, "n": 10, "n_cross_validated": 0, "accuracy": 0.9}]
+        "accuracies": [
+            {
+                "task": 1,
+                "n": 10,
+                "n_cross_validated": 0,
+                "accuracy": 0.9,
+                "low": wilson(9, 10)[0],
+                "high": wilson(9, 10)[1],
+            }
+        ]
     }
     assert events.list_events(session, task.id, after_seq=listed[3].seq) == listed[4:]
     assert events.list_events(session, task.id, limit=2) == listed[:2]

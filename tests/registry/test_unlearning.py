@@ -319,4 +319,4 @@ def test_forgetting_beside_an_abandoned_line(session, blobs, learner):
     task = make_task(session, blobs, classes=("stork",))
     measured = [NewAccuracy(1, 10, 5, 0, 0, 1.0), NewAccuracy(3, 10, 10, 0, 0, 1.0)]
     new = make_new_version(session, task, accuracies=measured)
-    assert accuracy.forgetting_if_published(session, learner.id, new) == pytest.approx(0.4)
+    assert accuracy.forgetting_if_published(session, learner.id, new).value == pytest.approx(0.4)

@@ -20,8 +20,9 @@ COMMAND_LINE = (
     "service.image_warnings",
     "service.startup",
     "service.wording",
-    # What every process of ours begins with.
+    # What every process of ours begins with, and one formula.
     "registry",
+    "registry.intervals",
     "registry.log_lines",
     "registry.streams",
 )

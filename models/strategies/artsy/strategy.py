@@ -66,6 +66,7 @@ class Artsy(Strategy[ArtsyConfig]):
     unlearning = "partial"
     cross_validates = True
     config_type = ArtsyConfig
+    current_below = NEVER
 
     def __init__(self, backbone: Backbone, config: ArtsyConfig) -> None:
         super().__init__(backbone, config)

@@ -64,6 +64,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
     )
     unlearning = "partial"
     config_type = ArtsyGaussianConfig
+    current_below = NEVER
     prior = GAUSSIAN_PRIOR
 
     def __init__(self, backbone: Backbone, config: ArtsyGaussianConfig) -> None:

@@ -1,5 +1,6 @@
 from fastapi.testclient import TestClient
 
+from registry.intervals import wilson
 from service.app import create_app
 from tests.factories import make_image
 from tests.service.api import version_of
@@ -37,7 +38,33 @@ def test_a_learner_reads_what_it_has_learned(client, taught):
     assert (history["matrix"], history["n"], history["versions"]) == ([[1.0]], [[2]], [1])
     csv = client.get(f"/v1/learners/{taught}/accuracy?format=csv")
     assert csv.headers["content-type"].startswith("text/csv")
-    assert csv.text.splitlines() == ["version,task,accuracy,n", "1,1,1.0,2"]
+    low, high = wilson(2, 2)
+    assert csv.text.splitlines() == [
+        "version,task,accuracy,n,low,high,n_cross_validated",
+        f"1,1,1.0,2,{low},{high},0",
+    ]
+    measure = {
+        "value": 1.0,
+        "low": low,
+        "high": high,
+        "n": 2,
+        "n_cross_validated": 0,
+        "measured_by": "held_out",
+        "too_few": True,
+    }
+    measures = history["measures"]
+    assert (measures["matrix"], measures["last"], measures["average"]) == (
+        [[measure]],
+        *2 * [measure],
+    )
+    assert (measures["plasticity"], measures["forgetting"]) == ([measure], None)
+    assert learner["accuracy"]["measures"] == {
+        "last": measure,
+        "average": measure,
+        "forgetting": None,
+    }
+    alone = {**measure, "n": 1, "low": wilson(1, 1)[0]}
+    assert [(c["measured_learned"], c["measured_now"]) for c in classes] == [(alone, alone)] * 2
     [version] = client.get(f"/v1/learners/{taught}/versions").json()["items"]
     assert version["is_live"]
     assert len(version["artifact_sha256"]) == 64

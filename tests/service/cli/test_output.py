@@ -81,6 +81,49 @@ def test_the_headline_shows_the_last_passes():
     ]
 
 
+def measure(value, low, high, n, **fields):
+    known = {"n_cross_validated": 0, "measured_by": "held_out", "too_few": high - low > 0.4}
+    return {"value": value, "low": low, "high": high, "n": n, **known, **fields}
+
+
+MEASURED = HISTORY | {
+    "measures": {
+        "matrix": [
+            [measure(0.99, 0.9, 1.0, 100), None],
+            [measure(0.9, 0.8256, 0.9448, 100), measure(0.5, 0.2366, 0.7634, 10)],
+        ],
+        "last": measure(0.7, 0.48, 0.8568, 20, measured_by="both", n_cross_validated=10),
+        "average": measure(0.85, 0.7, 0.9, 20),
+        "forgetting": measure(0.09, -0.01, 0.19, 100),
+    }
+}
+
+
+def test_below_the_matrix_stand_images_and_intervals_of_the_last_version():
+    lines = printed(output.matrix_table(MEASURED, live=1)).splitlines()
+    assert lines[3].split() == ["images", "of", "100", "of", "10"]
+    assert lines[4].split() == ["95", "%", "interval", "83-94%", "too", "few"]
+
+
+def test_the_headline_says_how_sure_it_is():
+    lines = printed(output.headline(MEASURED)).split("\n", 1)
+    assert lines[0].endswith("passes an image 1.50")
+    assert " ".join(lines[1].split()) == (
+        "of 20 images held out or left out in turn; 95 % intervals: last 48 to 86%; average 70 to 90%; "
+        "forgetting -1 to 19%, within the uncertainty"
+    )
+    few = {"last": measure(1.0, 0.2066, 1.0, 1), "average": None, "forgetting": None}
+    said = printed(output.headline(HISTORY | {"measures": few}))
+    assert "of 1 image held out; 95 % intervals: last 21 to 100%, too few to tell" in said
+
+
+def test_a_share_says_how_sure_it_is():
+    assert output.share_of(0.9, 10, measure(0.9, 0.5958, 0.9821, 10)) == "90.0% of 10 (60-98%)"
+    assert output.share_of(0.5, 10, measure(0.5, 0.2366, 0.7634, 10)) == (
+        "50.0% of 10 (24-76%) too few"
+    )
+
+
 def test_a_result_shows_labels_as_they_are_and_its_route():
     text = printed(*output.result_lines(RESULT))
     assert "heron  90.0%" in text
@@ -88,6 +131,20 @@ def test_a_result_shows_labels_as_they_are_and_its_route():
     assert "2 passes" in text
     assert "0.80 ≥ 0.40  functional" in text
     assert "0.20 < 0.60  silent" in text
+
+
+def test_a_synapse_that_can_never_fire_is_called_that():
+    never = {"task": 1, "current": 0.1, "threshold": 1.0, "state": "silent", "can_fire": False}
+    other = {"task": 2, "current": 0.1, "threshold": 0.25, "state": "silent", "can_fire": True}
+    route = {"functional": [], "silent": [1, 2], "passes": 1, "synapses": [never, other]}
+    _, first, second = printed(*output.route_lines(RESULT | {"route": route})).splitlines()
+    assert first.endswith("0.10  never fires: it has not earned its pass")
+    assert "┃" not in first
+    assert second.endswith("0.10 < 0.25  silent")
+    # What cannot be reached sets no scale.
+    assert first.count("━") == second.count("━") == round(output.BAR_WIDTH * 0.1 / 0.375)
+    alone = RESULT | {"route": route | {"synapses": [never]}}
+    assert printed(*output.route_lines(alone)).count("━") == round(output.BAR_WIDTH * 0.1)
 
 
 def test_an_unknown_image_is_said_to_be_one():

@@ -27,7 +27,8 @@ def test_a_held_task_says_why_and_what_it_would_be(browser, held, path):
     html = browser.get(path).text
     assert "It would forget herons." in html
     assert "look like &lt;b&gt;herons&lt;/b&gt;" in html
-    assert "task 4 <b>90.0%</b>" in html
+    told = "95% interval 60 to 98%, of 10 images held out"
+    assert f'task 4 <b title="{told}">90.0%</b> of 10' in html
     assert f'action="/admin/tasks/{held}/publish"' in html
 
 

@@ -37,9 +37,10 @@ def shown(session, birds):
 def test_a_card_tells_what_is_known_of_a_class(session, birds):
     heron, egret, stork = gallery.gallery(session, birds).classes
     assert (heron.label, heron.task_index, heron.n_train, heron.n_eval) == ("heron", 1, 6, 3)
-    assert (heron.accuracy_learned, heron.accuracy_now) == (0.9, 0.5)
-    assert (egret.accuracy_learned, egret.accuracy_now) == (1.0, None)
-    assert (stork.task_index, stork.accuracy_learned) == (2, 1.0)
+    assert (heron.accuracy.learned.value, heron.accuracy.now.value) == (0.9, 0.5)
+    assert (egret.accuracy.learned.value, egret.accuracy.now) == (1.0, None)
+    assert (stork.task_index, stork.accuracy.learned.value) == (2, 1.0)
+    assert heron.accuracy.change.may_be_zero
     assert len(heron.samples) == gallery.IMAGES_SHOWN
     assert {sample.label for sample in heron.samples} == {"heron"}
 
@@ -47,7 +48,7 @@ def test_a_card_tells_what_is_known_of_a_class(session, birds):
 def test_it_follows_what_is_live(session, birds):
     learners.set_alias(session, learners.get_learner(session, birds).id, 1)
     heron, _ = gallery.gallery(session, birds).classes
-    assert heron.accuracy_now == 0.9
+    assert heron.accuracy.now.value == 0.9
 
 
 def test_classes_come_in_pages_and_are_found(session, birds, monkeypatch):

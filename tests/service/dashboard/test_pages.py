@@ -5,8 +5,10 @@ import re
 import pytest
 
 from registry import queue, tasks, workers
+from registry.versions import NewAccuracy
 from service.http.security import COOKIE
 from tests.factories import make_image, make_learner, make_task
+from tests.factories import publish_task as publish
 from tests.service.dashboard.published import publish_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -268,3 +270,33 @@ class TestWorkers:
         assert "birds, task 1" in html
         assert "pill-learning" in html
         assert PAYLOAD not in html
+
+
+class TestUncertainty:
+    def test_each_accuracy_has_its_interval_and_its_number_of_images(self, browser, published):
+        html = " ".join(browser.get("/admin/learners/birds").text.split())
+        assert 'title="95% interval 70 to 97%, of 20 images held out"><dt>Last</dt>' in html
+        assert "<dd>90.0% <small>70 to 97%, of 20</small>" in html
+        assert '<dd>10.0% <small>-24 to 42%, of 10</small><small class="few">too few' in html
+        assert '80.0% <small class="below few">too few: 10</small>' in html
+        assert "They were held out." in html
+
+    def test_too_few_images_to_tell_are_called_so(self, browser, session, blobs):
+        make_learner(session, "birds")
+        measured = [NewAccuracy(1, 0, 0, 0, 0, 0.0, 10, 6)]
+        publish(session, make_task(session, blobs), accuracies=measured)
+        session.commit()
+        for path in ("/admin", "/admin/learners/birds", "/admin/learners/birds/versions/1"):
+            html = browser.get(path).text
+            assert '<small class="few">too few to tell</small>' in html
+            assert "31 to 83%, of 10" in html
+        html = browser.get("/admin/learners/birds").text
+        assert "They were left out in turn: an image left out in turn is learned from" in html
+
+    def test_a_class_has_them_too(self, browser, session, blobs):
+        make_learner(session, "birds")
+        metrics = {"confusion": {"1": {"heron": {"heron": 6, "egret": 4}}}}
+        publish(session, make_task(session, blobs), metrics=metrics)
+        session.commit()
+        html = " ".join(browser.get("/admin/learners/birds/classes").text.split())
+        assert '60.0% <span class="muted">of 10, 31 to 83%</span> <span class="few">' in html

@@ -2,7 +2,8 @@ import pytest
 
 from registry.accuracy import Cell, summarise
 from registry.ancestry import Step
-from service.dashboard.plots import MOST_NAMES, accuracy_lines, accuracy_matrix, seen_accuracy
+from registry.intervals import wilson
+from service.dashboard.plots import MOST_NAMES, accuracy_lines, accuracy_matrix
 
 
 def cell(version: int, task: int, n: int, n_correct: int) -> Cell:
@@ -15,7 +16,9 @@ TWO_TASKS = summarise(
 
 
 def test_there_is_one_line_a_task_and_one_for_all():
-    traces = accuracy_lines(TWO_TASKS)["data"]
+    first, second, overall, *band = accuracy_lines(TWO_TASKS)["data"]
+    traces = [first, second, overall]
+    assert {trace["meta"] for trace in band} == {"band"}
     assert [trace["name"] for trace in traces] == ["task 1", "task 2", "all so far"]
     assert traces[0]["y"] == [0.9, 0.8]
     assert traces[1]["y"] == [None, 0.9]
@@ -23,12 +26,29 @@ def test_there_is_one_line_a_task_and_one_for_all():
 
 
 def test_accuracy_on_all_seen_counts_images_not_tasks():
-    assert seen_accuracy(TWO_TASKS) == [0.9, 35 / 40]
+    assert accuracy_lines(TWO_TASKS)["data"][2]["y"] == [0.9, 35 / 40]
 
 
-def test_accuracy_on_all_seen_is_undefined_without_held_out_images():
+def test_accuracy_on_all_seen_is_undefined_where_nothing_was_measured():
     history = summarise([Step(1, [1]), Step(2, [1, 2])], [cell(2, 2, 4, 3)])
-    assert seen_accuracy(history) == [None, 0.75]
+    assert accuracy_lines(history)["data"][2]["y"] == [None, 0.75]
+
+
+def test_each_point_has_its_interval_and_what_it_rests_on():
+    first, _, _, lower, upper = accuracy_lines(TWO_TASKS)["data"]
+    bars, (low, high) = first["error_y"], wilson(9, 10)
+    assert (lower["y"][0], upper["y"][0]) == (low, high)
+    assert bars["arrayminus"][0] == pytest.approx(0.9 - low)
+    assert bars["array"][0] == pytest.approx(high - 0.9)
+    heatmap = accuracy_matrix(TWO_TASKS)["data"][0]
+    assert heatmap["text"] == [["<br>of 10", ""], ["?<br>of 10", "<br>of 30"]]
+    assert heatmap["customdata"][0] == ["95% interval 60 to 98%, of 10 images held out", ""]
+
+
+def test_a_cell_of_too_few_images_says_so():
+    heatmap = accuracy_matrix(summarise([Step(1, [1])], [cell(1, 1, 5, 3)]))["data"][0]
+    assert heatmap["text"] == [["?<br>of 5"]]
+    assert "too few to tell" in heatmap["customdata"][0][0]
 
 
 def test_the_matrix_has_the_first_version_on_top():

@@ -6,8 +6,9 @@ from service.dashboard.prediction_page import ROOM, synapse_bars
 from service.image_warnings import IMAGE_WARNINGS
 
 
-def synapse(task, current, threshold):
-    return {"task": task, "current": current, "threshold": threshold, "state": "silent"}
+def synapse(task, current, threshold, *, can_fire=True):
+    known = {"task": task, "current": current, "threshold": threshold, "state": "silent"}
+    return {**known, "can_fire": can_fire}
 
 
 def test_bars_share_one_scale():
@@ -20,6 +21,14 @@ def test_the_threshold_is_never_at_the_edge():
     [bar] = synapse_bars([synapse(1, 0.0, 0.15)])
     assert bar["mark"] == f"{100 / ROOM:.2f}%"
     assert bar["width"] == "0.00%"
+
+
+def test_a_threshold_that_no_current_reaches_is_not_shown_and_sets_no_scale():
+    never, other = synapse_bars([synapse(1, 0.1, 1.0, can_fire=False), synapse(2, 0.1, 0.25)])
+    assert (never["mark"], never["width"]) == (None, other["width"])
+    assert other["mark"] == f"{100 / ROOM:.2f}%"
+    [alone] = synapse_bars([synapse(1, 0.1, 1.0, can_fire=False)])
+    assert alone["width"] == "10.00%"
 
 
 def test_a_strategy_without_synapses_has_no_bars():

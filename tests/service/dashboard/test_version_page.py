@@ -5,8 +5,9 @@ import re
 import pytest
 
 from registry import audit, learners, tasks, versions
+from registry.versions import NewAccuracy
 from service.dashboard.version_page import version_page
-from tests.factories import make_task
+from tests.factories import make_learner, make_task, publish_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
@@ -37,6 +38,36 @@ def test_the_page_tells_what_would_change(session, three):
     assert (page.effect.lost, page.effect.regained) == (["stork", "crane"], [])
     assert (page.effect.superseded, page.effect.restored) == ([2, 3], [])
     assert not version_page(session, three, 3).can_move
+
+
+def test_versions_are_compared_on_the_tasks_of_both(session, browser, three):
+    page = version_page(session, three, 2)
+    # Tasks 1 and 2: 8 + 10 of 20, against 8 + 9 with the live version.
+    both = page.beside_live
+    assert (both.n_tasks, both.one.value, both.other.value) == (2, 18 / 20, 17 / 20)
+    assert page.accuracy.n == 20
+    assert version_page(session, three, 3).beside_live is None
+    html = " ".join(browser.get("/admin/learners/birds/versions/2").text.split())
+    assert "On the 2 tasks that both were measured on" in html
+    assert "too few images to tell which is better" in html
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        ((950, 500), ": 45.0 points more."),
+        ((950, 940), ": the difference is within the uncertainty."),
+    ],
+)
+def test_a_difference_is_told_where_it_can_be(session, browser, blobs, rights, told):
+    make_learner(session, "owls")
+    for n_right in rights:
+        measured = [NewAccuracy(1, 1000, n_right, 0, 0, 1.0)]
+        publish_task(session, make_task(session, blobs, "owls", mode="extend"), accuracies=measured)
+    session.commit()
+    html = " ".join(browser.get("/admin/learners/owls/versions/1").text.split())
+    assert "On the task that both were measured on" in html
+    assert told in html
 
 
 def test_after_a_rollback_the_page_tells_the_way_forward(session, three):

@@ -18,8 +18,9 @@ def birds(session, blobs):
 def test_a_card_shows_the_headline_numbers(session, birds):
     [card] = views.learner_cards(session, None)[0]
     assert (card.name, card.live_version, card.n_classes, card.n_tasks) == ("birds", 2, 4, 2)
-    assert card.last == pytest.approx(0.9)
-    assert card.forgetting == pytest.approx(0.1)
+    assert (card.last.value, card.last.n) == (pytest.approx(0.9), 20)
+    assert card.forgetting.value == pytest.approx(0.1)
+    assert card.forgetting.may_be_zero
     assert card.active == []
     assert len(card.spark.split()) == 2
 

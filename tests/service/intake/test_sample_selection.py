@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, update
 
+from models.strategies import catalog
 from registry.tables import SampleRow, TaskRow
 from tests.factories import make_image, make_pixels
+from tests.models.strategies.leaving_out import LeavingOut
 from tests.service.api import give, learn_feedback, pending, predict
 from tests.waiting import wait_until
 
@@ -438,3 +440,51 @@ def test_predictions_go_on_after_growth(client, grown, learn):
         "egret",
         "owl",
     ]
+
+
+@pytest.fixture
+def measures_itself(client, monkeypatch):
+    """A learner whose strategy measures itself on the images it learns from."""
+    monkeypatch.setattr(catalog, "CATALOG", (*catalog.CATALOG, LeavingOut))
+    body = {"name": "owls", "strategy": LeavingOut.name, "backbone": "tiny"}
+    assert client.post("/v1/learners", json=body).status_code == 201
+    [told] = [
+        each
+        for each in client.get("/v1/strategies").json()["items"]
+        if each["name"] == LeavingOut.name
+    ]
+    assert told["cross_validates"]
+
+
+def test_few_images_are_all_learned_from_where_a_strategy_measures_itself(
+    client, measures_itself, learn
+):
+    first = accepted(post(client, folder(heron=10, egret=20), "new_classes", learner="owls"))
+    assert first["samples"] == {"train": 28, "eval": 2}
+    learn(first["id"])
+    # Nine more of one class: 19. Then a tenth, with which it is large enough.
+    for n, samples in ((19, {"train": 9, "eval": 0}), (25, {"train": 5, "eval": 1})):
+        task = accepted(post(client, folder(heron=n), learner="owls"))
+        assert task["samples"] == samples
+        learn(task["id"])
+    # So it is for feedback.
+    prediction, _ = predict(client, make_image("heron", 90), learner="owls")
+    give(client, prediction, "heron")
+    task = accepted(learn_feedback(client, "owls", mode="extend"))
+    assert task["samples"] == {"train": 1, "eval": 0}
+
+
+def test_who_says_what_is_held_out_is_heard_where_a_strategy_measures_itself(
+    client, measures_itself
+):
+    named = [file("egret", i, f"{'eval' if i < 2 else 'train'}/egret/{i}.png") for i in range(5)]
+    task = accepted(post(client, named, "new_classes", learner="owls"))
+    assert task["samples"] == {"train": 3, "eval": 2}
+    asked = {"eval_fraction": 0.1, "learner": "owls"}
+    task = accepted(post(client, folder(heron=10), "new_classes", **asked))
+    assert task["samples"] == {"train": 9, "eval": 1}
+
+
+def test_a_learner_that_cannot_measure_itself_holds_out_as_ever(client, birds):
+    task = accepted(post(client, folder(heron=10, egret=4), "new_classes"))
+    assert task["samples"] == {"train": 12, "eval": 2}

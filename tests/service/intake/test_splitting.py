@@ -5,7 +5,7 @@ import random
 import pytest
 
 from registry.growth import ClassSize
-from service.intake.splitting import SplitRequest, assign_splits
+from service.intake.splitting import CROSS_VALIDATED_BELOW, SplitRequest, assign_splits
 
 
 def request(number, label="heron", split="auto"):
@@ -120,3 +120,33 @@ def test_copies_of_an_image_stay_on_one_side():
     assert all(splits[i] == splits[i % 5] for i in range(20))
     fixed = [SplitRequest("heron", "a" * 64, "eval"), SplitRequest("heron", "a" * 64, "auto")]
     assert assign_splits(fixed, eval_fraction=0, seed=0) == ["eval", "eval"]
+
+
+@pytest.mark.parametrize(
+    ("size", "n", "held_out"),
+    [
+        (ClassSize(0, 0), 10, 0),
+        (ClassSize(0, 0), 19, 0),
+        (ClassSize(0, 0), 20, 2),
+        (ClassSize(10, 0), 9, 0),
+        (ClassSize(10, 0), 10, 1),  # what is owed is made up for slowly
+        (ClassSize(10, 1), 9, 0),  # of a class from before the rule
+        (ClassSize(0, 0), 40, 4),
+    ],
+)
+def test_none_is_held_out_below_a_number_of_images(size, n, held_out):
+    batch = [request(i) for i in range(n)]
+    splits = assign_splits(
+        batch,
+        eval_fraction=0.1,
+        seed=0,
+        sizes={"heron": size},
+        hold_out_from=CROSS_VALIDATED_BELOW,
+    )
+    assert splits.count("eval") == held_out
+
+
+def test_below_it_what_the_sender_chose_is_held_out():
+    batch = [request(i) for i in range(4)] + [request(9, split="eval")]
+    splits = assign_splits(batch, eval_fraction=0.1, seed=0, hold_out_from=CROSS_VALIDATED_BELOW)
+    assert splits == ["train"] * 4 + ["eval"]

@@ -53,6 +53,34 @@ def test_scores_are_probabilities_over_all_classes(client, taught):
     assert "synapses" not in predict(client, taught).json()["results"][0]["route"]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "config", "can_fire"),
+    [
+        # No current of evidence reaches 1.
+        ("artsy", {"epochs": 1, "bottleneck": 8, "threshold": 1.0}, False),
+        # One that a network gives may.
+        ("artsy_paper", {"epochs": 1, "bottleneck": 8, "threshold": 1.0}, True),
+    ],
+)
+def test_a_synapse_that_can_never_fire_is_told_from_a_silent_one(
+    client, teach, strategy, config, can_fire
+):
+    body = {"name": "owls", "strategy": strategy, "backbone": "tiny", "config": config}
+    assert client.post("/v1/learners", json=body).status_code == 201
+    assert teach(("heron", "egret"), learner="owls")["status"] == "succeeded"
+    wait_until(lambda: version_of(client, "owls") == 1)
+    [result] = predict(client, "owls", "?trace=full").json()["results"]
+    [synapse] = result["route"]["synapses"]
+    assert (synapse["task"], synapse["can_fire"]) == (1, can_fire)
+    if not can_fire:
+        assert synapse["state"] == "silent"
+        form = {"image": ("a.png", make_image("heron", 50), "image/png")}
+        html = client.post("/admin/learners/owls/try", files=form).text
+        assert '<span class="small muted">never fires</span>' in html
+        assert "has not earned its pass" in html
+        assert "1.00" not in html
+
+
 def test_an_image_like_nothing_learned_is_not_known(client, taught):
     answer = client.post(
         f"/v1/learners/{taught}/predictions", content=encoded(noise(), "PNG"), headers=PNG

@@ -57,7 +57,7 @@ def test_the_login_leads_to_the_page_that_was_asked_for(page):
 
 def test_both_figures_are_drawn(page):
     page.wait_until("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
-    assert page.evaluate("document.querySelectorAll('#lines .scatterlayer .trace').length") == 3
+    assert page.evaluate("document.querySelectorAll('#lines .scatterlayer .trace').length") == 5
     assert page.evaluate("document.querySelectorAll('#matrix .heatmaplayer image').length") == 1
 
 
