@@ -50,6 +50,7 @@ COMMANDS = {
         ("history", "service.cli.listing:history", "Show the accuracy after every task."),
         ("versions", "service.cli.listing:versions", "List a learner's versions."),
         ("strategies", "service.cli.listing:strategies", "List the ways to learn."),
+        ("backbones", "service.cli.listing:backbones", "List the frozen networks to learn on."),
     ),
     "Change": (
         ("rename-class", "service.cli.classes:rename_class", "Call a class by another name."),
