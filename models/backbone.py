@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.adapter import Adapter
-from models.background import (
+from models.background import Background
+from models.background_files import (
     SUFFIX,
-    Background,
     BackgroundInfo,
     background_files,
     choose_background,

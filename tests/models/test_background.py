@@ -15,7 +15,8 @@ from models.backbone import (
     is_known_backbone,
     load_backbone,
 )
-from models.background import FLOOR, SUFFIX, Background, BackgroundInfo, fewest_images, measure
+from models.background import FLOOR, WITHIN_SHARE, Background, fewest_images, measure
+from models.background_files import SUFFIX, BackgroundInfo
 from models.errors import BackboneError, ShapeError, TaskDataError
 from service.cli.local.sample_pictures import draw as draw_picture
 from service.intake.images import ImageLimits, decode_image
@@ -111,6 +112,19 @@ def test_the_first_half_is_the_background_of_the_backbones_own_pooling():
     assert background.for_width(16) is background
     with pytest.raises(ShapeError, match="16 numbers, not 9"):
         background.for_width(9)
+
+
+def test_without_classes_the_spread_within_one_is_a_share_of_all():
+    features, _ = draw(400, 16, 4)
+
+    background = Background.of(features, None, fingerprint="abc")
+
+    assert (background.n_images, background.n_classes) == (400, 0)
+    torch.testing.assert_close(
+        background.within, WITHIN_SHARE * background.covariance, rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(TaskDataError, match=r"32 images are too few .* at least 33"):
+        Background.of(features[:32], None, fingerprint="abc")
 
 
 def test_too_few_images_are_refused():
