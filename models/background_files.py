@@ -1,5 +1,10 @@
-"""Where backgrounds lie: files `<name of a backbone>[.anything].background.safetensors`, beside its weights."""
+"""Where backgrounds lie: files `<name of a backbone>[.anything].background.safetensors`, beside its weights.
 
+One with an image size in its name, as in `<name>.112px.background.safetensors`, is for that size alone, so that several
+can lie side by side.
+"""
+
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +25,11 @@ class BackgroundInfo:
     """0 if they were not known."""
 
 
-def background_files(name: str, folders: Iterable[Path]) -> list[Path]:
-    """Return the files named after a backbone in the first of these folders that has any."""
+def background_files(name: str, image_size: int, folders: Iterable[Path]) -> list[Path]:
+    """Return the files named after a backbone, for that image size, in the first of these folders that has any."""
     for folder in folders:
         files = sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file())
-        own = [f for f in files if f"{f.name.removesuffix(SUFFIX)}.".startswith(f"{name}.")]
+        own = [file for file in files if _is_for(file, name, image_size)]
         if own:
             return own
     return []
@@ -40,11 +45,14 @@ def read_info(file: Path) -> BackgroundInfo | None:
         return None
 
 
-def choose_background(name: str, fingerprint: str, folders: Iterable[Path]) -> Background | None:
+def choose_background(
+    name: str, image_size: int, fingerprint: str, folders: Iterable[Path]
+) -> Background | None:
     """Return the background of a backbone, if there is one.
 
     Args:
         name: The backbone's.
+        image_size: Its input side in pixels.
         fingerprint: Of its weights and preprocessing.
         folders: Where to look; the first one with a file of that name decides.
 
@@ -52,7 +60,7 @@ def choose_background(name: str, fingerprint: str, folders: Iterable[Path]) -> B
         BackboneError: If a file is damaged, or all are of other weights or of another image size. They are not passed
             over: whoever put them there would get other answers than they believe, and nothing would say so.
     """
-    files = background_files(name, folders)
+    files = background_files(name, image_size, folders)
     for file in files:
         background = _read(file)
         if background.fingerprint == fingerprint:
@@ -63,6 +71,14 @@ def choose_background(name: str, fingerprint: str, folders: Iterable[Path]) -> B
             f"{name} has here: make it again with `filopodia background {name}`, or remove it."
         )
     return None
+
+
+def _is_for(file: Path, name: str, image_size: int) -> bool:
+    stem = file.name.removesuffix(SUFFIX)
+    if not f"{stem}.".startswith(f"{name}."):
+        return False
+    sizes = re.findall(r"(?<=\.)([1-9][0-9]*)px(?=\.|$)", stem.removeprefix(name))
+    return not sizes or sizes == [str(image_size)]
 
 
 def _read(file: Path) -> Background:

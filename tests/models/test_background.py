@@ -190,17 +190,27 @@ def test_a_backbone_comes_with_the_file_beside_its_weights(backbone, tmp_path: P
 def test_of_several_files_the_fitting_one_is_taken_and_without_one_all_are_refused(
     backbone, tmp_path: Path
 ):
-    other = replace(backbone.preprocessing, image_size=64)
+    other = replace(backbone.preprocessing, interpolation="bilinear")
     stranger = Backbone("tiny", backbone.vit, other)
-    background_of(stranger, tmp_path / f"tiny.64px{SUFFIX}", seed=1)
+    background_of(stranger, tmp_path / f"tiny.bilinear{SUFFIX}", seed=1)
 
-    with pytest.raises(BackboneError, match=r"other weights or for another image size"):
+    with pytest.raises(
+        BackboneError, match=r"tiny\.bilinear\.background.* was made with other weights"
+    ):
         load_backbone("tiny", weights=tmp_path)
 
     data = background_of(backbone, tmp_path / f"tiny.own{SUFFIX}")
     loaded = load_backbone("tiny", weights=tmp_path).background
     assert loaded is not None
     assert loaded.digest == Background.from_bytes(data).digest
+
+
+def test_a_file_with_an_image_size_in_its_name_is_for_that_size_alone(backbone, tmp_path: Path):
+    (tmp_path / f"tiny.64px{SUFFIX}").write_bytes(b"of another size, so nobody looks into it")
+    assert load_backbone("tiny", weights=tmp_path).background is None
+
+    background_of(backbone, tmp_path / f"tiny.32px{SUFFIX}")
+    assert load_backbone("tiny", weights=tmp_path).background is not None
 
 
 def test_a_background_is_not_taken_for_weights(tmp_path: Path):
@@ -215,6 +225,7 @@ def test_a_background_is_not_taken_for_weights(tmp_path: Path):
 def test_the_list_of_backbones_says_what_each_background_is_of(tmp_path: Path):
     features, targets = draw(200, 16, 4)
     (tmp_path / f"{VIT}{SUFFIX}").write_bytes(measure(features, targets, fingerprint="abc"))
+    (tmp_path / f"{VIT}.112px{SUFFIX}").write_bytes(measure(*draw(300, 16, 4), fingerprint="abc"))
     (tmp_path / f"vit_small_patch16_224.augreg_in21k{SUFFIX}").write_bytes(b"damaged")
 
     found = {info.name: info.background for info in available_backbones(tmp_path)}
