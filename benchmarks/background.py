@@ -2,7 +2,10 @@
 
     python -m benchmarks.background --data TINY_IMAGENET --out models/weights/bundled.background.safetensors
 
-`filopodia background` does the same with a folder of images.
+`filopodia background` does the same with a folder of images. With `--compare` it is said how far the test images spread
+in the space of the background, a dimension: 1 if they are spread as the images that it was made of.
+
+Shapes: N images, W = 2 D, width of the features.
 """
 
 import argparse
@@ -11,12 +14,13 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from benchmarks.class_incremental import preprocess
-from benchmarks.datasets import read_split
+from benchmarks.datasets import LabelledImages, read_split
 from benchmarks.files import write_bytes
-from models.backbone import BUNDLED, choose_device, load_backbone
-from models.background import measure
+from models.backbone import BUNDLED, Backbone, choose_device, load_backbone
+from models.background import Background, measure
 
 PER_CLASS = 30
 
@@ -29,11 +33,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     backbone = loaded.to(choose_device(given.device))
     shown = read_split(given.data, "train", per_class=given.per_class)
-    features = backbone.embed(preprocess(backbone, shown), pooling="token_and_patches")
     targets = torch.from_numpy(shown.targets)
-    data = measure(features, targets, fingerprint=backbone.fingerprint)
+    data = measure(embed(backbone, shown), targets, fingerprint=backbone.fingerprint)
     write_bytes(given.out, data)
-    Console().print(f"{given.out}: {len(shown):,} images, {len(data) / 1000:,.0f} kB")
+    console = Console()
+    console.print(f"{given.out}: {len(shown):,} images, {len(data) / 1000:,.0f} kB")
+    if given.compare:
+        tested = read_split(given.data, "test")
+        features, background = embed(backbone, tested), Background.from_bytes(data)
+        total, within = spread(features, torch.from_numpy(tested.targets), background)
+        console.print(
+            f"{len(tested):,} test images: {total:.2f} around the mean of all, "
+            f"{within:.2f} around those of their classes"
+        )
+
+
+def embed(backbone: Backbone, data: LabelledImages) -> Tensor:
+    """Embed images as the service does, `(N, W)`."""
+    features: Tensor = backbone.embed(preprocess(backbone, data), pooling="token_and_patches")
+    return features.cpu()
+
+
+def spread(features: Tensor, targets: Tensor, background: Background) -> tuple[float, float]:
+    """Return the mean variance of features `(N, W)` in units of the background's: around its mean, and within classes.
+
+    Mean square lengths in the whitened space, divided by W; those within classes around the classes' own means.
+    """
+    found = Background.of(features, targets, fingerprint=background.fingerprint)
+    apart = features.double() - background.mean
+    total = apart.T @ apart / len(features)
+    width = features.shape[1]
+    return (
+        float(torch.linalg.solve(background.covariance, total).trace()) / width,
+        float(torch.linalg.solve(background.within, found.within).trace()) / width,
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -44,6 +77,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--per-class", type=int, default=PER_CLASS, help="most images a class")
+    parser.add_argument("--compare", action="store_true", help="with the test images")
     parser.add_argument("--device", default="auto")
     return parser.parse_args(arguments)
 

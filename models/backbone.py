@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.adapter import Adapter
-from models.background import (
+from models.background import Background
+from models.background_files import (
     SUFFIX,
-    Background,
     BackgroundInfo,
     background_files,
     choose_background,
@@ -245,7 +245,7 @@ def load_backbone(
         backbone = _timm(name, weights, image_size)
     if with_background:
         backbone.background = choose_background(
-            name, backbone.fingerprint, _background_folders(weights)
+            name, backbone.image_size, backbone.fingerprint, _background_folders(weights)
         )
     return backbone
 
@@ -314,18 +314,19 @@ def is_known_backbone(name: str, *, weights: Path | None = None) -> bool:
 
 def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
     """List the bundled backbone, the recommended timm ones, and those the operator has files for."""
+    size = _bundled_description()["architecture"]["img_size"]
     backbones = [
         BackboneInfo(
             BUNDLED,
             BUNDLED,
-            _bundled_description()["architecture"]["img_size"],
+            size,
             "Small ViT, no download: a CPU learns with it",
-            _background_info(BUNDLED, weights),
+            _background_info(BUNDLED, size, weights),
         )
     ]
     for name, description in RECOMMENDED:
         source = "hub" if find_weights(name, weights) is None else "file"
-        background = _background_info(name, weights)
+        background = _background_info(name, 224, weights)
         backbones.append(BackboneInfo(name, source, 224, description, background))
     return backbones
 
@@ -352,8 +353,8 @@ def _background_folders(weights: Path | None) -> list[Path]:
     return [weights if weights.is_dir() else weights.parent, WEIGHTS]
 
 
-def _background_info(name: str, weights: Path | None) -> BackgroundInfo | None:
-    files = background_files(name, _background_folders(weights))
+def _background_info(name: str, image_size: int, weights: Path | None) -> BackgroundInfo | None:
+    files = background_files(name, image_size, _background_folders(weights))
     return read_info(files[0]) if files else None
 
 

@@ -60,6 +60,7 @@ REPLIES = {
         },
     ),
     "Strategy": Reply("StrategyRead", "A way to learn that a learner can be created with."),
+    "Background": Reply("BackgroundRead"),
     "Backbone": Reply("BackboneRead", "A frozen network that a learner can be created with."),
     "LearnedClass": Reply(
         "ClassRead",

@@ -117,7 +117,8 @@ class ServiceSettings(RegistrySettings):
     torch_threads: int | None = Field(default=None, ge=1)
     """Threads of torch for predictions. None leaves torch's own default, the number of cores."""
     backbone_weights: Path | None = None
-    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub."""
+    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub. Backgrounds lie
+    beside them."""
     max_batch: int = Field(default=64, ge=1)
     """Most images that are scored in one go."""
     batch_wait_ms: float = Field(default=2.0, ge=0)

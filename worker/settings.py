@@ -55,7 +55,8 @@ class WorkerSettings(RegistrySettings):
     torch_threads: int | None = Field(default=None, ge=1)
     """Threads of torch in a learn process. None leaves torch's own default, the number of cores."""
     backbone_weights: Path | None = None
-    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub."""
+    """Safetensors file, or folder of such, that timm backbones are loaded from instead of the hub. Backgrounds lie
+    beside them."""
 
     def require_database_url(self) -> str:
         """Return the database's URL.

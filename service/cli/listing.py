@@ -1,4 +1,4 @@
-"""Commands that list what the service has: learners, tasks, versions, accuracy, the audit log, strategies."""
+"""Commands that list what the service has: learners, tasks, versions, accuracy, the audit log, ways to learn."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -232,6 +232,40 @@ def strategies(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption
         ((strategy["name"], strategy["summary"]) for strategy in items),
         empty="No strategy.",
     )
+
+
+def backbones(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
+    """List the backbones a learner can be created with, and the general images they know.
+
+    Any other timm ViT with a pre-trained tag works too.
+    """
+    with connect(url, key) as client:
+        items = client.backbones()
+    if as_json:
+        print_json(items)
+        return
+    print_table(
+        ("backbone", "weights", "pixels", "background", "what it is"),
+        (
+            (
+                item["name"],
+                item["source"],
+                item["image_size"],
+                _images_of(item.get("background")),
+                item["description"],
+            )
+            for item in items
+        ),
+        empty="No backbone.",
+    )
+
+
+def _images_of(background: replies.Background | None) -> str:
+    """Return what a background was made of, in words."""
+    if background is None:
+        return "none"
+    of_classes = f" of {background['n_classes']:,} classes" if background["n_classes"] else ""
+    return f"{background['n_images']:,} images{of_classes}"
 
 
 def _print_reasons(listed: Sequence[replies.Task]) -> None:

@@ -50,6 +50,7 @@ COMMANDS = {
         ("history", "service.cli.listing:history", "Show the accuracy after every task."),
         ("versions", "service.cli.listing:versions", "List a learner's versions."),
         ("strategies", "service.cli.listing:strategies", "List the ways to learn."),
+        ("backbones", "service.cli.listing:backbones", "List the frozen networks to learn on."),
     ),
     "Change": (
         ("rename-class", "service.cli.classes:rename_class", "Call a class by another name."),
@@ -64,6 +65,11 @@ COMMANDS = {
         ("keys", "service.cli.keys:app", "Create, list and revoke API keys."),
         ("audit", "service.cli.listing:audit", "List what was changed, and by whom."),
         ("worker", "service.cli.local.serving:worker", "Run one more worker that learns."),
+        (
+            "background",
+            "service.cli.local.background:background",
+            "Measure general images for a backbone.",
+        ),
         ("doctor", "service.cli.local.operating:doctor", "Check the installation."),
         ("backup", "service.cli.local.operating:backup", "Write everything to one file."),
         ("restore", "service.cli.local.operating:restore", "Bring back what a backup holds."),

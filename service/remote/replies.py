@@ -83,6 +83,14 @@ class Strategy(TypedDict):
     """JSON Schema of `config`."""
 
 
+class Background(TypedDict):
+    """Statistics of general images that come with a backbone."""
+
+    n_images: int
+    n_classes: int
+    """0 if the images were not sorted by class."""
+
+
 class Backbone(TypedDict):
     """A frozen network that a learner can be created with."""
 
@@ -90,6 +98,8 @@ class Backbone(TypedDict):
     source: str
     image_size: int | None
     description: str
+    background: Background | None
+    """Tells learners how images usually lie: where few images of a class do not. Null where there is none."""
 
 
 class LearnedClass(TypedDict):

@@ -97,6 +97,14 @@ class StrategyRead(ReadSchema):
     """JSON Schema of `config`."""
 
 
+class BackgroundRead(ReadSchema):
+    """Statistics of general images that come with a backbone."""
+
+    n_images: int
+    n_classes: int
+    """0 if the images were not sorted by class."""
+
+
 class BackboneRead(ReadSchema):
     """A frozen vision transformer to learn on."""
 
@@ -104,6 +112,8 @@ class BackboneRead(ReadSchema):
     source: str
     image_size: int | None
     description: str
+    background: BackgroundRead | None
+    """Tells learners how images usually lie: where few images of a class do not. Null where there is none."""
 
 
 class AliasWrite(RequestSchema):

@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
-from benchmarks.background import main
+from benchmarks.background import main, spread
 from models.backbone import load_backbone
-from models.background import SUFFIX
+from models.background import Background
+from models.background_files import SUFFIX
 
 
 def write_folders(root: Path, n_classes: int, per_class: int) -> None:
@@ -29,3 +32,19 @@ def test_the_first_images_of_every_class_become_a_file_that_the_backbone_takes(t
     assert background is not None
     assert (background.n_images, background.n_classes) == (150, 5)
     assert float(background.within.trace()) < float(background.covariance.trace())
+
+
+def test_spread_is_measured_in_units_of_the_background():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(600) % 6
+    noise = torch.randn(600, 12, generator=generator)
+    noise -= torch.stack([noise[targets == k].mean(0) for k in range(6)])[targets]
+    centres = torch.randn(6, 12, generator=generator)
+    background = Background.of(centres[targets] + noise, targets, fingerprint="abc")
+
+    total, within = spread(centres[targets] + noise, targets, background)
+    assert total == pytest.approx(1, abs=0.02)
+    assert within == pytest.approx(1, abs=0.02)
+
+    _, twice = spread(centres[targets] + 2 * noise, targets, background)
+    assert twice == pytest.approx(4, rel=0.02)

@@ -15,7 +15,8 @@ from models.backbone import (
     is_known_backbone,
     load_backbone,
 )
-from models.background import FLOOR, SUFFIX, Background, BackgroundInfo, fewest_images, measure
+from models.background import FLOOR, WITHIN_SHARE, Background, fewest_images, measure
+from models.background_files import SUFFIX, BackgroundInfo
 from models.errors import BackboneError, ShapeError, TaskDataError
 from service.cli.local.sample_pictures import draw as draw_picture
 from service.intake.images import ImageLimits, decode_image
@@ -113,6 +114,19 @@ def test_the_first_half_is_the_background_of_the_backbones_own_pooling():
         background.for_width(9)
 
 
+def test_without_classes_the_spread_within_one_is_a_share_of_all():
+    features, _ = draw(400, 16, 4)
+
+    background = Background.of(features, None, fingerprint="abc")
+
+    assert (background.n_images, background.n_classes) == (400, 0)
+    torch.testing.assert_close(
+        background.within, WITHIN_SHARE * background.covariance, rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(TaskDataError, match=r"32 images are too few .* at least 33"):
+        Background.of(features[:32], None, fingerprint="abc")
+
+
 def test_too_few_images_are_refused():
     features, targets = draw(fewest_images(16, 4), 16, 4)
 
@@ -176,17 +190,27 @@ def test_a_backbone_comes_with_the_file_beside_its_weights(backbone, tmp_path: P
 def test_of_several_files_the_fitting_one_is_taken_and_without_one_all_are_refused(
     backbone, tmp_path: Path
 ):
-    other = replace(backbone.preprocessing, image_size=64)
+    other = replace(backbone.preprocessing, interpolation="bilinear")
     stranger = Backbone("tiny", backbone.vit, other)
-    background_of(stranger, tmp_path / f"tiny.64px{SUFFIX}", seed=1)
+    background_of(stranger, tmp_path / f"tiny.bilinear{SUFFIX}", seed=1)
 
-    with pytest.raises(BackboneError, match=r"other weights or for another image size"):
+    with pytest.raises(
+        BackboneError, match=r"tiny\.bilinear\.background.* was made with other weights"
+    ):
         load_backbone("tiny", weights=tmp_path)
 
     data = background_of(backbone, tmp_path / f"tiny.own{SUFFIX}")
     loaded = load_backbone("tiny", weights=tmp_path).background
     assert loaded is not None
     assert loaded.digest == Background.from_bytes(data).digest
+
+
+def test_a_file_with_an_image_size_in_its_name_is_for_that_size_alone(backbone, tmp_path: Path):
+    (tmp_path / f"tiny.64px{SUFFIX}").write_bytes(b"of another size, so nobody looks into it")
+    assert load_backbone("tiny", weights=tmp_path).background is None
+
+    background_of(backbone, tmp_path / f"tiny.32px{SUFFIX}")
+    assert load_backbone("tiny", weights=tmp_path).background is not None
 
 
 def test_a_background_is_not_taken_for_weights(tmp_path: Path):
@@ -201,6 +225,7 @@ def test_a_background_is_not_taken_for_weights(tmp_path: Path):
 def test_the_list_of_backbones_says_what_each_background_is_of(tmp_path: Path):
     features, targets = draw(200, 16, 4)
     (tmp_path / f"{VIT}{SUFFIX}").write_bytes(measure(features, targets, fingerprint="abc"))
+    (tmp_path / f"{VIT}.112px{SUFFIX}").write_bytes(measure(*draw(300, 16, 4), fingerprint="abc"))
     (tmp_path / f"vit_small_patch16_224.augreg_in21k{SUFFIX}").write_bytes(b"damaged")
 
     found = {info.name: info.background for info in available_backbones(tmp_path)}

@@ -8,4 +8,7 @@ def test_strategies_and_backbones_say_what_can_be_chosen(client):
     assert strategies["simplecil"]["unlearning"] == "exact"
     artsy = strategies["artsy"]
     assert artsy["config_schema"]["properties"].keys() == artsy["defaults"].keys()
-    assert client.get("/v1/backbones").json()["items"][0]["name"] == "bundled"
+    backbones = {entry["name"]: entry for entry in client.get("/v1/backbones").json()["items"]}
+    assert next(iter(backbones)) == "bundled"
+    assert backbones["bundled"]["background"] == {"n_images": 6000, "n_classes": 200}
+    assert backbones["vit_base_patch16_224.augreg_in21k"]["background"] is None
