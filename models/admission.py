@@ -33,7 +33,7 @@ DTYPES = (
     (
         "I64",
         r"adapted_on|branches|calibration\.tasks|classes\.\d+|episodes|ledger|seeds|targets\.\d+|"
-        r"tasks\.\d+\.(replay\.seed|(own|records)\.kept)",
+        r"tasks\.\d+\.(replay\.seed|(own|records)\.(kept|untrained))",
     ),
     ("U8", r"tasks\.\d+\.images"),
     (

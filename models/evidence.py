@@ -196,13 +196,14 @@ def without_evidence(shown: Shown, centre: Tensor) -> list[Opinion]:
 def folds(shown: Shown) -> list[Fold]:
     """Deal out the rows that are left out in turn.
 
-    Of each class the first ones, as many of each; a class with a single image is always there.
+    Of each class the first ones, as many of each, and none whose image trained a sub-network: its features flatter. A
+    class with a single image is always there.
     """
     n_classes = len(shown.counts)
     most = max(2, MOST_LEFT_OUT // max(1, n_classes))
-    place = torch.zeros_like(shown.targets)
+    place = torch.full_like(shown.targets, most)
     for k in shown.targets.unique():
-        mine = (shown.targets == k).nonzero().squeeze(1)
+        mine = ((shown.targets == k) & shown.untrained).nonzero().squeeze(1)
         place[mine] = torch.arange(len(mine))
     is_dealt = (place < most) & (shown.counts[shown.targets] > 1)
     # Classes begin at different folds: of classes with two rows each, all would else be in the first two.

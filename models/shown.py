@@ -34,10 +34,18 @@ class FeatureRecords:
     """Features of the images that are kept, class after class, float16 `(M, W)`."""
     kept: Tensor
     """Rows of each class, int64 `(C,)`; they sum up to M."""
+    untrained: Tensor
+    """How many of these, the first ones, are of images that trained no sub-network, int64 `(C,)`."""
 
     @classmethod
     def of(
-        cls, features: Tensor, targets: Tensor, n_classes: int, *, seed: int
+        cls,
+        features: Tensor,
+        targets: Tensor,
+        n_classes: int,
+        *,
+        seed: int,
+        trained: Tensor | None = None,
     ) -> "FeatureRecords":
         """Return the records of features.
 
@@ -46,29 +54,36 @@ class FeatureRecords:
             targets: int64 `(N,)`; every class below `n_classes` is among them.
             n_classes: C.
             seed: Chooses which rows stay, of a class that has too many.
+            trained: Which images trained the sub-network that made the features, bool `(N,)`; None is none of them.
         """
         if features.ndim != 2 or len(features) != len(targets):
             raise ShapeError(
                 f"Features {tuple(features.shape)} and targets {tuple(targets.shape)} do not match."
             )
         x, y = features.detach().float().cpu(), targets.cpu()
+        of_training = torch.zeros(len(y), dtype=torch.bool) if trained is None else trained.cpu()
         generator = torch.Generator().manual_seed(seed)
-        means, rows, kept = [], [], []
+        means, rows, kept, untrained = [], [], [], []
         for k in range(n_classes):
-            mine = x[y == k]
-            means.append(mine.double().mean(dim=0))
+            mine = (y == k).nonzero().squeeze(1)
+            means.append(x[mine].double().mean(dim=0))
             if len(mine) > MOST_ROWS:
-                drawn = torch.randperm(len(mine), generator=generator)[:MOST_ROWS]
-                mine = mine[drawn.sort().values]
-            rows.append(mine.half())
+                mine = mine[torch.randperm(len(mine), generator=generator)]
+            mine = mine[of_training[mine].int().argsort(stable=True)][:MOST_ROWS]
+            rows.append(x[mine].half())
             kept.append(len(mine))
+            untrained.append(int((~of_training[mine]).sum()))
         counts = torch.bincount(y, minlength=n_classes).double()
-        return cls(counts, torch.stack(means), torch.cat(rows), torch.tensor(kept))
+        return cls(
+            counts, torch.stack(means), torch.cat(rows), torch.tensor(kept), torch.tensor(untrained)
+        )
 
     def select(self, stays: Tensor) -> "FeatureRecords":
         """Return the records of the classes that stay: bool `(C,)`."""
         rows = self.rows[stays.repeat_interleave(self.kept)]
-        return FeatureRecords(self.counts[stays], self.means[stays], rows, self.kept[stays])
+        return FeatureRecords(
+            self.counts[stays], self.means[stays], rows, self.kept[stays], self.untrained[stays]
+        )
 
     def state_dict(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors under prefixed keys."""
@@ -77,6 +92,7 @@ class FeatureRecords:
             f"{prefix}means": self.means,
             f"{prefix}rows": self.rows,
             f"{prefix}kept": self.kept,
+            f"{prefix}untrained": self.untrained,
         }
 
     @classmethod
@@ -94,7 +110,9 @@ class FeatureRecords:
         kept = reader.tensor("kept", (n_classes,), torch.int64)
         rows = reader.tensor("rows", (int(kept.clamp(min=0).sum()), width), torch.float16)
         reader.require(bool((kept >= 1).all() and (counts >= kept).all()), "kept")
-        return cls(counts, means, rows, kept)
+        untrained = reader.tensor("untrained", (n_classes,), torch.int64)
+        reader.require(bool(((untrained >= 0) & (untrained <= kept)).all()), "untrained")
+        return cls(counts, means, rows, kept, untrained)
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,8 @@ class Shown:
     """Images that each row stands for, float64 `(M,)`: 1 where all are kept."""
     tasks: Tensor
     """Index of the task that brought each row, int64 `(M,)`."""
+    untrained: Tensor
+    """Whether its image trained no sub-network, bool `(M,)`: only such rows tell how new images will look."""
 
     @classmethod
     def merged(
@@ -131,12 +151,9 @@ class Shown:
         """
         counts = torch.zeros(n_classes, dtype=torch.float64)
         sums = torch.zeros(n_classes, width, dtype=torch.float64)
-        rows, targets, weights, tasks = (
-            [sums[:0]],
-            [torch.zeros(0, dtype=torch.int64)],
-            [counts[:0]],
-            [torch.zeros(0, dtype=torch.int64)],
-        )
+        no_index = torch.zeros(0, dtype=torch.int64)
+        rows, targets, weights = [sums[:0]], [no_index], [counts[:0]]
+        tasks, untrained = [no_index], [no_index.bool()]
         for index, classes, records, drift in parts:
             means, mine = records.means, records.rows.double()
             if drift is not None:
@@ -147,6 +164,9 @@ class Shown:
             targets.append(classes.repeat_interleave(records.kept))
             weights.append((records.counts / records.kept).repeat_interleave(records.kept))
             tasks.append(torch.full((len(mine),), index))
+            first = (records.kept.cumsum(0) - records.kept).repeat_interleave(records.kept)
+            place = torch.arange(len(mine)) - first
+            untrained.append(place < records.untrained.repeat_interleave(records.kept))
         return cls(
             counts,
             sums / counts.clamp(min=1)[:, None],
@@ -154,6 +174,7 @@ class Shown:
             torch.cat(targets),
             torch.cat(weights),
             torch.cat(tasks),
+            torch.cat(untrained),
         )
 
     def joined(self, task: int, classes: Tensor, records: FeatureRecords) -> "Shown":
@@ -169,6 +190,7 @@ class Shown:
             torch.cat([self.targets, new.targets]),
             torch.cat([self.weights, new.weights]),
             torch.cat([self.tasks, new.tasks]),
+            torch.cat([self.untrained, new.untrained]),
         )
 
     def moved(self, drift: Drift | None) -> "Shown":
@@ -190,6 +212,7 @@ class Shown:
             self.targets[~left_out],
             self.weights[~left_out],
             self.tasks[~left_out],
+            self.untrained[~left_out],
         )
 
     @property

@@ -138,6 +138,18 @@ def test_each_row_is_left_out_once_and_a_lone_image_never():
         assert len(fold.rest.rows) == 12 - len(fold.rows)
 
 
+def test_rows_of_images_that_trained_a_sub_network_are_never_left_out():
+    features, targets = draw([6, 6])
+    trained = torch.arange(12) % 3 > 0
+    records = FeatureRecords.of(features, targets, 2, seed=0, trained=trained)
+    shown = Shown.merged([(1, torch.arange(2), records, None)], 2, WIDTH)
+
+    dealt = torch.cat([fold.rows for fold in folds(shown)])
+
+    assert len(dealt) == 4
+    assert shown.untrained[dealt].all()
+
+
 def test_of_many_rows_as_many_of_each_class_are_left_out(monkeypatch):
     monkeypatch.setattr(evidence, "MOST_LEFT_OUT", 12)
     shown = seen([50, 2, 50])

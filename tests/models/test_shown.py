@@ -123,6 +123,8 @@ def test_is_stored_and_read_back_and_trimmed():
         {"x.kept": torch.tensor([3, 4, 6])},
         {"x.kept": torch.tensor([-3, 10, 5])},
         {"x.counts": torch.tensor([1.0, 4.0, 5.0], dtype=torch.float64)},
+        {"x.untrained": torch.tensor([4, 4, 5])},
+        {"x.untrained": torch.tensor([-1, 4, 5])},
         {"x.rows": torch.zeros(12, WIDTH)},
         {"x.means": torch.zeros(3, WIDTH + 1, dtype=torch.float64)},
         {"x.means": torch.zeros(3, WIDTH)},
@@ -139,3 +141,21 @@ def test_damaged_records_are_refused(damage):
 def test_refuses_targets_that_do_not_match():
     with pytest.raises(ShapeError):
         FeatureRecords.of(torch.zeros(3, WIDTH), torch.zeros(2, dtype=torch.int64), 1, seed=0)
+
+
+def test_rows_of_images_that_trained_nothing_come_first(monkeypatch):
+    monkeypatch.setattr(shown, "MOST_ROWS", 5)
+    features, targets = draw(8, 4)
+    trained = torch.rand(12, generator=torch.Generator().manual_seed(2)) < 0.6
+
+    records = FeatureRecords.of(features, targets, 2, seed=1, trained=trained)
+    seen = Shown.merged([(1, torch.arange(2), records, None)], 2, WIDTH)
+
+    for k in range(2):
+        fresh = int(((targets == k) & ~trained).sum())
+        assert records.untrained[k] == min(fresh, int(records.kept[k]))
+        mine = seen.untrained[seen.targets == k]
+        assert mine.tolist() == sorted(mine.tolist(), reverse=True)
+        expected = features[(targets == k) & ~trained]
+        found = seen.rows[(seen.targets == k) & seen.untrained]
+        assert all((row - expected.double()).abs().sum(dim=1).min() < 0.05 for row in found)

@@ -23,6 +23,7 @@ Reference:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,6 +83,8 @@ class Artsy(Strategy[ArtsyConfig]):
         self.scale: Scale | None = None
         self._head: EvidenceHead | None = None
         self._distances: Distances | None = None
+        self._left_out: CrossValidation | None = None
+        """What was answered to the rows left out. None until it is asked for, after a reload."""
 
     @property
     def synapse_tasks_(self) -> tuple[int, ...]:
@@ -117,20 +120,9 @@ class Artsy(Strategy[ArtsyConfig]):
         return Shown.merged(parts, len(self.classes_), self.feature_width)
 
     def cross_validation(self) -> CrossValidation | None:
-        if not self.classes_:
-            return None
-        shown, reference = self.shown, self._reference_now()
-        left_out = folds(shown)
-        if not left_out:
-            return None
-        _, answers = weigh(shown, reference.mean.double(), left_out)
-        rows = torch.cat([fold.rows for fold in left_out])
-        trained = torch.tensor(list(self.subnetworks), dtype=torch.int64)
-        told = ~torch.isin(shown.tasks[rows], trained)
-        if not told.any():
-            return None
-        rows, answers = rows[told], answers[told]
-        return CrossValidation(shown.tasks[rows], shown.targets[rows], answers.argmax(dim=1))
+        if self.classes_ and self._left_out is None:
+            self._read()
+        return self._left_out if self._left_out and len(self._left_out.tasks) else None
 
     def score(self, images: Tensor) -> RawScores:
         features = self._embed(images, self.functional)
@@ -177,42 +169,50 @@ class Artsy(Strategy[ArtsyConfig]):
         )
         outcome = trial.run(self.backbone, self.config, on_progress)
         on_progress(Progress("consolidating", 0.3))
-        seed = derive_seed(task.seed, task.index, 3)
-        records = FeatureRecords.of(outcome.features, local_targets, len(classes), seed=seed)
+        record = partial(
+            FeatureRecords.of,
+            targets=local_targets,
+            n_classes=len(classes),
+            seed=derive_seed(task.seed, task.index, 3),
+            trained=outcome.trained,
+        )
         self.episodes.append(
-            Episode(task.index, outcome.drift, classes, records, moved=outcome.own is not None)
+            Episode(
+                task.index,
+                outcome.drift,
+                classes,
+                record(outcome.features),
+                moved=outcome.own is not None,
+            )
         )
         if outcome.own is not None:
             self.functional = outcome.functional
-            own = FeatureRecords.of(
-                self._embed(task.images, outcome.own), local_targets, len(classes), seed=seed
-            )
+            own = record(self._embed(task.images, outcome.own))
             self.subnetworks[task.index] = SilentSubnetwork.of(
                 task.index, outcome.own, classes, own
             ).with_threshold(self.config.threshold if outcome.earned else NEVER)
         on_progress(Progress("consolidating", 0.6))
-        n_left_out = self._read()
+        self._read()
         on_progress(Progress("consolidating", 1.0))
         return {
             "loss": outcome.loss,
             "adapter": asdict(outcome.verdict),
             "heads": [opinion.as_json() for opinion in self.opinions],
             "temperature": max(self.opinions, key=lambda opinion: opinion.weight).temperature,
-            "n_left_out": n_left_out,
+            "n_left_out": len(self._left_out.tasks) if self._left_out else 0,
         }
 
-    def _read(self) -> int:
-        """Weigh the heads and the scale of novelty by all that is there, and build what answers.
-
-        Returns:
-            How many rows were left out in turn.
-        """
+    def _read(self) -> None:
+        """Weigh the heads and the scale of novelty by all that is there, and build what answers."""
         shown, reference = self.shown, self._reference_now()
         left_out = folds(shown)
-        self.opinions, _ = weigh(shown, reference.mean.double(), left_out)
+        self.opinions, answers = weigh(shown, reference.mean.double(), left_out)
+        rows = torch.cat([fold.rows for fold in left_out] or [shown.targets[:0]])
+        self._left_out = CrossValidation(
+            shown.tasks[rows], shown.targets[rows], answers.argmax(dim=1)
+        )
         self.scale = Scale.of(shown, reference, left_out)
         self._build(shown, reference)
-        return sum(len(fold.rows) for fold in left_out)
 
     def _build(self, shown: Shown, reference: Reference) -> None:
         self._head = EvidenceHead(shown, reference.mean.double(), self.opinions)

@@ -35,6 +35,8 @@ class Outcome:
     verdict: Verdict
     features: Tensor
     """Of the task's images, `(N, W)`."""
+    trained: Tensor | None = None
+    """Which of the images trained the sub-network that was adopted, bool `(N,)`. None where none was."""
     own: Adapter | None = None
     """The task's sub-network; None where it was not trained or not adopted."""
     functional: Adapter | None = None
@@ -107,6 +109,7 @@ class Trial:
         return Outcome(
             verdict,
             moved,
+            ~judged,
             own,
             functional,
             Drift.fit(features, moved),
