@@ -137,7 +137,25 @@ class Metrics:
             registry=registry,
         )
         self.accuracy = Gauge(
-            "filopodia_accuracy", "Accuracy on all held-out images", ["learner"], registry=registry
+            "filopodia_accuracy",
+            "Accuracy on all images held out or left out in turn",
+            ["learner"],
+            registry=registry,
+        )
+        self.accuracy_low = Gauge(
+            "filopodia_accuracy_low",
+            "Lower end of its 95 % interval",
+            ["learner"],
+            registry=registry,
+        )
+        self.accuracy_high = Gauge(
+            "filopodia_accuracy_high",
+            "Upper end of its 95 % interval",
+            ["learner"],
+            registry=registry,
+        )
+        self.accuracy_images = Gauge(
+            "filopodia_accuracy_images", "Images it was measured on", ["learner"], registry=registry
         )
         self.forgetting = Gauge(
             "filopodia_forgetting", "Mean drop on earlier tasks", ["learner"], registry=registry

@@ -145,8 +145,12 @@ class Watcher:
     def _note_accuracy(self, live: LiveVersion) -> None:
         with self._sessions() as session:
             history = accuracy.history(session, live.learner_id, live.version)
+        last = history.measures.last
         for gauge, value in (
             (self._metrics.accuracy, history.last),
+            (self._metrics.accuracy_low, last.low if last else None),
+            (self._metrics.accuracy_high, last.high if last else None),
+            (self._metrics.accuracy_images, last.n if last else None),
             (self._metrics.forgetting, history.forgetting),
         ):
             if value is not None:

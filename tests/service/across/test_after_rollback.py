@@ -220,11 +220,16 @@ def check_gauges(client, counted):
     def gauges():
         text = client.get("/metrics").text
         found = re.findall(
-            r'^filopodia_(accuracy|forgetting)\{learner="birds"\} (\S+)$', text, re.M
+            r'^filopodia_(accuracy(?:_low|_high|_images)?|forgetting)\{learner="birds"\} (\S+)$',
+            text,
+            re.M,
         )
         return {name: float(value) for name, value in found}
 
     expected = {"accuracy": counted.accuracy["last"], "forgetting": counted.accuracy["forgetting"]}
+    last = client.get("/v1/learners/birds").json()["accuracy"]["measures"]["last"]
+    for gauge, name in (("low", "low"), ("high", "high"), ("images", "n")):
+        expected[f"accuracy_{gauge}"] = last and last[name]
     expected = {name: value for name, value in expected.items() if value is not None}
     wait_until(lambda: gauges() == pytest.approx(expected))
 
