@@ -82,7 +82,7 @@ class SharedSpace:
         self.empty = shown.counts == 0
         self.values: Tensor | None = None
         if shown.freedom > 0:
-            self.values, self.axes = torch.linalg.eigh(shown.scatter() / shown.freedom)
+            self.values, self.axes = torch.linalg.eigh(shown.scatter / shown.freedom)
             self.means = (shown.means - centre) @ self.axes
 
     def offers(self, candidate: Candidate) -> bool:
@@ -202,9 +202,8 @@ def folds(shown: Shown) -> list[Fold]:
     n_classes = len(shown.counts)
     most = max(2, MOST_LEFT_OUT // max(1, n_classes))
     place = torch.full_like(shown.targets, most)
-    for k in shown.targets.unique():
-        mine = ((shown.targets == k) & shown.untrained).nonzero().squeeze(1)
-        place[mine] = torch.arange(len(mine))
+    untrained = shown.untrained.nonzero().squeeze(1)
+    place[untrained] = shown.select(untrained).place
     is_dealt = (place < most) & (shown.counts[shown.targets] > 1)
     # Classes begin at different folds: of classes with two rows each, all would else be in the first two.
     dealt = torch.where(is_dealt, (place + shown.targets) % FOLDS, -1)

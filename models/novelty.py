@@ -116,7 +116,7 @@ class Distances:
         freedom = worth + shown.freedom
         covariance = torch.eye(width, dtype=torch.float64)
         if freedom > 0:
-            covariance = (worth * reference.covariance() + shown.scatter()) / freedom
+            covariance = (worth * reference.covariance() + shown.scatter) / freedom
         values, axes = torch.linalg.eigh(covariance)
         values = (1 - SHRINKAGE) * values + SHRINKAGE * values.mean()
         centre = reference.mean.double()

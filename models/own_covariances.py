@@ -5,6 +5,7 @@ Shapes: B images, K classes, W feature width, R directions a class.
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.shown import Shown
 
@@ -42,25 +43,27 @@ class OwnCovariances:
             prior: See above.
         """
         K, W = means.shape
-        rows = (shown.rows - centre) @ whiten - means[shown.targets]
         self._means = means.float()
         n_rows = torch.bincount(shown.targets, minlength=K)
-        rank = int(min(MOST_DIRECTIONS, W, max(1, int(n_rows.max()) - 1)))
+        most = int(n_rows.max())
+        rank = min(MOST_DIRECTIONS, W, max(1, most - 1))
         self._directions = torch.zeros(K, rank, W, dtype=torch.float16)
-        inside = torch.ones(K, rank, dtype=torch.float64)
-        outside = torch.ones(K, dtype=torch.float64)
-        for k in (n_rows > 1).nonzero().squeeze(1).tolist():
-            mine = rows[shown.targets == k] / (n_rows[k] - 1).sqrt()
-            values, vectors = _largest(mine, rank)
-            share = float(shown.counts[k] / (shown.counts[k] + prior * W))
-            left = (mine.square().sum() - values.sum()).clamp(min=0) / max(1, W - len(values))
-            self._directions[k, : len(values)] = vectors.half()
-            outside[k] = 1 - share + share * left
-            inside[k, : len(values)] = 1 - share + share * values
-            inside[k, len(values) :] = outside[k]
-        self._outside = (1 / outside).float()
-        self._less = (1 / outside[:, None] - 1 / inside).float()
-        self._constants = ((W - rank) * outside.log() + inside.log().sum(dim=1)).float()
+        variances, left = torch.zeros(K, rank), torch.zeros(K)
+        transform, offsets = whiten.float(), (means + centre @ whiten).float()
+        for part in torch.arange(K).split(max(1, _MOST_NUMBERS // (most * W))):
+            mine = torch.isin(shown.targets, part)
+            scattered = shown.rows[mine].float() @ transform - offsets[shown.targets[mine]]
+            rows = torch.zeros(len(part), most, W)
+            rows[shown.targets[mine] - part[0], shown.place[mine]] = scattered
+            rows /= (n_rows[part] - 1).clamp(min=1).sqrt()[:, None, None]
+            variances[part], self._directions[part], left[part] = _largest(rows, rank)
+        share = (shown.counts / (shown.counts + prior * W)).float()[:, None] * (n_rows > 1)[:, None]
+        outside = 1 - share + share * left[:, None] / max(1, W - rank)
+        # A direction that a class does not have is one of the others.
+        inside = torch.where(variances > 0, 1 - share + share * variances, outside)
+        self._outside = (1 / outside)[:, 0]
+        self._less = 1 / outside - 1 / inside
+        self._constants = (W - rank) * outside[:, 0].log() + inside.log().sum(dim=1)
 
     @staticmethod
     def pay(shown: Shown) -> bool:
@@ -100,9 +103,25 @@ class OwnCovariances:
         return -0.5 * (distances + self._constants[classes])
 
 
-def _largest(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalues of `rows' rows` and their directions, `(r,)` and `(r, W)`, r at most `rank`."""
-    values, left = torch.linalg.eigh(rows @ rows.T)
-    chosen = values > values[-1].clamp(min=1e-12) * 1e-6
-    values, left = values[chosen][-rank:], left[:, chosen][:, -rank:]
-    return values, (left / values.sqrt()).T @ rows
+def _largest(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the largest variances of each class, their directions, and the variance of all others together.
+
+    Args:
+        rows: Such that `rows' rows` is each class's covariance, `(C, N, W)`; the last ones may be zero.
+        rank: R.
+
+    Returns:
+        `(C, R)`, 0 where a class has fewer; `(C, R, W)`, 0 there; and `(C,)`.
+    """
+    values, vectors = torch.linalg.eigh(rows @ rows.mT)
+    values, vectors = values[:, -rank:], vectors[:, :, -rank:]
+    exists = values > values[:, -1:].clamp(min=1e-9) * 1e-5
+    values = values.where(exists, 0)
+    scaled = vectors / values.where(exists, 1).sqrt()[:, None]
+    directions = (scaled.mT @ rows) * exists[:, :, None]
+    short = rank - values.shape[1]
+    if short > 0:
+        values = F.pad(values, (short, 0))
+        directions = F.pad(directions, (0, 0, short, 0))
+    rest = (rows.square().sum(dim=(1, 2)) - values.sum(dim=1)).clamp(min=0)
+    return values, directions.half(), rest

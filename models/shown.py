@@ -7,6 +7,7 @@ the features are now.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from models.errors import ShapeError
 from models.state import StateReader
 from models.statistics import Drift
 
+AT_ONCE = 2048
+"""Rows whose products are added up in float32."""
 MOST_ROWS = 256
 """Rows a class keeps of one task. Of more images a sample stands for all; their mean stays exact."""
 
@@ -205,14 +208,19 @@ class Shown:
         sums = self.means * self.counts[:, None]
         sums.index_add_(0, y, -x)
         counts = self.counts - torch.bincount(y, minlength=len(self.counts))
+        means = sums / counts.clamp(min=1)[:, None]
+        return replace(self.select((~left_out).nonzero().squeeze(1)), counts=counts, means=means)
+
+    def select(self, rows: Tensor) -> "Shown":
+        """Return some of the rows, int64 `(R,)`, with counts and means as they are."""
         return Shown(
-            counts,
-            sums / counts.clamp(min=1)[:, None],
-            self.rows[~left_out],
-            self.targets[~left_out],
-            self.weights[~left_out],
-            self.tasks[~left_out],
-            self.untrained[~left_out],
+            self.counts,
+            self.means,
+            self.rows[rows],
+            self.targets[rows],
+            self.weights[rows],
+            self.tasks[rows],
+            self.untrained[rows],
         )
 
     @property
@@ -220,7 +228,24 @@ class Shown:
         """Degrees of freedom of the scatter within classes: images less classes."""
         return float(self.counts.sum()) - float((self.counts > 0).sum())
 
+    @cached_property
     def scatter(self) -> Tensor:
-        """Return the scatter of all rows around the means of their classes, `(W, W)`."""
-        residuals = (self.rows - self.means[self.targets]) * self.weights.sqrt()[:, None]
-        return residuals.T @ residuals
+        """Scatter of all rows around the means of their classes, float64 `(W, W)`."""
+        W = self.means.shape[1]
+        total = torch.zeros(W, W, dtype=torch.float64)
+        # Products in float32, which are twice as fast, of parts that are small enough to stay exact.
+        for part in torch.arange(len(self.rows)).split(AT_ONCE):
+            residuals = self.rows[part] - self.means[self.targets[part]]
+            residuals = (residuals * self.weights[part].sqrt()[:, None]).float()
+            total += residuals.T @ residuals
+        return total
+
+    @cached_property
+    def place(self) -> Tensor:
+        """Position of each row among those of its class, int64 `(M,)`."""
+        order = self.targets.argsort(stable=True)
+        counts = torch.bincount(self.targets, minlength=len(self.counts))
+        first = (counts.cumsum(0) - counts)[self.targets[order]]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order)) - first
+        return place

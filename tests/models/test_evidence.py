@@ -59,7 +59,7 @@ def test_a_whitened_head_is_a_cosine_where_the_shared_covariance_is_a_sphere():
     shown = seen([30, 30, 30], stretch=5.0)
     features = draw([5, 5, 5], seed=1)[0].double()
     centre = shown.means.mean(dim=0)
-    covariance = shown.scatter() / shown.freedom
+    covariance = shown.scatter / shown.freedom
     sphere = covariance.diagonal().mean() * torch.eye(WIDTH, dtype=torch.float64)
     for candidate in CANDIDATES:
         if candidate.kind != "whitened":

@@ -65,7 +65,7 @@ def test_tasks_add_up_whatever_the_cut():
 
     assert torch.equal(both.counts, at_once.counts)
     assert torch.allclose(both.means, at_once.means, atol=1e-6)
-    assert torch.allclose(both.scatter(), at_once.scatter(), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(both.scatter, at_once.scatter, rtol=1e-3, atol=1e-3)
     assert both.tasks.tolist() == [1] * 9 + [2] * 7
     joined = Shown.merged(parts[:1], 3, WIDTH).joined(*parts[1][:3])
     assert torch.allclose(joined.means, both.means)
@@ -99,7 +99,7 @@ def test_all_moves_with_the_features():
 
     here = everything(features, targets, 2)
     assert torch.allclose(there.rows, drift.apply(here.rows))
-    assert torch.allclose(there.scatter(), drift.carry(here.scatter()), atol=1e-2)
+    assert torch.allclose(there.scatter, drift.carry(here.scatter), atol=1e-2)
     assert torch.allclose(here.moved(drift).means, there.means)
     assert here.moved(None) is here
 
