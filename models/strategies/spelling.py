@@ -91,7 +91,7 @@ def spelled_like(
         >>> spelled_like("artsy", {"preset": "paper", "gates": None}, "artsy_paper", {"epochs": 20})
         {'preset': 'paper', 'epochs': 20}
     """
-    if strategy == name and "preset" not in config:
+    if "preset" not in config and (strategy == name or own.keys() & GAUSSIAN):
         return dict(own)
     (preset,) = (preset for preset, meant in PRESETS.items() if meant == strategy)
     return {"preset": preset, **own}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from tests.factories import make_image
 from tests.service.api import image_files
@@ -28,7 +28,7 @@ def old(postgres, settings, tmp_path):
 
 def own(config):
     """Return a configuration of before in the words of today, its preset named still."""
-    kind = ArtsyPaperConfig if config["preset"] == "paper" else ArtsyConfig
+    kind = ArtsyPaperConfig if config["preset"] == "paper" else ArtsyGaussianConfig
     told = {key: config[key] for key in asdict(kind()) if config[key] is not None}
     return {"preset": config["preset"], **asdict(kind(**told))}
 
@@ -125,7 +125,10 @@ def test_a_bundle_of_before_comes_in_answers_learns_on_and_goes_out_again(old):
 
 @pytest.mark.parametrize(
     ("preset", "strategy", "kind"),
-    [("paper", "artsy_paper", ArtsyPaperConfig), ("consolidated", "artsy", ArtsyConfig)],
+    [
+        ("paper", "artsy_paper", ArtsyPaperConfig),
+        ("consolidated", "artsy_gaussian", ArtsyGaussianConfig),
+    ],
 )
 def test_a_preset_is_a_spelling_of_a_strategy(client, learn, preset, strategy, kind):
     spelled = create(client, "artsy", {"preset": preset, **QUICK}, "spelled")
@@ -151,6 +154,22 @@ def test_a_whole_configuration_of_before_makes_the_same_learner(client):
         answer = create(client, "artsy", before, name)
 
         assert (answer.status_code, answer.json()["config"]) == (201, own(before)), answer.text
+
+
+def test_the_gaussian_form_without_a_preset_goes_on_as_it_was_made(client, learn):
+    """The release before this one stored such configurations, and `artsy` meant them."""
+    before = asdict(ArtsyGaussianConfig(**QUICK))
+    assert create(client, "artsy", before).json()["config"] == before
+    assert create(client, "artsy_gaussian", QUICK, "named").json()["config"] == before
+    sums = []
+    for name in ("fish", "named"):
+        task = client.post(f"/v1/learners/{name}/tasks", files=image_files(("a", "b"), 4)).json()
+        assert task["config"] == before
+        learn(task["id"])
+        version = client.get(f"/v1/learners/{name}/versions/1").json()
+        assert version["config"] == before
+        sums.append(version["artifact_sha256"])
+    assert sums[0] == sums[1]
 
 
 @pytest.mark.parametrize(
