@@ -151,7 +151,7 @@ class Opinion:
     def as_json(self) -> dict[str, Any]:
         """Return what a version tells of it."""
         return {
-            "head": self.candidate.name,
+            "classifier": self.candidate.name,
             "weight": round(self.weight, 4),
             "temperature": round(self.temperature, 4),
             "loss": None if self.loss is None else round(self.loss, 4),

@@ -20,7 +20,7 @@ from benchmarks.class_incremental import (
 from benchmarks.datasets import LabelledImages
 from models.adapter import Adapter
 from models.backbone import load_backbone
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.catalog import create_strategy
 from models.strategies.values import Prediction
@@ -167,7 +167,10 @@ def test_rows_with_a_preset_are_those_of_the_strategy_that_it_is_now(tmp_path):
 
     results = Results(path, PROTOCOL)
 
-    for name, config in (("artsy", ArtsyConfig), ("artsy_paper", ArtsyPaperConfig)):
+    for name, config in (
+        ("artsy_gaussian", ArtsyGaussianConfig),
+        ("artsy_paper", ArtsyPaperConfig),
+    ):
         assert results.has(name, asdict(config(epochs=3)), 1, at_once=False)
         assert not results.has(name, asdict(config(epochs=4)), 1, at_once=False)
     assert len(results.rows) == 2

@@ -15,7 +15,7 @@ from benchmarks.sections.comparison import class_incremental, group_rows, paired
 from benchmarks.sections.papers import intelligence, mean_of_seen
 from benchmarks.sections.reliability import promises_table
 from benchmarks.sections.screening import batches_table
-from models.strategies.artsy.config import ArtsyConfig
+from models.strategies.artsy_gaussian.config import ArtsyGaussianConfig
 
 PROTOCOL = Protocol(
     data="colours",
@@ -300,7 +300,7 @@ def test_the_committed_page_is_current():
 
 
 def test_the_command_of_an_ablation_names_what_it_was_told():
-    schedule = asdict(ArtsyConfig().schedule)
+    schedule = asdict(ArtsyGaussianConfig().schedule)
     content = {
         "protocol": {**vars(PROTOCOL), "schedule": {**schedule, "augmentation": "crop_flip"}},
         "machine": "a machine",

@@ -61,8 +61,8 @@ class Artsy(Strategy[ArtsyConfig]):
 
     name = "artsy"
     summary = (
-        "Heads that follow the evidence on features that move only where that helps, and a silent sub-network a task "
-        "that fires where the answer is uncertain. The default, from the first image on; needs no old image."
+        "Classifiers that follow the evidence, on features that move only where that helps, and a silent sub-network "
+        "a task that fires where the answer is uncertain. The default, from the first image on; needs no old image."
     )
     unlearning = "partial"
     cross_validates = True
@@ -197,7 +197,7 @@ class Artsy(Strategy[ArtsyConfig]):
         return {
             "loss": outcome.loss,
             "adapter": asdict(outcome.verdict),
-            "heads": [opinion.as_json() for opinion in self.opinions],
+            "classifiers": [opinion.as_json() for opinion in self.opinions],
             "temperature": max(self.opinions, key=lambda opinion: opinion.weight).temperature,
             "n_left_out": len(self._left_out.tasks) if self._left_out else 0,
         }

@@ -125,7 +125,8 @@ def test_the_report_of_every_strategy_says_the_same(fresh, make_task):
     assert (report.n_images, report.seconds > 0) == (10, True)
     if strategy.cross_validates:
         assert report.details["temperature"] > 0
-        assert sum(head["weight"] for head in report.details["heads"]) == pytest.approx(1, abs=0.01)
+        weights = [each["weight"] for each in report.details["classifiers"]]
+        assert sum(weights) == pytest.approx(1, abs=0.01)
     else:
         assert report.details["temperature"] == strategy.calibration.temperature.value
 
