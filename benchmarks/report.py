@@ -17,7 +17,15 @@ from rich.console import Console
 
 from benchmarks import metaplasticity, synaptic_intelligence
 from benchmarks.plots import is_current, save
-from benchmarks.sections import ablation, comparison, held, papers, reliability, screening
+from benchmarks.sections import (
+    ablation,
+    comparison,
+    few_images,
+    held,
+    papers,
+    reliability,
+    screening,
+)
 from benchmarks.sections.common import Section, command, prose
 
 RESULTS = Path(__file__).parent / "results"
@@ -119,6 +127,7 @@ def build(results: Path) -> tuple[str, dict[str, Callable[[], Figure]]]:
 
 CHAPTERS = {
     "Class-incremental learning": ("class_incremental", comparison.class_incremental),
+    "Few images a class": ("few_images", few_images.few_images),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
     "Good and bad gate features (Fig. 4 of the Artsy paper)": ("gate_features", papers.gates),
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
@@ -183,6 +192,9 @@ def missing(title: str, results: Path) -> list[Section]:
         return []
     if module in ("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz"):
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
+    if module == "few_images":
+        line = f"{call} --cifar100 DIR --photos FOLDER --out benchmarks/results/{module}.json"
+        return [Section([NOT_RUN, command(line)])]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"
     return [Section([NOT_RUN, command(line)])]

@@ -12,6 +12,7 @@ from benchmarks.plots import CREATOR
 from benchmarks.sections.ablation import CHOSEN, ablation, chosen, frontier, gates, one_pass
 from benchmarks.sections.common import command, prose
 from benchmarks.sections.comparison import class_incremental, group_rows, paired
+from benchmarks.sections.few_images import few_images
 from benchmarks.sections.papers import intelligence, mean_of_seen
 from benchmarks.sections.reliability import promises_table
 from benchmarks.sections.screening import batches_table
@@ -240,10 +241,28 @@ def test_no_paragraph_is_wider_than_a_page_and_commands_stay_whole():
     ]
 
 
+def test_the_grid_of_few_images_shows_what_the_default_gains():
+    about = {"backbone": "bundled", "image_size": 64, "data": "moss", "classes": 2, "images": 5}
+    values = {"auroc": 0.9, "false_alarms": 0.05, "recognised": 0.5}
+    rows = [
+        {**about, **values, "strategy": strategy, "seed": seed, "last": last + 0.1 * seed}
+        for strategy, last in (("artsy", 0.5), ("simplecil", 0.4))
+        for seed in (0, 1)
+    ]
+
+    text = "\n".join(few_images("few_images", {"rows": rows}).text)
+
+    assert (
+        "| moss | 2 | 5 | 55.0 | 45.0 | +10.0 ± 0.0 | 90.0 | 90.0 | +0.0 ± 0.0 | 5.0 | 50.0 |"
+        in text
+    )
+    assert "--images 5 --strategies artsy,simplecil" in " ".join(text.split())
+
+
 def test_what_no_file_holds_is_called_not_run(tmp_path):
     text, pictures = report.build(tmp_path)
 
-    assert text.count(report.NOT_RUN) == 19
+    assert text.count(report.NOT_RUN) == 20
     assert "python -m benchmarks.synaptic_intelligence permuted-mnist --data DIR" in text
     assert not pictures
 

@@ -21,7 +21,14 @@ from models.shown import FeatureRecords, Shown
 from models.statistics import Drift
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.silent import SilentSubnetwork
-from models.strategies.artsy.verdict import Verdict, astray, reach_verdict, split, why_not
+from models.strategies.artsy.verdict import (
+    LEAST_WRONG,
+    Verdict,
+    astray,
+    reach_verdict,
+    split,
+    why_not,
+)
 from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import Task
 
@@ -77,6 +84,8 @@ class Trial:
         """Train a sub-network if there is a point in it, and see whether it helps."""
         features = self.embed(self.task.images, self.before)
         reason = why_not(self.targets, config.adapt)
+        if reason is None and config.adapt == "evidence":
+            reason = self._nothing_to_gain(features)
         if reason is not None:
             return Outcome(Verdict(adopted=False, reason=reason), features)
         judged = split(self.targets, seed=derive_seed(self.task.seed, self.task.index, 4))
@@ -116,6 +125,20 @@ class Trial:
             earned=bool(len(answers)) and self._earns(own, judged, images, answers, alone),
             loss=loss,
         )
+
+    def _nothing_to_gain(self, features: Tensor) -> str | None:
+        """Say so if images of the task that are left out in turn are hardly ever answered wrongly as it is."""
+        classes, local = self.targets.unique(return_inverse=True)
+        records = FeatureRecords.of(features, local, len(classes), seed=0)
+        shown = self.known.joined(self.task.index, classes, records)
+        left_out = folds(shown)
+        if not left_out:
+            return None
+        _, answers = weigh(shown, self.reference.mean.double(), left_out)
+        rows = torch.cat([fold.rows for fold in left_out])
+        wrong = (answers.argmax(dim=1) != shown.targets[rows])[rows >= len(self.known.rows)]
+        is_known = len(wrong) > 0 and float(wrong.double().mean()) <= LEAST_WRONG
+        return "its images are told apart as it is" if is_known else None
 
     def _train(
         self, judged: Tensor, backbone: Backbone, config: ArtsyConfig, on_progress: ProgressFn

@@ -17,6 +17,8 @@ from models.strategies.artsy.config import Adapting
 
 FEWEST = 10
 """Images of a class, in the mean, below which a sub-network is not tried: two of each class judge."""
+LEAST_WRONG = 0.01
+"""Share of a task's images, left out in turn, that have to be answered wrongly for a training to be worth its time."""
 JUDGED_SHARE = 0.2
 """Of a class's images that are kept from training to judge it."""
 MOST_JUDGED = 100

@@ -1,0 +1,56 @@
+"""The section of `benchmarks.few_images`: each cell of the grid, and what the default gains on the best baseline."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.few_images.summary import CELL, OURS, Estimate, best_baseline, by_cell, gain, means
+from benchmarks.sections.common import JSON, Section, command, table
+
+SHOWN = ("last", "auroc")
+OF_OURS = ("false_alarms", "recognised")
+
+
+def few_images(stem: str, content: JSON) -> Section:
+    """Show one grid."""
+    rows: Sequence[JSON] = content["rows"]
+    names = list(dict.fromkeys(row["strategy"] for row in rows))
+    lines = []
+    for place, cell in by_cell(rows).items():
+        line = [" ".join(map(str, place[2:3])), *map(str, place[3:])]
+        for key in SHOWN:
+            best = best_baseline(cell, key)
+            own = gain(cell, best, key) if best else None
+            line += [_mean(cell, name, key) for name in names]
+            line.append("-" if own is None else f"{own.mean:+.1f} ± {own.error or 0:.1f}")
+        line += [_mean(cell, OURS, key) for key in OF_OURS]
+        lines.append(line)
+    first = rows[0]
+    seeds = sorted({row["seed"] for row in rows})
+    text = (
+        f"Few images a class, backbone {first['backbone']} at {first['image_size']} pixels, seeds "
+        f"{', '.join(map(str, seeds))}: mean over the seeds in per cent, the gain of `{OURS}` on the best other "
+        "with its standard error, paired by seed. What nobody taught are other classes of the same data, or other "
+        f"data; false alarms and what is recognised are those of `{OURS}` at its default threshold. Over all cells: "
+        + "; ".join(
+            f"{key} "
+            + ", ".join(f"`{name}` {value:.1f}" for name, value in means(rows, key).items())
+            for key in SHOWN
+        )
+        + "."
+    )
+    images = " ".join(dict.fromkeys(str(row["images"]) for row in rows))
+    call = command(
+        "python -m benchmarks.few_images --cifar100 DIR --photos FOLDER",
+        f"--images {images} --strategies {','.join(names)}",
+        f"--out benchmarks/results/{stem}.json",
+    )
+    headings = [key.replace("_", " ") for key in CELL[2:]]
+    for key in SHOWN:
+        headings += [f"{key}: {name}" for name in names] + ["gain"]
+    headings += [key.replace("_", " ") for key in OF_OURS]
+    return Section([f"### {stem}", call, text, table(headings, lines)])
+
+
+def _mean(cell: Mapping[str, Mapping[int, JSON]], name: str, key: str) -> str:
+    if name not in cell:
+        return "-"
+    return f"{Estimate.of([row[key] for row in cell[name].values()]).mean:.1f}"
