@@ -31,8 +31,6 @@ MEASURED_ON = {
     "both": "held out or left out in turn",
 }
 """What an accuracy was measured on."""
-NEVER = "never fires: it has not earned its pass"
-"""Of a synapse whose threshold no current can reach."""
 SCORE_STYLES = ((0.9, "bold green"), (0.75, "green"), (0.5, "yellow"), (0.0, "red"))
 
 WARNINGS = {
@@ -281,32 +279,51 @@ def route_lines(result: replies.PredictionResult) -> list[Text]:
     synapses = route.get("synapses") or []
     if not synapses:
         return [Text(f"  route: the shared network, {passes}", "dim")]
-    top = _top(synapses)
-    lines = [Text(f"  route: {passes}; currents against thresholds", "dim")]
-    for synapse in synapses:
+    able = [synapse for synapse in synapses if synapse.get("can_fire", True)]
+    against = "; currents against thresholds" if able else ""
+    lines = [Text(f"  route: {passes}{against}", "dim")]
+    top = _top(able)
+    for synapse in able:
         fired = synapse["state"] == "functional"
         sign = "≥" if synapse["current"] >= synapse["threshold"] else "<"
-        never = not synapse.get("can_fire", True)
         lines.append(
             Text.assemble(
                 f"  task {synapse['task']:<3} ",
                 (threshold_bar(synapse, top), "green" if fired else "dim"),
-                f" {synapse['current']:.2f}",
-                ("  " if never else f" {sign} {synapse['threshold']:.2f}  "),
-                (NEVER if never else synapse["state"], "bold green" if fired else "dim"),
+                f" {synapse['current']:.2f} {sign} {synapse['threshold']:.2f}  ",
+                (synapse["state"], "bold green" if fired else "dim"),
             )
         )
+    unable = [synapse["task"] for synapse in synapses if not synapse.get("can_fire", True)]
+    if unable:
+        lines.append(Text(f"  {never_fires(unable)}", "dim"))
     return lines
 
 
-def _top(synapses: Iterable[replies.SynapseState]) -> float:
-    """Return where the bars end: a little beyond the highest threshold that can be reached, and no current outside."""
-    reachable = [ROOM * s["threshold"] for s in synapses if s.get("can_fire", True)]
-    return max([*(s["current"] for s in synapses), *(reachable or [1.0])]) or 1.0
+def never_fires(tasks: Sequence[int]) -> str:
+    """Say of at least one task that its synapse can never fire.
+
+    Example:
+        >>> never_fires([3])
+        'task 3 never fires: it has not earned a pass'
+        >>> never_fires([1, 2, 3]), never_fires([1, 4])
+        ('tasks 1 to 3 never fire: they have not earned a pass', 'tasks 1, 4 never fire: they have not earned a pass')
+    """
+    if len(tasks) == 1:
+        return f"task {tasks[0]} never fires: it has not earned a pass"
+    is_range = list(tasks) == list(range(tasks[0], tasks[0] + len(tasks)))
+    named = f"{tasks[0]} to {tasks[-1]}" if is_range else ", ".join(map(str, tasks))
+    return f"tasks {named} never fire: they have not earned a pass"
+
+
+def _top(synapses: Sequence[replies.SynapseState]) -> float:
+    """Return where the bars end: a little beyond the highest threshold, and no current outside."""
+    highest = [max(s["current"], ROOM * s["threshold"]) for s in synapses]
+    return max(highest, default=1.0) or 1.0
 
 
 def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WIDTH) -> str:
-    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies if it can be reached.
+    """Draw a current as a bar from 0 to `top`, with a stroke where the threshold lies.
 
     Example:
         >>> threshold_bar({"task": 1, "current": 0.5, "threshold": 0.75, "state": "silent"}, 1.0, 8)
@@ -314,8 +331,7 @@ def threshold_bar(synapse: replies.SynapseState, top: float, width: int = BAR_WI
     """
     cells = list("━" * round(width * synapse["current"] / top))[:width]
     cells += " " * (width - len(cells))
-    if synapse.get("can_fire", True):
-        cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
+    cells[min(width - 1, round(width * synapse["threshold"] / top))] = "┃"
     return "".join(cells)
 
 

@@ -137,14 +137,17 @@ def test_a_synapse_that_can_never_fire_is_called_that():
     never = {"task": 1, "current": 0.1, "threshold": 1.0, "state": "silent", "can_fire": False}
     other = {"task": 2, "current": 0.1, "threshold": 0.25, "state": "silent", "can_fire": True}
     route = {"functional": [], "silent": [1, 2], "passes": 1, "synapses": [never, other]}
-    _, first, second = printed(*output.route_lines(RESULT | {"route": route})).splitlines()
-    assert first.endswith("0.10  never fires: it has not earned its pass")
-    assert "┃" not in first
-    assert second.endswith("0.10 < 0.25  silent")
+    _, able, unable = printed(*output.route_lines(RESULT | {"route": route})).splitlines()
+    assert able.split()[:2] == ["task", "2"]
+    assert able.endswith("0.10 < 0.25  silent")
+    assert unable.strip() == "task 1 never fires: it has not earned a pass"
     # What cannot be reached sets no scale.
-    assert first.count("━") == second.count("━") == round(output.BAR_WIDTH * 0.1 / 0.375)
-    alone = RESULT | {"route": route | {"synapses": [never]}}
-    assert printed(*output.route_lines(alone)).count("━") == round(output.BAR_WIDTH * 0.1)
+    assert able.count("━") == round(output.BAR_WIDTH * 0.1 / 0.375)
+    alone = printed(*output.route_lines(RESULT | {"route": route | {"synapses": [never]}}))
+    assert [line.strip() for line in alone.splitlines()] == [
+        "route: 1 pass",
+        "task 1 never fires: it has not earned a pass",
+    ]
 
 
 def test_an_unknown_image_is_said_to_be_one():
