@@ -125,14 +125,16 @@ class Distances:
         self._means = self._directions(shown.means[shown.counts > 0])
         self._nothing = self._directions(reference.nothing)
 
-    def to_classes(self, features: Tensor) -> Tensor:
-        """Return one minus the cosine to the nearest class, `(B,)`, for features `(B, W)`."""
-        return 1 - (self._directions(features) @ self._means.T).amax(dim=1)
+    def measure(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at features `(B, W)`.
 
-    def beyond_nothing(self, features: Tensor) -> Tensor:
-        """Return by how much a picture of nothing is nearer than every class, `(B,)`."""
+        Returns:
+            One minus the cosine to the nearest class, `(B,)`, and by how much a picture of nothing is nearer than every
+            class, `(B,)`.
+        """
         x = self._directions(features)
-        return (x @ self._nothing.T).amax(dim=1) - (x @ self._means.T).amax(dim=1)
+        nearest = (x @ self._means.T).amax(dim=1)
+        return 1 - nearest, (x @ self._nothing.T).amax(dim=1) - nearest
 
     def _directions(self, features: Tensor) -> Tensor:
         return F.normalize((features.float().cpu() - self._centre) @ self._whiten, dim=1)
@@ -156,12 +158,10 @@ class Scale:
         """Measure rows that are left out in turn."""
         if not left_out:
             return cls._usual()
-        near, lead = [], []
-        for fold in left_out:
-            distances = Distances(fold.rest, reference)
-            features = shown.rows[fold.rows]
-            near.append(distances.to_classes(features))
-            lead.append(distances.beyond_nothing(features))
+        measured = [
+            Distances(fold.rest, reference).measure(shown.rows[fold.rows]) for fold in left_out
+        ]
+        near, lead = zip(*measured, strict=True)
         rows = torch.cat([fold.rows for fold in left_out])
         weights = balance(shown.targets[rows])
         values, order = torch.cat(near).double().sort()
@@ -186,7 +186,7 @@ class Scale:
 
         Args:
             distances: To the nearest class, `(B,)`.
-            beyond_nothing: See `Distances.beyond_nothing`, `(B,)`.
+            beyond_nothing: As `Distances.measure` returns it, `(B,)`.
         """
         x = distances.float().contiguous()
         above = torch.searchsorted(self.knots, x).clamp(max=len(self.knots) - 1)

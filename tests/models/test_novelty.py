@@ -41,8 +41,7 @@ def reference() -> Reference:
 
 def novelty(shown: Shown, reference: Reference, features: torch.Tensor) -> torch.Tensor:
     scale = Scale.of(shown, reference, folds(shown))
-    distances = Distances(shown, reference)
-    return scale.novelty(distances.to_classes(features), distances.beyond_nothing(features))
+    return scale.novelty(*Distances(shown, reference).measure(features))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.consolidation import RESIDUE, undone
 from models.episodes import Episode, carried, trimmed_episode
 from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
 from models.evidence_synapse import NEVER, EvidenceSynapse, route
@@ -45,15 +46,10 @@ from models.state import StateReader
 from models.statistics import Drift
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.silent import SilentSubnetwork
-from models.strategies.artsy.trial import Trial, consolidation_weight
+from models.strategies.artsy.trial import Trial
 from models.strategies.base import Strategy
 from models.strategies.values import CrossValidation, RawScores, Routes, Task
 from models.synapse import thresholds_of
-
-RESIDUE = (
-    "Weights that stay were trained with its images: those of the functional adapter, "
-    "and of sub-networks that began from it or learned other classes of the same task."
-)
 
 
 class Artsy(Strategy[ArtsyConfig]):
@@ -83,6 +79,7 @@ class Artsy(Strategy[ArtsyConfig]):
         self.scale: Scale | None = None
         self._head: EvidenceHead | None = None
         self._distances: Distances | None = None
+        self._synapses: list[EvidenceSynapse] = []
         self._left_out: CrossValidation | None = None
         """What was answered to the rows left out. None until it is asked for, after a reload."""
 
@@ -131,9 +128,9 @@ class Artsy(Strategy[ArtsyConfig]):
         assert self.scale is not None
         probabilities = self._head.probabilities(features)
         logits = probabilities.clamp(min=1e-30).log()
-        distances = self._distances.to_classes(features)
-        novelty = self.scale.novelty(distances, self._distances.beyond_nothing(features))
-        synapses = self.synapses
+        distances, beyond_nothing = self._distances.measure(features)
+        novelty = self.scale.novelty(distances, beyond_nothing)
+        synapses = self._synapses
         # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
         at_most = self.config.max_routed if len(self.subnetworks) > 1 else 0
         currents, functional = route(synapses, probabilities, at_most=at_most)
@@ -217,6 +214,7 @@ class Artsy(Strategy[ArtsyConfig]):
     def _build(self, shown: Shown, reference: Reference) -> None:
         self._head = EvidenceHead(shown, reference.mean.double(), self.opinions)
         self._distances = Distances(shown, reference)
+        self._synapses = self.synapses
 
     def _reference_now(self) -> Reference:
         """Return what novelty is measured against, where the features are now."""
@@ -317,23 +315,14 @@ class Artsy(Strategy[ArtsyConfig]):
         return "" if is_undone else RESIDUE
 
     def _undo_newest(self) -> None:
-        """Give the functional adapter its weights from before the newest task, exact but for rounding.
-
-        It moved from f to `f + w (own - f)`, and both that and `own` are known.
-        """
+        """Drop the newest episode, and give the functional adapter its weights from before it."""
         newest = self.episodes.pop()
         if not newest.moved:
             return
         own = self.subnetworks.pop(newest.index).adapter
         n_before = sum(episode.moved for episode in self.episodes)
-        if not n_before:
-            self.functional = None
-            return
-        weight = consolidation_weight(n_before)
         assert self.functional is not None
-        self.functional = self.functional.clone()
-        self.functional.consolidate(own, weight=-weight / (1 - weight))
-        self.functional.freeze()
+        self.functional = undone(self.functional, own, n_before=n_before) if n_before else None
 
     def _load_adapter(self, state: Mapping[str, Tensor], prefix: str) -> Adapter:
         adapter = load_adapter(

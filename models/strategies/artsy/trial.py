@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.adapter import Adapter
 from models.backbone import Backbone
+from models.consolidation import consolidated
 from models.evidence import EvidenceHead, folds, weigh
 from models.fitting import derive_seed
 from models.merging import earns_its_pass
@@ -56,11 +57,6 @@ class Outcome:
     """Of the last epoch of training."""
 
 
-def consolidation_weight(n_before: int) -> float:
-    """Return the share of a new sub-network in the functional adapter after `n_before` others: a running mean's."""
-    return 1 / (n_before + 1)
-
-
 @dataclass(frozen=True)
 class Trial:
     """One task's images, and what they would change. Shapes: N images, E held-out ones."""
@@ -90,9 +86,7 @@ class Trial:
             return Outcome(Verdict(adopted=False, reason=reason), features)
         judged = split(self.targets, seed=derive_seed(self.task.seed, self.task.index, 4))
         own, loss = self._train(judged, backbone, config, on_progress)
-        functional = own.clone() if self.before is None else self.before.clone()
-        functional.consolidate(own, weight=consolidation_weight(self.n_moved))
-        functional.freeze()
+        functional = consolidated(self.before, own, n_before=self.n_moved)
         moved = self.embed(self.task.images, functional)
         images, answers = self._asked(judged)
         alone = torch.empty(0, len(self.known.counts))
@@ -128,9 +122,7 @@ class Trial:
 
     def _nothing_to_gain(self, features: Tensor) -> str | None:
         """Say so if images of the task that are left out in turn are hardly ever answered wrongly as it is."""
-        classes, local = self.targets.unique(return_inverse=True)
-        records = FeatureRecords.of(features, local, len(classes), seed=0)
-        shown = self.known.joined(self.task.index, classes, records)
+        shown = self._with_task(self.known, features, self.targets)
         left_out = folds(shown)
         if not left_out:
             return None
@@ -169,10 +161,8 @@ class Trial:
         self, features: Tensor, judged: Tensor, drift: Drift | None, residuals: Tensor | None
     ) -> "_Judgement":
         """Read features without the judged images, and old rows left out in turn, where their images would be."""
-        classes, local = self.targets[~judged].unique(return_inverse=True)
-        records = FeatureRecords.of(features[~judged], local, len(classes), seed=0)
         known = self.known.moved(drift)
-        shown = known.joined(self.task.index, classes, records)
+        shown = self._with_task(known, features[~judged], self.targets[~judged])
         centre = self.reference.carried(drift).mean.double()
         left_out = folds(shown)
         opinions, _ = weigh(shown, centre, left_out)
@@ -188,13 +178,16 @@ class Trial:
                 losses.append(_losses(answers, shown.targets[old]))
         return _Judgement(head, torch.cat(losses))
 
+    def _with_task(self, known: Shown, features: Tensor, targets: Tensor) -> Shown:
+        """Return what is known with images of the task: features `(n, W)` and targets `(n,)`."""
+        return known.joined(self.task.index, *_records(features, targets))
+
     def _earns(
         self, own: Adapter, judged: Tensor, images: Tensor, answers: Tensor, alone: Tensor
     ) -> bool:
         """Tell whether the sub-network's opinion leaves the answer to images it never saw as likely to be right."""
         features = self.embed(self.task.images[~judged], own)
-        classes, local = self.targets[~judged].unique(return_inverse=True)
-        records = FeatureRecords.of(features, local, len(classes), seed=0)
+        classes, records = _records(features, self.targets[~judged])
         subnetwork = SilentSubnetwork.of(self.task.index, own, classes, records)
         mine = alone[:, classes].clamp(min=1e-30)
         opinion = subnetwork.log_probabilities(self.embed(images, own))
@@ -207,6 +200,12 @@ class _Judgement:
     head: EvidenceHead
     losses: Tensor
     """Of old rows that are left out in turn, `(M,)`."""
+
+
+def _records(features: Tensor, targets: Tensor) -> tuple[Tensor, FeatureRecords]:
+    """Return the classes among targets `(n,)`, int64 `(C,)`, and the records of their features `(n, W)`."""
+    classes, local = targets.unique(return_inverse=True)
+    return classes, FeatureRecords.of(features, local, len(classes), seed=0)
 
 
 def _losses(probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.calibration import GAUSSIAN_PRIOR, fit_temperature
+from models.consolidation import RESIDUE, consolidated, undone
 from models.episodes import Episode, trimmed_episode, without_idle_drifts
 from models.errors import CheckpointError
 from models.evidence_synapse import NEVER, EvidenceSynapse, route
@@ -47,11 +48,6 @@ from models.strategies.base import Strategy
 from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import RawScores, Routes, Task
 from models.synapse import thresholds_of
-
-RESIDUE = (
-    "Weights that stay were trained with its images: those of the functional adapter, "
-    "and of sub-networks that began from it or learned other classes of the same task."
-)
 
 
 class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
@@ -188,22 +184,11 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         return "" if is_undone else RESIDUE
 
     def _undo_newest(self) -> None:
-        """Give the functional adapter its weights from before the newest task, exact but for rounding.
-
-        It moved from f to `f + w (own - f)`, and both that and `own` are known.
-        """
-        weight = self._consolidation_weight(len(self.episodes) - 1)
-        own = next(s.adapter for s in self.subnetworks if s.index == self.episodes[-1].index)
+        """Drop the newest episode, and give the functional adapter its weights from before it."""
+        newest = self.episodes.pop()
+        own = next(s.adapter for s in self.subnetworks if s.index == newest.index)
         assert self.functional is not None
-        self.functional = self.functional.clone()
-        self.functional.consolidate(own, weight=-weight / (1 - weight))
-        self.functional.freeze()
-        self.episodes.pop()
-
-    @staticmethod
-    def _consolidation_weight(n_before: int) -> float:
-        """Share of a new task in the functional adapter after `n_before` others: that of a running mean."""
-        return 1 / (n_before + 1)
+        self.functional = undone(self.functional, own, n_before=len(self.episodes))
 
     def _consolidate(
         self, before: Adapter | None, own: Adapter, task: Task
@@ -215,12 +200,10 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
             their move relative to their own. None and 0 for the first task.
         """
         if before is None:
-            self.functional = own.clone().freeze()
+            self.functional = consolidated(None, own, n_before=0)
             return self._embed(task, self.functional), None, 0.0
         old_features = self._embed(task, before)
-        self.functional = before.clone()
-        self.functional.consolidate(own, weight=self._consolidation_weight(len(self.episodes)))
-        self.functional.freeze()
+        self.functional = consolidated(before, own, n_before=len(self.episodes))
         features = self._embed(task, self.functional)
         lengths = (features - old_features).norm(dim=1) / old_features.norm(dim=1)
         return features, Drift.fit(old_features, features), float(lengths.mean())
