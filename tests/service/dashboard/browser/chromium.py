@@ -28,6 +28,15 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
+NAVIGATED = (
+    "Inspected target navigated or closed",
+    "Cannot find default execution context",
+    "Execution context was destroyed.",
+)
+
+
+class NavigatedError(Exception):
+    """The page went elsewhere while it was asked something, and did not answer."""
 
 
 class Chromium:
@@ -68,6 +77,8 @@ class Chromium:
         while True:
             message = json.loads(self._socket.recv())
             if message.get("id") == number:
+                if message.get("error", {}).get("message") in NAVIGATED:
+                    raise NavigatedError
                 assert "error" not in message, message
                 return message["result"]
             self._note(message)
@@ -96,8 +107,15 @@ class Chromium:
         return result["result"].get("value")
 
     def wait_until(self, condition: str) -> None:
-        """Wait until a condition holds in the page."""
-        wait_until(lambda: self.evaluate(condition))
+        """Wait until a condition holds in the page, whichever page comes to be there."""
+
+        def holds() -> bool:
+            try:
+                return bool(self.evaluate(condition))
+            except NavigatedError:
+                return False
+
+        wait_until(holds)
 
     def _note(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})
