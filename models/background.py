@@ -1,11 +1,13 @@
 """Statistics of general images under one backbone: where features usually lie, for learners that have seen few.
 
+The features of drawn pictures of nothing (`models.nothing`) lie beside them, so that no learner has to make them.
+
 On disk it is one safetensors file, which `models.background_files` finds: the mean, and of each covariance the standard
 deviations and the Cholesky factor of the correlations. A factor in float16 keeps the relative size of every direction
 and is positive definite whatever rounding does; rounded correlations would not be.
 
-Shapes: N images of K classes, D the backbone's feature width, W = 2 D: the pooling `token_and_patches`, whose first D
-numbers are the pooling `backbone`.
+Shapes: N images of K classes, P pictures of nothing, D the backbone's feature width, W = 2 D: the pooling
+`token_and_patches`, whose first D numbers are the pooling `backbone`.
 """
 
 import hashlib
@@ -30,12 +32,13 @@ IMAGES_A_DIMENSION = 2
 WITHIN_SHARE = 0.75
 """What is within a class of all spread, where classes are not known: 0.72 to 0.81 on Tiny ImageNet."""
 _METADATA = "background"
+_NOTHING = "nothing"
 _LEAST_STD = 1e-6  # of the largest: a dimension that never changes still has to be divided by
 
 
 @dataclass(frozen=True)
 class Background:
-    """Mean and covariances of general images; nothing of a single image or class. Always on the CPU."""
+    """Mean and covariances of general images, nothing of a single one or of a class. Always on the CPU."""
 
     fingerprint: str
     """Of the backbone."""
@@ -48,6 +51,8 @@ class Background:
     """Around the mean of all images, float64 `(W, W)`, positive definite."""
     within: Tensor
     """Around the mean of each image's own class, pooled over the classes, float64 `(W, W)`, positive definite."""
+    nothing: Tensor | None
+    """Features of the drawn pictures of nothing, float16 `(P, W)`; None of a file of before they were added."""
     digest: str
     """Sha256 of the file in hexadecimal digits, which tells two backgrounds apart."""
 
@@ -74,6 +79,7 @@ class Background:
                 mean=mean,
                 covariance=_unfold(tensors, "covariance", len(mean)),
                 within=_unfold(tensors, "within", len(mean)),
+                nothing=_read_nothing(tensors, len(mean)),
                 digest=hashlib.sha256(data).hexdigest(),
             )
             if not all(t.isfinite().all() for t in (mean, loaded.covariance, loaded.within)):
@@ -97,11 +103,12 @@ class Background:
             mean=self.mean[:width],
             covariance=self.covariance[:width, :width],
             within=self.within[:width, :width],
+            nothing=None if self.nothing is None else self.nothing[:, :width],
         )
 
 
 def measure(features: Tensor, targets: Tensor | None, *, fingerprint: str) -> bytes:
-    """Return the file of a background. The same features give the same bytes.
+    """Return the file of a background, without pictures of nothing. The same features give the same bytes.
 
     Args:
         features: Of pooling `token_and_patches`, `(N, W)`.
@@ -131,10 +138,27 @@ def measure(features: Tensor, targets: Tensor | None, *, fingerprint: str) -> by
         "n_images": n,
         "n_classes": k,
     }
-    data: bytes = safetensors.torch.save(
-        tensors, {_METADATA: json.dumps(described, sort_keys=True)}
-    )
-    return data
+    return _file(tensors, described)
+
+
+def add_nothing(data: bytes, features: Tensor) -> bytes:
+    """Return the file of a background with the pictures of nothing beside it; all else in it stays as it is.
+
+    Args:
+        data: The file, with or without them.
+        features: Of the pictures, of pooling `token_and_patches`, `(P, W)`.
+
+    Raises:
+        BackboneError: If the file is damaged, or of a format that this release does not know.
+        ShapeError: If the features have another width than those that it was made of.
+    """
+    background = Background.from_bytes(data)
+    if features.shape[1] != len(background.mean):
+        raise ShapeError(
+            f"The background has {len(background.mean)} numbers, not {features.shape[1]}."
+        )
+    tensors = safetensors.torch.load(data) | {_NOTHING: features.half().cpu().contiguous()}
+    return _file(tensors, describe(data))
 
 
 def fewest_images(width: int, n_classes: int) -> int:
@@ -154,6 +178,24 @@ def describe(data: bytes) -> dict[str, Any]:
     if described["format_version"] != FORMAT_VERSION:
         raise ValueError("another format")
     return described
+
+
+def _file(tensors: dict[str, Tensor], described: Mapping[str, Any]) -> bytes:
+    data: bytes = safetensors.torch.save(
+        tensors, {_METADATA: json.dumps(described, sort_keys=True)}
+    )
+    return data
+
+
+def _read_nothing(tensors: Mapping[str, Tensor], width: int) -> Tensor | None:
+    nothing = tensors.get(_NOTHING)
+    if nothing is None:
+        return None
+    if nothing.dtype != torch.float16 or nothing.ndim != 2 or nothing.shape[1] != width:
+        raise ValueError("pictures of nothing of another shape")
+    if len(nothing) == 0 or not nothing.isfinite().all():
+        raise ValueError("no pictures of nothing")
+    return nothing
 
 
 def _within(values: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.backbone import Backbone
+from models.backbone import Backbone, Pooling
 
 SIDE = 64
 """Of plain colours and ramps, in pixels; they are the same at every size."""
@@ -48,6 +48,24 @@ def preprocessed(backbone: Backbone) -> Tensor:
     return torch.stack(
         [backbone.preprocess(picture) for picture in pictures_of_nothing(backbone.image_size)]
     )
+
+
+def embed_nothing(backbone: Backbone, pooling: Pooling) -> Tensor:
+    """Return the frozen features of the pictures by a pass over them, float32 `(P, D)` or `(P, 2 D)`."""
+    return backbone.embed(preprocessed(backbone), pooling=pooling)
+
+
+def features_of_nothing(backbone: Backbone, pooling: Pooling) -> Tensor:
+    """Return the frozen features of the pictures, `(P, D)` or `(P, 2 D)` as `pooling` says.
+
+    They are the background's, float16, which costs nothing; without a background, or with one of before they were
+    added to it, those of a pass.
+    """
+    if backbone.background is not None:
+        stored = backbone.background.for_width(backbone.width_of(pooling)).nothing
+        if stored is not None:
+            return stored
+    return embed_nothing(backbone, pooling)
 
 
 def _picture(values: NDArray[Any], side: int) -> NDArray[np.uint8]:

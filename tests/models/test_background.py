@@ -15,13 +15,22 @@ from models.backbone import (
     is_known_backbone,
     load_backbone,
 )
-from models.background import FLOOR, WITHIN_SHARE, Background, fewest_images, measure
+from models.background import (
+    FLOOR,
+    WITHIN_SHARE,
+    Background,
+    add_nothing,
+    describe,
+    fewest_images,
+    measure,
+)
 from models.background_files import SUFFIX, BackgroundInfo
 from models.errors import BackboneError, ShapeError, TaskDataError
 from service.cli.local.sample_pictures import draw as draw_picture
 from service.intake.images import ImageLimits, decode_image
 
 VIT = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+OLD = Path(__file__).parent / "old_backgrounds" / f"tiny{SUFFIX}"
 
 
 def draw(n: int, width: int, n_classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,6 +144,46 @@ def test_too_few_images_are_refused():
         Background.of(features[:-1], targets[:-1], fingerprint="abc")
 
 
+def test_pictures_of_nothing_are_added_and_all_else_stays_bit_for_bit():
+    data = measure(*draw(300, 16, 4), fingerprint="abc")
+    pictures, _ = draw(5, 16, 5, seed=1)
+
+    completed = add_nothing(data, pictures)
+
+    before, after = (safetensors.torch.load(file) for file in (data, completed))
+    assert after.keys() - before.keys() == {"nothing"}
+    for name, tensor in before.items():
+        assert tensor.dtype == after[name].dtype
+        assert torch.equal(tensor, after[name])
+    assert describe(completed) == describe(data)
+    background = Background.from_bytes(completed)
+    assert background.nothing is not None
+    assert torch.equal(background.nothing, pictures.half())
+    half = background.for_width(8).nothing
+    assert half is not None
+    assert torch.equal(half, pictures[:, :8].half())
+    # Again, with others: these take their place.
+    assert add_nothing(add_nothing(data, 1 + pictures), pictures) == completed
+    with pytest.raises(ShapeError, match="16 numbers, not 8"):
+        add_nothing(data, pictures[:, :8])
+
+
+def test_a_file_of_before_pictures_of_nothing_were_in_it_still_loads(backbone):
+    loaded = load_backbone("tiny", weights=OLD.parent).background
+
+    assert loaded is not None
+    assert loaded.fingerprint == backbone.fingerprint
+    assert (loaded.n_images, loaded.n_classes, loaded.nothing) == (400, 8, None)
+    assert loaded.for_width(32).nothing is None
+    features, targets = draw(400, 64, 8)
+    for stored, measured in zip(
+        (loaded.covariance, loaded.within), covariances(features, targets), strict=True
+    ):
+        torch.testing.assert_close(
+            stored.diagonal(), measured.diagonal().double(), rtol=1e-3, atol=0
+        )
+
+
 def spoil_format(data: bytes) -> bytes:
     tensors = safetensors.torch.load(data)
     size = int.from_bytes(data[:8], "little")
@@ -142,6 +191,11 @@ def spoil_format(data: bytes) -> bytes:
     return safetensors.torch.save(
         tensors, {"background": json.dumps(described | {"format_version": 2})}
     )
+
+
+def with_pictures(data: bytes, pictures: torch.Tensor) -> bytes:
+    tensors = safetensors.torch.load(data) | {"nothing": pictures}
+    return safetensors.torch.save(tensors, {"background": json.dumps(describe(data))})
 
 
 def spoil_tensor(data: bytes, name: str, value: float) -> bytes:
@@ -163,6 +217,10 @@ def spoil_tensor(data: bytes, name: str, value: float) -> bytes:
         lambda data: spoil_tensor(data, "covariance.std", -1.0),
         lambda data: spoil_tensor(data, "mean", float("nan")),
         lambda data: spoil_tensor(data, "covariance.factor", float("inf")),
+        lambda data: with_pictures(data, torch.zeros(3, 64)),
+        lambda data: with_pictures(data, torch.zeros(3, 32).half()),
+        lambda data: with_pictures(data, torch.zeros(0, 64).half()),
+        lambda data: with_pictures(data, torch.full((3, 64), torch.inf).half()),
     ],
 )
 def test_a_damaged_file_is_refused_and_named(backbone, tmp_path: Path, spoil):

@@ -38,7 +38,7 @@ from models.evidence_synapse import NEVER, EvidenceSynapse, route
 from models.fitting import derive_seed
 from models.ledger import Removal
 from models.merging import merge
-from models.nothing import preprocessed
+from models.nothing import features_of_nothing
 from models.novelty import Distances, Reference, Scale
 from models.progress import Progress, ProgressFn
 from models.shown import FeatureRecords, Shown
@@ -151,7 +151,7 @@ class Artsy(Strategy[ArtsyConfig]):
 
     def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         if self.reference is None:
-            nothing = self._embed(preprocessed(self.backbone), None)
+            nothing = features_of_nothing(self.backbone, self.config.pooling)
             self.reference = Reference.of(self.backbone.background, nothing)
         classes, local_targets = targets.unique(return_inverse=True)
         trial = Trial(

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from models.backbone import Backbone, choose_device, load_backbone
-from models.background import Background, fewest_images, measure
+from models.background import Background, add_nothing, fewest_images, measure
 from models.background_files import SUFFIX
 from models.errors import BackboneError, TaskDataError
+from models.nothing import embed_nothing
 from service.cli.progress import counted
 from service.intake.images import ImageLimits, decode_image
 from service.problems import Problem
@@ -149,7 +150,8 @@ def measure_images(
             parts.append(_embed(backbone, waiting))
             waiting = []
     parts += [_embed(backbone, waiting)] if waiting else []
-    return measure(torch.cat(parts), _targets(labels), fingerprint=backbone.fingerprint)
+    data = measure(torch.cat(parts), _targets(labels), fingerprint=backbone.fingerprint)
+    return add_nothing(data, embed_nothing(backbone, "token_and_patches"))
 
 
 def _read(backbone: Backbone, path: Path, limits: ImageLimits) -> Tensor:

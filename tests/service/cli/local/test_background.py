@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from models.backbone import load_backbone
 from models.background import WITHIN_SHARE
 from models.background_files import SUFFIX
+from models.nothing import embed_nothing
 from service.cli.main import app
 from tests.factories import make_image, make_pixels
 
@@ -53,6 +54,8 @@ def test_a_folder_of_classes_becomes_the_background_of_these_images(photos, tmp_
     torch.testing.assert_close(
         background.covariance.trace(), features.var(0).sum(), rtol=1e-3, atol=0
     )
+    assert background.nothing is not None
+    assert torch.equal(background.nothing, embed_nothing(backbone, "token_and_patches").half())
     within = features.reshape(4, PER_CLASS, -1).var(dim=1).sum() / 4
     torch.testing.assert_close(background.within.trace(), within, rtol=1e-3, atol=0)
 
