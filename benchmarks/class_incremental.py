@@ -328,14 +328,19 @@ def calibration_error(prediction: Prediction, right: torch.Tensor) -> float:
     Reference:
         Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
-    scores = prediction.probabilities.amax(dim=1)
-    bins = (scores * BINS).long().clamp(max=BINS - 1)
+    scores, bins = binned_scores(prediction)
     gaps = [
         abs(float(right[bins == b].float().mean()) - float(scores[bins == b].mean()))
         * int((bins == b).sum())
         for b in bins.unique().tolist()
     ]
     return math.fsum(gaps) / len(right)
+
+
+def binned_scores(prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the probability of each answer, `(N,)`, and its bin of the calibration error, int64 `(N,)`."""
+    scores = prediction.probabilities.amax(dim=1)
+    return scores, (scores * BINS).long().clamp(max=BINS - 1)
 
 
 def novelty_auroc(known: Prediction, unknown: Prediction) -> float:

@@ -71,8 +71,25 @@ def means(rows: Sequence[JSON], key: str) -> dict[str, float]:
     }
 
 
+def calibration(
+    cell: Mapping[str, Mapping[int, JSON]],
+) -> tuple[Estimate | None, Estimate | None]:
+    """Return the expected calibration error of ours after the last task, and what is its floor.
+
+    None where ours was not measured; of the floor also where a row does not have it, as those of before did not.
+    """
+    ours = list(cell.get(OURS, {}).values())
+    if not ours:
+        return None, None
+    floors = [row["calibration_floor"] for row in ours if "calibration_floor" in row]
+    return (
+        Estimate.of([row["calibration_errors"][-1] for row in ours]),
+        Estimate.of(floors) if len(floors) == len(ours) else None,
+    )
+
+
 def show(rows: Sequence[JSON], console: Console) -> None:
-    """Print a line a cell, and the means over all cells."""
+    """Print a line a cell, and the means over all cells; then how well our probabilities are calibrated."""
     names = list(dict.fromkeys(row["strategy"] for row in rows))
     for key, title in (("last", "Last accuracy, %"), ("auroc", "AUROC of novelty, %")):
         table = Table(title=f"{title}: mean and standard error over the seeds")
@@ -89,3 +106,9 @@ def show(rows: Sequence[JSON], console: Console) -> None:
         console.print(table)
         told = ", ".join(f"{name} {value:.1f}" for name, value in means(rows, key).items())
         console.print(f"{title}, over all cells: {told}", style="bold")
+    table = Table(title=f"Calibration error of {OURS} after the last task, %")
+    for heading in (*CELL, "calibration error", "floor"):
+        table.add_column(heading.replace("_", " "))
+    for place, cell in by_cell(rows).items():
+        table.add_row(*map(str, place), *(str(value or "-") for value in calibration(cell)))
+    console.print(table)

@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.few_images.summary import CELL, OURS, Estimate, best_baseline, by_cell, gain, means
+from benchmarks.few_images.summary import (
+    CELL,
+    OURS,
+    Estimate,
+    best_baseline,
+    by_cell,
+    calibration,
+    gain,
+    means,
+)
 from benchmarks.sections.common import JSON, Section, command, table
 
 SHOWN = ("last", "auroc")
@@ -22,6 +31,7 @@ def few_images(stem: str, content: JSON) -> Section:
             line += [_mean(cell, name, key) for name in names]
             line.append("-" if own is None else f"{own.mean:+.1f} ± {own.error or 0:.1f}")
         line += [_mean(cell, OURS, key) for key in OF_OURS]
+        line += ["-" if value is None else f"{value.mean:.1f}" for value in calibration(cell)]
         lines.append(line)
     first = rows[0]
     seeds = sorted({row["seed"] for row in rows})
@@ -29,7 +39,9 @@ def few_images(stem: str, content: JSON) -> Section:
         f"Few images a class, backbone {first['backbone']} at {first['image_size']} pixels, seeds "
         f"{', '.join(map(str, seeds))}: mean over the seeds in per cent, the gain of `{OURS}` on the best other "
         "with its standard error, paired by seed. What nobody taught are other classes of the same data, or other "
-        f"data; false alarms and what is recognised are those of `{OURS}` at its default threshold. Over all cells: "
+        f"data; false alarms and what is recognised are those of `{OURS}` at its default threshold. Its expected "
+        "calibration error is that after the last task; on so few test images even perfectly calibrated answers with "
+        "the very same probabilities would show the floor. Over all cells: "
         + "; ".join(
             f"{key} "
             + ", ".join(f"`{name}` {value:.1f}" for name, value in means(rows, key).items())
@@ -46,7 +58,7 @@ def few_images(stem: str, content: JSON) -> Section:
     headings = [key.replace("_", " ") for key in CELL[2:]]
     for key in SHOWN:
         headings += [f"{key}: {name}" for name in names] + ["gain"]
-    headings += [key.replace("_", " ") for key in OF_OURS]
+    headings += [key.replace("_", " ") for key in OF_OURS] + ["calibration error", "floor"]
     return Section([f"### {stem}", call, text, table(headings, lines)])
 
 

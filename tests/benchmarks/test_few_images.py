@@ -7,10 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.class_incremental import calibration_error
 from benchmarks.datasets import LabelledImages
 from benchmarks.few_images.__main__ import main
 from benchmarks.few_images.cells import MIX, MIXED, Pool, cut, make_stream
-from benchmarks.few_images.summary import best_baseline, by_cell, gain, means
+from benchmarks.few_images.rows import calibration_floor
+from benchmarks.few_images.summary import best_baseline, by_cell, calibration, gain, means
+from models.strategies.values import Prediction
 from service.intake.splitting import CROSS_VALIDATED_BELOW
 
 
@@ -120,6 +123,61 @@ def test_what_is_gained_is_paired_by_seed():
     assert means(rows, "last") == pytest.approx({"artsy": 80.0, "ease": 40.0, "simplecil": 60.0})
 
 
+def answers(n, *, seed=0, top=None):
+    """Probabilities of three classes, of which the first is the largest."""
+    scores = 0.4 + 0.6 * torch.rand(n, generator=torch.Generator().manual_seed(seed))
+    scores = scores if top is None else torch.full((n,), top)
+    probabilities = torch.stack([scores, 0.6 * (1 - scores), 0.4 * (1 - scores)], dim=1)
+    return Prediction(
+        probabilities=probabilities,
+        currents=torch.zeros(n, 0),
+        thresholds=torch.zeros(0),
+        functional=torch.zeros(n, 0, dtype=torch.bool),
+        passes=torch.ones(n, dtype=torch.int64),
+        novelty=torch.zeros(n),
+    )
+
+
+@pytest.mark.parametrize("n", [15, 150, 1500])
+def test_the_floor_is_the_error_that_calibrated_answers_have(n):
+    prediction = answers(n)
+    scores = prediction.probabilities[:, 0].double()
+    errors = []
+    for seed in range(400):
+        generator = torch.Generator().manual_seed(1 + seed)
+        right = torch.rand(n, dtype=torch.float64, generator=generator) < scores
+        errors.append(calibration_error(prediction, right))
+
+    assert calibration_floor(prediction) == pytest.approx(np.mean(errors), rel=0.05)
+    assert calibration_floor(prediction) == calibration_floor(prediction)
+
+
+def test_the_floor_falls_with_the_number_of_images_and_of_certain_answers_it_is_none():
+    few, many = (calibration_floor(answers(n)) for n in (20, 2000))
+    assert few > 5 * many > 0
+    assert calibration_floor(answers(50, top=1.0)) == 0
+    # All in one bin: the mean of |successes - n p| / n, which for p = 1/2 and n = 4 is 3/16.
+    assert calibration_floor(answers(4, top=0.5)) == pytest.approx(3 / 16, abs=0.03)
+
+
+def test_the_calibration_of_ours_is_told_with_its_floor():
+    rows = [
+        {**row("artsy", seed, 0.5), "calibration_errors": [0.5, error], "calibration_floor": 0.05}
+        for seed, error in ((0, 0.06), (1, 0.08))
+    ]
+    [cell] = by_cell(rows).values()
+    error, floor = calibration(cell)
+    assert error is not None
+    assert floor is not None
+    assert (round(error.mean, 6), round(floor.mean, 6)) == (7.0, 5.0)
+
+    del rows[1]["calibration_floor"]
+    [cell] = by_cell(rows).values()
+    assert calibration(cell)[1] is None
+    [other] = by_cell([row("simplecil", 0, 0.5)]).values()
+    assert calibration(other) == (None, None)
+
+
 @pytest.mark.slow
 def test_the_grid_is_measured_once_and_told(tmp_path, capsys):
     out = tmp_path / "few.json"
@@ -145,6 +203,9 @@ def test_the_grid_is_measured_once_and_told(tmp_path, capsys):
     ]
     assert {r["last"] for r in rows if r["strategy"] == "simplecil"} == {1.0}
     assert all(0 <= r["false_alarms"] <= 1 and len(r["calibration_errors"]) == 1 for r in rows)
-    assert "over all cells" in capsys.readouterr().out
+    assert all(0 <= r["calibration_floor"] < 0.5 for r in rows)
+    told = capsys.readouterr().out
+    assert "over all cells" in told
+    assert "Calibration error of artsy" in told
     main(command)
     assert out.read_text() == written

@@ -244,6 +244,7 @@ def test_no_paragraph_is_wider_than_a_page_and_commands_stay_whole():
 def test_the_grid_of_few_images_shows_what_the_default_gains():
     about = {"backbone": "bundled", "image_size": 64, "data": "moss", "classes": 2, "images": 5}
     values = {"auroc": 0.9, "false_alarms": 0.05, "recognised": 0.5}
+    values |= {"calibration_errors": [0.3, 0.08], "calibration_floor": 0.06}
     rows = [
         {**about, **values, "strategy": strategy, "seed": seed, "last": last + 0.1 * seed}
         for strategy, last in (("artsy", 0.5), ("simplecil", 0.4))
@@ -253,10 +254,21 @@ def test_the_grid_of_few_images_shows_what_the_default_gains():
     text = "\n".join(few_images("few_images", {"rows": rows}).text)
 
     assert (
-        "| moss | 2 | 5 | 55.0 | 45.0 | +10.0 ± 0.0 | 90.0 | 90.0 | +0.0 ± 0.0 | 5.0 | 50.0 |"
+        "| moss | 2 | 5 | 55.0 | 45.0 | +10.0 ± 0.0 | 90.0 | 90.0 | +0.0 ± 0.0 | 5.0 | 50.0 | 8.0 | 6.0 |"
         in text
     )
+    assert "| recognised | calibration error | floor |" in text
     assert "--images 5 --strategies artsy,simplecil" in " ".join(text.split())
+
+
+def test_rows_of_before_the_calibration_floor_was_measured_are_shown_without_it():
+    about = {"backbone": "bundled", "image_size": 64, "data": "moss", "classes": 2, "images": 5}
+    values = {"last": 0.5, "auroc": 0.9, "false_alarms": 0.05, "recognised": 0.5}
+    row = {**about, **values, "strategy": "artsy", "seed": 0, "calibration_errors": [0.08]}
+
+    text = "\n".join(few_images("few_images", {"rows": [row]}).text)
+
+    assert "| 5.0 | 50.0 | 8.0 | - |" in text
 
 
 def test_what_no_file_holds_is_called_not_run(tmp_path):
