@@ -42,7 +42,7 @@ DTYPES = (
         r"moments\.(cross|gram)|(tasks\.\d+\.own\.)?heads|statistics\.(counts|means|scatter)|scale|weight|"
         r"tasks\.\d+\.(sums|synapse|drift\.(linear|offset)|(own|records|replay)\.(counts|means))",
     ),
-    ("F16", r"reference\.(directions|nothing)|tasks\.\d+\.(own|records)\.rows"),
+    ("F16", r"reference\.(between|directions|nothing)|tasks\.\d+\.(own|records)\.rows"),
     ("F32", r".*"),
 )
 """Type of each tensor that any strategy has, by its name; the first that fits."""

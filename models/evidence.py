@@ -10,19 +10,20 @@ Shapes: B images, K classes, W feature width, M rows left out in turn.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.own_covariances import OwnCovariances
+from models.closed_form import WITHOUT_EVIDENCE, Candidate, ClosedForm, Kind, offered
+from models.reference import Prior
 from models.shown import Shown
 from models.state import StateReader
 
-Kind = Literal["cosine", "centred", "whitened", "own"]
 SHARPNESS = 100.0
 """How many rows left out count at most as independent: a head's weight is `exp(-n (loss - best))`, the posterior's,
 with n their number up to this. Between 25 and 100 all is within two tenths of a point, over six data sets."""
@@ -35,107 +36,6 @@ MOST_LEFT_OUT = 2000
 """Rows that are left out in turn at most, the same number of each class as far as there are."""
 TEMPERATURES = torch.logspace(-1.2, 1.2, 25, dtype=torch.float64)
 """Among which each head's is chosen; 1 is what it is built for."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One closed-form head."""
-
-    kind: Kind
-    shrinkage: float = 1.0
-    """Share of the shared covariance that is replaced by a sphere of the same trace."""
-    prior: float = 0.0
-    """Of own covariances: see `OwnCovariances`."""
-
-    @property
-    def name(self) -> str:
-        """How a version tells of it."""
-        return {
-            "cosine": "cosine",
-            "centred": "centred cosine",
-            "whitened": f"whitened cosine {self.shrinkage:g}",
-            "own": f"own covariances {self.shrinkage:g}",
-        }[self.kind]
-
-
-CANDIDATES = (
-    Candidate("cosine"),
-    Candidate("centred"),
-    *(Candidate("whitened", shrinkage) for shrinkage in (0.9, 0.6, 0.3, 0.1, 0.03)),
-    Candidate("own", 0.3, 1.0),
-    Candidate("own", 0.1, 4.0),
-)
-_SHARPNESS_OF_COSINES: Mapping[Kind, float] = {"cosine": 16.0, "centred": 8.0, "whitened": 8.0}
-
-
-class SharedSpace:
-    """Classes in the axes of their shared covariance, where every shrinkage is a scaling of each axis."""
-
-    def __init__(self, shown: Shown, centre: Tensor) -> None:
-        """Find the axes.
-
-        Args:
-            shown: At least one image.
-            centre: What nothing in particular looks like, `(W,)`; zeros where that is not known.
-        """
-        self.shown, self.centre = shown, centre
-        self.empty = shown.counts == 0
-        self.values: Tensor | None = None
-        if shown.freedom > 0:
-            self.values, self.axes = torch.linalg.eigh(shown.scatter / shown.freedom)
-            self.means = (shown.means - centre) @ self.axes
-
-    def offers(self, candidate: Candidate) -> bool:
-        """Tell whether there is enough to build a head: one class has to have two images, for most."""
-        if candidate.kind == "cosine":
-            return True
-        if candidate.kind == "centred":
-            return bool(self.centre.any())
-        if candidate.kind == "own":
-            return OwnCovariances.pay(self.shown)
-        return self.values is not None
-
-    def scales(self, shrinkage: float) -> Tensor:
-        """Return what each axis is multiplied by, `(W,)`, so that the shrunk covariance becomes the identity."""
-        assert self.values is not None
-        sphere = self.values.mean().clamp(min=1e-12)
-        return ((1 - shrinkage) * self.values + shrinkage * sphere).clamp(min=1e-12).rsqrt()
-
-
-class ClosedFormHead:
-    """One candidate, built."""
-
-    def __init__(self, candidate: Candidate, space: SharedSpace) -> None:
-        self.candidate = candidate
-        self._empty = space.empty
-        self._own: OwnCovariances | None = None
-        means = space.shown.means
-        if candidate.kind == "cosine":
-            self._centre, self._map = torch.zeros_like(space.centre), None
-        elif candidate.kind == "centred":
-            means, self._centre, self._map = means - space.centre, space.centre, None
-        else:
-            scales = space.scales(candidate.shrinkage)
-            self._centre, self._map = space.centre, (space.axes * scales).float()
-            means = space.means * scales
-            if candidate.kind == "own":
-                self._own = OwnCovariances(
-                    space.shown, means, space.centre, space.axes * scales, prior=candidate.prior
-                )
-        self._means = F.normalize(means, dim=1).float()
-        self._centre = self._centre.float()
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Return scores `(B, K)`, float32, for features `(B, W)`; a class without images has the lowest there is."""
-        x = features.float() - self._centre
-        if self._map is not None:
-            x = x @ self._map
-        if self._own is not None:
-            scores = self._own.logits(x)
-        else:
-            scores = F.normalize(x, dim=1) @ self._means.T
-            scores = scores * _SHARPNESS_OF_COSINES[self.candidate.kind]
-        return scores.masked_fill(self._empty, torch.finfo(scores.dtype).min)
 
 
 @dataclass(frozen=True)
@@ -167,29 +67,65 @@ class Fold:
     rest: Shown
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What all heads say together, and how far off the images are."""
+
+    probabilities: Tensor
+    """Calibrated, float32 `(B, K)`."""
+    distances: Tensor
+    """As `Distances.measure` returns them, `(B,)`."""
+    beyond_nothing: Tensor
+    """The same, `(B,)`."""
+
+
 class EvidenceHead:
     """The heads that count, as one."""
 
-    def __init__(self, shown: Shown, centre: Tensor, opinions: Sequence[Opinion]) -> None:
-        """Build every head with an opinion. The weights add up to 1."""
-        space = SharedSpace(shown, centre)
+    def __init__(
+        self,
+        shown: Shown,
+        prior: Prior,
+        opinions: Sequence[Opinion],
+        *,
+        nothing: Tensor | None = None,
+    ) -> None:
+        """Build every head with an opinion. The weights add up to 1; for the rest see `ClosedForm`."""
         self.opinions = tuple(opinions)
-        self._heads = [ClosedFormHead(opinion.candidate, space) for opinion in opinions]
+        self._heads = ClosedForm(shown, prior, [o.candidate for o in opinions], nothing=nothing)
+
+    def answer(self, features: Tensor) -> Answer:
+        """Look at features `(B, W)`."""
+        scores = self._heads.scores(features)
+        parts = [
+            opinion.weight
+            * torch.softmax(scores.logits[opinion.candidate] / opinion.temperature, 1)
+            for opinion in self.opinions
+        ]
+        return Answer(torch.stack(parts).sum(dim=0), scores.distances, scores.beyond_nothing)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""
-        x = features.float().cpu()
-        parts = [
-            opinion.weight * torch.softmax(head.logits(x) / opinion.temperature, dim=1)
-            for opinion, head in zip(self.opinions, self._heads, strict=True)
-        ]
-        return torch.stack(parts).sum(dim=0)
+        return self.answer(features).probabilities
 
 
-def without_evidence(shown: Shown, centre: Tensor) -> list[Opinion]:
-    """Return what to believe where no row can be left out: cosines, at the temperature they are built for."""
-    space = SharedSpace(shown, centre)
-    heads = [c for c in CANDIDATES[:2] if space.offers(c)]
+@dataclass(frozen=True)
+class Weighed:
+    """What rows left out in turn say, fold after fold. Shapes: M of them, K classes."""
+
+    opinions: list[Opinion]
+    """The heads that count."""
+    answers: Tensor
+    """What these answer together: probabilities, float64 `(M, K)`."""
+    distances: Tensor
+    """As `Distances.measure` returns them, `(M,)`."""
+    beyond_nothing: Tensor
+    """The same, `(M,)`."""
+
+
+def without_evidence(shown: Shown, prior: Prior) -> list[Opinion]:
+    """Return what to believe where no row can be left out, at the temperatures they are built for."""
+    heads = [c for c in offered(shown, prior) if c.kind in WITHOUT_EVIDENCE]
     return [Opinion(c, 1 / len(heads), 1.0, None) for c in heads]
 
 
@@ -219,34 +155,35 @@ def balance(targets: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
-def weigh(shown: Shown, centre: Tensor, left_out: Sequence[Fold]) -> tuple[list[Opinion], Tensor]:
+def weigh(
+    shown: Shown, prior: Prior, left_out: Sequence[Fold], *, nothing: Tensor | None = None
+) -> Weighed:
     """Ask every head about rows it never saw, and say how much each counts.
 
     Args:
         shown: At least one image.
-        centre: See `SharedSpace`.
+        prior: What is known of features in general.
         left_out: As `folds` dealt them.
-
-    Returns:
-        The heads that count, and what they answer together to the rows left out, fold after fold: probabilities
-        `(M, K)`, float64.
+        nothing: Features of pictures of nothing, `(P, W)`.
     """
     n_classes = len(shown.counts)
-    if not left_out or n_classes < 2:
-        n_rows = sum(len(fold.rows) for fold in left_out)
-        return without_evidence(shown, centre), torch.ones(n_rows, n_classes).double()
-    scores: dict[Candidate, list[Tensor]] = {}
+    asked = []
     for fold in left_out:
-        space = SharedSpace(fold.rest, centre)
-        for candidate in filter(space.offers, CANDIDATES):
-            logits = ClosedFormHead(candidate, space).logits(shown.rows[fold.rows])
-            scores.setdefault(candidate, []).append(logits)
+        candidates = offered(fold.rest, prior) if n_classes > 1 else []
+        heads = ClosedForm(fold.rest, prior, candidates, nothing=nothing)
+        asked.append(heads.scores(shown.rows[fold.rows]))
+    none = [torch.zeros(0)]
+    distances = torch.cat([scores.distances for scores in asked] or none)
+    beyond_nothing = torch.cat([scores.beyond_nothing for scores in asked] or none)
+    if not left_out or n_classes < 2:
+        certain = torch.ones(len(distances), n_classes).double()
+        return Weighed(without_evidence(shown, prior), certain, distances, beyond_nothing)
     targets = shown.targets[torch.cat([fold.rows for fold in left_out])]
+    common = [c for c in offered(shown, prior) if all(c in scores.logits for scores in asked)]
     fitted = {
         candidate: (joined, *_fit_temperature(joined, targets))
-        for candidate, parts in scores.items()
-        if len(parts) == len(left_out)
-        for joined in [torch.cat(parts)]
+        for candidate in common
+        for joined in [torch.cat([scores.logits[candidate] for scores in asked])]
     }
     best = min(loss for _, _, loss in fitted.values())
     sharpness = min(SHARPNESS, float(len(targets)))
@@ -259,7 +196,7 @@ def weigh(shown: Shown, centre: Tensor, left_out: Sequence[Fold]) -> tuple[list[
         logits, temperature, loss = fitted[candidate]
         opinions.append(Opinion(candidate, weight / total, temperature, loss))
         mixture += weight / total * torch.softmax(logits.double() / temperature, dim=1)
-    return opinions, mixture
+    return Weighed(opinions, mixture, distances, beyond_nothing)
 
 
 def opinions_tensor(opinions: Sequence[Opinion]) -> Tensor:
@@ -304,10 +241,21 @@ def opinions_from(reader: StateReader, name: str) -> list[Opinion]:
 def _fit_temperature(scores: Tensor, targets: Tensor) -> tuple[float, float]:
     """Return the most probable temperature with a log-normal prior around 1, and the loss at it."""
     weights = balance(targets)
-    best = (math.inf, 1.0, math.inf)
-    for temperature in TEMPERATURES.tolist():
+
+    @cache
+    def losses(place: int) -> tuple[float, float, float]:
+        temperature = float(TEMPERATURES[place])
         each = F.cross_entropy(scores / temperature, targets, reduction="none").double()
         loss = float((each.clamp(max=30) * weights).sum())
-        penalised = loss + 0.5 * math.log(temperature) ** 2 / len(targets)
-        best = min(best, (penalised, temperature, loss))
-    return best[1], best[2]
+        return loss + 0.5 * math.log(temperature) ** 2 / len(targets), temperature, loss
+
+    # It falls to one lowest place and rises from there: the side that falls is followed.
+    first, last = 0, len(TEMPERATURES) - 1
+    while first < last:
+        middle = (first + last) // 2
+        if losses(middle)[0] <= losses(middle + 1)[0]:
+            last = middle
+        else:
+            first = middle + 1
+    _, temperature, loss = losses(first)
+    return temperature, loss

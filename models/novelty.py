@@ -12,23 +12,19 @@ Reference:
     with few images a class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.background import Background
-from models.evidence import Fold, balance
+from models.reference import Prior
 from models.shown import Shown
 from models.state import StateReader
-from models.statistics import Drift
 
 SHRINKAGE = 0.6
 """Of the covariance that whitens; 0.3 costs half a point of AUROC."""
-MOST_DIRECTIONS = 48
-"""Of the background's covariance that are kept: with 16 or with all of them AUROC is within half a point."""
 MOST_KNOTS = 64
 """Of the scale from distances to shares."""
 USUAL = (0.75, 0.13)
@@ -39,91 +35,44 @@ RARELY = 0.01
 """Share of the rows left out that may be taken for pictures of nothing; the bound rises until no more are."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What novelty is measured against. Shapes: R directions, P pictures of nothing."""
-
-    mean: Tensor
-    """Of general images, float32 `(W,)`; zeros where no background is known."""
-    directions: Tensor
-    """In which images of one class scatter most, as long as their standard deviation, float16 `(R, W)`."""
-    rest: Tensor
-    """Variance in every other direction, float32 `()`."""
-    nothing: Tensor
-    """Features of pictures of nothing, float16 `(P, W)`."""
-
-    def covariance(self) -> Tensor:
-        """Return the covariance within classes, float64 `(W, W)`."""
-        directions = self.directions.double()
-        return directions.T @ directions + self.rest.double() * torch.eye(
-            directions.shape[1], dtype=torch.float64
-        )
-
-    @classmethod
-    def of(cls, background: Background | None, nothing: Tensor) -> "Reference":
-        """Return the reference of a backbone, with the features of pictures of nothing, `(P, W)`."""
-        width = nothing.shape[1]
-        if background is None:
-            none = torch.zeros(0, width, dtype=torch.float16)
-            return cls(torch.zeros(width), none, torch.tensor(0.0), nothing.half().cpu())
-        background = background.for_width(width)
-        values, axes = torch.linalg.eigh(background.within)
-        n_directions = min(MOST_DIRECTIONS, width)
-        directions = axes[:, -n_directions:] * values[-n_directions:].clamp(min=0).sqrt()
-        rest = values[: width - n_directions].sum() / max(1, width - n_directions)
-        return cls(background.mean.float(), directions.T.half(), rest.float(), nothing.half().cpu())
-
-    def carried(self, drift: Drift | None) -> "Reference":
-        """Return it where features are after a move."""
-        if drift is None:
-            return self
-        directions = self.directions.double()
-        return Reference(
-            drift.apply(self.mean.double()[None])[0].float()
-            if bool(self.mean.any())
-            else self.mean,
-            (directions + directions @ drift.linear).half(),
-            self.rest,
-            drift.apply(self.nothing.double()).half(),
-        )
-
-    def state_dict(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors under prefixed keys."""
-        return {f"{prefix}{name}": tensor for name, tensor in vars(self).items()}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], prefix: str, width: int) -> "Reference":
-        """Rebuild from what `state_dict` returned.
-
-        Raises:
-            CheckpointError: If a tensor is missing or has the wrong shape.
-        """
-        reader = StateReader(state, prefix, what="what novelty is measured against")
-        return cls(
-            reader.tensor("mean", (width,)),
-            reader.tensor("directions", (None, width), torch.float16),
-            reader.tensor("rest", ()),
-            reader.tensor("nothing", (None, width), torch.float16),
-        )
-
-
 class Distances:
-    """Distances to the nearest class and to the nearest picture of nothing."""
+    """Distances to each class and to the nearest picture of nothing."""
 
-    def __init__(self, shown: Shown, reference: Reference) -> None:
-        width = len(reference.mean)
-        worth = float(width) if float(reference.rest) > 0 else 0.0
-        freedom = worth + shown.freedom
-        covariance = torch.eye(width, dtype=torch.float64)
-        if freedom > 0:
-            covariance = (worth * reference.covariance() + shown.scatter) / freedom
-        values, axes = torch.linalg.eigh(covariance)
-        values = (1 - SHRINKAGE) * values + SHRINKAGE * values.mean()
-        centre = reference.mean.double()
-        whiten = axes * values.clamp(min=1e-12).rsqrt()
-        self._centre, self._whiten = centre.float(), whiten.float()
-        self._means = self._directions(shown.means[shown.counts > 0])
-        self._nothing = self._directions(reference.nothing)
+    def __init__(self, shown: Shown, prior: Prior, nothing: Tensor) -> None:
+        """Find the space.
+
+        Args:
+            shown: What is known.
+            prior: Worth as many images as features have numbers, where there is a background.
+            nothing: Features of pictures of nothing, `(P, W)`.
+        """
+        width = len(prior.centre)
+        eye = torch.eye(width, dtype=torch.float64)
+        freedom = shown.freedom + (width if prior.within is not None else 0)
+        covariance = eye if freedom == 0 else shown.scatter / freedom
+        if prior.within is not None:
+            covariance = covariance + width / freedom * prior.within
+        sphere = covariance.diagonal().mean().clamp(min=1e-12) * eye
+        shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * sphere
+        # Solved for what is asked, which is as fast as a product; the inverse costs more than all rows left out do.
+        self._root = torch.linalg.cholesky(shrunk.float()).T.contiguous()
+        self._centre = prior.centre.float()
+        self._means = self._directions(shown.means)
+        self._empty = shown.counts == 0
+        self._nothing = self._directions(nothing)
+
+    def cosines(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at features `(B, W)`.
+
+        Returns:
+            The cosine to each class, `(B, K)`, -1 for a class without images, and the largest to a picture of nothing,
+            `(B,)`, -1 without any.
+        """
+        x = self._directions(features)
+        to_nothing = x.new_full((len(x),), -1.0)
+        if len(self._nothing):
+            to_nothing = (x @ self._nothing.T).amax(dim=1)
+        return (x @ self._means.T).masked_fill(self._empty, -1), to_nothing
 
     def measure(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Look at features `(B, W)`.
@@ -132,12 +81,19 @@ class Distances:
             One minus the cosine to the nearest class, `(B,)`, and by how much a picture of nothing is nearer than every
             class, `(B,)`.
         """
-        x = self._directions(features)
-        nearest = (x @ self._means.T).amax(dim=1)
-        return 1 - nearest, (x @ self._nothing.T).amax(dim=1) - nearest
+        return to_nearest(*self.cosines(features))
 
     def _directions(self, features: Tensor) -> Tensor:
-        return F.normalize((features.float().cpu() - self._centre) @ self._whiten, dim=1)
+        x = features.float().cpu() - self._centre
+        return F.normalize(
+            torch.linalg.solve_triangular(self._root, x, upper=True, left=False), dim=1
+        )
+
+
+def to_nearest(cosines: Tensor, to_nothing: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `Distances.measure` does, of what `Distances.cosines` returned."""
+    nearest = cosines.amax(dim=1)
+    return 1 - nearest, to_nothing - nearest
 
 
 @dataclass(frozen=True)
@@ -154,23 +110,24 @@ class Scale:
     """Lead of a picture of nothing from which an image counts as one, float32 `()`."""
 
     @classmethod
-    def of(cls, shown: Shown, reference: Reference, left_out: Sequence[Fold]) -> "Scale":
-        """Measure rows that are left out in turn."""
-        if not left_out:
+    def of(cls, distances: Tensor, beyond_nothing: Tensor, weights: Tensor) -> "Scale":
+        """Measure known images that nobody had learned from.
+
+        Args:
+            distances: As `Distances.measure` returns them, `(M,)`.
+            beyond_nothing: The same.
+            weights: How much each image counts, adding up to 1, float64 `(M,)`.
+        """
+        n = len(distances)
+        if not n:
             return cls._usual()
-        measured = [
-            Distances(fold.rest, reference).measure(shown.rows[fold.rows]) for fold in left_out
-        ]
-        near, lead = zip(*measured, strict=True)
-        rows = torch.cat([fold.rows for fold in left_out])
-        weights = balance(shown.targets[rows])
-        values, order = torch.cat(near).double().sort()
+        values, order = distances.double().sort()
         # As one more row would do, so that the furthest of a few is not what nothing ever exceeds.
-        shares = (weights[order].cumsum(0) - weights[order] / 2) * len(rows) / (len(rows) + 1)
+        shares = (weights[order].cumsum(0) - weights[order] / 2) * n / (n + 1)
         top = values[-max(1, len(values) // 5) :]
         tail = (top - top[0]).mean().clamp(min=0.02)
         chosen = torch.linspace(0, len(values) - 1, min(MOST_KNOTS, len(values))).round().long()
-        allowed = torch.cat(lead).double().quantile(1 - RARELY, interpolation="higher")
+        allowed = beyond_nothing.double().quantile(1 - RARELY, interpolation="higher")
         bound = allowed.clamp(min=NEARER_TO_NOTHING).float()
         return cls(values[chosen].float(), shares[chosen].float(), tail.float(), bound)
 

@@ -3,6 +3,8 @@
 Shapes: B images, K classes, W feature width, R directions a class.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,10 +13,16 @@ from models.shown import Shown
 
 MOST_DIRECTIONS = 32
 """Of a class that are kept, those in which it scatters most; the others share what is left evenly."""
+FEWEST_DIRECTIONS = 12
+"""That are kept if there are so many classes that memory would not hold more."""
+DIRECTIONS_OF_ALL = 12_000
+"""Of all classes together, where that is more than `FEWEST_DIRECTIONS` of each."""
 PAY_FROM = 15.0
 """Images a class, in the median, from which own covariances are tried at all. Below they never won a cell."""
 MOST_LIKELY = 16
 """Classes among which own covariances decide; the others keep their order by the shared one."""
+_PRODUCT = 16
+"""How much cheaper a number is in a product of matrices than gathered, about."""
 _MOST_NUMBERS = 4_000_000
 """That are gathered at once, of directions of the most likely classes of some images."""
 
@@ -31,30 +39,34 @@ class OwnCovariances:
     """
 
     def __init__(
-        self, shown: Shown, means: Tensor, centre: Tensor, whiten: Tensor, *, prior: float
+        self,
+        shown: Shown,
+        centre: Tensor,
+        whiten: Callable[[Tensor], Tensor],
+        *,
+        prior: float,
     ) -> None:
         """Find each class's directions.
 
         Args:
             shown: Rows of all classes.
-            means: Of all classes in the whitened space, `(K, W)`.
-            centre: Of the whitened space, `(W,)`.
-            whiten: From features to the whitened space, `(W, W)`.
+            centre: What features are seen from, float32 `(W,)`.
+            whiten: From features less the centre, `(N, W)`, to the whitened space.
             prior: See above.
         """
-        K, W = means.shape
-        self._means = means.float()
+        K, W = shown.means.shape
+        self._means = whiten(shown.means.float() - centre)
         n_rows = torch.bincount(shown.targets, minlength=K)
         most = int(n_rows.max())
-        rank = min(MOST_DIRECTIONS, W, max(1, most - 1))
+        rank = min(most_directions(K), W, max(1, most - 1))
         self._directions = torch.zeros(K, rank, W, dtype=torch.float16)
         variances, left = torch.zeros(K, rank), torch.zeros(K)
-        transform, offsets = whiten.float(), (means + centre @ whiten).float()
         for part in torch.arange(K).split(max(1, _MOST_NUMBERS // (most * W))):
             mine = torch.isin(shown.targets, part)
-            scattered = shown.rows[mine].float() @ transform - offsets[shown.targets[mine]]
+            targets = shown.targets[mine]
             rows = torch.zeros(len(part), most, W)
-            rows[shown.targets[mine] - part[0], shown.place[mine]] = scattered
+            gaps = (shown.rows[mine] - shown.means[targets]).float()
+            rows[targets - part[0], shown.place[mine]] = whiten(gaps)
             rows /= (n_rows[part] - 1).clamp(min=1).sqrt()[:, None, None]
             variances[part], self._directions[part], left[part] = _largest(rows, rank)
         share = (shown.counts / (shown.counts + prior * W)).float()[:, None] * (n_rows > 1)[:, None]
@@ -71,36 +83,56 @@ class OwnCovariances:
         counts = shown.counts[shown.counts > 0]
         return len(counts) > 1 and float(counts.median()) >= PAY_FROM
 
-    def logits(self, whitened: Tensor) -> Tensor:
-        """Return log-likelihoods up to a constant of the image, `(B, K)`, of whitened features `(B, W)`."""
-        shared = -0.5 * torch.cdist(whitened, self._means).square()
+    def logits(self, whitened: Tensor, shared: Tensor) -> Tensor:
+        """Return log-likelihoods up to a constant of the image.
+
+        Args:
+            whitened: Features less the centre, in the whitened space, `(B, W)`.
+            shared: Their log-likelihoods under the shared covariance alone, `(B, K)`.
+        """
         K, R, W = self._directions.shape
-        if K <= MOST_LIKELY:
-            return self._own(whitened, shared, torch.arange(K).expand(len(whitened), K))
-        likely = shared.topk(MOST_LIKELY, dim=1).indices
-        at_once = max(1, _MOST_NUMBERS // (MOST_LIKELY * R * W))
-        own = torch.cat(
-            [
-                self._own(x, s, top)
-                for x, s, top in zip(
-                    whitened.split(at_once),
-                    shared.split(at_once),
-                    likely.split(at_once),
-                    strict=True,
-                )
-            ]
-        )
+        n_likely = min(MOST_LIKELY, K)
+        likely = shared.topk(n_likely, dim=1).indices
+        if K * (_PRODUCT + len(shared)) <= 2 * _PRODUCT * n_likely * len(shared):
+            along = self._along_all(whitened).gather(1, likely[:, :, None].expand(-1, -1, R))
+        else:
+            at_once = max(1, _MOST_NUMBERS // (n_likely * R * W))
+            parts = zip(whitened.split(at_once), likely.split(at_once), strict=True)
+            along = torch.cat([self._along(x, classes) for x, classes in parts])
+        own = self._scores(along, shared.gather(1, likely), likely)
+        if n_likely == K:
+            return torch.empty_like(shared).scatter(1, likely, own)
         # Behind the most likely, by as much as the shared covariance puts them behind.
         lowest = own.amin(dim=1, keepdim=True)
         behind = shared - shared.gather(1, likely[:, -1:])
         return (lowest + behind).scatter(1, likely, own)
 
-    def _own(self, whitened: Tensor, shared: Tensor, classes: Tensor) -> Tensor:
+    def _along_all(self, whitened: Tensor) -> Tensor:
+        """Return how far images lie from each class along each of its directions, `(B, K, R)`, by one product."""
+        K, R, W = self._directions.shape
+        directions = self._directions.float()
+        of_means = torch.einsum("krw,kw->kr", directions, self._means)
+        return (whitened @ directions.view(K * R, W).T).view(-1, K, R) - of_means
+
+    def _along(self, whitened: Tensor, classes: Tensor) -> Tensor:
+        """Return the same of some classes, int64 `(B, C)`: `(B, C, R)`."""
         gaps = whitened[:, None] - self._means[classes]
-        along = torch.einsum("bcrw,bcw->bcr", self._directions[classes].float(), gaps)
-        distances = -2 * shared.gather(1, classes) * self._outside[classes]
+        return torch.einsum("bcrw,bcw->bcr", self._directions[classes].float(), gaps)
+
+    def _scores(self, along: Tensor, shared: Tensor, classes: Tensor) -> Tensor:
+        distances = -2 * shared * self._outside[classes]
         distances = distances - (along.square() * self._less[classes]).sum(dim=2)
         return -0.5 * (distances + self._constants[classes])
+
+
+def most_directions(n_classes: int) -> int:
+    """Return how many directions are kept of each of so many classes.
+
+    Example:
+        >>> most_directions(20), most_directions(500), most_directions(5000)
+        (32, 24, 12)
+    """
+    return min(MOST_DIRECTIONS, max(FEWEST_DIRECTIONS, DIRECTIONS_OF_ALL // n_classes))
 
 
 def _largest(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,23 +2,15 @@ import pytest
 import torch
 
 from models import evidence
+from models.closed_form import ClosedForm, offered
 from models.errors import CheckpointError
-from models.evidence import (
-    CANDIDATES,
-    ClosedFormHead,
-    EvidenceHead,
-    SharedSpace,
-    folds,
-    opinions_from,
-    opinions_tensor,
-    weigh,
-)
-from models.head import cosine_scores
+from models.evidence import EvidenceHead, folds, opinions_from, opinions_tensor, weigh
+from models.reference import Prior
 from models.shown import FeatureRecords, Shown
 from models.state import StateReader
 
 WIDTH = 12
-NOWHERE = torch.zeros(WIDTH, dtype=torch.float64)
+NOWHERE = Prior.none(WIDTH)
 
 
 def draw(counts, *, seed: int = 0, stretch: float = 1.0, own: bool = False):
@@ -44,39 +36,10 @@ def share_of(opinions, kind: str) -> float:
     return sum(opinion.weight for opinion in opinions if opinion.candidate.kind == kind)
 
 
-def test_the_plain_head_is_the_cosine_to_class_means():
-    shown = seen([4, 4, 4])
-    features = draw([5, 5, 5], seed=1)[0]
-    space = SharedSpace(shown, NOWHERE)
-
-    scores = ClosedFormHead(CANDIDATES[0], space).logits(features)
-
-    expected = 16 * cosine_scores(features, shown.means.float())
-    assert torch.allclose(scores, expected, atol=1e-5)
-
-
-def test_a_whitened_head_is_a_cosine_where_the_shared_covariance_is_a_sphere():
-    shown = seen([30, 30, 30], stretch=5.0)
-    features = draw([5, 5, 5], seed=1)[0].double()
-    centre = shown.means.mean(dim=0)
-    covariance = shown.scatter / shown.freedom
-    sphere = covariance.diagonal().mean() * torch.eye(WIDTH, dtype=torch.float64)
-    for candidate in CANDIDATES:
-        if candidate.kind != "whitened":
-            continue
-        shrunk = (1 - candidate.shrinkage) * covariance + candidate.shrinkage * sphere
-        root = torch.linalg.cholesky(torch.linalg.inv(shrunk))
-        expected = 8 * cosine_scores((features - centre) @ root, (shown.means - centre) @ root)
-
-        scores = ClosedFormHead(candidate, SharedSpace(shown, centre)).logits(features)
-
-        assert torch.allclose(scores, expected.float(), atol=1e-3)
-
-
 def test_weights_follow_what_the_classes_are_like():
-    few, _ = weigh(*with_folds(seen([3] * 6)))
-    loud, _ = weigh(*with_folds(seen([30] * 6, stretch=8.0)))
-    own, _ = weigh(*with_folds(seen([120] * 4, stretch=8.0, own=True)))
+    few = weigh(*with_folds(seen([3] * 6))).opinions
+    loud = weigh(*with_folds(seen([30] * 6, stretch=8.0))).opinions
+    own = weigh(*with_folds(seen([120] * 4, stretch=8.0, own=True))).opinions
 
     assert share_of(few, "own") == 0
     assert share_of(few, "cosine") > 0.05
@@ -96,15 +59,12 @@ def test_the_mixture_is_never_far_behind_the_best_of_its_heads():
     for counts, how in (([3] * 6, {}), ([30] * 6, {"stretch": 8.0}), ([3, 60, 5, 20], {})):
         shown = seen(counts, **how)
         features, targets = draw([200] * len(counts), **how)
-        opinions, _ = weigh(*with_folds(shown))
-        space = SharedSpace(shown, NOWHERE)
+        opinions = weigh(*with_folds(shown)).opinions
+        heads = ClosedForm(shown, NOWHERE, offered(shown, NOWHERE))
 
         right = [
-            float(
-                (ClosedFormHead(c, space).logits(features).argmax(dim=1) == targets).float().mean()
-            )
-            for c in CANDIDATES
-            if space.offers(c)
+            float((logits.argmax(dim=1) == targets).float().mean())
+            for logits in heads.scores(features).logits.values()
         ]
         mixed = EvidenceHead(shown, NOWHERE, opinions).probabilities(features)
 
@@ -113,11 +73,11 @@ def test_the_mixture_is_never_far_behind_the_best_of_its_heads():
 
 def test_what_is_answered_to_rows_left_out_is_no_better_than_to_new_ones():
     shown = seen([6] * 8, seed=5)
-    opinions, answers = weigh(*with_folds(shown))
+    weighed = weigh(*with_folds(shown))
     rows = torch.cat([fold.rows for fold in folds(shown)])
-    left_out = float((answers.argmax(dim=1) == shown.targets[rows]).double().mean())
+    left_out = float((weighed.answers.argmax(dim=1) == shown.targets[rows]).double().mean())
     features, targets = draw([300] * 8, seed=5)  # the first draws of this seed are the centres
-    head = EvidenceHead(shown, NOWHERE, opinions)
+    head = EvidenceHead(shown, NOWHERE, weighed.opinions)
     fresh = float((head.probabilities(features).argmax(dim=1) == targets).double().mean())
     flattering = float(
         (head.probabilities(shown.rows).argmax(dim=1) == shown.targets).double().mean()
@@ -163,7 +123,7 @@ def test_of_many_rows_as_many_of_each_class_are_left_out(monkeypatch):
 def test_without_evidence_cosines_answer(counts):
     shown = seen(counts)
 
-    opinions, _ = weigh(*with_folds(shown))
+    opinions = weigh(*with_folds(shown)).opinions
     head = EvidenceHead(shown, NOWHERE, opinions)
 
     assert [opinion.candidate.kind for opinion in opinions] == ["cosine"]
@@ -177,7 +137,7 @@ def test_a_class_without_an_image_is_never_answered():
         1, torch.tensor([0, 2]), FeatureRecords.of(*draw([5, 5]), 2, seed=0)
     )
 
-    opinions, _ = weigh(*with_folds(empty))
+    opinions = weigh(*with_folds(empty)).opinions
     probabilities = EvidenceHead(empty, NOWHERE, opinions).probabilities(shown.rows)
 
     assert (probabilities[:, 1] < 1e-6).all()
@@ -187,12 +147,13 @@ def test_a_class_without_an_image_is_never_answered():
 def test_the_same_images_give_the_same_bits():
     one, two = (weigh(*with_folds(seen([7, 9, 30]))) for _ in range(2))
 
-    assert one[0] == two[0]
-    assert torch.equal(one[1], two[1])
+    assert one.opinions == two.opinions
+    assert torch.equal(one.answers, two.answers)
+    assert torch.equal(one.distances, two.distances)
 
 
 def test_opinions_are_stored_and_read_back():
-    opinions, _ = weigh(*with_folds(seen([7, 9, 30])))
+    opinions = weigh(*with_folds(seen([7, 9, 30]))).opinions
 
     stored = {"heads": opinions_tensor(opinions)}
 
@@ -201,7 +162,7 @@ def test_opinions_are_stored_and_read_back():
 
 @pytest.mark.parametrize("place", range(6))
 def test_forged_opinions_are_refused(place):
-    opinions, _ = weigh(*with_folds(seen([7, 9, 30])))
+    opinions = weigh(*with_folds(seen([7, 9, 30]))).opinions
     stored = opinions_tensor(opinions)
     if place in (2, 5):
         stored = stored[:0] if place == 2 else stored[:, :5]

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from models.adapter import Adapter, adapter_state
+from models.closed_form import offered
 from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
 from models.evidence_synapse import NEVER, EvidenceSynapse
 from models.ledger import Removal
+from models.reference import Prior
 from models.shown import FeatureRecords, Shown
 from models.state import StateReader
 
@@ -35,7 +37,7 @@ class SilentSubnetwork:
     ) -> "SilentSubnetwork":
         """Weigh the heads among the task's classes; the synapse never fires as yet."""
         shown = _shown(records)
-        opinions, _ = weigh(shown, _centre(records), folds(shown))
+        opinions = weigh(shown, Prior.none(records.means.shape[1]), folds(shown)).opinions
         return cls(
             index, adapter, EvidenceSynapse(NEVER, classes), records, _head(records, opinions)
         )
@@ -96,6 +98,8 @@ class SilentSubnetwork:
         reader = StateReader(state, prefix, what=f"task {index}")
         records = FeatureRecords.from_state(state, f"{prefix}own.", len(classes), width)
         opinions = opinions_from(reader, "own.heads")
+        kinds = {c.kind for c in offered(_shown(records), Prior.none(width))}
+        reader.require(all(o.candidate.kind in kinds for o in opinions), "own.heads")
         synapse = EvidenceSynapse(reader.number("synapse"), classes)
         return cls(
             index, load(state, f"{prefix}adapter."), synapse, records, _head(records, opinions)
@@ -107,9 +111,5 @@ def _shown(records: FeatureRecords) -> Shown:
     return Shown.merged([(0, torch.arange(C), records, None)], C, W)
 
 
-def _centre(records: FeatureRecords) -> Tensor:
-    return torch.zeros(records.means.shape[1], dtype=torch.float64)
-
-
 def _head(records: FeatureRecords, opinions: Sequence[Opinion]) -> EvidenceHead:
-    return EvidenceHead(_shown(records), _centre(records), opinions)
+    return EvidenceHead(_shown(records), Prior.none(records.means.shape[1]), opinions)

@@ -31,16 +31,26 @@ from torch import Tensor
 
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
+from models.closed_form import offered
 from models.consolidation import RESIDUE, undone
 from models.episodes import Episode, carried, trimmed_episode
-from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
+from models.evidence import (
+    EvidenceHead,
+    Opinion,
+    balance,
+    folds,
+    opinions_from,
+    opinions_tensor,
+    weigh,
+)
 from models.evidence_synapse import NEVER, EvidenceSynapse, route
 from models.fitting import derive_seed
 from models.ledger import Removal
 from models.merging import merge
 from models.nothing import features_of_nothing
-from models.novelty import Distances, Reference, Scale
+from models.novelty import Scale
 from models.progress import Progress, ProgressFn
+from models.reference import Prior, Reference
 from models.shown import FeatureRecords, Shown
 from models.state import StateReader
 from models.statistics import Drift
@@ -78,7 +88,6 @@ class Artsy(Strategy[ArtsyConfig]):
         self.opinions: list[Opinion] = []
         self.scale: Scale | None = None
         self._head: EvidenceHead | None = None
-        self._distances: Distances | None = None
         self._synapses: list[EvidenceSynapse] = []
         self._left_out: CrossValidation | None = None
         """What was answered to the rows left out. None until it is asked for, after a reload."""
@@ -124,12 +133,11 @@ class Artsy(Strategy[ArtsyConfig]):
     def score(self, images: Tensor) -> RawScores:
         features = self._embed(images, self.functional)
         assert self._head is not None
-        assert self._distances is not None
         assert self.scale is not None
-        probabilities = self._head.probabilities(features)
+        answer = self._head.answer(features)
+        probabilities = answer.probabilities
         logits = probabilities.clamp(min=1e-30).log()
-        distances, beyond_nothing = self._distances.measure(features)
-        novelty = self.scale.novelty(distances, beyond_nothing)
+        novelty = self.scale.novelty(answer.distances, answer.beyond_nothing)
         synapses = self._synapses
         # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
         at_most = self.config.max_routed if len(self.subnetworks) > 1 else 0
@@ -144,7 +152,7 @@ class Artsy(Strategy[ArtsyConfig]):
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
         routes = Routes(currents, thresholds_of(synapses), functional, passes)
-        return RawScores(logits, distances, routes, probabilities, novelty)
+        return RawScores(logits, answer.distances, routes, probabilities, novelty)
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()
@@ -202,18 +210,17 @@ class Artsy(Strategy[ArtsyConfig]):
     def _read(self) -> None:
         """Weigh the heads and the scale of novelty by all that is there, and build what answers."""
         shown, reference = self.shown, self._reference_now()
-        left_out = folds(shown)
-        self.opinions, answers = weigh(shown, reference.mean.double(), left_out)
+        prior, left_out = Prior(reference), folds(shown)
+        weighed = weigh(shown, prior, left_out, nothing=reference.nothing)
+        self.opinions = weighed.opinions
         rows = torch.cat([fold.rows for fold in left_out] or [shown.targets[:0]])
-        self._left_out = CrossValidation(
-            shown.tasks[rows], shown.targets[rows], answers.argmax(dim=1)
-        )
-        self.scale = Scale.of(shown, reference, left_out)
-        self._build(shown, reference)
+        targets = shown.targets[rows]
+        self._left_out = CrossValidation(shown.tasks[rows], targets, weighed.answers.argmax(dim=1))
+        self.scale = Scale.of(weighed.distances, weighed.beyond_nothing, balance(targets))
+        self._build(shown, prior, reference.nothing)
 
-    def _build(self, shown: Shown, reference: Reference) -> None:
-        self._head = EvidenceHead(shown, reference.mean.double(), self.opinions)
-        self._distances = Distances(shown, reference)
+    def _build(self, shown: Shown, prior: Prior, nothing: Tensor) -> None:
+        self._head = EvidenceHead(shown, prior, self.opinions, nothing=nothing)
         self._synapses = self.synapses
 
     def _reference_now(self) -> Reference:
@@ -274,7 +281,11 @@ class Artsy(Strategy[ArtsyConfig]):
         is_moved = any(episode.moved for episode in self.episodes)
         self.functional = self._load_adapter(state, "functional.") if is_moved else None
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
-        self._build(self.shown, self._reference_now())
+        shown, reference = self.shown, self._reference_now()
+        prior = Prior(reference)
+        kinds = {candidate.kind for candidate in offered(shown, prior)}
+        reader.require(all(o.candidate.kind in kinds for o in self.opinions), "heads")
+        self._build(shown, prior, reference.nothing)
 
     def _load_episode(
         self, state: Mapping[str, Tensor], reader: StateReader, index: int, *, moved: bool

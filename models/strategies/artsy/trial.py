@@ -16,8 +16,8 @@ from models.consolidation import consolidated
 from models.evidence import EvidenceHead, folds, weigh
 from models.fitting import derive_seed
 from models.merging import earns_its_pass
-from models.novelty import Reference
 from models.progress import ProgressFn
+from models.reference import Prior, Reference
 from models.shown import FeatureRecords, Shown
 from models.statistics import Drift
 from models.strategies.artsy.config import ArtsyConfig
@@ -126,7 +126,7 @@ class Trial:
         left_out = folds(shown)
         if not left_out:
             return None
-        _, answers = weigh(shown, self.reference.mean.double(), left_out)
+        answers = weigh(shown, Prior(self.reference), left_out).answers
         rows = torch.cat([fold.rows for fold in left_out])
         wrong = (answers.argmax(dim=1) != shown.targets[rows])[rows >= len(self.known.rows)]
         is_known = len(wrong) > 0 and float(wrong.double().mean()) <= LEAST_WRONG
@@ -163,10 +163,10 @@ class Trial:
         """Read features without the judged images, and old rows left out in turn, where their images would be."""
         known = self.known.moved(drift)
         shown = self._with_task(known, features[~judged], self.targets[~judged])
-        centre = self.reference.carried(drift).mean.double()
+        prior = Prior(self.reference.carried(drift))
         left_out = folds(shown)
-        opinions, _ = weigh(shown, centre, left_out)
-        head = EvidenceHead(shown, centre, opinions)
+        opinions = weigh(shown, prior, left_out).opinions
+        head = EvidenceHead(shown, prior, opinions)
         losses = [torch.empty(0, dtype=torch.float64)]
         for fold in left_out:
             old = fold.rows[fold.rows < len(known.rows)]
@@ -174,7 +174,7 @@ class Trial:
                 rows = shown.rows[old]
                 if residuals is not None:
                     rows = astray(rows, residuals, seed=derive_seed(self.task.seed, len(old)))
-                answers = EvidenceHead(fold.rest, centre, opinions).probabilities(rows)
+                answers = EvidenceHead(fold.rest, prior, opinions).probabilities(rows)
                 losses.append(_losses(answers, shown.targets[old]))
         return _Judgement(head, torch.cat(losses))
 

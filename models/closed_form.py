@@ -1,0 +1,244 @@
+"""Closed-form heads over what was shown: cosines, whitened cosines, and Gaussians, all built of shared parts.
+
+Every head compares a feature with the class means under some metric. Those of the learner's own covariance share its
+axes, in which each shrinkage is a scaling, so one product with the means serves them all. The others see the features
+through the background: in the space of novelty, and along the directions that tell classes in general apart.
+
+Shapes: B images, K classes, W feature width, R axes, A shrinkages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.novelty import SHRINKAGE, Distances, to_nearest
+from models.own_covariances import OwnCovariances
+from models.reference import Prior
+from models.shown import Shown
+
+Kind = Literal["cosine", "centred", "whitened", "own", "pooled", "posterior"]
+_SHARPNESS: dict[Kind, float] = {
+    "cosine": 16.0, "centred": 8.0, "whitened": 8.0, "own": 1.0, "pooled": 8.0, "posterior": 12.0,
+}  # fmt: skip
+"""What is multiplied to become logits, about right with few images. Log-likelihoods are some already."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One closed-form head."""
+
+    kind: Kind
+    shrinkage: float = 1.0
+    """Share of the covariance within classes that is replaced by a sphere of the same trace."""
+    prior: float = 0.0
+    """Of own covariances: see `OwnCovariances`."""
+
+    @property
+    def name(self) -> str:
+        """How a version tells of it."""
+        return {
+            "cosine": "cosine",
+            "centred": "centred cosine",
+            "whitened": f"whitened cosine {self.shrinkage:g}",
+            "own": f"own covariances {self.shrinkage:g}",
+            "pooled": f"cosine whitened with the background {self.shrinkage:g}",
+            "posterior": f"means drawn to the background {self.shrinkage:g}",
+        }[self.kind]
+
+
+CANDIDATES = (
+    Candidate("cosine"),
+    Candidate("centred"),
+    *(Candidate("whitened", shrinkage) for shrinkage in (0.9, 0.6, 0.3, 0.1, 0.03)),
+    Candidate("own", 0.3, 1.0),
+    Candidate("own", 0.1, 4.0),
+    Candidate("pooled", SHRINKAGE),
+    Candidate("posterior", 0.9),
+    Candidate("posterior", 0.3),
+)
+WITHOUT_EVIDENCE: tuple[Kind, ...] = ("cosine", "centred", "posterior")
+"""What answers where no row can be left out: on their own, all of them are calibrated about right."""
+
+
+def offered(shown: Shown, prior: Prior) -> list[Candidate]:
+    """Return the heads that can be built: one image a class has no covariance, and not every backbone a background."""
+    is_there: dict[Kind, bool] = {
+        "cosine": True,
+        "centred": bool(prior.centre.any()),
+        "whitened": shown.freedom > 0,
+        "own": shown.freedom > 0 and OwnCovariances.pay(shown),
+        "pooled": prior.within is not None,
+        "posterior": prior.offers_means,
+    }
+    return [candidate for candidate in CANDIDATES if is_there[candidate.kind]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What heads say of images."""
+
+    logits: dict[Candidate, Tensor]
+    """Of each head, float32 `(B, K)`; a class without images has the lowest there is."""
+    distances: Tensor
+    """To the nearest class, as `Distances.measure` returns them, `(B,)`."""
+    beyond_nothing: Tensor
+    """The same, `(B,)`."""
+
+
+class ClosedForm:
+    """Some heads of the same rows, built."""
+
+    def __init__(
+        self,
+        shown: Shown,
+        prior: Prior,
+        candidates: Sequence[Candidate],
+        *,
+        nothing: Tensor | None = None,
+    ) -> None:
+        """Build them.
+
+        Args:
+            shown: At least one image.
+            prior: What is known of features in general.
+            candidates: Of those that are `offered`.
+            nothing: Features of pictures of nothing, `(P, W)`.
+        """
+        self.candidates = tuple(candidates)
+        none = torch.zeros(0, len(prior.centre))
+        self._empty = shown.counts == 0
+        self._distances = Distances(shown, prior, none if nothing is None else nothing)
+        by_axes = [c for c in candidates if c.kind not in ("pooled", "posterior")]
+        self._scaled = _Scaled(shown, prior.centre, by_axes) if by_axes else None
+        self._posterior = {
+            c: _Posterior(shown, prior, c.shrinkage) for c in candidates if c.kind == "posterior"
+        }
+
+    def scores(self, features: Tensor) -> Scores:
+        """Ask all of them about features `(B, W)`."""
+        x = features.float().cpu()
+        cosines, to_nothing = self._distances.cosines(x)
+        logits = self._scaled.scores(x) if self._scaled is not None else {}
+        logits |= {c: head.cosines(x) for c, head in self._posterior.items()}
+        logits |= {c: cosines for c in self.candidates if c.kind == "pooled"}
+        lowest = torch.finfo(torch.float32).min
+        logits = {
+            c: (logits[c] * _SHARPNESS[c.kind]).masked_fill(self._empty, lowest)
+            for c in self.candidates
+        }
+        return Scores(logits, *to_nearest(cosines, to_nothing))
+
+
+class _Scaled:
+    """Class means in the axes of the covariance within classes. Of few rows those are the axes that the rows span."""
+
+    def __init__(self, shown: Shown, centre: Tensor, candidates: Sequence[Candidate]) -> None:
+        self._candidates = list(candidates)
+        self._centre = centre.float()
+        kinds = [c.kind for c in candidates]
+        values, axes = torch.zeros(0), torch.zeros(len(centre), 0)
+        if "whitened" in kinds or "own" in kinds:
+            values, axes = _axes(shown)
+        self._axes = axes.float()
+        self._is_whole = axes.shape[1] == len(centre)
+        self._invert(values, len(centre))
+        means = (shown.means - centre).float()
+        self._along = means @ self._axes
+        self._means = None if self._is_whole else means
+        self._squares = self._squared(means, self._along)
+        self._offsets = means @ self._centre
+        self._own = {
+            c: OwnCovariances(shown, self._centre, partial(self._whitened, a), prior=c.prior)
+            for a, c in enumerate(candidates)
+            if c.kind == "own"
+        }
+
+    def _invert(self, values: Tensor, width: int) -> None:
+        """Find the inverse variances of each candidate: of every direction, and what an axis has more than that."""
+        shrinkages = torch.tensor([c.shrinkage for c in self._candidates])[:, None]
+        is_plain = torch.tensor([c.kind in ("cosine", "centred") for c in self._candidates])
+        least = (shrinkages * values.sum() / width).clamp(min=1e-12)
+        inverse = 1 / ((1 - shrinkages) * values + least)
+        beyond = (1 / least).masked_fill(is_plain[:, None], 1)
+        inverse = inverse.masked_fill(is_plain[:, None], 1)
+        self._beyond, self._more = beyond.float(), (inverse - beyond).float()
+        self._roots = inverse.sqrt().float()
+
+    def scores(self, features: Tensor) -> dict[Candidate, Tensor]:
+        """Return cosines, and of own covariances log-likelihoods, each `(B, K)`, for `(B, W)`."""
+        x = features - self._centre
+        along = x @ self._axes
+        plain = along @ self._along.T if self._means is None else x @ self._means.T
+        squares = self._squared(x, along)
+        # One product for all, so that the means are read once.
+        more = (self._more[:, None] * along).flatten(0, 1) @ self._along.T
+        more = more.view(len(self._candidates), *plain.shape)
+        found = {}
+        for a, candidate in enumerate(self._candidates):
+            dots, mine, theirs = self._beyond[a] * plain + more[a], squares[a], self._squares[a]
+            if candidate.kind == "own":
+                shared = -0.5 * (mine[:, None] + theirs - 2 * dots).clamp(min=0)
+                whitened = self._whitened(a, x, along)
+                found[candidate] = self._own[candidate].logits(whitened, shared)
+                continue
+            if candidate.kind == "cosine":
+                # As seen from the origin.
+                offset, centre = x @ self._centre, self._centre.square().sum()
+                dots = dots + offset[:, None] + self._offsets + centre
+                mine, theirs = mine + 2 * offset + centre, theirs + 2 * self._offsets + centre
+            found[candidate] = dots * _inverse_root(mine)[:, None] * _inverse_root(theirs)
+        return found
+
+    def _squared(self, x: Tensor, along: Tensor) -> Tensor:
+        """Return squared lengths `(A, N)` of `(N, W)`, whose coordinates along the axes are `(N, R)`."""
+        return self._beyond * x.square().sum(dim=1) + self._more @ along.square().T
+
+    def _whitened(self, a: int, x: Tensor, along: Tensor | None = None) -> Tensor:
+        """Return `(N, W)` in a space in which the covariance of a candidate is the identity."""
+        along = x @ self._axes if along is None else along
+        if self._is_whole:
+            return along * self._roots[a]
+        beyond = self._beyond[a].sqrt()
+        return x * beyond + (along * (self._roots[a] - beyond)) @ self._axes.T
+
+
+class _Posterior:
+    """Cosines to what class means probably are, drawn to the background's by as much as few images leave open.
+
+    Along each direction that tells classes in general apart, the mean of n images is the less certain the less classes
+    differ there: it is multiplied by `d / (d + 1 / n)`, d the variance between classes in units of that within.
+    """
+
+    def __init__(self, shown: Shown, prior: Prior, shrinkage: float) -> None:
+        to_discriminants, values = prior.discriminants(shrinkage)
+        means = (shown.means - prior.centre) @ to_discriminants
+        share = values / (values + 1 / shown.counts.clamp(min=1)[:, None])
+        self._centre, self._map = prior.centre.float(), to_discriminants.float()
+        self._means = F.normalize(means * share, dim=1).float()
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """Return `(B, K)` for `(B, W)`."""
+        return F.normalize((features - self._centre) @ self._map, dim=1) @ self._means.T
+
+
+def _axes(shown: Shown) -> tuple[Tensor, Tensor]:
+    """Return variances within classes, float64 `(R,)`, and their axes, float64 `(W, R)`."""
+    width = shown.means.shape[1]
+    if 2 * len(shown.rows) > width:
+        # The smallest are rounded; every shrinkage is far above what is lost.
+        values, axes = torch.linalg.eigh((shown.scatter / shown.freedom).float())
+        return values.double().clamp(min=0), axes.double()
+    rows = shown.rows - shown.means[shown.targets]
+    rows = rows * (shown.weights / shown.freedom).sqrt()[:, None]
+    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    spanned = values > 1e-9 * values[-1:].clamp(min=1e-12)
+    return values[spanned], rows.T @ (vectors[:, spanned] * values[spanned].rsqrt())
+
+
+def _inverse_root(squares: Tensor) -> Tensor:
+    return squares.clamp(min=1e-24).rsqrt()
