@@ -216,10 +216,10 @@ class _Posterior:
 
     def __init__(self, shown: Shown, prior: Prior, shrinkage: float) -> None:
         to_discriminants, values = prior.discriminants(shrinkage)
-        means = (shown.means - prior.centre) @ to_discriminants
-        share = values / (values + 1 / shown.counts.clamp(min=1)[:, None])
-        self._centre, self._map = prior.centre.float(), to_discriminants.float()
-        self._means = F.normalize(means * share, dim=1).float()
+        means = (shown.means - prior.centre).float() @ to_discriminants
+        share = values / (values + 1 / shown.counts.clamp(min=1).float()[:, None])
+        self._centre, self._map = prior.centre.float(), to_discriminants
+        self._means = F.normalize(means * share, dim=1)
 
     def cosines(self, features: Tensor) -> Tensor:
         """Return `(B, K)` for `(B, W)`."""

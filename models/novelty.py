@@ -47,15 +47,14 @@ class Distances:
             nothing: Features of pictures of nothing, `(P, W)`.
         """
         width = len(prior.centre)
-        eye = torch.eye(width, dtype=torch.float64)
         freedom = shown.freedom + (width if prior.within is not None else 0)
-        covariance = eye if freedom == 0 else shown.scatter / freedom
+        covariance = shown.scatter.float() / freedom if freedom else torch.eye(width)
         if prior.within is not None:
-            covariance = covariance + width / freedom * prior.within
-        sphere = covariance.diagonal().mean().clamp(min=1e-12) * eye
-        shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * sphere
+            covariance.add_(prior.within, alpha=width / freedom)
+        sphere = float(covariance.diagonal().mean().clamp(min=1e-12))
+        covariance.mul_(1 - SHRINKAGE).diagonal().add_(SHRINKAGE * sphere)
         # Solved for what is asked, which is as fast as a product; the inverse costs more than all rows left out do.
-        self._root = torch.linalg.cholesky(shrunk.float()).T.contiguous()
+        self._root = torch.linalg.cholesky(covariance).T.contiguous()
         self._centre = prior.centre.float()
         self._means = self._directions(shown.means)
         self._empty = shown.counts == 0

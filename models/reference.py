@@ -83,10 +83,7 @@ class Reference:
             reader.tensor("mean", (width,)),
             reader.tensor("directions", (None, width), torch.float16),
             reader.tensor("rest", ()),
-            # Learners of before it was kept have no such heads.
-            reader.tensor("between", (None, width), torch.float16)
-            if f"{prefix}between" in state
-            else torch.zeros(0, width, dtype=torch.float16),
+            reader.tensor("between", (None, width), torch.float16),
             reader.tensor("nothing", (None, width), torch.float16),
         )
 
@@ -99,12 +96,12 @@ class Prior:
         self.centre = reference.mean.double()
         """What nothing in particular looks like, float64 `(W,)`; zeros where that is not known."""
         self.within: Tensor | None = None
-        """Covariance within classes, float64 `(W, W)`. None without a background."""
+        """Covariance within classes, float32 `(W, W)`. None without a background."""
         if len(reference.directions):
-            directions = reference.directions.double()
-            eye = torch.eye(directions.shape[1], dtype=torch.float64)
-            self.within = directions.T @ directions + reference.rest.double() * eye
-        self._between = reference.between.double()
+            directions = reference.directions.float()
+            self.within = directions.T @ directions
+            self.within.diagonal().add_(reference.rest)
+        self._between = reference.between.float()
         self._discriminants: dict[float, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -124,20 +121,19 @@ class Prior:
             shrinkage: Share of the covariance within classes that is replaced by a sphere of the same trace.
 
         Returns:
-            A map to Q numbers with unit variance within classes, float64 `(W, Q)`, and their variances between
-            classes, float64 `(Q,)`.
+            A map to Q numbers with unit variance within classes, float32 `(W, Q)`, and their variances between
+            classes, float32 `(Q,)`.
 
         Reference:
             Ioffe, 2006, https://doi.org/10.1007/11744085_41.
         """
         if shrinkage not in self._discriminants:
             assert self.within is not None
-            sphere = self.within.diagonal().mean() * torch.eye(len(self.centre)).double()
-            shrunk = (1 - shrinkage) * self.within + shrinkage * sphere
-            root = torch.linalg.cholesky(shrunk.float())
-            whitened = torch.cholesky_solve(self._between.T.float(), root).double()
+            shrunk = (1 - shrinkage) * self.within
+            shrunk.diagonal().add_(shrinkage * self.within.diagonal().mean())
+            whitened = torch.cholesky_solve(self._between.T, torch.linalg.cholesky(shrunk))
             values, axes = torch.linalg.eigh(self._between @ whitened)
-            values = values.clamp(min=1e-9)
+            values = values.clamp(min=max(1e-12, 1e-6 * float(values.max())))
             self._discriminants[shrinkage] = (whitened @ (axes * values.rsqrt()), values)
         return self._discriminants[shrinkage]
 

@@ -55,11 +55,11 @@ def by_hand(candidate: Candidate, shown: Shown, prior: Prior) -> torch.Tensor:
         return 8 * cosines(x, means, shrunk(covariance, candidate.shrinkage))
     assert prior.within is not None
     if candidate.kind == "pooled":
-        pooled = (WIDTH * prior.within + shown.scatter) / (WIDTH + shown.freedom)
+        pooled = (WIDTH * prior.within.double() + shown.scatter) / (WIDTH + shown.freedom)
         return 8 * cosines(x, means, shrunk(pooled, SHRINKAGE))
     # The posterior mean of a class mean, with Gaussians between and within classes.
-    within = shrunk(prior.within, candidate.shrinkage)
-    to_discriminants, values = prior.discriminants(candidate.shrinkage)
+    within = shrunk(prior.within.double(), candidate.shrinkage)
+    to_discriminants, values = (t.double() for t in prior.discriminants(candidate.shrinkage))
     between = within @ to_discriminants @ torch.diag(values) @ to_discriminants.T @ within
     drawn = torch.stack(
         [

@@ -81,5 +81,6 @@ def test_among_many_classes_the_most_likely_are_told_apart_as_among_few(monkeypa
 
 def test_are_tried_only_where_there_are_images():
     assert OwnCovariances.pay(seen([20, 20, 3]))
+    assert OwnCovariances.pay(seen([8, 8]))
     assert not OwnCovariances.pay(seen([20, 3, 3]))
     assert not OwnCovariances.pay(seen([200]))
