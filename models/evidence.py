@@ -125,8 +125,9 @@ class Weighed:
 
 def without_evidence(shown: Shown, prior: Prior) -> list[Opinion]:
     """Return what to believe where no row can be left out, at the temperatures they are built for."""
-    heads = [c for c in offered(shown, prior) if c.kind in WITHOUT_EVIDENCE]
-    return [Opinion(c, 1 / len(heads), 1.0, None) for c in heads]
+    heads = [c for c in offered(shown, prior) if c in WITHOUT_EVIDENCE]
+    total = sum(WITHOUT_EVIDENCE[c] for c in heads)
+    return [Opinion(c, WITHOUT_EVIDENCE[c] / total, 1.0, None) for c in heads]
 
 
 def folds(shown: Shown) -> list[Fold]:
