@@ -128,6 +128,7 @@ def build(results: Path) -> tuple[str, dict[str, Callable[[], Figure]]]:
 CHAPTERS = {
     "Class-incremental learning": ("class_incremental", comparison.class_incremental),
     "Few images a class": ("few_images", few_images.few_images),
+    "Very many classes": ("many_classes", few_images.many_classes),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
     "Good and bad gate features (Fig. 4 of the Artsy paper)": ("gate_features", papers.gates),
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
@@ -190,7 +191,7 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
-    if module in ("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz"):
+    if module in ("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz", "many_classes"):
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     if module == "few_images":
         line = f"{call} --cifar100 DIR --photos FOLDER --out benchmarks/results/{module}.json"

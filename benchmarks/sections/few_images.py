@@ -62,6 +62,21 @@ def few_images(stem: str, content: JSON) -> Section:
     return Section([f"### {stem}", call, text, table(headings, lines)])
 
 
+def many_classes(stem: str, content: JSON) -> Section:
+    """Show what very many classes cost."""
+    rows: Sequence[JSON] = content["rows"]
+    text = (
+        f"{rows[0]['classes']:,} classes of {rows[0]['images']} images, all heads built, one thread; memory is of the "
+        "heads, state of what is stored of a class. Evidence mostly leaves fewer heads."
+    )
+    keys = [key for key in rows[0] if key not in ("classes", "images")]
+    lines = [[str(row[key]) for key in keys] for row in rows]
+    call = command(f"python -m benchmarks.many_classes --out benchmarks/results/{stem}.json")
+    return Section(
+        [f"### {stem}", call, text, table([key.replace("_", " ") for key in keys], lines)]
+    )
+
+
 def _mean(cell: Mapping[str, Mapping[int, JSON]], name: str, key: str) -> str:
     if name not in cell:
         return "-"
