@@ -71,6 +71,17 @@ def means(rows: Sequence[JSON], key: str) -> dict[str, float]:
     }
 
 
+def gains(rows: Sequence[JSON], key: str) -> dict[str, tuple[float, int]]:
+    """Return what ours gains on each other strategy, the mean over the cells that have both, and their number."""
+    found: dict[str, list[float]] = {}
+    for cell in by_cell(rows).values():
+        for name in cell.keys() - {OURS}:
+            own = gain(cell, name, key)
+            if own is not None:
+                found.setdefault(name, []).append(own.mean)
+    return {name: (float(np.mean(found[name])), len(found[name])) for name in sorted(found)}
+
+
 def calibration(
     cell: Mapping[str, Mapping[int, JSON]],
 ) -> tuple[Estimate | None, Estimate | None]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from benchmarks.few_images.summary import (
     CELL,
     OURS,
@@ -10,8 +12,10 @@ from benchmarks.few_images.summary import (
     by_cell,
     calibration,
     gain,
+    gains,
     means,
 )
+from benchmarks.plots import Chart, Points, draw_charts
 from benchmarks.sections.common import JSON, Section, command, table
 
 SHOWN = ("last", "auroc")
@@ -41,17 +45,19 @@ def few_images(stem: str, content: JSON) -> Section:
         "with its standard error, paired by seed. What nobody taught are other classes of the same data, or other "
         f"data; false alarms and what is recognised are those of `{OURS}` at its default threshold. Its expected "
         "calibration error is that after the last task; on so few test images even perfectly calibrated answers with "
-        "the very same probabilities would show the floor. Over all cells: "
-        + "; ".join(
-            f"{key} "
-            + ", ".join(f"`{name}` {value:.1f}" for name, value in means(rows, key).items())
-            for key in SHOWN
-        )
+        "the very same probabilities would show the floor. What it gains in the mean over the cells of both: "
+        + "; ".join(f"{key} {_gained(rows, key)}" for key in SHOWN)
         + "."
     )
     images = " ".join(dict.fromkeys(str(row["images"]) for row in rows))
+    of_backbone = (
+        ()
+        if first["backbone"] == "bundled"
+        else (f"--backbone {first['backbone']} --weights FILE --image-size {first['image_size']}",)
+    )
     call = command(
         "python -m benchmarks.few_images --cifar100 DIR --photos FOLDER",
+        *of_backbone,
         f"--images {images} --strategies {','.join(names)}",
         f"--out benchmarks/results/{stem}.json",
     )
@@ -59,7 +65,11 @@ def few_images(stem: str, content: JSON) -> Section:
     for key in SHOWN:
         headings += [f"{key}: {name}" for name in names] + ["gain"]
     headings += [key.replace("_", " ") for key in OF_OURS] + ["calibration error", "floor"]
-    return Section([f"### {stem}", call, text, table(headings, lines)])
+    section = Section([f"### {stem}", call, text, table(headings, lines)])
+    if len(images.split()) > 1:
+        caption = f"{stem}: last accuracy and AUROC of novelty by images a class"
+        section.show(stem, caption, lambda: draw_charts([_chart(rows, key) for key in SHOWN], "%"))
+    return section
 
 
 def many_classes(stem: str, content: JSON) -> Section:
@@ -75,6 +85,26 @@ def many_classes(stem: str, content: JSON) -> Section:
     return Section(
         [f"### {stem}", call, text, table([key.replace("_", " ") for key in keys], lines)]
     )
+
+
+def _gained(rows: Sequence[JSON], key: str) -> str:
+    return ", ".join(
+        f"{gained:+.1f} on `{name}` ({n_cells})"
+        for name, (gained, n_cells) in gains(rows, key).items()
+    )
+
+
+def _chart(rows: Sequence[JSON], key: str) -> Chart:
+    """Draw means over the data that all strategies learned from, by images a class."""
+    ticks = list(dict.fromkeys(str(row["images"]) for row in rows))
+    places: dict[str, list[tuple[float, float]]] = {}
+    for place, tick in enumerate(ticks):
+        values = means([row for row in rows if str(row["images"]) == tick], key)
+        for name, value in values.items():
+            places.setdefault(name, []).append((place, value))
+    groups = [Points(name, np.asarray(places[name])) for name in places]
+    title = {"last": "last accuracy", "auroc": "AUROC of novelty"}[key]
+    return Chart(title, "images a class", groups, ticks)
 
 
 def _mean(cell: Mapping[str, Mapping[int, JSON]], name: str, key: str) -> str:

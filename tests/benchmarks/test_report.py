@@ -259,6 +259,26 @@ def test_the_grid_of_few_images_shows_what_the_default_gains():
     )
     assert "| recognised | calibration error | floor |" in text
     assert "--images 5 --strategies artsy,simplecil" in " ".join(text.split())
+    assert "last +10.0 on `simplecil` (1); auroc +0.0 on `simplecil` (1)." in " ".join(text.split())
+
+
+def test_the_grid_of_few_images_is_drawn_by_images_a_class():
+    about = {"backbone": "vit", "image_size": 112, "data": "moss", "classes": 2, "seed": 0}
+    values = {"auroc": 0.9, "false_alarms": 0.05, "recognised": 0.5, "calibration_errors": [0.3]}
+    rows = [
+        {**about, **values, "strategy": strategy, "images": images, "last": 0.5}
+        for strategy in ("artsy", "simplecil")
+        for images in (5, "mixed")
+    ]
+
+    section = few_images("few_vit", {"rows": rows})
+    figure = section.pictures["few_vit"]()
+
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["artsy", "simplecil"]
+    assert [label.get_text() for label in left.get_xticklabels()] == ["5", "mixed"]
+    assert right.lines[0].get_ydata().tolist() == [90.0, 90.0]
+    assert "--backbone vit --weights FILE --image-size 112" in " ".join(section.text[1].split())
 
 
 def test_rows_of_before_the_calibration_floor_was_measured_are_shown_without_it():
