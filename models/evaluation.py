@@ -75,6 +75,9 @@ def with_cross_validation(
 ) -> list[TaskAccuracy]:
     """Join what was measured on held-out images with what the strategy answers to training images it leaves out.
 
+    Rows that were carried along count only for a task of which nothing is held out: the map that carried them says
+    nothing of how far it is off.
+
     Args:
         strategy: Learned. One that does not cross-validate changes nothing.
         measured: Cells of held-out images, at most one a task.
@@ -88,9 +91,11 @@ def with_cross_validation(
     cells = {cell.task_index: cell for cell in measured}
     for task in validation.tasks.unique().tolist():
         chosen = validation.tasks == task
+        cell = cells.get(task) or _unmeasured(task)
+        if cell.n:
+            chosen = chosen & ~validation.carried
         labels = _named(strategy, validation.targets[chosen])
         confusion = _confusion(labels, _named(strategy, validation.answers[chosen]))
-        cell = cells.get(task) or _unmeasured(task)
         cells[task] = replace(
             cell,
             n_cross_validated=len(labels),

@@ -82,6 +82,9 @@ class CrossValidation:
     """Class index, int64 `(M,)`."""
     answers: Tensor
     """Class index answered by a head that never saw the image, int64 `(M,)`."""
+    carried: Tensor
+    """Whether the stored feature was carried along by a map since, instead of being made anew of the image, bool
+    `(M,)`. Carried rows look as well ordered among themselves as before, wherever their images are: they flatter."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,20 @@ def test_images_left_out_in_turn_join_those_held_out(backbone, make_task):
     assert sum(sum(row.values()) for row in held_out.confusion.values()) == 12
 
 
+def test_rows_that_were_carried_along_count_only_where_nothing_is_held_out(backbone, make_task):
+    strategy = LeavingOut(backbone, LeavingOutConfig())
+    first, second = make_task(2, ("a", "b"), n=5), make_task(5, ("c", "a"), n=4)
+    strategy.learn(first)
+    strategy.learn(second)
+    strategy.carried_tasks = (2, 5)
+    held_out = evaluate(strategy, first.held_out_images, first.held_out_labels, task_index=2)
+
+    measured, alone = with_cross_validation(strategy, [held_out])
+
+    assert measured == held_out
+    assert alone.n_cross_validated == 8
+
+
 def test_a_strategy_that_leaves_nothing_out_changes_nothing(backbone, make_task):
     strategy = SimpleCIL(backbone, SimpleCILConfig())
     task = make_task(1, ("a", "b"))

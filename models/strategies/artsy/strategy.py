@@ -215,7 +215,14 @@ class Artsy(Strategy[ArtsyConfig]):
         self.opinions = weighed.opinions
         rows = torch.cat([fold.rows for fold in left_out] or [shown.targets[:0]])
         targets = shown.targets[rows]
-        self._left_out = CrossValidation(shown.tasks[rows], targets, weighed.answers.argmax(dim=1))
+        moved = [e.index for e, drift in carried(self.episodes) if drift is not None]
+        tasks = shown.tasks[rows]
+        self._left_out = CrossValidation(
+            tasks,
+            targets,
+            weighed.answers.argmax(dim=1),
+            torch.isin(tasks, torch.tensor(moved, dtype=torch.int64)),
+        )
         self.scale = Scale.of(weighed.distances, weighed.beyond_nothing, balance(targets))
         self._build(shown, prior, reference.nothing)
 

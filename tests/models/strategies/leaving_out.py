@@ -32,6 +32,7 @@ class LeavingOut(Strategy[LeavingOutConfig]):
         self.rows = torch.zeros(0, backbone.feature_width)
         self.row_targets = torch.zeros(0, dtype=torch.int64)
         self.row_tasks = torch.zeros(0, dtype=torch.int64)
+        self.carried_tasks: tuple[int, ...] = ()
 
     def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         self.rows = torch.cat([self.rows, self.backbone.embed(task.images).cpu()])
@@ -49,7 +50,12 @@ class LeavingOut(Strategy[LeavingOutConfig]):
         for i in range(len(self.rows)):
             others = torch.arange(len(self.rows)) != i
             answers.append(self._scores(self.rows[i : i + 1], others).argmax())
-        return CrossValidation(self.row_tasks, self.row_targets, torch.stack(answers))
+        return CrossValidation(
+            self.row_tasks,
+            self.row_targets,
+            torch.stack(answers),
+            torch.isin(self.row_tasks, torch.tensor(self.carried_tasks, dtype=torch.int64)),
+        )
 
     def _scores(self, features: Tensor, used: Tensor) -> Tensor:
         of_class = [used & (self.row_targets == k) for k in range(len(self.classes_))]
