@@ -8,6 +8,7 @@ a quarter that is only predicted.
 import importlib
 import io
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,20 +49,28 @@ class Digit:
         ]
 
 
+def package() -> ModuleType:
+    """Return the data sets that come with scikit-learn.
+
+    Raises:
+        DigitsMissingError: If it is not installed.
+    """
+    try:
+        # An optional extra and slow to load, so no other command loads it.
+        return importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise DigitsMissingError(
+            "The demo's images come with scikit-learn: pip install 'filopodia[demo]'."
+        ) from error
+
+
 def digit_tasks() -> list[list[Digit]]:
     """Return the digits 0-1, 2-3, 4-5, 6-7, 8-9: one list a task, the same in every run.
 
     Raises:
         DigitsMissingError: If scikit-learn is not installed.
     """
-    try:
-        # An optional extra and slow to load, so no other command loads it.
-        datasets = importlib.import_module("sklearn.datasets")
-    except ImportError as error:
-        raise DigitsMissingError(
-            "The demo's images come with scikit-learn: pip install 'filopodia[demo]'."
-        ) from error
-    data = datasets.load_digits()
+    data = package().load_digits()
     rng = np.random.default_rng(SEED)
     tasks: list[list[Digit]] = []
     for first in range(0, 10, CLASSES_PER_TASK):

@@ -3,7 +3,16 @@ import io
 import pytest
 from rich.console import Console
 
-from service.cli.local.demo import AVERAGE_TARGET, LAST_TARGET, StreamResult, comparison, judge
+from service.cli.local.demo import (
+    AVERAGE_TARGET,
+    KNOWN_TARGET,
+    LAST_TARGET,
+    RECOGNISED_TARGET,
+    StreamResult,
+    comparison,
+    judge,
+    verdict,
+)
 
 HISTORY = {
     "learner": "digits",
@@ -36,15 +45,34 @@ def test_the_comparison_has_a_row_a_strategy(console):
 
 
 @pytest.mark.parametrize(
-    ("average", "last", "is_good"),
+    ("average", "last", "known", "recognised", "is_good"),
     [
-        (AVERAGE_TARGET, LAST_TARGET, True),
-        (AVERAGE_TARGET - 0.001, 1.0, False),
-        (1.0, LAST_TARGET - 0.001, False),
-        (None, None, False),
+        (AVERAGE_TARGET, LAST_TARGET, KNOWN_TARGET, RECOGNISED_TARGET, True),
+        (AVERAGE_TARGET - 0.001, 1.0, 1.0, 1.0, False),
+        (1.0, LAST_TARGET - 0.001, 1.0, 1.0, False),
+        (1.0, 1.0, KNOWN_TARGET - 0.001, 1.0, False),
+        (1.0, 1.0, 1.0, RECOGNISED_TARGET - 0.001, False),
+        (None, None, 1.0, 1.0, False),
     ],
 )
-def test_the_demo_fails_below_its_targets(console, average, last, is_good):
+def test_the_demo_fails_below_its_targets(console, average, last, known, recognised, is_good):
     history = HISTORY | {"average": average, "last": last}
-    assert judge(console, StreamResult("artsy", 60.0, history)) == is_good
+    result = StreamResult("artsy", 60.0, history)
+    assert judge(console, result, known=known, recognised=recognised) == is_good
     assert console.file.getvalue().strip().startswith("Reached" if is_good else "Missed")
+
+
+@pytest.mark.parametrize(
+    ("adopted", "reason", "told"),
+    [
+        (True, "it helps", "The task moved the features: it helps."),
+        (
+            False,
+            "its images are told apart as it is",
+            "The task left the features as they were: its images are told apart as it is.",
+        ),
+    ],
+)
+def test_it_is_said_what_became_of_a_sub_network(adopted, reason, told):
+    adapter = {"adopted": adopted, "reason": reason}
+    assert verdict({"metrics": {"learning": {"details": {"adapter": adapter}}}}) == told
