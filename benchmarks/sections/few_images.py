@@ -13,7 +13,6 @@ from benchmarks.few_images.summary import (
     calibration,
     gain,
     gains,
-    means,
 )
 from benchmarks.plots import Chart, Points, draw_charts
 from benchmarks.sections.common import JSON, Section, command, table
@@ -95,14 +94,16 @@ def _gained(rows: Sequence[JSON], key: str) -> str:
 
 
 def _chart(rows: Sequence[JSON], key: str) -> Chart:
-    """Draw means over the data that all strategies learned from, by images a class."""
+    """Draw means over the data by images a class, of each strategy where it learned from all of them."""
     ticks = list(dict.fromkeys(str(row["images"]) for row in rows))
     places: dict[str, list[tuple[float, float]]] = {}
     for place, tick in enumerate(ticks):
-        values = means([row for row in rows if str(row["images"]) == tick], key)
-        for name, value in values.items():
-            places.setdefault(name, []).append((place, value))
-    groups = [Points(name, np.asarray(places[name])) for name in places]
+        cells = by_cell([row for row in rows if str(row["images"]) == tick]).values()
+        for name in set.intersection(*(set(cell) for cell in cells)):
+            shares = [Estimate.of([row[key] for row in cell[name].values()]).mean for cell in cells]
+            places.setdefault(name, []).append((place, float(np.mean(shares))))
+    names = [name for name in dict.fromkeys(row["strategy"] for row in rows) if name in places]
+    groups = [Points(name, np.asarray(places[name])) for name in names]
     title = {"last": "last accuracy", "auroc": "AUROC of novelty"}[key]
     return Chart(title, "images a class", groups, ticks)
 
