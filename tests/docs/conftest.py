@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,6 +13,7 @@ from service.private_files import write_private
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.served import learning, served
+from tests.waiting import wait_until
 from worker.settings import WorkerSettings
 
 
@@ -47,6 +49,8 @@ def service(session_factory, blobs, database_url, tmp_path, monkeypatch) -> Iter
     app = create_app(settings, session_factory, blobs)
     # The service's log is not what the examples print.
     with capture_logs(), served(app) as url, learning(session_factory, blobs, worker):
+        # The documents speak of one that is up; it answers before it has looked for versions.
+        wait_until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
         yield url
 
 
