@@ -63,7 +63,9 @@ def drawn(width: int, n_classes: int, n_images: int) -> tuple[FeatureRecords, Sh
     parts = (MOST_WITHIN, MOST_BETWEEN, N_NOTHING)
     within, between, nothing = (torch.randn(n, width, generator=generator).half() for n in parts)
     mean = 0.1 * torch.randn(width, generator=generator)
-    return records, shown, Reference(mean, within, torch.tensor(1.0), between, nothing)
+    one = torch.tensor(1.0)
+    reference = Reference(mean, within, one, between, torch.ones(len(between)), nothing)
+    return records, shown, reference
 
 
 def measure(width: int, n_classes: int, n_images: int) -> Row:

@@ -32,7 +32,9 @@ class Reference:
     rest: Tensor
     """Variance in every other direction, float32 `()`."""
     between: Tensor
-    """In which means of classes scatter most, as long as their standard deviation, float16 `(Q, W)`."""
+    """In which means of classes scatter most, of unit length where they were measured, float16 `(Q, W)`."""
+    deviations: Tensor
+    """Standard deviation of class means along each of these, float32 `(Q,)`."""
     nothing: Tensor
     """Features of pictures of nothing, float16 `(P, W)`."""
 
@@ -45,13 +47,17 @@ class Reference:
         background = background.for_width(width)
         directions, rest = _largest(background.within, MOST_WITHIN)
         between, _ = _largest(background.covariance - background.within, MOST_BETWEEN)
-        return cls(background.mean.float(), directions, rest, between, nothing.half().cpu())
+        deviations = between.float().norm(dim=1)
+        units = (between.float() / deviations.clamp(min=1e-12)[:, None]).half()
+        mean = background.mean.float()
+        return cls(mean, directions, rest, units, deviations, nothing.half().cpu())
 
     @classmethod
     def none(cls, width: int) -> "Reference":
         """Return what there is where no background is known."""
         no_rows = torch.zeros(0, width, dtype=torch.float16)
-        return cls(torch.zeros(width), no_rows, torch.tensor(0.0), no_rows, no_rows)
+        zero = torch.tensor(0.0)
+        return cls(torch.zeros(width), no_rows, zero, no_rows, torch.zeros(0), no_rows)
 
     def carried(self, drift: Drift | None) -> "Reference":
         """Return it where features are after a move."""
@@ -64,26 +70,35 @@ class Reference:
             _turned(self.directions, drift),
             self.rest,
             _turned(self.between, drift),
+            self.deviations,
             drift.apply(self.nothing.double()).half(),
         )
 
     def state_dict(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors under prefixed keys."""
-        return {f"{prefix}{name}": tensor for name, tensor in vars(self).items()}
+        """Return the tensors under prefixed keys; how classes differ only where that is known."""
+        known = vars(self)
+        if not len(self.between):
+            known = {k: v for k, v in known.items() if k not in ("between", "deviations")}
+        return {f"{prefix}{name}": tensor for name, tensor in known.items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], prefix: str, width: int) -> "Reference":
-        """Rebuild from what `state_dict` returned.
+        """Rebuild from what `state_dict` returned, or what it did before it kept how classes differ.
 
         Raises:
             CheckpointError: If a tensor is missing or has the wrong shape.
         """
         reader = StateReader(state, prefix, what="what is kept of a background")
+        between, deviations = torch.zeros(0, width, dtype=torch.float16), torch.zeros(0)
+        if f"{prefix}between" in state or f"{prefix}deviations" in state:
+            between = reader.tensor("between", (None, width), torch.float16)
+            deviations = reader.tensor("deviations", (len(between),))
         return cls(
             reader.tensor("mean", (width,)),
             reader.tensor("directions", (None, width), torch.float16),
             reader.tensor("rest", ()),
-            reader.tensor("between", (None, width), torch.float16),
+            between,
+            deviations,
             reader.tensor("nothing", (None, width), torch.float16),
         )
 
@@ -101,7 +116,7 @@ class Prior:
             directions = reference.directions.float()
             self.within = directions.T @ directions
             self.within.diagonal().add_(reference.rest)
-        self._between = reference.between.float()
+        self._between = reference.between.float() * reference.deviations[:, None]
         self._discriminants: dict[float, tuple[Tensor, Tensor]] = {}
 
     @classmethod

@@ -35,7 +35,7 @@ def test_of_few_dimensions_nothing_of_the_background_is_lost(background, referen
     assert torch.allclose(prior.within.double(), background.within, rtol=0.01, atol=0.02)
     assert torch.allclose(prior.centre, background.mean, atol=1e-5)
     between = background.covariance - background.within
-    kept = reference.between.double()
+    kept = (reference.between * reference.deviations[:, None]).double()
     # Where classes hardly differ, what is left after the subtraction is noise.
     assert torch.allclose(kept.T @ kept, between, rtol=0.02, atol=0.2)
 
@@ -89,7 +89,17 @@ def test_is_stored_and_read_back(reference):
     assert all(torch.equal(vars(reference)[name], value) for name, value in vars(again).items())
 
 
-@pytest.mark.parametrize("name", ["mean", "directions", "rest", "between", "nothing"])
+def test_one_of_before_it_kept_how_classes_differ_says_nothing_of_it(reference):
+    state = reference.state_dict("a.")
+    del state["a.between"], state["a.deviations"]
+
+    prior = Prior(Reference.from_state(state, "a.", WIDTH))
+
+    assert prior.within is not None
+    assert not prior.offers_means
+
+
+@pytest.mark.parametrize("name", ["mean", "directions", "rest", "between", "deviations", "nothing"])
 def test_a_damaged_one_is_refused(reference, name):
     damaged = replace(reference, **{name: torch.zeros(3, 3, 3)})
 
