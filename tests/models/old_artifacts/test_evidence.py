@@ -11,7 +11,7 @@ from models.backbone import load_backbone
 from models.errors import CheckpointError
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.strategy import Artsy
-from tests.models.old_artifacts.test_old_artifacts import OLD, answers, assert_as_then, task
+from tests.models.old_artifacts.then import OLD, answers, assert_as_then, task
 
 
 @pytest.fixture

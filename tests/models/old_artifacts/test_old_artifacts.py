@@ -2,56 +2,15 @@
 
 import json
 import zipfile
-from pathlib import Path
 
 import pytest
-import torch
 
 from models import admission, artifact
 from models.strategies.artsy_gaussian.strategy import ArtsyGaussian
 from models.strategies.artsy_paper.strategy import ArtsyPaper
-from models.strategies.values import Task
+from tests.models.old_artifacts.then import OLD, answers, assert_as_then, task
 
-OLD = Path(__file__).parent
 KINDS = {"consolidated": ArtsyGaussian, "paper": ArtsyPaper, "paper_h0": ArtsyPaper}
-CLOSE = 1e-4
-"""By how much answers may differ: the processor may be of another kind than the one they were made on."""
-ASKED = ("a", "b", "m", "e")
-
-
-def pictures(label: str, n: int, *, first: int = 0) -> torch.Tensor:
-    """Return pictures of a class, uint8 `(n, 3, 32, 32)`: a shade under noise, made of whole numbers alone."""
-    places = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32)
-    shifts = torch.arange(first, first + n).reshape(n, 1, 1, 1)
-    kind = ord(label) - ord("a") + 1
-    mixed = places * 7919 + shifts * 104729 + kind * 1299709
-    noise = (mixed * mixed // 1009) % 131
-    return (noise + kind * 5 % 13 * 4 + places // 1024 * (kind % 3) * 8).to(torch.uint8)
-
-
-def task(index: int, *labels: str) -> Task:
-    images = torch.cat([pictures(label, 12) for label in labels])
-    names = tuple(label for label in labels for _ in range(12))
-    held_out = torch.arange(len(names)) % 4 == 3
-    return Task(
-        index=index,
-        images=images[~held_out],
-        labels=tuple(name for name, out in zip(names, held_out, strict=True) if not out),
-        held_out_images=images[held_out],
-        held_out_labels=tuple(name for name, out in zip(names, held_out, strict=True) if out),
-        seed=11,
-    )
-
-
-def answers(strategy) -> dict[str, list]:
-    prediction = strategy.predict(torch.cat([pictures(label, 5, first=50) for label in ASKED]))
-    return {
-        "probabilities": prediction.probabilities.tolist(),
-        "currents": prediction.currents.tolist(),
-        "thresholds": prediction.thresholds.tolist(),
-        "functional": prediction.functional.tolist(),
-        "novelty": prediction.novelty.tolist(),
-    }
 
 
 @pytest.fixture(params=KINDS)
@@ -76,19 +35,6 @@ def stored(kind):
 def loaded(stored, backbone):
     manifest, files = stored
     return artifact.load(manifest, files.__getitem__, backbone)
-
-
-def assert_as_then(strategy, then):
-    now = answers(strategy)
-    # An image at the very threshold may take another route on another processor.
-    currents, thresholds = torch.tensor(then["currents"]), torch.tensor(then["thresholds"])
-    sure = ((currents - thresholds).abs() > CLOSE).all(dim=1)
-    assert sure.sum() > len(sure) / 2
-    for name, values in then.items():
-        found, known = torch.tensor(now[name]).float(), torch.tensor(values).float()
-        if name != "thresholds":
-            found, known = found[sure], known[sure]
-        assert torch.allclose(found, known, atol=CLOSE), name
 
 
 def test_it_is_one_of_before(stored):
