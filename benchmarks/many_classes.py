@@ -71,11 +71,11 @@ def drawn(width: int, n_classes: int, n_images: int) -> tuple[FeatureRecords, Sh
 def measure(width: int, n_classes: int, n_images: int) -> Row:
     """Measure one learner."""
     records, shown, reference = drawn(width, n_classes, n_images)
-    prior, nothing = Prior(reference), reference.nothing
-    weigh_seconds, _ = timed(lambda: weigh(shown, prior, folds(shown), nothing=nothing))
+    prior = Prior(reference)
+    weigh_seconds, _ = timed(lambda: weigh(shown, prior, folds(shown)))
     heads = offered(shown, prior)
     opinions = [Opinion(head, 1 / len(heads), 1.0, None) for head in heads]
-    build_seconds, head = timed(lambda: EvidenceHead(shown, prior, opinions, nothing=nothing))
+    build_seconds, head = timed(lambda: EvidenceHead(shown, prior, opinions))
     image = records.rows[:1].float()
     head.answer(image)
     seconds, _ = timed(lambda: [head.answer(image) for _ in range(REPEATS)])

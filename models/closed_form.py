@@ -99,26 +99,17 @@ class Scores:
 class ClosedForm:
     """Some heads of the same rows, built."""
 
-    def __init__(
-        self,
-        shown: Shown,
-        prior: Prior,
-        candidates: Sequence[Candidate],
-        *,
-        nothing: Tensor | None = None,
-    ) -> None:
+    def __init__(self, shown: Shown, prior: Prior, candidates: Sequence[Candidate]) -> None:
         """Build them.
 
         Args:
             shown: At least one image.
             prior: What is known of features in general.
             candidates: Of those that are `offered`.
-            nothing: Features of pictures of nothing, `(P, W)`.
         """
         self.candidates = tuple(candidates)
-        none = torch.zeros(0, len(prior.centre))
         self._empty = shown.counts == 0
-        self._distances = Distances(shown, prior, none if nothing is None else nothing)
+        self._distances = Distances(shown, prior)
         by_axes = [c for c in candidates if c.kind not in ("pooled", "posterior")]
         self._scaled = _Scaled(shown, prior.centre, by_axes) if by_axes else None
         self._posterior = {

@@ -82,17 +82,10 @@ class Answer:
 class EvidenceHead:
     """The heads that count, as one."""
 
-    def __init__(
-        self,
-        shown: Shown,
-        prior: Prior,
-        opinions: Sequence[Opinion],
-        *,
-        nothing: Tensor | None = None,
-    ) -> None:
+    def __init__(self, shown: Shown, prior: Prior, opinions: Sequence[Opinion]) -> None:
         """Build every head with an opinion. The weights add up to 1; for the rest see `ClosedForm`."""
         self.opinions = tuple(opinions)
-        self._heads = ClosedForm(shown, prior, [o.candidate for o in opinions], nothing=nothing)
+        self._heads = ClosedForm(shown, prior, [o.candidate for o in opinions])
 
     def answer(self, features: Tensor) -> Answer:
         """Look at features `(B, W)`."""
@@ -156,22 +149,19 @@ def balance(targets: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
-def weigh(
-    shown: Shown, prior: Prior, left_out: Sequence[Fold], *, nothing: Tensor | None = None
-) -> Weighed:
+def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
     """Ask every head about rows it never saw, and say how much each counts.
 
     Args:
         shown: At least one image.
         prior: What is known of features in general.
         left_out: As `folds` dealt them.
-        nothing: Features of pictures of nothing, `(P, W)`.
     """
     n_classes = len(shown.counts)
     asked = []
     for fold in left_out:
         candidates = offered(fold.rest, prior) if n_classes > 1 else []
-        heads = ClosedForm(fold.rest, prior, candidates, nothing=nothing)
+        heads = ClosedForm(fold.rest, prior, candidates)
         asked.append(heads.scores(shown.rows[fold.rows]))
     none = [torch.zeros(0)]
     distances = torch.cat([scores.distances for scores in asked] or none)

@@ -38,13 +38,12 @@ RARELY = 0.01
 class Distances:
     """Distances to each class and to the nearest picture of nothing."""
 
-    def __init__(self, shown: Shown, prior: Prior, nothing: Tensor) -> None:
+    def __init__(self, shown: Shown, prior: Prior) -> None:
         """Find the space.
 
         Args:
             shown: What is known.
             prior: Worth as many images as features have numbers, where there is a background.
-            nothing: Features of pictures of nothing, `(P, W)`.
         """
         width = len(prior.centre)
         freedom = shown.freedom + (width if prior.within is not None else 0)
@@ -58,7 +57,7 @@ class Distances:
         self._centre = prior.centre.float()
         self._means = self._directions(shown.means)
         self._empty = shown.counts == 0
-        self._nothing = self._directions(nothing)
+        self._nothing = self._directions(prior.nothing)
 
     def cosines(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Look at features `(B, W)`.

@@ -116,6 +116,8 @@ class Prior:
             directions = reference.directions.float()
             self.within = directions.T @ directions
             self.within.diagonal().add_(reference.rest)
+        self.nothing = reference.nothing
+        """Features of pictures of nothing, float16 `(P, W)`."""
         self._between = reference.between.float() * reference.deviations[:, None]
         self._discriminants: dict[float, tuple[Tensor, Tensor]] = {}
 

@@ -41,14 +41,14 @@ def reference() -> Reference:
 
 
 def novelty(shown: Shown, reference: Reference, features: torch.Tensor) -> torch.Tensor:
-    distances = Distances(shown, Prior(reference), reference.nothing)
+    distances = Distances(shown, Prior(reference))
     return scale_of(shown, reference).novelty(*distances.measure(features))
 
 
 def scale_of(shown: Shown, reference: Reference) -> Scale:
     left_out = folds(shown)
     rows = torch.cat([fold.rows for fold in left_out] or [shown.targets[:0]])
-    weighed = weigh(shown, Prior(reference), left_out, nothing=reference.nothing)
+    weighed = weigh(shown, Prior(reference), left_out)
     return Scale.of(weighed.distances, weighed.beyond_nothing, balance(shown.targets[rows]))
 
 

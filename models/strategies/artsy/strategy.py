@@ -211,7 +211,7 @@ class Artsy(Strategy[ArtsyConfig]):
         """Weigh the heads and the scale of novelty by all that is there, and build what answers."""
         shown, reference = self.shown, self._reference_now()
         prior, left_out = Prior(reference), folds(shown)
-        weighed = weigh(shown, prior, left_out, nothing=reference.nothing)
+        weighed = weigh(shown, prior, left_out)
         self.opinions = weighed.opinions
         rows = torch.cat([fold.rows for fold in left_out] or [shown.targets[:0]])
         targets = shown.targets[rows]
@@ -224,10 +224,10 @@ class Artsy(Strategy[ArtsyConfig]):
             torch.isin(tasks, torch.tensor(moved, dtype=torch.int64)),
         )
         self.scale = Scale.of(weighed.distances, weighed.beyond_nothing, balance(targets))
-        self._build(shown, prior, reference.nothing)
+        self._build(shown, prior)
 
-    def _build(self, shown: Shown, prior: Prior, nothing: Tensor) -> None:
-        self._head = EvidenceHead(shown, prior, self.opinions, nothing=nothing)
+    def _build(self, shown: Shown, prior: Prior) -> None:
+        self._head = EvidenceHead(shown, prior, self.opinions)
         self._synapses = self.synapses
 
     def _reference_now(self) -> Reference:
@@ -292,7 +292,7 @@ class Artsy(Strategy[ArtsyConfig]):
         prior = Prior(reference)
         kinds = {candidate.kind for candidate in offered(shown, prior)}
         reader.require(all(o.candidate.kind in kinds for o in self.opinions), "heads")
-        self._build(shown, prior, reference.nothing)
+        self._build(shown, prior)
 
     def _load_episode(
         self, state: Mapping[str, Tensor], reader: StateReader, index: int, *, moved: bool
