@@ -207,8 +207,13 @@ def opinions_tensor(opinions: Sequence[Opinion]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
 
 
-def opinions_from(reader: StateReader, name: str) -> list[Opinion]:
+def opinions_from(reader: StateReader, name: str, buildable: Sequence[Candidate]) -> list[Opinion]:
     """Return what `opinions_tensor` stored.
+
+    Args:
+        reader: Of the state.
+        name: Of the tensor.
+        buildable: Heads that are `offered`; opinions on other kinds are forged.
 
     Raises:
         CheckpointError: If it is missing, or no such opinions.
@@ -218,7 +223,7 @@ def opinions_from(reader: StateReader, name: str) -> list[Opinion]:
     kind, shrinkage, _, weight, temperature, _ = stored.T
     fits = (kind >= 0) & (kind < len(kinds)) & (shrinkage >= 0) & (shrinkage <= 1)
     reader.require(len(stored) > 0 and bool((fits & (weight >= 0) & (temperature > 0)).all()), name)
-    return [
+    opinions = [
         Opinion(
             Candidate(kinds[int(row[0])], row[1], row[2]),
             row[3],
@@ -227,6 +232,9 @@ def opinions_from(reader: StateReader, name: str) -> list[Opinion]:
         )
         for row in stored.tolist()
     ]
+    possible = {candidate.kind for candidate in buildable}
+    reader.require(all(opinion.candidate.kind in possible for opinion in opinions), name)
+    return opinions
 
 
 def _fit_temperature(scores: Tensor, targets: Tensor) -> tuple[float, float]:

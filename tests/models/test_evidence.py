@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models import evidence
-from models.closed_form import ClosedForm, offered
+from models.closed_form import CANDIDATES, ClosedForm, offered
 from models.errors import CheckpointError
 from models.evidence import EvidenceHead, folds, opinions_from, opinions_tensor, weigh
 from models.reference import Prior
@@ -157,7 +157,7 @@ def test_opinions_are_stored_and_read_back():
 
     stored = {"heads": opinions_tensor(opinions)}
 
-    assert opinions_from(StateReader(stored, what="heads"), "heads") == opinions
+    assert opinions_from(StateReader(stored, what="heads"), "heads", CANDIDATES) == opinions
 
 
 @pytest.mark.parametrize("place", range(6))
@@ -170,4 +170,12 @@ def test_forged_opinions_are_refused(place):
         stored[0, place] = -9
 
     with pytest.raises(CheckpointError):
-        opinions_from(StateReader({"heads": stored}, what="heads"), "heads")
+        opinions_from(StateReader({"heads": stored}, what="heads"), "heads", CANDIDATES)
+
+
+def test_an_opinion_on_a_head_that_cannot_be_built_is_refused():
+    shown = seen([7, 9, 30])
+    stored = {"heads": opinions_tensor(weigh(*with_folds(shown)).opinions)}
+
+    with pytest.raises(CheckpointError):
+        opinions_from(StateReader(stored, what="heads"), "heads", CANDIDATES[:1])

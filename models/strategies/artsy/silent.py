@@ -97,9 +97,8 @@ class SilentSubnetwork:
         prefix = f"tasks.{index}."
         reader = StateReader(state, prefix, what=f"task {index}")
         records = FeatureRecords.from_state(state, f"{prefix}own.", len(classes), width)
-        opinions = opinions_from(reader, "own.heads")
-        kinds = {c.kind for c in offered(_shown(records), Prior.none(width))}
-        reader.require(all(o.candidate.kind in kinds for o in opinions), "own.heads")
+        buildable = offered(_shown(records), Prior.none(width))
+        opinions = opinions_from(reader, "own.heads", buildable)
         synapse = EvidenceSynapse(reader.number("synapse"), classes)
         return cls(
             index, load(state, f"{prefix}adapter."), synapse, records, _head(records, opinions)

@@ -273,7 +273,6 @@ class Artsy(Strategy[ArtsyConfig]):
         width = self.feature_width
         self.reference = Reference.from_state(state, "reference.", width)
         self.scale = Scale.from_state(state, "novelty.")
-        self.opinions = opinions_from(reader, "heads")
         self.episodes = [
             self._load_episode(state, reader, index, moved=bool(moved))
             for index, moved in reader.tensor("episodes", (None, 2), torch.int64).tolist()
@@ -290,8 +289,7 @@ class Artsy(Strategy[ArtsyConfig]):
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
         shown, reference = self.shown, self._reference_now()
         prior = Prior(reference)
-        kinds = {candidate.kind for candidate in offered(shown, prior)}
-        reader.require(all(o.candidate.kind in kinds for o in self.opinions), "heads")
+        self.opinions = opinions_from(reader, "heads", offered(shown, prior))
         self._build(shown, prior)
 
     def _load_episode(
