@@ -109,6 +109,7 @@ class ClosedForm:
         """
         self.candidates = tuple(candidates)
         self._empty = shown.counts == 0
+        self._has_empty = bool(self._empty.any())
         self._distances = Distances(shown, prior)
         by_axes = [c for c in candidates if c.kind not in ("pooled", "posterior")]
         self._scaled = _Scaled(shown, prior.centre, by_axes) if by_axes else None
@@ -123,11 +124,10 @@ class ClosedForm:
         logits = self._scaled.scores(x) if self._scaled is not None else {}
         logits |= {c: head.cosines(x) for c, head in self._posterior.items()}
         logits |= {c: cosines for c in self.candidates if c.kind == "pooled"}
-        lowest = torch.finfo(torch.float32).min
-        logits = {
-            c: (logits[c] * _SHARPNESS[c.kind]).masked_fill(self._empty, lowest)
-            for c in self.candidates
-        }
+        logits = {c: logits[c] * _SHARPNESS[c.kind] for c in self.candidates}
+        if self._has_empty:
+            lowest = torch.finfo(torch.float32).min
+            logits = {c: each.masked_fill(self._empty, lowest) for c, each in logits.items()}
         return Scores(logits, *to_nearest(cosines, to_nothing))
 
 
@@ -148,7 +148,10 @@ class _Scaled:
         self._along = means @ self._axes
         self._means = None if self._is_whole else means
         self._squares = self._squared(means, self._along)
-        self._offsets = means @ self._centre
+        self._offsets, self._centre_square = means @ self._centre, self._centre.square().sum()
+        self._uncentred = torch.tensor([float(kind == "cosine") for kind in kinds])[:, None, None]
+        shift = 2 * self._offsets + self._centre_square
+        self._inverse_roots = _inverse_root(self._squares + self._uncentred[:, 0] * shift)
         self._own = {
             c: OwnCovariances(shown, self._centre, partial(self._whitened, a), prior=c.prior)
             for a, c in enumerate(candidates)
@@ -174,21 +177,17 @@ class _Scaled:
         squares = self._squared(x, along)
         # One product for all, so that the means are read once.
         more = (self._more[:, None] * along).flatten(0, 1) @ self._along.T
-        more = more.view(len(self._candidates), *plain.shape)
-        found = {}
-        for a, candidate in enumerate(self._candidates):
-            dots, mine, theirs = self._beyond[a] * plain + more[a], squares[a], self._squares[a]
-            if candidate.kind == "own":
-                shared = -0.5 * (mine[:, None] + theirs - 2 * dots).clamp(min=0)
-                whitened = self._whitened(a, x, along)
-                found[candidate] = self._own[candidate].logits(whitened, shared)
-                continue
-            if candidate.kind == "cosine":
-                # As seen from the origin.
-                offset, centre = x @ self._centre, self._centre.square().sum()
-                dots = dots + offset[:, None] + self._offsets + centre
-                mine, theirs = mine + 2 * offset + centre, theirs + 2 * self._offsets + centre
-            found[candidate] = dots * _inverse_root(mine)[:, None] * _inverse_root(theirs)
+        dots = self._beyond[:, None] * plain + more.view(len(self._candidates), *plain.shape)
+        offset = x @ self._centre
+        # As seen from the origin, where the centre is none: plain cosines.
+        dots += self._uncentred * (offset[:, None] + self._offsets + self._centre_square)
+        mine = squares + self._uncentred[:, 0] * (2 * offset + self._centre_square)
+        cosines = dots * _inverse_root(mine)[:, :, None] * self._inverse_roots[:, None]
+        found = dict(zip(self._candidates, cosines, strict=True))
+        for candidate, own in self._own.items():
+            a = self._candidates.index(candidate)
+            shared = -0.5 * (mine[a][:, None] + self._squares[a] - 2 * dots[a]).clamp(min=0)
+            found[candidate] = own.logits(self._whitened(a, x, along), shared)
         return found
 
     def _squared(self, x: Tensor, along: Tensor) -> Tensor:

@@ -86,16 +86,15 @@ class EvidenceHead:
         """Build every head with an opinion. The weights add up to 1; for the rest see `ClosedForm`."""
         self.opinions = tuple(opinions)
         self._heads = ClosedForm(shown, prior, [o.candidate for o in opinions])
+        self._weights = torch.tensor([o.weight for o in opinions])[:, None, None]
+        self._temperatures = torch.tensor([o.temperature for o in opinions])[:, None, None]
 
     def answer(self, features: Tensor) -> Answer:
         """Look at features `(B, W)`."""
         scores = self._heads.scores(features)
-        parts = [
-            opinion.weight
-            * torch.softmax(scores.logits[opinion.candidate] / opinion.temperature, 1)
-            for opinion in self.opinions
-        ]
-        return Answer(torch.stack(parts).sum(dim=0), scores.distances, scores.beyond_nothing)
+        logits = torch.stack(list(scores.logits.values()))
+        mixture = (self._weights * torch.softmax(logits / self._temperatures, dim=2)).sum(dim=0)
+        return Answer(mixture, scores.distances, scores.beyond_nothing)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""

@@ -61,6 +61,7 @@ class OwnCovariances:
         most = int(n_rows.max())
         rank = min(most_directions(K), W, max(1, most - 1))
         self._directions = torch.zeros(K, rank, W, dtype=torch.float16)
+        self._of_means = torch.zeros(K, rank)
         variances, left = torch.zeros(K, rank), torch.zeros(K)
         for part in torch.arange(K).split(max(1, _MOST_NUMBERS // (most * W))):
             mine = torch.isin(shown.targets, part)
@@ -70,6 +71,8 @@ class OwnCovariances:
             rows[targets - part[0], shown.place[mine]] = whiten(gaps)
             rows /= (n_rows[part] - 1).clamp(min=1).sqrt()[:, None, None]
             variances[part], self._directions[part], left[part] = _largest(rows, rank)
+            directions = self._directions[part].float()
+            self._of_means[part] = torch.einsum("krw,kw->kr", directions, self._means[part])
         share = (shown.counts / (shown.counts + prior * W)).float()[:, None] * (n_rows > 1)[:, None]
         outside = 1 - share + share * left[:, None] / max(1, W - rank)
         # A direction that a class does not have is one of the others.
@@ -111,9 +114,8 @@ class OwnCovariances:
     def _along_all(self, whitened: Tensor) -> Tensor:
         """Return how far images lie from each class along each of its directions, `(B, K, R)`, by one product."""
         K, R, W = self._directions.shape
-        directions = self._directions.float()
-        of_means = torch.einsum("krw,kw->kr", directions, self._means)
-        return (whitened @ directions.view(K * R, W).T).view(-1, K, R) - of_means
+        along = whitened @ self._directions.float().view(K * R, W).T
+        return along.view(-1, K, R) - self._of_means
 
     def _along(self, whitened: Tensor, classes: Tensor) -> Tensor:
         """Return the same of some classes, int64 `(B, C)`: `(B, C, R)`."""
