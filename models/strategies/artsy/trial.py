@@ -36,6 +36,9 @@ from models.strategies.artsy.verdict import (
 from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import Task
 
+MAPS = 5
+"""Of the move, each fitted without some of the classes."""
+
 Embed = Callable[[Tensor, Adapter | None], Tensor]
 
 
@@ -180,9 +183,8 @@ class Trial:
         if not len(answers):
             return _Probe(own, functional, moved, loss)
         asked_before, asked = (self.embed(images, a) for a in (self.before, functional))
-        # On images that the drift was not fitted on it shows by how much it misses.
         drift = Drift.fit(features[~judged], moved[~judged])
-        residuals = asked.cpu() - drift.apply(asked_before.cpu().double())
+        residuals = self._missed(features, moved, judged, asked_before, asked, answers)
         old = self._judge(features, judged, None, None)
         new = self._judge(moved, judged, drift, residuals)
         alone = new.head.probabilities(asked)
@@ -190,6 +192,30 @@ class Trial:
         return _Probe(
             own, functional, moved, loss, images, answers, alone, *losses, old.losses, new.losses
         )
+
+    def _missed(
+        self,
+        features: Tensor,
+        moved: Tensor,
+        judged: Tensor,
+        asked_before: Tensor,
+        asked: Tensor,
+        answers: Tensor,
+    ) -> Tensor:
+        """Return by how much a map of the move misses images of classes that it was not fitted on, `(J, W)`.
+
+        Old classes are such classes. Of one or two classes alone it is images that it was not fitted on.
+        """
+        classes = self.shots.targets.unique()
+        n_parts = min(MAPS, len(classes)) if len(classes) > 2 else 1
+        missed = torch.empty_like(asked, dtype=torch.float64, device="cpu")
+        for part in range(n_parts):
+            left_out = classes[part::n_parts] if n_parts > 1 else classes[:0]
+            fitted = ~judged & ~torch.isin(self.shots.targets, left_out)
+            drift = Drift.fit(features[fitted], moved[fitted])
+            rows = torch.isin(answers, left_out) if n_parts > 1 else answers >= 0
+            missed[rows] = asked[rows].cpu() - drift.apply(asked_before[rows].cpu().double())
+        return missed
 
     def _verdict(self, probes: Sequence["_Probe"], config: ArtsyConfig) -> Verdict:
         share = len(self.shots.targets.unique()) / len(self.known.counts)
