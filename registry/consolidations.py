@@ -6,6 +6,7 @@ and is published only if what is known is answered better by it; otherwise it is
 goes after every task, and is put down for one.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -142,6 +143,12 @@ def waiting_tasks(session: Session, version: VersionRow) -> list[int]:
     return [index for index in version.unconsolidated if index in with_images]
 
 
+def learned_tasks(session: Session, learner_id: str, indexes: Sequence[int]) -> list[TaskRow]:
+    """Return the rows of some of a learner's tasks, in the order of their indexes."""
+    query = select(TaskRow).where(TaskRow.learner_id == learner_id, TaskRow.index.in_(indexes))
+    return list(session.scalars(query.order_by(TaskRow.index)))
+
+
 def tasks_of(session: Session, task: TaskRow) -> list[int]:
     """Return the indexes of the tasks that a consolidation is of, by what its learner's head still waits for.
 
@@ -156,8 +163,20 @@ def tasks_of(session: Session, task: TaskRow) -> list[int]:
 
 
 def take_up(session: Session, task: TaskRow) -> None:
-    """Fix what a consolidation is of, for the attempt that claims it."""
-    task.options = {**task.options, "tasks": tasks_of(session, task)}
+    """Fix what a consolidation is of, for the attempt that claims it, and what bounds it.
+
+    It must not forget more than any of its tasks was to, and do no harm that one of them would have been held for.
+    """
+    indexes = tasks_of(session, task)
+    of_tasks = [row.options for row in learned_tasks(session, task.learner_id, indexes)]
+    bounds = [options.get("max_forgetting") for options in of_tasks]
+    screenings = {options.get("screening") for options in of_tasks}
+    task.options = {
+        **task.options,
+        "tasks": indexes,
+        "max_forgetting": min((bound for bound in bounds if bound is not None), default=None),
+        "screening": next((kind for kind in ("hold", "warn") if kind in screenings), "off"),
+    }
 
 
 def _head(session: Session, learner: LearnerRow) -> VersionRow | None:

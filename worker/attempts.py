@@ -1,11 +1,9 @@
-"""One attempt at a task: learn it or unlearn what it names, evaluate every task so far, keep the artifact, publish.
+"""One attempt at a task: learn it, unlearn what it names, or consolidate; evaluate all, keep the artifact, publish.
 
 Training leaves checkpoints, and goes on from the last one that an earlier attempt left.
 """
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -25,22 +23,21 @@ from registry.failpoints import failpoint
 from registry.postgres.database import Sessions
 from registry.versions import NewVersion
 from worker.attempt import Attempt, AttemptContext, code_versions, load_attempt
+from worker.consolidate import consolidate, is_consolidation
 from worker.errors import TaskError, TemporaryTaskError
 from worker.evaluation import evaluate_tasks, of_known_classes
 from worker.failures import sort_error
 from worker.progress import ProgressReporter
-from worker.publication import config_of, publish
+from worker.publication import config_of, publish, stage_of
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
 from worker.settings import WorkerSettings
 from worker.training import learn, load_task
-from worker.transactions import retry_transaction
+from worker.transactions import patience, retry_transaction
 from worker.unlearn import is_unlearning, unlearn
 
 log = structlog.get_logger()
 
 EXIT_SETTLED, EXIT_UNSETTLED = 0, 1
-OUTAGE_PATIENCE_S = 600.0
-"""How long a learned task waits for the database before the attempt is given up."""
 
 
 def run_attempt(
@@ -86,7 +83,7 @@ def run_attempt(
 def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     """Learn a task and publish it; hold it if its images look poisoned, or it broke `max_forgetting`.
 
-    Takes as long as learning does.
+    Takes as long as learning does. A consolidation is declined where a task would be held.
     """
     session_factory, blobs = context.session_factory, context.blobs
     progress = ProgressReporter(
@@ -101,15 +98,18 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
         attempt = load_attempt(session, task_id, token)
     backbone = _load_backbone(attempt.learner.backbone, context.settings)
     task, findings = None, []
-    if not is_unlearning(attempt):
+    if not is_unlearning(attempt) and not is_consolidation(attempt):
         task = load_task(attempt, blobs, backbone, progress)
         failpoint("learn.loaded")
         findings = _screen(attempt, task, backbone, context)
         if reason := reason_to_hold(attempt, findings):
             _hold_unlearned(attempt, reason, context)
             return
-    strategy, report = _learn_or_unlearn(attempt, task, backbone, context, progress)
+    learned = _learn_or_unlearn(attempt, task, backbone, context, progress)
     failpoint("learn.learned")
+    if learned is None:
+        return
+    strategy, report = learned
 
     progress.enter("evaluating")
     held_out = retry_transaction(
@@ -117,7 +117,7 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
-        may_go_on=_patience(context.stop),
+        may_go_on=patience(context.stop),
     )
     held_out = of_known_classes(held_out, strategy.classes_)
     measured, counts = evaluate_tasks(strategy, held_out, task, blobs, progress)
@@ -151,19 +151,19 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
         code_versions=code_versions(),
         accuracies=measured,
         tasks=list(strategy.task_indexes_),
+        stage=stage_of(attempt, strategy),
+        unconsolidated=list(strategy.unconsolidated_),
+        result=report.get("consolidation"),
     )
     outcome = retry_transaction(
         session_factory,
-        lambda session: publish(session, attempt, new_version, findings, keep),
-        may_go_on=_patience(context.stop),
+        lambda session: publish(
+            session, attempt, new_version, findings, keep, context.settings.schedule
+        ),
+        may_go_on=patience(context.stop),
     )
     failpoint("publish.after_commit")
     log.info("attempt_ended", outcome=outcome)
-
-
-def _patience(stop: threading.Event) -> Callable[[], bool]:
-    deadline = time.monotonic() + OUTAGE_PATIENCE_S
-    return lambda: time.monotonic() < deadline and not stop.is_set()
 
 
 def _record(error: Exception, task_id: str, token: int, session_factory: Sessions) -> None:
@@ -190,8 +190,18 @@ def _learn_or_unlearn(
     backbone: Backbone,
     context: AttemptContext,
     progress: ProgressReporter,
-) -> tuple[Strategy[Any], dict[str, Any]]:
-    """Learn the task's images, or unlearn if it has none; return what the learner knows now, and a report as JSON."""
+) -> tuple[Strategy[Any], dict[str, Any]] | None:
+    """Learn the task's images, or consolidate or unlearn if it has none.
+
+    Returns:
+        What the learner knows now, and a report as JSON; None if that is what it knew before, and the row says why.
+    """
+    if is_consolidation(attempt):
+        consolidated = consolidate(attempt, backbone, context, progress)
+        if consolidated is None:
+            return None
+        strategy, found = consolidated
+        return strategy, {"consolidation": asdict(found)}
     if task is None:
         strategy, done = unlearn(
             attempt,
@@ -226,7 +236,7 @@ def _hold_unlearned(attempt: Attempt, reason: str, context: AttemptContext) -> N
     retry_transaction(
         context.session_factory,
         lambda session: queue.hold_unlearned(session, attempt.task.id, attempt.token, reason),
-        may_go_on=_patience(context.stop),
+        may_go_on=patience(context.stop),
     )
     log.info("attempt_ended", outcome="held before learning")
 
@@ -237,5 +247,5 @@ def _note(attempt: Attempt, findings: list[Finding], context: AttemptContext) ->
     retry_transaction(
         context.session_factory,
         lambda session: queue.note_findings(session, attempt.task.id, attempt.token, notes),
-        may_go_on=_patience(context.stop),
+        may_go_on=patience(context.stop),
     )

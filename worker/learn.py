@@ -17,6 +17,7 @@ from registry.postgres.database import make_engine, make_session_factory
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
 from worker.attempts import run_attempt
+from worker.priority import step_back
 from worker.settings import WorkerSettings
 
 NICENESS = 10
@@ -29,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.learn")
     parser.add_argument("task_id")
     parser.add_argument("token", type=int)
+    parser.add_argument("--step-back", action="store_true", help="let everything else go first")
     arguments = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -37,6 +39,8 @@ def main() -> int:
     configure_logging()
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
     settings = WorkerSettings.read()
+    if arguments.step_back:
+        step_back(settings)
     engine = make_engine(
         settings.require_database_url(),
         application_name="filopodia-learn",

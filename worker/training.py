@@ -65,7 +65,7 @@ def learn(
     )
 
     def learn_from(earlier: list[Snapshot]) -> tuple[Strategy[Any], LearningReport]:
-        strategy = _load_strategy(attempt, context.blobs, backbone)
+        strategy = load_strategy(attempt, context.blobs, backbone)
         checkpoints = SectionedCheckpoints(
             keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
         )
@@ -81,7 +81,7 @@ def learn(
         return learn_from([])
 
 
-def _load_strategy(attempt: Attempt, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:
+def load_strategy(attempt: Attempt, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:
     """Build the strategy with this task's configuration and what the learner knows so far."""
     strategy = create_strategy(attempt.learner.strategy, attempt.task.config, backbone)
     if attempt.parent_manifest_sha256 is not None:
