@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from models.backbone import choose_device
 from registry.blobs.store import BlobStore
 from registry.postgres.database import Sessions
+from registry.postgres.listener import SERVING, TASKS, Listener
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
@@ -157,12 +158,14 @@ def build_context(
         metrics=metrics,
         interval_s=settings.watch_s,
     )
+    feed = EventFeed(session_factory)
+    doorbell = make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s)
     context = AppContext(
         settings=settings,
         session_factory=session_factory,
         blobs=blobs,
         metrics=metrics,
-        feed=EventFeed(session_factory),
+        feed=feed,
         keys=keys,
         login_links=LoginLinks(),
         quotas=Quotas(settings),
@@ -173,7 +176,10 @@ def build_context(
         loads=Loads(store, loader, metrics, max_wait_s=settings.max_wait_s),
         watcher=watcher,
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
-        doorbell=make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s),
+        doorbell=doorbell,
+        listener=Listener(
+            session_factory, {SERVING: [watcher.wake], TASKS: [feed.wake, doorbell.wake]}
+        ),
         collector=Collector(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
         ),
@@ -184,6 +190,7 @@ def build_context(
     )
     context.health.watch(context.engine.thread, watcher.thread, context.writer.thread)
     context.health.watch(context.doorbell.thread, context.collector.thread)
+    context.health.watch(context.listener.thread)
     metrics.registry.register(context.health)
     return context
 
@@ -198,6 +205,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context.writer.start()
     context.doorbell.start()
     context.collector.start()
+    context.listener.start()
     try:
         yield
     finally:
@@ -206,6 +214,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _stop(context: AppContext) -> None:
+    context.listener.stop()
     context.collector.stop()
     context.doorbell.stop()
     context.watcher.stop()

@@ -11,6 +11,7 @@ from registry.blobs.store import BlobStore
 from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from registry.postgres.database import Sessions
+from registry.postgres.listener import Listener
 from service.collector import Collector
 from service.health import Health
 from service.http.event_feed import EventFeed
@@ -49,6 +50,7 @@ class AppContext:
     watcher: Watcher
     writer: PredictionWriter
     doorbell: Doorbell
+    listener: Listener
     collector: Collector
     health: Health
     device: str

@@ -126,7 +126,8 @@ class ServiceSettings(RegistrySettings):
     max_wait_s: float = Field(default=5.0, gt=0)
     """Longest estimated wait in the queue; a request that would wait longer gets 503 with `Retry-After`."""
     watch_s: float = Field(default=1.0, gt=0)
-    """Seconds between two looks at which version of each learner is live, and which keys are valid."""
+    """Seconds between two looks at which version of each learner is live, and which keys are valid. What the database
+    tells of is seen at once."""
     older_versions: int = Field(default=4, ge=1)
     """Versions other than the live ones that are kept loaded for `?version=`."""
     max_loaded_bytes: int = Field(default=1024 * MIB, ge=0)

@@ -1,10 +1,11 @@
-"""The embedded worker: `python -m worker.local` polls the registry and learns, without a broker."""
+"""The embedded worker: `python -m worker.local` hears of tasks from the database, and learns, without a broker."""
 
 import argparse
 import os
 import signal
 import sys
 import threading
+from functools import partial
 
 import structlog
 
@@ -15,6 +16,7 @@ from registry.logs import configure_logging
 from registry.loops import SteadyThread
 from registry.postgres.database import Sessions, make_engine, make_session_factory
 from registry.postgres.lifeline import die_with_parent
+from registry.postgres.listener import TASKS, Listener
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.single_worker import single_worker_lock
@@ -81,19 +83,25 @@ def run(settings: WorkerSettings, stop: threading.Event) -> None:
     log.info("worker_started", worker_id=settings.worker_id, slots=settings.slots)
     presence = Presence(settings, session_factory, "local")
     presence.start()
+    awake = [threading.Event() for _ in range(settings.slots)]
     slots = [
         SteadyThread(
             f"slot-{i + 1}",
-            lambda: _work(settings, session_factory, presence, stop),
+            partial(_work, settings, session_factory, presence, stop, hears),
             most_pause_s=OUTAGE_PAUSE_S,
         )
-        for i in range(settings.slots)
+        for i, hears in enumerate(awake)
     ]
+    listener = Listener(session_factory, {TASKS: [hears.set for hears in awake]})
+    listener.start()
     for slot in slots:
         slot.start()
     # Signals are handled between two looks.
     while not stop.wait(STOP_LOOK_S):
         pass
+    listener.stop()
+    for hears in awake:
+        hears.set()
     for slot in slots:
         slot.join()
     presence.stop()
@@ -106,8 +114,11 @@ def _work(
     session_factory: Sessions,
     presence: Presence,
     stop: threading.Event,
+    awake: threading.Event,
 ) -> None:
     while not stop.is_set():
+        # Before the look: what is queued after it is heard after it.
+        awake.clear()
         if not presence.arrived.wait(settings.poll_s):
             continue
         try:
@@ -116,8 +127,8 @@ def _work(
             log.warning("database_unavailable")
             stop.wait(OUTAGE_PAUSE_S)
         else:
-            if not has_learned:
-                stop.wait(settings.poll_s)
+            if not has_learned and not stop.is_set():
+                awake.wait(settings.poll_s)
 
 
 def learn_next(

@@ -38,7 +38,7 @@ class WorkerSettings(RegistrySettings):
     heartbeat_s: float = Field(default=2.0, gt=0)
     """Seconds between two heartbeats; also how soon a cancel is noticed. Each is one small write."""
     poll_s: float = Field(default=0.5, gt=0)
-    """Seconds between two looks for a task while there is none."""
+    """Seconds between two looks for a task while there is none. What the database tells of is seen at once."""
     stop_grace_s: float = Field(default=15.0, ge=0)
     """Seconds a learn process gets to write its checkpoint and end after SIGTERM, before it is killed."""
     checkpoint_s: float = Field(default=30.0, gt=0)

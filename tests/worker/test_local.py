@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from registry import accuracy, events, learners, tasks
+from registry import accuracy, events, learners, tasks, workers
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
@@ -38,9 +39,10 @@ def start_worker(database_url, tmp_path):
     )
     running = []
 
-    def start():
+    def start(**changes):
         command = [sys.executable, "-m", "worker.local"]
-        running.append(subprocess.Popen(command, env=settings.environment()))
+        environment = settings.model_copy(update=changes).environment()
+        running.append(subprocess.Popen(command, env=environment))
         return running[-1]
 
     yield start
@@ -92,6 +94,30 @@ def test_a_task_survives_kill_9_of_its_learn_process_and_then_of_its_worker(
         assert (types.count("started"), types.count("published"), types.count("end")) == (3, 1, 1)
         assert accuracy.history(session, task.learner_id).versions == [1]
         assert learners.live_version(session, task.learner_id) == 1
+
+
+def test_a_task_is_heard_of_long_before_the_next_look(session_factory, start_worker, blobs):
+    start_worker(poll_s=600, slots=2)
+    # It looks once when it listens; nothing but a notification tells it of a task from then on.
+    idle = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'filopodia-worker' "
+        "AND query LIKE 'LISTEN%' AND state = 'idle'"
+    )
+
+    def is_idle():
+        with session_factory() as session:
+            return session.scalar(idle) == 1 and bool(workers.list_workers(session))
+
+    wait_until(is_idle)
+    with session_factory.begin() as session:
+        make_learner(session)
+        task_id = make_task(session, blobs).id
+    with within(2):
+        wait_for(session_factory, task_id, lambda task: task.attempt == 1)
+    # The next one of the learner is free when this one has ended.
+    with session_factory.begin() as session:
+        later = make_task(session, blobs, classes=["wren"]).id
+    assert wait_for(session_factory, later, has_ended).status == "succeeded"
 
 
 def test_sigterm_gives_the_task_back(session_factory, start_worker, task_id):

@@ -13,7 +13,7 @@ from registry.postgres.database import make_engine, make_session_factory
 from service.http.event_feed import EventFeed
 from service.use_cases.event_stream import stream_events
 from tests.factories import make_learner, make_task
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within
 
 N_WATCHERS = 50
 
@@ -68,6 +68,22 @@ def test_the_next_look_shows_what_has_happened_since(session_factory, session, t
 
     before, after = asyncio.run(watch())
     assert after.seq > before.seq
+
+
+def test_what_is_heard_brings_the_look_forward(session_factory, session, task_ids, monkeypatch):
+    monkeypatch.setattr("service.http.event_feed.LOOK_S", 60.0)
+    feed = EventFeed(session_factory)
+
+    async def watch():
+        for _ in range(2):  # what is heard between two looks counts for the next
+            feed.wake()
+            waiting = asyncio.create_task(feed.next(task_ids[0]))
+            await asyncio.create_task(one_turn())
+            await asyncio.to_thread(feed.wake)
+            assert (await waiting).status == "queued"
+
+    with within(3):
+        asyncio.run(watch())
 
 
 def test_a_task_that_is_not_there_is_said_to_be_none(session_factory, task_ids):

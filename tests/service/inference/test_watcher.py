@@ -3,10 +3,10 @@
 from fastapi.testclient import TestClient
 
 from models.errors import CheckpointError
-from registry import versions
+from registry import keys, learners, versions
 from registry.postgres.database import make_engine, make_session_factory
 from service.app import create_app
-from tests.service.api import version_of
+from tests.service.api import image_files, version_of
 from tests.waiting import wait_until, within
 
 
@@ -34,6 +34,36 @@ def test_a_learner_that_is_not_loaded_is_not_waited_for_while_the_database_is_aw
         f"/v1/learners/{taught}/predictions", content=b"x", headers={"Content-Type": "image/png"}
     )
     assert (answer.status_code, answer.json()["code"]) == (503, "storage-unavailable")
+
+
+def test_what_others_commit_is_served_long_before_the_next_look(
+    settings, session_factory, blobs, learn, role_keys
+):
+    settings = settings.model_copy(update={"watch_s": 600})
+    app = create_app(settings, session_factory, blobs)
+    headers = {"Authorization": f"Bearer {role_keys['admin']}"}
+    with TestClient(app, headers=headers) as client:
+        context = app.state.context
+        wait_until(lambda: context.listener.is_listening and context.watcher.has_looked)
+        client.post(
+            "/v1/learners", json={"name": "birds", "strategy": "simplecil", "backbone": "tiny"}
+        )
+        for version, labels in enumerate([("heron", "egret"), ("owl", "wren")], 1):
+            task = client.post("/v1/learners/birds/tasks", files=image_files(labels, 6)).json()
+            learn(task["id"])
+            with within(3):
+                wait_until(lambda version=version: version_of(client, "birds") == version)
+        with session_factory.begin() as session:
+            learners.set_alias(session, learners.get_learner(session, "birds").id, 1)
+            row, key = keys.create_key(session, "gone", "reader")
+        with within(3):
+            wait_until(lambda: version_of(client, "birds") == 1)
+        asking = {"Authorization": f"Bearer {key}"}
+        assert client.get("/v1/learners", headers=asking).status_code == 200
+        with session_factory.begin() as session:
+            keys.revoke_key(session, row.id)
+        with within(3):
+            wait_until(lambda: client.get("/v1/learners", headers=asking).status_code == 401)
 
 
 def test_a_damaged_version_is_not_served_and_the_last_good_one_goes_on(
