@@ -34,6 +34,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.datasets import LabelledImages, read_split
 from benchmarks.files import write_rows
+from benchmarks.teaching import Teacher
 from models.adapter import Adapter
 from models.backbone import Backbone, Pooling, choose_device, load_backbone
 from models.strategies.base import Strategy
@@ -92,6 +93,8 @@ class Row:
     """`R[i][j]`: accuracy on task j after task i."""
     seen: list[float] = field(default_factory=list)
     """Accuracy on all classes seen, after each task."""
+    consolidate_every: int = 1
+    """After how many tasks a strategy that consolidates does so, and after the last; 0 is never."""
 
 
 class RememberingBackbone(Backbone):
@@ -203,16 +206,22 @@ def measure(
     console: Console,
     *,
     at_once: bool = False,
+    consolidate_every: int = 1,
 ) -> Row:
-    """Learn the stream, or all of it as one task, and measure after every task."""
+    """Learn the stream, or all of it as one task, and measure after every task.
+
+    A strategy that consolidates does so after every so many tasks and after the last one, or `NEVER`.
+    """
+    teacher = Teacher(strategy, every=consolidate_every)
     matrix: list[list[float]] = []
     seen: list[float] = []
     learning_s, auroc = 0.0, None
     if at_once:
-        learning_s = learn(strategy, as_one([increment.task for increment in stream]))
+        learning_s = teacher.teach(as_one([increment.task for increment in stream]))
     for i, increment in enumerate(stream):
         if not at_once:
-            learning_s += learn(strategy, increment.task)
+            is_last = increment is stream[-1]
+            learning_s += teacher.teach(increment.task, is_last=is_last)
         known = stream[: i + 1]
         prediction = predict(strategy, known)
         right = is_right(strategy, prediction, known)
@@ -230,6 +239,7 @@ def measure(
         strategy=strategy.name,
         config=asdict(strategy.config),
         at_once=at_once,
+        consolidate_every=consolidate_every,
         seed=seed,
         last=seen[-1],
         average=float(np.mean(seen)),
@@ -263,13 +273,6 @@ def speed(strategy: Strategy[Any], images: torch.Tensor) -> float:
     if isinstance(backbone, RememberingBackbone):
         backbone.remembers = True
     return len(images) / seconds
-
-
-def learn(strategy: Strategy[Any], task: Task) -> float:
-    """Learn a task and return how many seconds it took."""
-    started = time.perf_counter()
-    strategy.learn(task)
-    return time.perf_counter() - started
 
 
 def as_one(tasks: Sequence[Task]) -> Task:
@@ -376,11 +379,23 @@ class Results:
                 raise ValueError(f"{path} holds another protocol's rows: choose another --out.")
             self.rows = [respelled(row) for row in kept["rows"]]
 
-    def has(self, strategy: str, config: dict[str, Any], seed: int, *, at_once: bool) -> bool:
+    def has(
+        self,
+        strategy: str,
+        config: dict[str, Any],
+        seed: int,
+        *,
+        at_once: bool,
+        consolidate_every: int = 1,
+    ) -> bool:
         """Tell whether this row was measured before."""
         row = {"strategy": strategy, "config": config, "seed": seed, "at_once": at_once}
         asked = json.loads(json.dumps(row))
-        return any(all(row[key] == asked[key] for key in asked) for row in self.rows)
+        return any(
+            all(row[key] == asked[key] for key in asked)
+            and row.get("consolidate_every", 1) == consolidate_every
+            for row in self.rows
+        )
 
     def add(self, row: Row) -> None:
         """Keep a row."""
@@ -412,11 +427,12 @@ def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
         table.add_column(column, justify="right")
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        key = json.dumps([row["strategy"], row["config"], row["at_once"]])
+        every = row.get("consolidate_every", 1)
+        key = json.dumps([row["strategy"], row["config"], row["at_once"], every])
         groups.setdefault(key, []).append(row)
     for group in groups.values():
         table.add_row(
-            group[0]["strategy"] + (", all at once" if group[0]["at_once"] else ""),
+            group[0]["strategy"] + suffix(group[0]),
             *(percent(group, key) for key in ("last", "average", "forgetting", "routing_accuracy")),
             plain(group, "passes", 2),
             percent(group, "expected_calibration_error"),
@@ -425,6 +441,15 @@ def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
             plain(group, "predict_images_per_second", 0),
         )
     console.print(table)
+
+
+def suffix(row: dict[str, Any]) -> str:
+    """Return what a row was learned like, if not as usual."""
+    every = row.get("consolidate_every", 1)
+    told = ", all at once" if row["at_once"] else ""
+    if every != 1:
+        told += f", consolidated every {every} tasks" if every else ", never consolidated"
+    return told
 
 
 def percent(rows: Sequence[dict[str, Any]], key: str) -> str:
@@ -489,6 +514,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--held-out-per-class", type=int, default=0, help="of the train images, to calibrate on"
     )
+    parser.add_argument(
+        "--consolidate-every",
+        type=int,
+        default=1,
+        metavar="TASKS",
+        help="of a strategy that consolidates; it does after the last task, too; 0 is never",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1993])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -526,8 +558,13 @@ def main(argv: list[str] | None = None) -> None:
         for name, config in parse_strategies(arguments.strategies):
             strategy = create_strategy(name, config, backbone)
             at_once = name in arguments.at_once.split(",")
-            if not results.has(strategy.name, asdict(strategy.config), seed, at_once=at_once):
-                results.add(measure(strategy, stream, seed, console, at_once=at_once))
+            every = arguments.consolidate_every if strategy.consolidates else 1
+            asked = strategy.name, asdict(strategy.config), seed
+            if not results.has(*asked, at_once=at_once, consolidate_every=every):
+                row = measure(
+                    strategy, stream, seed, console, at_once=at_once, consolidate_every=every
+                )
+                results.add(row)
     show(results.rows, console)
 
 

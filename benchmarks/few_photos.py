@@ -27,6 +27,7 @@ from rich.table import Table
 from benchmarks.class_incremental import RememberingBackbone
 from benchmarks.datasets import LabelledImages, read_folder
 from benchmarks.files import write_rows
+from benchmarks.teaching import Teacher
 from models.backbone import choose_device, load_backbone
 from models.strategies.catalog import create_strategy
 from models.strategies.values import Task
@@ -108,7 +109,7 @@ def measure(
     )
     learner = create_strategy(strategy, {}, backbone)
     started = time.perf_counter()
-    learner.learn(task)
+    Teacher(learner).teach(task)
     seconds = time.perf_counter() - started
     answers = torch.cat(
         [learner.predict(part).probabilities.argmax(dim=1) for part in pixels[tested].split(64)]

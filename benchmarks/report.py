@@ -22,6 +22,7 @@ from benchmarks.sections import (
     comparison,
     few_images,
     held,
+    learning,
     papers,
     reliability,
     screening,
@@ -129,6 +130,7 @@ CHAPTERS = {
     "Class-incremental learning": ("class_incremental", comparison.class_incremental),
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
+    "Learning speed": ("learning_speed", learning.learning_speed),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
     "Good and bad gate features (Fig. 4 of the Artsy paper)": ("gate_features", papers.gates),
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
@@ -191,7 +193,7 @@ def missing(title: str, results: Path) -> list[Section]:
         ]
     if own:
         return []
-    if module in ("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz", "many_classes"):
+    if module in ALONE:
         return [Section([NOT_RUN, command(f"{call} --out benchmarks/results/{module}.json")])]
     if module == "few_images":
         line = f"{call} --cifar100 DIR --photos FOLDER --out benchmarks/results/{module}.json"
@@ -206,6 +208,10 @@ EXPERIMENTS = {
     "metaplasticity": ("mp", tuple(metaplasticity.EXPERIMENTS)),
 }
 """Benchmarks of several experiments: how their files' names begin, and what they are called."""
+ALONE = frozenset(
+    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed".split()  # noqa: SIM905
+)
+"""Benchmarks that need no images and no weights."""
 
 
 if __name__ == "__main__":

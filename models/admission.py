@@ -33,16 +33,22 @@ DTYPES = (
     (
         "I64",
         r"adapted_on|branches|calibration\.tasks|classes\.\d+|episodes|ledger|seeds|targets\.\d+|"
-        r"tasks\.\d+\.(replay\.seed|(own|records)\.(kept|untrained))",
+        r"tasks\.\d+\.(replay\.seed|(own|records)\.(kept|untrained))|"
+        r"consolidations\.\d+\.(tasks|\d+\.(own|records)\.(kept|untrained))",
     ),
     ("U8", r"tasks\.\d+\.images"),
     (
         "F64",
         r"calibration\.(familiarity|temperature)|(gates|tasks)\.\d+\.(measured|threshold)|"
         r"moments\.(cross|gram)|(tasks\.\d+\.own\.)?heads|statistics\.(counts|means|scatter)|scale|weight|"
-        r"tasks\.\d+\.(sums|synapse|drift\.(linear|offset)|(own|records|replay)\.(counts|means))",
+        r"tasks\.\d+\.(sums|synapse|drift\.(linear|offset)|(own|records|replay)\.(counts|means))|"
+        r"consolidations\.\d+\.(drift\.(linear|offset)|\d+\.(synapse|own\.heads|(own|records)\.(counts|means)))",
     ),
-    ("F16", r"reference\.(between|directions|nothing)|tasks\.\d+\.(own|records)\.rows"),
+    (
+        "F16",
+        r"reference\.(between|directions|nothing)|"
+        r"(tasks|consolidations\.\d+)\.\d+\.(own|records)\.rows",
+    ),
     ("F32", r".*"),
 )
 """Type of each tensor that any strategy has, by its name; the first that fits."""
@@ -51,7 +57,7 @@ TOLERANCE = 1e-3
 MAX_INTEGERS = 3_000_000
 """In an integer tensor, such as the ledger: some become Python objects, each many times its size."""
 _KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")
-_FILE = re.compile(r"shared\.safetensors|task-\d{4,7}\.safetensors")
+_FILE = re.compile(r"shared\.safetensors|(task|consolidation)-\d{4,7}\.safetensors")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _BROKEN = (
     SafetensorError,

@@ -1,7 +1,7 @@
 """A learner on disk: `manifest.json` and safetensors files, each named by its sha256. Never pickle.
 
-Tensors of one task (`tasks.<index>.…`) get a file of their own. They never change, so every later version names the
-same file and storage grows by what a task adds, not by what is already there.
+Tensors of one task (`tasks.<index>.…`) or one consolidation (`consolidations.<number>.…`) get a file of their own. They
+never change, so every later version names the same file and storage grows by what is added, not by what is there.
 """
 
 import hashlib
@@ -73,12 +73,12 @@ def pack(strategy: Strategy[Any], *, seed: int, code_versions: dict[str, str]) -
 
 def file_of(key: str) -> str:
     """Return the name of the file that a tensor lies in."""
-    match = re.match(r"tasks\.(\d+)\.", key)
-    return f"task-{int(match[1]):04d}.safetensors" if match else SHARED
+    match = re.match(r"(task|consolidation)s\.(\d+)\.", key)
+    return f"{match[1]}-{int(match[2]):04d}.safetensors" if match else SHARED
 
 
 def load(manifest: bytes, read: Callable[[str], bytes], backbone: Backbone) -> Strategy[Any]:
-    """Rebuild a strategy, ready to predict or to learn the next task.
+    """Rebuild a strategy: it can learn the next task, and predict, at full speed from the start once it is prepared.
 
     Args:
         manifest: As `pack` made it.

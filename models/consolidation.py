@@ -1,4 +1,4 @@
-"""How the functional adapter moves towards a task's sub-network and back: the running mean of all that moved it."""
+"""How the functional adapter moves towards a sub-network and back: the mean of all that moved it, task by task."""
 
 from models.adapter import Adapter
 
@@ -9,22 +9,25 @@ RESIDUE = (
 """What is left of a task that is unlearned and cannot be moved back from, as others came after it."""
 
 
-def consolidated(functional: Adapter | None, own: Adapter, *, n_before: int) -> Adapter:
+def consolidated(
+    functional: Adapter | None, own: Adapter, *, n_before: int, n_new: int = 1
+) -> Adapter:
     """Return the functional adapter with its share of one more sub-network, frozen; both are left as they are.
 
     Args:
         functional: The mean of the sub-networks before. None where there is none.
-        own: The task's sub-network.
-        n_before: How many sub-networks it is the mean of.
+        own: The new sub-network.
+        n_before: How many tasks the mean is of.
+        n_new: How many tasks trained the new sub-network.
     """
     if functional is None:
         return own.clone().freeze()
     moved = functional.clone()
-    moved.consolidate(own, weight=_share(n_before))
+    moved.consolidate(own, weight=_share(n_before, n_new))
     return moved.freeze()
 
 
-def undone(functional: Adapter, own: Adapter, *, n_before: int) -> Adapter:
+def undone(functional: Adapter, own: Adapter, *, n_before: int, n_new: int = 1) -> Adapter:
     """Return the functional adapter from before `consolidated`, frozen; exact but for rounding.
 
     It moved from f to `f + w (own - f)`, and both that and `own` are known.
@@ -32,13 +35,14 @@ def undone(functional: Adapter, own: Adapter, *, n_before: int) -> Adapter:
     Args:
         functional: As it is, after the move.
         own: The sub-network it moved towards.
-        n_before: How many sub-networks it was the mean of before, at least one.
+        n_before: How many tasks it was the mean of before, at least one.
+        n_new: How many tasks trained the sub-network.
     """
-    weight = _share(n_before)
+    weight = _share(n_before, n_new)
     back = functional.clone()
     back.consolidate(own, weight=-weight / (1 - weight))
     return back.freeze()
 
 
-def _share(n_before: int) -> float:
-    return 1 / (n_before + 1)
+def _share(n_before: int, n_new: int) -> float:
+    return n_new / (n_before + n_new)

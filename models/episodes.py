@@ -23,7 +23,7 @@ RecordsT = TypeVar("RecordsT", bound=Records)
 
 @dataclass(frozen=True)
 class Episode(Generic[RecordsT]):
-    """What the consolidation of one task left."""
+    """What a task showed, a move of the features, or both."""
 
     index: int
     drift: Drift | None

@@ -1,7 +1,8 @@
 """The accuracy history of a learner: how well each version still knows each task.
 
 R[i][j] is the accuracy on task j's images with version i, over all classes known then: on those held out, and on
-training images that the version left out in turn. A version learns one task, or unlearns some, whose columns end there.
+training images that the version left out in turn. A version learns one task, or consolidates some, or unlearns some,
+whose columns end there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from registry import ancestry, unlearning
 from registry.ancestry import Step
 from registry.measures import Counts, Measure, difference, mean_of_tasks, mean_of_versions, pooled
 from registry.statuses import TaskStatus
-from registry.tables import AccuracyRow, LearnerRow, TaskRow
+from registry.tables import CONSOLIDATE, AccuracyRow, LearnerRow, TaskRow
 from registry.versions import NewVersion
 
 
@@ -174,7 +175,7 @@ def superseded_tasks(session: Session, learner_id: str) -> list[int]:
     query = select(TaskRow.index).where(
         TaskRow.learner_id == learner_id,
         TaskRow.status == TaskStatus.SUPERSEDED,
-        TaskRow.mode != unlearning.MODE,
+        TaskRow.mode.not_in((unlearning.MODE, CONSOLIDATE)),
     )
     return list(session.scalars(query.order_by(TaskRow.index)))
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.statuses import UNFINISHED, TaskStatus
-from registry.tables import TaskRow, VersionRow
+from registry.tables import CONSOLIDATE, TaskRow, VersionRow
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def if_head_moved(session: Session, learner_id: str, number: int) -> HeadMove:
     """Return what `versions.move_head` to a version would change. Two queries."""
     leading = {step.number for step in line(session, learner_id, number)}
     query = select(TaskRow.index, TaskRow.version, TaskRow.status).where(
-        TaskRow.learner_id == learner_id
+        TaskRow.learner_id == learner_id, TaskRow.mode != CONSOLIDATE
     )
     tasks = session.execute(query.order_by(TaskRow.index)).all()
     return HeadMove(

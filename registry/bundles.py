@@ -5,7 +5,7 @@ of mode `IMPORTED` and without samples, so that the next task's index, its label
 """
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import func, select
@@ -18,8 +18,15 @@ from registry.events import append_event
 from registry.ids import new_id
 from registry.samples import keep_blobs
 from registry.statuses import TaskStatus
-from registry.tables import IMPORTED, AccuracyRow, LearnerRow, TaskRow, VersionRow
-from registry.tasks import INITIAL_PROGRESS
+from registry.tables import (
+    IMPORTED,
+    INITIAL_PROGRESS,
+    LEARNED_STAGE,
+    AccuracyRow,
+    LearnerRow,
+    TaskRow,
+    VersionRow,
+)
 from registry.versions import NewAccuracy
 
 FIRST = 1
@@ -67,6 +74,9 @@ class NewLearner:
     code_versions: dict[str, Any]
     accuracies: list[NewAccuracy]
     """Of the version."""
+    stage: str = LEARNED_STAGE
+    unconsolidated: list[int] = field(default_factory=list)
+    """Those of the tasks that wait for a consolidation: in vain, since their images stay where they were."""
 
 
 def read_provenance(session: Session, version: VersionRow) -> Provenance:
@@ -133,6 +143,8 @@ def import_learner(
             backbone_fingerprint=new.backbone_fingerprint,
             manifest_sha256=new.manifest_sha256,
             size_bytes=new.size_bytes,
+            stage=new.stage,
+            unconsolidated=new.unconsolidated,
             classes=new.classes,
             metrics=new.metrics,
             code_versions=new.code_versions,

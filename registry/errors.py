@@ -11,6 +11,7 @@
     │   │   ├── LabelKnownError, LabelConfusableError, ClassNameTakenError
     │   │   ├── TaskEndedError, TaskNotRetryableError, TaskNotHeldError
     │   │   ├── NothingLearnedError, VersionErasedError, TrainingImagesGoneError
+    │   │   ├── ConsolidationOffError, NothingToConsolidateError
     │   │   ├── ImageNotKeptError, FeedbackTakenError, FeedbackChangedError
     │   │   └── IdempotencyInProgressError
     │   ├── BlobError                  BlobMissingError, BlobDamagedError, StorageFullError
@@ -205,6 +206,19 @@ class TaskNotRetryableError(ConflictError):
     sentence = "Only a failed or cancelled task with images can be retried: {self.reason}."
     task_id: str
     reason: str
+
+
+class ConsolidationOffError(ConflictError):
+    code = "consolidation-off"
+    sentence = "Nothing is consolidated in this installation: its operator has set FILOPODIA_CONSOLIDATE to never."
+
+
+class NothingToConsolidateError(ConflictError):
+    code = "nothing-to-consolidate"
+    sentence = (
+        "No task of this learner waits to be consolidated: its strategy trains as it learns, all is consolidated, or "
+        "the images are gone."
+    )
 
 
 class TaskNotHeldError(ConflictError):

@@ -22,6 +22,7 @@ EventType = Literal[
     "published",
     "failed",
     "cancelled",
+    "declined",
     "end",
 ]
 """`end` is the last event of a task until it is retried, published by hand, or superseded by a rollback that moves the

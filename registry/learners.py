@@ -20,7 +20,7 @@ from registry.errors import (
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, page_of
 from registry.statuses import WITH_WORKER
-from registry.tables import AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import CONSOLIDATE, AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
 
 LIVE = "live"
 """The alias that is served."""
@@ -135,11 +135,14 @@ def delete_learner(session: Session, name: str) -> None:
 
     Raises:
         LearnerNotFoundError: If there is none of this name.
-        LearnerBusyError: If one of its tasks is running.
+        LearnerBusyError: If one of its tasks is running. A consolidation is not: nobody waits for it, and the worker
+            that has it finds it gone.
     """
     learner = get_learner(session, name, lock=True)
     running = select(TaskRow.id).where(
-        TaskRow.learner_id == learner.id, TaskRow.status.in_(WITH_WORKER)
+        TaskRow.learner_id == learner.id,
+        TaskRow.status.in_(WITH_WORKER),
+        TaskRow.mode != CONSOLIDATE,
     )
     if session.scalars(running.limit(1)).first() is not None:
         raise LearnerBusyError

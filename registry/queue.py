@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
 
+from registry import consolidations, turns
 from registry.errors import FencedError
 from registry.events import append_event
 from registry.statuses import WITH_WORKER, TaskStatus
-from registry.tables import LearnerRow, TaskRow
-from registry.tasks import INITIAL_PROGRESS
+from registry.tables import CONSOLIDATE, INITIAL_PROGRESS, LearnerRow, TaskRow
 
 MAX_ATTEMPTS = 5
 """Attempts after which a task is given up, so that one that kills its worker does not do so for ever."""
@@ -28,7 +28,10 @@ RETRY_DELAY_S, MAX_RETRY_DELAY_S = 5, 300
 ACCEPTED = "accepted"
 """Option `screening` of a task that a person wants learned in spite of its findings."""
 
-HeartbeatAnswer = Literal["ok", "cancel", "lost"]
+NO_FREE_WORKER_S = 1.0
+"""How long a task waits for a free worker before a consolidation is put down for it, whosesoever it is."""
+
+HeartbeatAnswer = Literal["ok", "cancel", "lost", "yield"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class ClaimedTask:
     learner_id: str
     token: int
     attempt: int
+    is_consolidation: bool = False
+    """Whether it is put down for a task."""
 
 
 def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask | None:
-    """Take the oldest task that may be learned now, or None.
+    """Take the oldest task that may be learned now, or else the oldest consolidation, or None.
 
     That is a queued task whose waiting time is over, or a running one whose worker let the lease run out; the first
     unfinished one of its learner, none of whose tasks is running. Several workers may call this at once. Commit soon:
@@ -53,7 +58,7 @@ def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask 
         select(TaskRow.id, TaskRow.learner_id)
         .join(LearnerRow, LearnerRow.id == TaskRow.learner_id)
         .where(_claimable())
-        .order_by(TaskRow.created_at, TaskRow.id)
+        .order_by(*_in_turn())
         .limit(1)
         .with_for_update(of=LearnerRow, key_share=True, skip_locked=True)
     ).one_or_none()
@@ -73,7 +78,7 @@ def claim(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
 
 
 def due_to_ring(session: Session, every_s: float, *, limit: int) -> list[str]:
-    """Return tasks that some worker may claim now and that were not rung for in the last `every_s`, oldest first.
+    """Return tasks that some worker may claim now and that were not rung for in the last `every_s`, in their turn.
 
     They count as rung for from now on: of several callers one gets each. Ends what `end_abandoned` ends.
     """
@@ -84,7 +89,7 @@ def due_to_ring(session: Session, every_s: float, *, limit: int) -> list[str]:
             _claimable(),
             or_(TaskRow.rung_at.is_(None), TaskRow.rung_at < _from_now(-every_s)),
         )
-        .order_by(TaskRow.created_at, TaskRow.id)
+        .order_by(*_in_turn())
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -102,19 +107,25 @@ def heartbeat(session: Session, task_id: str, token: int, lease_s: float) -> Hea
     """Extend the lease of an attempt.
 
     Returns:
-        `ok`; `cancel` if the task is to be stopped; `lost` if the attempt is no longer current.
+        `ok`; `cancel` if the task is to be stopped; `lost` if the attempt is no longer current; `yield` if it is a
+        consolidation that is to be put down, for a task or because its hours are over.
     """
     statement = (
         update(TaskRow)
         .where(TaskRow.id == task_id, TaskRow.token == token, TaskRow.status.in_(WITH_WORKER))
         .values(lease_until=_from_now(lease_s))
-        .returning(TaskRow.status)
+        .returning(TaskRow.status, TaskRow.mode, TaskRow.learner_id, turns.in_hours())
         .execution_options(synchronize_session=False)
     )
-    status = session.scalars(statement).one_or_none()
-    if status is None:
+    row = session.execute(statement).one_or_none()
+    if row is None:
         return "lost"
-    return "cancel" if status == TaskStatus.CANCELLING else "ok"
+    status, mode, learner_id, may_run = row
+    if status == TaskStatus.CANCELLING:
+        return "cancel"
+    if mode != CONSOLIDATE or (may_run and not _is_in_the_way(session, task_id, learner_id)):
+        return "ok"
+    return "yield"
 
 
 def update_progress(session: Session, task_id: str, token: int, progress: dict[str, Any]) -> None:
@@ -182,6 +193,28 @@ def release_held(session: Session, task: TaskRow) -> None:
     _back_to_queue(session, task)
 
 
+def decline(session: Session, task_id: str, token: int, result: dict[str, Any]) -> None:
+    """End a consolidation that is not published: nothing that is served changes, and its tasks go on waiting.
+
+    Args:
+        session: Database session.
+        task_id: The consolidation.
+        token: Token of the attempt.
+        result: What was found, as JSON; its `reason` says in a sentence why.
+
+    Raises:
+        FencedError: If the attempt is no longer current, or is being cancelled.
+    """
+    task = lock_attempt(session, task_id, token, statuses={TaskStatus.RUNNING})
+    task.status = TaskStatus.DECLINED
+    task.result = result
+    task.error = task.lease_until = None
+    task.finished_at = func.now()
+    session.flush()
+    append_event(session, task.id, "declined", {"reason": result["reason"]})
+    append_event(session, task.id, "end", {"status": TaskStatus.DECLINED})
+
+
 def fail_task(session: Session, task_id: str, token: int, code: str, detail: str) -> None:
     """End an attempt and its task as failed. Nothing that is served changes.
 
@@ -231,7 +264,7 @@ def requeue_task(
 
 
 def give_back(session: Session, task_id: str, token: int) -> TaskStatus:
-    """Return a task unlearned because its worker stops; the attempt does not count.
+    """Return a task unlearned because its worker stops, or it is put down for another; the attempt does not count.
 
     Returns:
         The task's status now: `queued`, or `cancelled` if it was being cancelled.
@@ -317,24 +350,37 @@ def lock_attempt(
     return task
 
 
-def _claimable() -> ColumnElement[bool]:
-    other = aliased(TaskRow)
-    is_blocked = exists().where(
-        other.learner_id == TaskRow.learner_id,
-        other.id != TaskRow.id,
-        or_(
-            other.status.in_(WITH_WORKER),
-            and_(other.status == TaskStatus.QUEUED, other.index < TaskRow.index),
-        ),
-    )
+def _claimable(*, but_for: str = "") -> ColumnElement[bool]:
+    """Whether a row may be claimed now, or might if some other one were not with a worker."""
     is_due = or_(
         and_(
             TaskRow.status == TaskStatus.QUEUED,
             or_(TaskRow.not_before.is_(None), TaskRow.not_before <= func.now()),
+            turns.in_hours(),
         ),
         and_(TaskRow.status == TaskStatus.RUNNING, TaskRow.lease_until < func.now()),
     )
+    is_blocked = turns.is_blocked(but_for=but_for)
     return and_(is_due, TaskRow.attempt < MAX_ATTEMPTS, ~is_blocked)
+
+
+def _in_turn() -> tuple[ColumnElement[Any], ...]:
+    """Tasks go before consolidations, older ones before younger ones."""
+    return TaskRow.mode == CONSOLIDATE, TaskRow.created_at.expression, TaskRow.id.expression
+
+
+def _is_in_the_way(session: Session, task_id: str, learner_id: str) -> bool:
+    """Whether a running consolidation is to be put down: a task waits for it, or for a worker.
+
+    A task of its learner never waits longer than until this is asked. Those of others may find a free worker first.
+    """
+    since = func.greatest(TaskRow.created_at, func.coalesce(TaskRow.not_before, TaskRow.created_at))
+    is_next = and_(
+        TaskRow.mode != CONSOLIDATE,
+        _claimable(but_for=task_id),
+        or_(TaskRow.learner_id == learner_id, since < _from_now(-NO_FREE_WORKER_S)),
+    )
+    return session.scalars(select(TaskRow.id).where(is_next).limit(1)).first() is not None
 
 
 def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> ClaimedTask | None:
@@ -350,11 +396,13 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
     task.rung_at = None
     task.lease_until = _from_now(lease_s)
     task.started_at = task.started_at or func.now()
+    if task.mode == CONSOLIDATE:
+        consolidations.take_up(session, task)
     task.progress = {**INITIAL_PROGRESS, "phase": "preparing"}
     session.flush()
     append_event(session, task.id, "started", {"attempt": task.attempt})
     append_event(session, task.id, "phase", {"phase": "preparing"})
-    return ClaimedTask(task.id, task.learner_id, task.token, task.attempt)
+    return ClaimedTask(task.id, task.learner_id, task.token, task.attempt, task.mode == CONSOLIDATE)
 
 
 def _back_to_queue(session: Session, task: TaskRow) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from registry.environment import explain, trimmed
 from registry.logs import LogFormat
+from registry.schedule import IDLE_S, IN_WORDS, PATTERN, Schedule
 
 POSTGRESQL = ("postgresql", "postgres")
 DEVICES = "auto, cpu, cuda, or cuda:1 and so on"
@@ -62,6 +63,14 @@ class RegistrySettings(BaseSettings):
 
     ring_s: float = Field(default=5.0, gt=0)
     """Seconds until workers are told again of a task that none has taken up, and between two looks for such tasks."""
+
+    consolidate: str = Field(default="idle", pattern=PATTERN, description=IN_WORDS)
+    """When what was learned is consolidated: `at_once`; when `idle`, that is when no task waits and the learner's last
+    one is `FILOPODIA_CONSOLIDATE_IDLE_S` ago; within hours in UTC, such as `22:00-06:00`; `by_hand` alone; or `never`.
+    Tasks go first whatever it says."""
+
+    consolidate_idle_s: float = Field(default=IDLE_S, ge=0)
+    """Seconds after a learner's last published task before what it learned is consolidated by itself."""
 
     blob_url: str | None = Field(
         default=None, validation_alias=AliasChoices("blob_url", "BLOB_URL")
@@ -122,6 +131,11 @@ class RegistrySettings(BaseSettings):
             OSError: If the password's file cannot be read.
         """
         return _with_password(self.redis_url, self.redis_password_file)
+
+    @property
+    def schedule(self) -> Schedule:
+        """When consolidations may start by themselves."""
+        return Schedule.parse(self.consolidate, self.consolidate_idle_s)
 
     @property
     def blob_location(self) -> str:

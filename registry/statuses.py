@@ -2,7 +2,8 @@
 
     queued -> running -> succeeded | failed | cancelled
 
-besides `cancelling`, `held` and `superseded`; docs/architecture.md tells the life of a task.
+besides `cancelling`, `held` and `superseded`, and `declined` of a consolidation; docs/architecture.md tells the life of
+a task.
 """
 
 from enum import StrEnum
@@ -22,6 +23,8 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     """It was published, but does not lead to the learner's head any more."""
+    DECLINED = "declined"
+    """Of a consolidation: it was tried, and what was known would not have been answered better."""
 
 
 WITH_WORKER = frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLING})

@@ -41,6 +41,17 @@ NAMING = {
 
 IMPORTED = "import"
 """Mode of a task that was learned in another installation, and came here with a version."""
+CONSOLIDATE = "consolidate"
+"""Mode of a consolidation: it brings no images of its own, and its index counts down from -1."""
+LEARNED_STAGE, CONSOLIDATED_STAGE = STAGES = ("learned", "consolidated")
+"""`learned`: its tasks are answered. `consolidated`: their images have also shaped the features."""
+INITIAL_PROGRESS: dict[str, Any] = {
+    "phase": "queued",
+    "fraction": 0.0,
+    "epoch": None,
+    "epochs": None,
+    "eta_seconds": None,
+}
 TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
 WORKER_KINDS = ("local", "celery")
 ROLES = ("reader", "predictor", "trainer", "admin")
@@ -113,7 +124,8 @@ class TaskRow(Row):
     id: Mapped[str] = mapped_column(primary_key=True)
     learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
     index: Mapped[int] = mapped_column(Integer)
-    """Position in the learner's sequence, from 1. Handed out at creation, never reused."""
+    """Position in the learner's sequence, from 1; of a consolidation, from -1 downwards in a sequence of their own.
+    Handed out at creation, never reused."""
     name: Mapped[str | None]
     mode: Mapped[str] = mapped_column(default="new_classes")
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -145,6 +157,8 @@ class TaskRow(Row):
     """What a `held` task would publish."""
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """`{code, detail}` of the last failed attempt."""
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Of a consolidation that came to an end: `models.strategies.values.ConsolidationReport`; None for a task."""
     findings: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """What looked wrong with its images: `{code, detail, ...}` each. Some of them hold it before it is learned."""
     quarantined: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
@@ -204,6 +218,7 @@ class VersionRow(Row):
         UniqueConstraint("learner_id", "number"),
         UniqueConstraint("task_id"),
         CheckConstraint("(manifest_sha256 IS NULL) = (erased_at IS NOT NULL)", name="erased"),
+        CheckConstraint(_one_of("stage", STAGES), name="stage"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -221,6 +236,11 @@ class VersionRow(Row):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     tasks: Mapped[list[int]] = mapped_column(ARRAY(Integer))
     """Indexes of the tasks it knows something of, in the order they were learned."""
+    stage: Mapped[str] = mapped_column(default=LEARNED_STAGE, server_default=LEARNED_STAGE)
+    unconsolidated: Mapped[list[int]] = mapped_column(
+        ARRAY(Integer), default=list, server_default="{}"
+    )
+    """Those of its tasks that wait for a consolidation, in order; their images may be gone since."""
     classes: Mapped[list[str]]
     metrics: Mapped[dict[str, Any]]
     """Learning report: seconds, passes, calibration, routing; as `models.evaluation` made it."""

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from registry import classes as class_names
-from registry import learners, unlearning
+from registry import consolidations, learners, unlearning
 from registry.classes import PLAIN, Shown, look
 from registry.errors import (
     LabelConfusableError,
@@ -34,15 +34,15 @@ from registry.statuses import (
     WAITING,
     TaskStatus,
 )
-from registry.tables import FeedbackRow, LearnerRow, SampleRow, TaskRow, VersionRow
-
-INITIAL_PROGRESS: dict[str, Any] = {
-    "phase": "queued",
-    "fraction": 0.0,
-    "epoch": None,
-    "epochs": None,
-    "eta_seconds": None,
-}
+from registry.tables import (
+    CONSOLIDATE,
+    INITIAL_PROGRESS,
+    FeedbackRow,
+    LearnerRow,
+    SampleRow,
+    TaskRow,
+    VersionRow,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class QueueDepth:
     """Those that wait, and those that some worker has."""
     oldest_age_s: float
     """Seconds since the first of them was added; 0 if there is none."""
+    n_consolidations: int
+    """Consolidations that wait or run. They count by themselves: nobody waits for them."""
 
 
 def add_task(
@@ -220,16 +222,20 @@ def list_tasks(
     *,
     learner_name: str | None = None,
     statuses: Collection[TaskStatus] = (),
+    mode: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[TaskRow]:
-    """Return a page of tasks, newest first; of one learner, and of some statuses, if given.
+    """Return a page of tasks, newest first; of one learner, of some statuses, and of one mode, if given.
+
+    Consolidations are only there if their mode is asked for.
 
     Raises:
         LearnerNotFoundError: If there is no learner of this name.
         InvalidCursorError: If the cursor is not one of ours.
     """
     query = select(TaskRow).order_by(TaskRow.id.desc()).limit(limit + 1)
+    query = query.where(TaskRow.mode == mode if mode else TaskRow.mode != CONSOLIDATE)
     if learner_name is not None:
         learner = learners.get_learner(session, learner_name)
         query = query.where(TaskRow.learner_id == learner.id)
@@ -241,21 +247,28 @@ def list_tasks(
 
 
 def position(session: Session, task: TaskRow) -> int | None:
-    """Return the place of a queued task in the queue, from 1; None if it is not queued."""
+    """Return the place of a queued task in the queue, from 1; None if it is not queued. Consolidations come last."""
     if task.status != TaskStatus.QUEUED:
         return None
     before = tuple_(TaskRow.created_at, TaskRow.id) < tuple_(task.created_at, task.id)
-    query = select(func.count()).where(TaskRow.status == TaskStatus.QUEUED, before)
+    goes_before = and_(TaskRow.mode != CONSOLIDATE, before)
+    if task.mode == CONSOLIDATE:
+        goes_before = or_(TaskRow.mode != CONSOLIDATE, before)
+    query = select(func.count()).where(TaskRow.status == TaskStatus.QUEUED, goes_before)
     return 1 + session.scalars(query).one()
 
 
 def queue_depth(session: Session) -> QueueDepth:
     """Return how many tasks wait and run, over all learners. One query."""
-    age = func.extract("epoch", func.now() - func.min(TaskRow.created_at))
-    n_tasks, oldest_age_s = session.execute(
-        select(func.count(), func.coalesce(age, 0)).where(TaskRow.status.in_(UNFINISHED))
+    is_task = TaskRow.mode != CONSOLIDATE
+    oldest = func.min(TaskRow.created_at).filter(is_task)
+    age = func.extract("epoch", func.now() - oldest)
+    n_all, n_tasks, oldest_age_s = session.execute(
+        select(func.count(), func.count().filter(is_task), func.coalesce(age, 0)).where(
+            TaskRow.status.in_(UNFINISHED)
+        )
     ).one()
-    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)))
+    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)), n_all - n_tasks)
 
 
 def request_cancel(session: Session, task_id: str) -> TaskRow:
@@ -291,6 +304,7 @@ def retry_task(session: Session, task_id: str) -> TaskRow:
         LabelKnownError: If another task has brought its classes meanwhile.
         LabelConfusableError: If another task has brought a class that looks like one of its classes.
         UnknownContentError, NothingWouldRemainError: If it cannot unlearn any more what it was to.
+        NothingToConsolidateError: If it is a consolidation, and nothing waits for one any more.
     """
     learner = learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
     task = get_task(session, task_id, lock=True)
@@ -321,6 +335,9 @@ def _require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> Non
         task.classes = unlearning.labels_that_go(
             session, learner, tasks=task.options["tasks"], classes=task.options["classes"]
         )
+        return
+    if task.mode == CONSOLIDATE:
+        consolidations.require_doable(session, learner, task)
         return
     has_images = select(SampleRow.id).where(SampleRow.task_id == task.id)
     if session.scalars(has_images).first() is None:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry import tasks
-from registry.tables import SampleRow, TaskRow
+from registry.tables import CONSOLIDATE, SampleRow, TaskRow
 
 FLOOR_S = 2 * 3600.0
 """For what does not depend on the images: a backbone that is downloaded at its first use, above all."""
@@ -26,15 +26,20 @@ def time_limit_s(session: Session, task_id: str) -> float:
     """Return how long an attempt at a task may take, in seconds."""
     task = tasks.get_task(session, task_id)
     # Earlier images count too: they are measured again, and some strategies train on them again.
+    is_earlier = TaskRow.index > 0 if task.mode == CONSOLIDATE else TaskRow.index <= task.index
     images = (
-        select(func.count())
+        select(func.count(), func.count(TaskRow.id.distinct()))
         .select_from(SampleRow)
         .join(TaskRow, TaskRow.id == SampleRow.task_id)
-        .where(TaskRow.learner_id == task.learner_id, TaskRow.index <= task.index)
+        .where(TaskRow.learner_id == task.learner_id, is_earlier)
     )
-    n_images = session.scalar(images) or 0
+    n_images, n_with_images = session.execute(images).one()
     epochs = task.config.get("epochs")
-    return limit_for(n_images, epochs=epochs if isinstance(epochs, int) else 0, n_tasks=task.index)
+    return limit_for(
+        n_images,
+        epochs=epochs if isinstance(epochs, int) else 0,
+        n_tasks=max(task.index, n_with_images),
+    )
 
 
 def limit_for(n_images: int, *, epochs: int, n_tasks: int) -> float:

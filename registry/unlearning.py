@@ -18,6 +18,7 @@ from registry.errors import (
 )
 from registry.statuses import LEARNED, UNFINISHED
 from registry.tables import (
+    CONSOLIDATE,
     ClassRow,
     FeedbackRow,
     LearnerRow,
@@ -147,6 +148,7 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
     )
     gone = _images(task.learner_id, tasks, classes)
     _take_predictions_away(session, task, gone)
+    _forget_checkpoints(session, task.learner_id)
     session.execute(
         delete(SampleRow).where(SampleRow.id.in_(gone)).execution_options(synchronize_session=False)
     )
@@ -155,6 +157,16 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
         .where(ClassRow.learner_id == task.learner_id, ClassRow.label.in_(task.classes))
         .execution_options(synchronize_session=False)
     )
+
+
+def _forget_checkpoints(session: Session, learner_id: str) -> None:
+    """Let consolidations that were put down begin anew: what they would go on from may have seen what is gone."""
+    begun = update(TaskRow).where(
+        TaskRow.learner_id == learner_id,
+        TaskRow.mode == CONSOLIDATE,
+        TaskRow.status.in_(UNFINISHED),
+    )
+    session.execute(begun.values(checkpoint=None).execution_options(synchronize_session="fetch"))
 
 
 def waiting(session: Session, learner_id: str) -> list[TaskRow]:

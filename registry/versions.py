@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry import ancestry, learners, unlearning
+from registry import ancestry, consolidations, learners, unlearning
 from registry.errors import (
     LearnerBusyError,
     StaleHeadError,
@@ -21,9 +21,22 @@ from registry.ids import new_id
 from registry.measures import Counts
 from registry.paging import Page, decode_number, page_of
 from registry.queue import lock_attempt, release_held
+from registry.schedule import Schedule
 from registry.statuses import UNFINISHED, TaskStatus
-from registry.tables import AccuracyRow, AliasRow, LearnerRow, SampleRow, TaskRow, VersionRow
+from registry.tables import (
+    CONSOLIDATE,
+    LEARNED_STAGE,
+    AccuracyRow,
+    AliasRow,
+    LearnerRow,
+    SampleRow,
+    TaskRow,
+    VersionRow,
+)
 from registry.tasks import get_task, request_cancel
+
+ANY_TIME = Schedule()
+"""As where the operator says nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,11 @@ class NewVersion:
     tasks: list[int] | None = None
     """Indexes of the tasks it knows something of, in the order they were learned; None for those of its parent and
     then its own."""
+    stage: str = LEARNED_STAGE
+    unconsolidated: list[int] = field(default_factory=list)
+    """Those of the tasks that wait for a consolidation, in order."""
+    result: dict[str, Any] | None = None
+    """Of a consolidation: what it found."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +93,17 @@ class LiveVersion:
     manifest_sha256: str
 
 
-def publish(session: Session, task_id: str, token: int, new_version: NewVersion) -> VersionRow:
+def publish(
+    session: Session,
+    task_id: str,
+    token: int,
+    new_version: NewVersion,
+    schedule: Schedule = ANY_TIME,
+) -> VersionRow:
     """Publish what an attempt has learned: version, accuracies, head and the alias `live`, all or nothing.
+
+    Queues a consolidation, if the schedule says so, of what the version leaves to be consolidated. One moves `live`
+    only if that named what it built on: nobody has asked for it who wants another version served.
 
     Raises:
         FencedError: If the attempt is no longer current, or the task is being cancelled.
@@ -84,7 +111,7 @@ def publish(session: Session, task_id: str, token: int, new_version: NewVersion)
     """
     learner = _lock_learner_of(session, task_id)
     task = lock_attempt(session, task_id, token, statuses={TaskStatus.RUNNING})
-    return _publish(session, learner, task, new_version)
+    return _publish(session, learner, task, new_version, schedule)
 
 
 def hold(session: Session, task_id: str, token: int, new_version: NewVersion, reason: str) -> None:
@@ -110,8 +137,12 @@ def hold(session: Session, task_id: str, token: int, new_version: NewVersion, re
     append_event(session, task.id, "end", {"status": TaskStatus.HELD})
 
 
-def publish_held(session: Session, task_id: str) -> VersionRow | None:
+def publish_held(
+    session: Session, task_id: str, schedule: Schedule = ANY_TIME
+) -> VersionRow | None:
     """Publish a held task after all; None if it was held before it was learned, and is queued now.
+
+    Queues a consolidation as `publish` does.
 
     Raises:
         TaskNotFoundError: If there is no task with this id.
@@ -130,7 +161,8 @@ def publish_held(session: Session, task_id: str) -> VersionRow | None:
     pending = dict(task.pending_version)
     accuracies = [NewAccuracy(**accuracy) for accuracy in pending.pop("accuracies")]
     task.pending_version = None
-    return _publish(session, learner, task, NewVersion(**pending, accuracies=accuracies))
+    new_version = NewVersion(**pending, accuracies=accuracies)
+    return _publish(session, learner, task, new_version, schedule)
 
 
 def get_version(session: Session, learner_id: str, number: int) -> VersionRow:
@@ -162,18 +194,19 @@ def address_of(version: VersionRow) -> str:
 def move_head(session: Session, learner_id: str, number: int) -> None:
     """Let a learner's next task build on another version, earlier or later.
 
-    Tasks whose versions do not lead to it become `superseded`; those that do are `succeeded`, again if need be.
+    Tasks whose versions do not lead to it become `superseded`; those that do are `succeeded`, again if need be. A
+    consolidation that waits or runs holds nobody up: it is taken up on whatever is the head then.
 
     Raises:
         LearnerNotFoundError: If there is no such learner.
         VersionNotFoundError: If it has no such version.
         VersionErasedError: If that was erased.
-        LearnerBusyError: If one of its tasks waits or runs.
+        LearnerBusyError: If one of its tasks waits or runs, consolidations aside.
     """
     learner = learners.get_learner_by_id(session, learner_id, lock=True)
     address_of(get_version(session, learner_id, number))
     of_learner = TaskRow.learner_id == learner_id
-    busy = of_learner & TaskRow.status.in_(UNFINISHED)
+    busy = of_learner & TaskRow.status.in_(UNFINISHED) & (TaskRow.mode != CONSOLIDATE)
     if session.scalars(select(TaskRow.id).where(busy).limit(1)).first() is not None:
         raise LearnerBusyError
     learner.head_version = number
@@ -258,7 +291,11 @@ def _lock_learner_of(session: Session, task_id: str) -> LearnerRow:
 
 
 def _publish(
-    session: Session, learner: LearnerRow, task: TaskRow, new_version: NewVersion
+    session: Session,
+    learner: LearnerRow,
+    task: TaskRow,
+    new_version: NewVersion,
+    schedule: Schedule,
 ) -> VersionRow:
     if new_version.parent != learner.head_version:
         raise StaleHeadError(new_version.parent, learner.head_version)
@@ -282,6 +319,8 @@ def _publish(
         manifest_sha256=new_version.manifest_sha256,
         size_bytes=new_version.size_bytes,
         tasks=known,
+        stage=new_version.stage,
+        unconsolidated=new_version.unconsolidated,
         classes=new_version.classes,
         metrics=new_version.metrics,
         code_versions=new_version.code_versions,
@@ -295,11 +334,13 @@ def _publish(
     was_held = task.status == TaskStatus.HELD
     task.status = TaskStatus.SUCCEEDED
     task.version = version.number
+    task.result = new_version.result
     task.progress = {**task.progress, "phase": "publishing", "fraction": 1.0, "eta_seconds": 0.0}
     task.error = task.lease_until = None
     task.finished_at = func.now()
     learner.head_version = version.number
-    learners.set_alias(session, learner.id, version.number)
+    if task.mode != CONSOLIDATE or learners.live_version(session, learner.id) == version.parent:
+        learners.set_alias(session, learner.id, version.number)
     if task.mode == unlearning.MODE:
         if parent is not None:
             task.classes = [label for label in parent.classes if label not in version.classes]
@@ -310,6 +351,7 @@ def _publish(
     append_event(
         session, task.id, "end", {"status": TaskStatus.SUCCEEDED, "version": version.number}
     )
+    consolidations.queue_after(session, learner, version, schedule)
     return version
 
 

@@ -81,6 +81,8 @@ def _table() -> dict[str, ProblemType]:
         "task-not-retryable": p(409, "Task not retryable", "Only a failed or cancelled task can be retried."),
         "task-not-held": p(409, "Task not held", "Only a held task waits to be published."),
         "stale-head": p(409, "Stale head version", "The learner has moved on: read its head version again."),
+        "consolidation-off": p(409, "Consolidation is off", "The operator has set that nothing is consolidated."),
+        "nothing-to-consolidate": p(409, "Nothing to consolidate", "No task of the learner waits for it with images."),
         "cannot-unlearn": p(409, "Cannot unlearn", "`unlearning` in `GET /v1/strategies` says which strategies can."),
         "training-images-gone": p(409, "Training images gone", "The strategy has to see again what it takes out."),
         "unknown-content": p(422, "Unknown task or class", "The learner's head does not know it: see `errors`."),

@@ -129,7 +129,7 @@ class ServiceSettings(RegistrySettings):
     """Seconds between two looks at which version of each learner is live, and which keys are valid. What the database
     tells of is seen at once."""
     older_versions: int = Field(default=4, ge=1)
-    """Versions other than the live ones that are kept loaded for `?version=`."""
+    """Versions other than the live ones that stay loaded once they were asked for with `?version=`."""
     max_loaded_bytes: int = Field(default=1024 * MIB, ge=0)
     """Bytes of learned versions held in memory, backbones aside; those used longest ago are dropped, and loaded again
     when they are asked for. The last one used stays, whatever its size."""

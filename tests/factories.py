@@ -15,8 +15,11 @@ from sqlalchemy.orm import Session
 from registry import learners, queue, samples, tasks, versions
 from registry.blobs.store import BlobStore
 from registry.samples import NewSample
+from registry.schedule import Schedule
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy, NewVersion
+
+AT_ONCE = Schedule.parse("at_once")
 
 
 def make_pixels(label: str = "heron", index: int = 0, size: int = 32) -> np.ndarray:
@@ -154,3 +157,37 @@ def write_images(folder: Path, labels: dict[str, range]) -> None:
         (folder / label).mkdir(parents=True, exist_ok=True)
         for i in indexes:
             (folder / label / f"{i}.png").write_bytes(make_image(label, i))
+
+
+def learn_at_once(
+    session: Session,
+    blobs: BlobStore,
+    classes: Sequence[str],
+    learner_name: str = "birds",
+    schedule: Schedule = AT_ONCE,
+) -> TaskRow:
+    """Add a task and publish it as one that is to be consolidated, besides those that wait already."""
+    task = make_task(session, blobs, learner_name, classes=classes, n_train=2, n_eval=1)
+    claimed = queue.claim(session, task.id, "tests", 30)
+    assert claimed is not None
+    learner = learners.get_learner(session, learner_name)
+    waiting: list[int] = []
+    if learner.head_version:
+        waiting = versions.get_version(session, learner.id, learner.head_version).unconsolidated
+    new_version = make_new_version(session, task, unconsolidated=[*waiting, task.index])
+    versions.publish(session, task.id, claimed.token, new_version, schedule)
+    return task
+
+
+def make_consolidated(session: Session, task: TaskRow, **fields: Any) -> NewVersion:
+    """Return what a consolidation that was taken up would publish, all of it right."""
+    learner = learners.get_learner_by_id(session, task.learner_id)
+    head = versions.get_version(session, learner.id, learner.head_version)
+    values: dict[str, Any] = {
+        "tasks": head.tasks,
+        "stage": "consolidated",
+        "unconsolidated": [t for t in head.unconsolidated if t not in task.options["tasks"]],
+        "accuracies": [],
+        "result": {"adopted": True, "reason": "It is better."},
+    }
+    return make_new_version(session, task, **{**values, **fields})

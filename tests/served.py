@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry import queue
 from registry.blobs.store import BlobStore
 from tests.waiting import wait_until
-from worker.learn import run_attempt
+from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
 POLL_S = 0.05

@@ -28,7 +28,7 @@ SLEEPERS = {
     "service/test_startup.py": "a step that takes a while",
     "service/across/test_under_load.py": "lets requests go on for a while",
     "test_waiting.py": "tests the waiting",
-    "worker/test_learn.py": "keeps a lock for longer than a statement waits",
+    "worker/test_attempts.py": "keeps a lock for longer than a statement waits",
 }
 """Who may sleep, and why that is not waiting for something to have happened."""
 

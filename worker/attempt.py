@@ -4,16 +4,30 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 from models.backbone import Backbone
 from registry import learners, samples, tasks, versions
-from registry.postgres.database import Session
+from registry.blobs.store import BlobStore
+from registry.postgres.database import Session, Sessions
 from registry.tables import LearnerRow, SampleRow, TaskRow
+from worker.settings import WorkerSettings
 
 DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")
 """Whose versions are recorded with each version learned."""
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """What all attempts of this worker work with."""
+
+    session_factory: Sessions
+    blobs: BlobStore
+    settings: WorkerSettings
+    stop: threading.Event
+    """Set when the worker is to stop."""
 
 
 @dataclass(frozen=True)

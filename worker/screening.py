@@ -24,7 +24,7 @@ from registry import samples, versions
 from registry.blobs.store import BlobStore
 from registry.errors import VersionNotFoundError
 from registry.postgres.database import Sessions
-from registry.tables import SampleRow
+from registry.tables import CONSOLIDATE, SampleRow
 from worker.attempt import Attempt
 from worker.errors import PermanentTaskError
 from worker.samples import load_images
@@ -47,12 +47,17 @@ def is_screened(attempt: Attempt) -> bool:
 
 
 def reason_to_hold(attempt: Attempt, findings: Sequence[Finding]) -> str | None:
-    """Return why a task is to be held, in sentences for the person who decides; None if it is not."""
+    """Return why a task is to be held, in sentences for the person who decides; None if it is not.
+
+    A consolidation is declined for it: there is nothing to decide.
+    """
     if attempt.task.options.get("screening") != "hold":
         return None
     holding = [finding.detail for finding in findings if finding.holds]
     if not holding:
         return None
+    if attempt.task.mode == CONSOLIDATE:
+        return " ".join(holding)
     return " ".join([*holding, "Publish it to have it all the same, or cancel it."])
 
 

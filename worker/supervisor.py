@@ -29,11 +29,13 @@ from worker.transactions import retry_transaction
 
 log = structlog.get_logger()
 
-StopReason = Literal["cancel", "lost", "stop", "time-limit"]
+StopReason = Literal["cancel", "lost", "stop", "time-limit", "yield"]
 Settle = Callable[[Session], object]
 
 WAIT_S = 0.2
 """Longest a stop request goes unnoticed."""
+YIELD_LOOK_S = 0.5
+"""Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 
@@ -48,7 +50,8 @@ def supervise(
     """Run one attempt at a claimed task until it has ended or is stopped. Takes as long as learning does.
 
     A cancel, a lost lease, the time limit and `stop` end the learn process. With `stop` it gets `stop_grace_s` to write
-    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that.
+    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that. So does a
+    consolidation that a task waits for.
 
     Args:
         claimed: What `registry.queue.claim_next` returned.
@@ -59,9 +62,10 @@ def supervise(
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
     limit_s = _limit_s(claimed, session_factory, settings)
+    step_back = ["--step-back"] if claimed.is_consolidation else []
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token)],
+            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token), *step_back],
             stdin=subprocess.DEVNULL,
             env=settings.environment(),
             start_new_session=True,
@@ -78,7 +82,7 @@ def supervise(
     try:
         reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
         if reason is not None:
-            _stop_group(process, settings.stop_grace_s if reason == "stop" else 0.0)
+            _stop_group(process, settings.stop_grace_s if reason in ("stop", "yield") else 0.0)
     except BaseException:
         # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
         _stop_group(process, 0.0)
@@ -115,7 +119,10 @@ def _watch(
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    next_beat = started + settings.heartbeat_s
+    every_s = settings.heartbeat_s
+    if claimed.is_consolidation:
+        every_s = min(every_s, YIELD_LOOK_S)
+    next_beat = started + every_s
     while not _has_ended(process, WAIT_S):
         now = time.monotonic()
         if stop.is_set():
@@ -123,10 +130,10 @@ def _watch(
         if now - started > limit_s:
             return "time-limit"
         if now >= next_beat:
-            next_beat = now + settings.heartbeat_s
+            next_beat = now + every_s
             answer = _beat(claimed, session_factory, settings.lease_s)
-            if answer == "cancel":
-                return "cancel"
+            if answer in ("cancel", "yield"):
+                return answer
             if answer == "lost":
                 # Usually it has just settled the row itself and is about to exit.
                 return None if _has_ended(process, settings.stop_grace_s) else "lost"
@@ -172,7 +179,7 @@ def _settlement(
     task_id, token = claimed.id, claimed.token
     if reason == "cancel":
         return lambda session: queue.finish_cancelled(session, task_id, token)
-    if reason == "stop":
+    if reason in ("stop", "yield"):
         return lambda session: queue.give_back(session, task_id, token)
     if reason == "time-limit":
         detail = (

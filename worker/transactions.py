@@ -1,5 +1,6 @@
 """Transactions that outlast an outage of the database: what took an hour to learn must not be lost to a second."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +15,14 @@ log = structlog.get_logger()
 ResultT = TypeVar("ResultT")
 
 RETRY_S = 1.0
+OUTAGE_PATIENCE_S = 600.0
+"""How long what was learned waits for the database before the attempt is given up."""
+
+
+def patience(stop: threading.Event) -> Callable[[], bool]:
+    """Return what `retry_transaction` asks: yes for so long from now, and until the attempt is to stop."""
+    deadline = time.monotonic() + OUTAGE_PATIENCE_S
+    return lambda: time.monotonic() < deadline and not stop.is_set()
 
 
 def retry_transaction(

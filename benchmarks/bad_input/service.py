@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,9 @@ LEARNER = "birds"
 class Service:
     """A service process on a data directory of its own. A context."""
 
-    def __init__(self, folder: Path, *, backbone: str) -> None:
+    def __init__(
+        self, folder: Path, *, backbone: str, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self._backbone = backbone
         environment = {n: v for n, v in os.environ.items() if not n.startswith("FILOPODIA_")}
@@ -36,6 +39,7 @@ class Service:
             "FILOPODIA_PORT": "0",
             "FILOPODIA_MIN_FREE_BYTES": "0",
             "TMPDIR": str(folder / "tmp"),
+            **(settings or {}),
         }
         self._log = (folder / "log").open("wb")
         command = [sys.executable, "-m", "service.main"]

@@ -12,12 +12,12 @@ from benchmarks.class_incremental import (
     binned_scores,
     calibration_error,
     is_right,
-    learn,
     novelty_auroc,
     predict,
     state_bytes,
 )
 from benchmarks.few_images.cells import Stream
+from benchmarks.teaching import Teacher
 from models.strategies.base import Strategy
 from models.strategies.values import Prediction
 
@@ -66,8 +66,9 @@ def measure(strategy: Strategy[Any], stream: Stream, about: dict[str, Any]) -> R
         about: The cell: the fields of the row that say what was measured.
     """
     accuracies, errors, seconds = [], [], 0.0
+    teacher = Teacher(strategy)
     for i, taught in enumerate(stream.tasks):
-        seconds += learn(strategy, taught.task)
+        seconds += teacher.teach(taught.task)
         known = stream.tasks[: i + 1]
         prediction = predict(strategy, known)
         right = is_right(strategy, prediction, known)

@@ -1,7 +1,7 @@
 """The contract every strategy fulfils, and the bookkeeping that is the same for all of them.
 
-What callers use is here: `learn`, `unlearn`, `predict`, `state_dict`, `load_state_dict`. A strategy fills in its own
-part of each: `_learn`, `_forget`, `score`, `_state_dict`, `_load_state_dict`.
+What callers use is here: `learn`, `consolidate`, `unlearn`, `predict`, `state_dict`, `load_state_dict`. A strategy
+fills in its own part of each: `_learn`, `_consolidate`, `_forget`, `score`, `_state_dict`, `_load_state_dict`.
 """
 
 import math
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
+from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 from models.errors import NotLearnedError, TaskDataError, UnknownContentError, UnlearningError
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 from models.strategies.values import (
+    ConsolidationReport,
     CrossValidation,
     LearningReport,
     Prediction,
@@ -65,6 +67,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
     cross_validates: ClassVar[bool] = False
     """Whether it measures itself on training images that it leaves out in turn, in closed form."""
+    consolidates: ClassVar[bool] = False
+    """Whether learning leaves training for later: its tasks wait as `unconsolidated_`."""
     current_below: ClassVar[float] = math.inf
     """What the currents of its synapses stay below: one whose threshold is not lower can never fire."""
     prior: ClassVar[float] = LOGIT_PRIOR
@@ -93,6 +97,11 @@ class Strategy(ABC, Generic[ConfigT]):
         """Novelty, in `[0, 1]`, above which an image is answered as not known."""
         return NOVELTY_THRESHOLD
 
+    @property
+    def unconsolidated_(self) -> tuple[int, ...]:
+        """Indexes of the tasks that wait for a consolidation, in the order they were learned."""
+        return ()
+
     def learn(self, task: Task, on_progress: ProgressFn = ignore_progress) -> LearningReport:
         """Learn one more task.
 
@@ -106,6 +115,48 @@ class Strategy(ABC, Generic[ConfigT]):
         details = self._learn(task, self.register(task), on_progress)
         details.setdefault("temperature", self.calibration.temperature.value)
         return LearningReport(len(task.images), time.perf_counter() - started, details)
+
+    def consolidate(
+        self,
+        tasks: Sequence[Task],
+        *,
+        seed: int,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
+        on_progress: ProgressFn = ignore_progress,
+    ) -> ConsolidationReport:
+        """Train on the images of tasks that were learned without, and keep what comes out if it answers better.
+
+        Deterministic on CPU for `seed`.
+
+        Args:
+            tasks: Those of `unconsolidated_` whose images are still there, at least one, each as it was learned.
+            seed: Everything random derives from it.
+            checkpoints: Where the training keeps how far it is, and goes on from.
+            on_progress: Told about `training` and `consolidating`.
+
+        Raises:
+            TaskDataError: If a task does not wait, has no image, or shows a class that is not known any more.
+            DivergedError: If the loss stops being finite.
+        """
+        started = time.perf_counter()
+        strange = [task.index for task in tasks if task.index not in self.unconsolidated_]
+        if strange or not tasks:
+            named = ", ".join(map(str, strange)) or "none"
+            raise TaskDataError(f"These tasks do not wait for a consolidation: {named}.")
+        labels = {label for task in tasks for label in (*task.labels, *task.held_out_labels)}
+        if not labels <= set(self.classes_) or not all(task.labels for task in tasks):
+            raise TaskDataError(
+                "A task to be consolidated has no image, or one of an unknown class."
+            )
+        adopted, reason, details = self._consolidate(tasks, seed, checkpoints, on_progress)
+        return ConsolidationReport(
+            adopted=adopted,
+            reason=reason,
+            tasks=tuple(task.index for task in tasks),
+            n_images=sum(len(task.images) for task in tasks),
+            seconds=time.perf_counter() - started,
+            details=details,
+        )
 
     def unlearn(
         self,
@@ -195,6 +246,13 @@ class Strategy(ABC, Generic[ConfigT]):
         self._require_learned()
         return self.score(images).logits
 
+    def prepare(self) -> None:
+        """Build what answers need. The first prediction does it otherwise, and takes as much longer."""
+
+    def fingerprint_of_features(self) -> str:
+        """Return a hash of all that decides what features an image becomes: equal as long as they stay the same."""
+        return self.backbone.fingerprint
+
     def cross_validation(self) -> CrossValidation | None:
         """Return what the current head answers to training images that it leaves out in turn.
 
@@ -268,6 +326,20 @@ class Strategy(ABC, Generic[ConfigT]):
         """Return the class index of each label, int64 `(N,)`."""
         index = {label: i for i, label in enumerate(self.classes_)}
         return torch.tensor([index[label] for label in labels], dtype=torch.int64)
+
+    def _consolidate(
+        self,
+        tasks: Sequence[Task],
+        seed: int,
+        checkpoints: Checkpoints,
+        on_progress: ProgressFn,
+    ) -> tuple[bool, str, dict[str, Any]]:
+        """Train on the images of waiting tasks: the part of `consolidate` that is each strategy's own.
+
+        Returns:
+            Whether the strategy has changed, why, and JSON-serialisable details for the report.
+        """
+        raise NotImplementedError
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         """Take out what `removal` names: the part of `unlearn` that is each strategy's own. Something stays.

@@ -46,6 +46,22 @@ class LearningReport:
     """Strategy-specific, JSON-serialisable: final losses, temperature, thresholds."""
 
 
+@dataclass(frozen=True)
+class ConsolidationReport:
+    """What consolidating some tasks came to. Goes into the version's metrics, or to whoever asks why there is none."""
+
+    adopted: bool
+    """Whether the strategy has changed. If not, it is as it was."""
+    reason: str
+    """In plain words."""
+    tasks: tuple[int, ...]
+    """Indexes of the tasks whose images took part."""
+    n_images: int
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+    """Strategy-specific, JSON-serialisable: by how much images that it never saw are answered better."""
+
+
 Unlearning = Literal["exact", "needs_images", "partial", "none"]
 """What a strategy can do about a task or class that has to go. `exact`: its scores become those of a learner that never
 saw it. `needs_images`: the same, given the training images to take out. `partial`: what belongs to it alone goes; what

@@ -5,6 +5,7 @@ here.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -135,9 +136,8 @@ def publish_task(
 ) -> Response:
     """Publish a held task after all, or learn it if it was held before that; go back to the page it was asked on."""
     done = {TaskStatus.SUCCEEDED: "task-published", TaskStatus.QUEUED: "task-released"}
-    answer = _change_task(
-        request, context, actor, "task.publish", task_id, versions.publish_held, done
-    )
+    publish = partial(versions.publish_held, schedule=context.settings.schedule)
+    answer = _change_task(request, context, actor, "task.publish", task_id, publish, done)
     context.watcher.wake()
     return answer
 

@@ -136,6 +136,8 @@ class VersionLoader:
         backbone = self.backbone(address.backbone)
         manifest = self._blobs.get(address.manifest_sha256)
         strategy = artifact.load(manifest, self._blobs.get, backbone)
+        # Now, not at the first prediction: a version takes over only once it answers at full speed.
+        strategy.prepare()
         return Snapshot(
             address.learner_id,
             address.learner,

@@ -1,4 +1,4 @@
-"""Versions in memory: the live ones and a few older ones, within a bound of bytes.
+"""Versions in memory: the live ones, and a few older ones that were asked for, within a bound of bytes.
 
 Which version of each learner is live is always known, with what it takes to load it. The versions themselves are
 dropped, those used longest ago first, where they do not fit; whoever wants one then waits until it is loaded again.
@@ -37,7 +37,7 @@ class SnapshotStore:
         """Begin without any.
 
         Args:
-            older_versions: Most versions in memory that are not live.
+            older_versions: Most versions in memory that are not live: only those that requests ask for.
             metrics: Told what is in memory.
             max_bytes: Of the tensors of all versions, shared backbones aside. One version is kept whatever its size.
         """
@@ -81,16 +81,17 @@ class SnapshotStore:
         self._shown = shown
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Serve this snapshot from now on, and keep the one before among the older ones."""
+        """Serve this snapshot from now on, and let go of the one before: requests under way have it still.
+
+        Each version holds all that was learned by then, so one kept for every task would be memory for nobody.
+        """
         with self._lock:
             before = self._live.get(snapshot.learner)
             self._live = {**self._live, snapshot.learner: snapshot.address}
-            if before is not None and before.key in self._loaded:
-                if before.learner_id == snapshot.learner_id:
-                    self._loaded.move_to_end(before.key)
-                else:
-                    del self._loaded[before.key]
+            if before is not None and before.key != snapshot.address.key:
+                self._loaded.pop(before.key, None)
         self.keep(snapshot)
+        _give_memory_back()
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Serve this snapshot if nothing of its learner is served yet."""

@@ -17,6 +17,7 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
+    DECLINED = "declined"
 
 
 ENDED = frozenset(TaskStatus) - {TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.CANCELLING}

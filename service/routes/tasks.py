@@ -197,7 +197,8 @@ def publish_task(task_id: PublicId, context: ContextDep, actor: ActorDep) -> Tas
       learned yet, and its images were deleted
     """
     with context.session_factory.begin() as session:
-        change_task(session, actor, "task.publish", task_id, versions.publish_held)
+        publish = partial(versions.publish_held, schedule=context.settings.schedule)
+        change_task(session, actor, "task.publish", task_id, publish)
     context.watcher.wake()
     context.doorbell.wake()
     return find_task(context.session_factory, task_id)

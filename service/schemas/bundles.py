@@ -1,6 +1,6 @@
 """Schema of `bundle.json`: what a bundle says beside the artifact's own manifest."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -11,6 +11,7 @@ from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seconds = Annotated[float, Field(ge=0)]
 Index = Annotated[int, Field(ge=1, le=MAX_TASK_INDEX)]
+Stage = Literal["learned", "consolidated"]
 CodeVersions = dict[
     Annotated[str, StringConstraints(max_length=100)],
     Annotated[str, StringConstraints(max_length=200)],
@@ -71,6 +72,12 @@ class BundledVersion(RequestSchema):
     classes: Annotated[list[KnownLabel], Field(min_length=1, max_length=MAX_CLASSES)]
     tasks: Annotated[list[BundledTask], Field(min_length=1, max_length=MAX_TASKS)]
     """In the order they were learned."""
+    stage: Stage | None = None
+    """Left unsaid where it follows from the strategy, since nothing waits: then earlier releases take it in too."""
+    unconsolidated: Annotated[list[Index], Field(max_length=MAX_TASKS)] = Field(
+        default_factory=list
+    )
+    """Indexes of those of the tasks that wait for a consolidation."""
     seed: Count
     metrics: dict[str, Any]
     code_versions: CodeVersions
@@ -96,10 +103,22 @@ class Learning(ReadSchema):
     details: dict[str, Any]
 
 
+class Consolidation(ReadSchema):
+    """What the consolidation found that made the version."""
+
+    adopted: bool
+    reason: str
+    tasks: list[Index]
+    n_images: Count
+    seconds: Seconds
+    details: dict[str, Any]
+
+
 class KeptMetrics(ReadSchema):
     """Those metrics of a bundled version that are taken over; others may have been put there by other releases."""
 
     learning: Learning | None = None
+    consolidation: Consolidation | None = None
     seconds: dict[Annotated[str, StringConstraints(max_length=100)], Seconds] = Field(
         default_factory=dict
     )

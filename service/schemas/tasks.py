@@ -26,6 +26,7 @@ Status = Literal[
     TaskStatus.FAILED,
     TaskStatus.CANCELLED,
     TaskStatus.SUPERSEDED,
+    TaskStatus.DECLINED,
 ]
 """All of them, written out: the contract shows a literal in its place, but an enum by reference."""
 SplitChoice = Literal["auto", "train", "eval"]

@@ -122,6 +122,8 @@ def _head(learner: LearnerRow, version: VersionRow, provenance: Provenance) -> B
             number=version.number,
             classes=version.classes,
             tasks=[BundledTask.model_construct(**asdict(task)) for task in provenance.tasks],
+            stage=version.stage if version.unconsolidated or version.task_index < 0 else None,
+            unconsolidated=version.unconsolidated,
             seed=version.seed,
             metrics=version.metrics,
             code_versions=version.code_versions,

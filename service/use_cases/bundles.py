@@ -14,8 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from models import admission, artifact
 from models.backbone import is_known_backbone
 from models.errors import BackboneError, CheckpointError
+from models.strategies.catalog import find_strategy
 from models.strategies.spelling import may_be_of, spelled_like, strategy_name
 from registry.bundles import LearnedTask, NewLearner
+from registry.tables import CONSOLIDATED_STAGE, LEARNED_STAGE
 from registry.upkeep.sealed_tar import SealedTarReader
 from registry.versions import NewAccuracy
 from service.dependencies import AppContext
@@ -145,6 +147,8 @@ class CheckedBundle:
             backbone_fingerprint=self.head.learner.fingerprint,
             manifest_sha256=manifest_sha256,
             size_bytes=len(self.bundle.manifest) + size,
+            stage=version.stage or _stage(strategy),
+            unconsolidated=version.unconsolidated,
             classes=list(version.classes),
             tasks=[LearnedTask(task.index, task.name, task.classes) for task in version.tasks],
             metrics=self._metrics(),
@@ -166,6 +170,11 @@ class CheckedBundle:
         }
         kept = self.metrics.model_dump(exclude_none=True)
         return {**kept, "imported": origin}
+
+
+def _stage(strategy: str) -> str:
+    """Return the stage of a version that says nothing of it: none of its tasks waits for a consolidation."""
+    return CONSOLIDATED_STAGE if find_strategy(strategy).consolidates else LEARNED_STAGE
 
 
 def _kept_config(strategy: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -300,6 +309,8 @@ def _check_numbers(version: BundledVersion) -> None:
     )
     if not are_right or len(cells) < len(version.accuracy):
         raise _invalid("The accuracies in the bundle contradict themselves.")
+    if not set(version.unconsolidated) <= indexes:
+        raise _invalid("The bundle says that tasks wait to be consolidated which it does not hold.")
 
 
 def _invalid(detail: str) -> Problem:

@@ -175,3 +175,82 @@ def test_accuracies_from_before_cross_validation_were_held_out(empty_database, c
     connection.execute(old, {"version": 2})
     counts = "SELECT n, n_correct, n_cross_validated, n_cross_validated_correct FROM accuracies"
     assert [tuple(row) for row in connection.execute(text(counts))] == [(10, 9, 0, 0)] * 2
+
+
+def test_versions_from_before_consolidations_have_their_stage(empty_database, connection):
+    config = alembic_config(empty_database)
+    command.upgrade(config, "0008")
+    # The default then, what was the default before under the same name, one of its presets, and another strategy.
+    made = {
+        "now": ("artsy", '{"epochs": 1}'),
+        "gaussian": ("artsy", '{"epochs": 1, "shrinkage": 0.1}'),
+        "preset": ("artsy", '{"preset": "paper"}'),
+        "other": ("finetune", "{}"),
+    }
+    old_task = text(
+        "INSERT INTO tasks (id, learner_id, index, mode, options, config, seed, classes, n_train, n_eval, rejected, "
+        "status, progress, attempt, token, version, findings, quarantined, n_duplicates, n_known, n_splits_kept, "
+        "n_feedback) VALUES (:id, :learner, :index, 'new_classes', '{}', '{}', 0, '{heron}', 1, 0, '[]', 'succeeded', "
+        "'{}', 1, 1, :index, '[]', '[]', 0, 0, 0, 0)"
+    )
+    old_version = text(
+        "INSERT INTO versions (id, learner_id, number, task_id, task_index, config, seed, backbone_fingerprint, "
+        "manifest_sha256, size_bytes, classes, metrics, code_versions, created_at, tasks) VALUES (:id, :learner, "
+        ":index, :id, :index, CAST(:config AS jsonb), 0, 'f', 'm', 1, '{heron}', '{}', '{}', now(), '{1}')"
+    )
+    for name, (strategy, version_config) in made.items():
+        values = {"id": f"t{name}", "learner": name, "index": 1}
+        connection.execute(
+            text("INSERT INTO learners VALUES (:n, :n, :s, 'b', '{}', '{}', 1, 1, now())"),
+            {"n": name, "s": strategy},
+        )
+        connection.execute(old_task, values)
+        connection.execute(old_version, {**values, "config": version_config})
+    connection.commit()
+    for revision in ("head", "0008", "head"):
+        move = command.downgrade if revision == "0008" else command.upgrade
+        connection.commit()
+        move(config, revision)
+    # A worker of the earlier release still writes.
+    values = {"id": "later", "learner": "now", "index": 2}
+    connection.execute(old_task, values)
+    connection.execute(old_version, {**values, "config": "{}"})
+    found = connection.execute(text("SELECT task_id, stage, unconsolidated FROM versions"))
+    assert {row.task_id: (row.stage, row.unconsolidated) for row in found} == {
+        "tnow": ("consolidated", []),
+        "tgaussian": ("learned", []),
+        "tpreset": ("learned", []),
+        "tother": ("learned", []),
+        "later": ("learned", []),
+    }
+    assert connection.scalar(text("SELECT count(result) FROM tasks")) == 0
+    with pytest.raises(DBAPIError, match="never change"):
+        connection.execute(text("UPDATE versions SET stage = 'learned'"))
+    connection.rollback()
+    connection.execute(text("UPDATE tasks SET status = 'declined' WHERE id = 'tnow'"))
+
+
+def test_going_back_to_a_release_without_consolidations(empty_database, connection):
+    config = alembic_config(empty_database)
+    migrate(empty_database)
+    connection.execute(
+        text("INSERT INTO learners VALUES ('l', 'l', 'artsy', 'b', '{}', '{}', 1, 1, now())")
+    )
+    for index, status in ((-1, "declined"), (-2, "queued"), (1, "succeeded")):
+        connection.execute(
+            text(
+                "INSERT INTO tasks (id, learner_id, index, mode, options, config, seed, classes, n_train, n_eval, "
+                "rejected, status, progress, attempt, token, findings, quarantined, n_duplicates, n_known, "
+                "n_splits_kept, n_feedback, created_at) VALUES (:id, 'l', :index, :mode, '{}', '{}', 0, '{}', 1, 0, "
+                "'[]', :status, '{}', 1, 1, '[]', '[]', 0, 0, 0, 0, now())"
+            ),
+            {
+                "id": f"t{index}",
+                "index": index,
+                "status": status,
+                "mode": "consolidate" if index < 0 else "new_classes",
+            },
+        )
+    connection.commit()
+    command.downgrade(config, "0008")
+    assert list(connection.execute(text("SELECT index FROM tasks")).scalars()) == [1]

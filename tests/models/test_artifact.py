@@ -67,7 +67,7 @@ def test_refuses_a_damaged_manifest_and_an_unknown_format(strategy, backbone):
 
 
 def test_refuses_tensors_that_are_not_finite(strategy, backbone):
-    strategy.episodes[0].records.means[0, 0] = torch.nan
+    strategy.history.episodes[0].records.means[0, 0] = torch.nan
     packed = pack(strategy)
 
     with pytest.raises(CheckpointError, match="finite"):

@@ -18,6 +18,7 @@ from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Task
 from tests.models.interrupted import QUICK
+from tests.models.taught import teach
 
 TASK = {"task": "tsk_1"}
 
@@ -55,7 +56,7 @@ def learn(variant: str, backbone: Backbone, make_task: Callable[..., Task]) -> L
     first = make_task(1, ("a", "b"), n=9)
     second = make_task(2, ("c", "a", "d"), n=9)
     learned = create_strategy(name, config, backbone)
-    learned.learn(first)
+    teach(learned, first)
     packed = artifact.pack(learned, seed=7, code_versions={})
 
     def run(checkpoints: SectionedCheckpoints) -> Strategy:
@@ -63,8 +64,9 @@ def learn(variant: str, backbone: Backbone, make_task: Callable[..., Task]) -> L
             strategy = create_strategy(name, config, backbone)
         else:
             strategy = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
-        strategy.learn(replace(second, checkpoints=checkpoints))
-        return strategy
+        if not strategy.consolidates:
+            return teach(strategy, replace(second, checkpoints=checkpoints))
+        return teach(strategy, second, checkpoints=checkpoints)
 
     return run
 

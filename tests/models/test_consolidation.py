@@ -31,12 +31,21 @@ def test_is_the_mean_of_all_that_moved_it():
     assert all(torch.equal(weights(own), old) for own, old in zip(all_of_them, before, strict=True))
 
 
+def test_counts_tasks():
+    first, second = drawn(1), drawn(2)
+
+    moved = consolidated(first, second, n_before=1, n_new=3)
+
+    assert torch.allclose(weights(moved), 0.25 * weights(first) + 0.75 * weights(second))
+
+
+@pytest.mark.parametrize("n_new", [1, 4])
 @pytest.mark.parametrize("n_before", [1, 2, 9])
-def test_goes_back_to_where_it_was(n_before):
+def test_goes_back_to_where_it_was(n_before, n_new):
     functional, own = drawn(1), drawn(2)
 
-    moved = consolidated(functional, own, n_before=n_before)
-    back = undone(moved, own, n_before=n_before)
+    moved = consolidated(functional, own, n_before=n_before, n_new=n_new)
+    back = undone(moved, own, n_before=n_before, n_new=n_new)
 
     assert not torch.allclose(weights(moved), weights(functional), atol=1e-3)
     assert torch.allclose(weights(back), weights(functional), atol=1e-5)

@@ -144,7 +144,7 @@ def test_position_and_depth(session, blobs):
 
 
 def test_depth_of_nothing(session):
-    assert tasks.queue_depth(session) == tasks.QueueDepth(0, 0.0)
+    assert tasks.queue_depth(session) == tasks.QueueDepth(0, 0.0, 0)
 
 
 def test_cancel_of_a_queued_task_is_at_once(session, blobs):

@@ -16,7 +16,7 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.api import image_files, version_of
 from tests.waiting import wait_until
-from worker.learn import run_attempt
+from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
 Learn = Callable[[str], None]

@@ -3,7 +3,7 @@
 import pytest
 
 from registry import queue, tasks
-from worker.learn import EXIT_SETTLED, run_attempt
+from worker.attempts import EXIT_SETTLED, run_attempt
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from registry import queue, tasks, versions
 from registry.errors import FencedError
 from registry.postgres.database import make_engine, make_session_factory
 from tests.factories import make_learner, make_task
+from worker.attempts import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
 from worker.checkpoints import MOST_SHARE, CheckpointKeeper
-from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
 from worker.settings import WorkerSettings
 
 A_MOMENT = {"epochs": 20, "bottleneck": 4}

@@ -1,12 +1,12 @@
-"""A task's own sub-network, silent behind its synapse."""
+"""The sub-network that a task was consolidated with, silent behind the task's synapse."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from models.adapter import Adapter, adapter_state
+from models.adapter import Adapter
 from models.closed_form import offered
 from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
 from models.evidence_synapse import NEVER, EvidenceSynapse
@@ -18,7 +18,7 @@ from models.state import StateReader
 
 @dataclass(frozen=True)
 class SilentSubnetwork:
-    """A task's own sub-network behind its synapse, with the heads that read it.
+    """A sub-network behind the synapse of one task, with the heads that read it. Tasks may share the sub-network.
 
     Shapes: B images, C classes of the task, W feature width.
     """
@@ -63,11 +63,9 @@ class SilentSubnetwork:
         smaller = SilentSubnetwork.of(self.index, self.adapter, classes, self.records.select(stays))
         return smaller if len(classes) < 2 else smaller.with_threshold(self.synapse.threshold)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors of its task under prefixed keys."""
-        prefix = f"tasks.{self.index}."
+    def state_dict(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors under prefixed keys, all but the adapter's."""
         return {
-            **adapter_state(self.adapter, f"{prefix}adapter."),
             **self.records.state_dict(f"{prefix}own."),
             f"{prefix}own.heads": opinions_tensor(self.head.opinions),
             f"{prefix}synapse": torch.tensor(self.synapse.threshold, dtype=torch.float64),
@@ -77,32 +75,31 @@ class SilentSubnetwork:
     def from_state(
         cls,
         state: Mapping[str, Tensor],
+        prefix: str,
         index: int,
+        adapter: Adapter,
         classes: Tensor,
         width: int,
-        load: Callable[[Mapping[str, Tensor], str], Adapter],
     ) -> "SilentSubnetwork":
         """Rebuild from what `state_dict` returned.
 
         Args:
             state: As it was returned, perhaps damaged.
+            prefix: Of its keys.
             index: The task's.
+            adapter: Stored beside it.
             classes: Indexes of its classes, int64 `(C,)`.
             width: W.
-            load: Rebuilds the adapter whose keys have a prefix.
 
         Raises:
             CheckpointError: If a tensor is missing or has the wrong shape.
         """
-        prefix = f"tasks.{index}."
         reader = StateReader(state, prefix, what=f"task {index}")
         records = FeatureRecords.from_state(state, f"{prefix}own.", len(classes), width)
         buildable = offered(_shown(records), Prior.none(width))
         opinions = opinions_from(reader, "own.heads", buildable)
         synapse = EvidenceSynapse(reader.number("synapse"), classes)
-        return cls(
-            index, load(state, f"{prefix}adapter."), synapse, records, _head(records, opinions)
-        )
+        return cls(index, adapter, synapse, records, _head(records, opinions))
 
 
 def _shown(records: FeatureRecords) -> Shown:

@@ -15,8 +15,12 @@ from torch import Tensor
 
 from models.strategies.artsy.config import Adapting
 
-FEWEST = 10
-"""Images of a class, in the mean, below which a sub-network is not tried: two of each class judge."""
+FEWEST = 3
+"""Images of a class, in the mean, below which a sub-network is not tried."""
+FEW = 10
+"""Images of a class, in the mean, below which one part is too few to judge: all parts do, one after the other."""
+PARTS = 5
+"""Of the images where they are few. Each part is kept from a training of its own."""
 LEAST_WRONG = 0.01
 """Share of a task's images, left out in turn, that have to be answered wrongly for a training to be worth its time."""
 JUDGED_SHARE = 0.2
@@ -45,19 +49,24 @@ class Verdict:
     """Images that judged."""
 
 
-def why_not(targets: Tensor, adapt: Adapting) -> str | None:
+def why_not(targets: Tensor, adapt: Adapting, *, others: bool = False) -> str | None:
     """Return why a sub-network is not worth trying for images of these targets, int64 `(N,)`; None where it is.
+
+    Args:
+        targets: int64 `(N,)`.
+        adapt: As configured.
+        others: Whether further classes are known, that a lone one can be told from.
 
     Example:
         >>> why_not(torch.tensor([0, 0, 1, 1]), "evidence")
-        'fewer than 10 images a class'
+        'fewer than 3 images a class'
         >>> why_not(torch.tensor([0, 0, 1, 1]), "always") is None
         True
     """
     counts = targets.unique(return_counts=True)[1]
     if adapt == "never":
         return "as configured"
-    if len(counts) < 2:
+    if len(counts) < 2 and not others:
         return "one class alone leaves nothing to tell apart"
     if adapt == "evidence" and float(counts.double().mean()) < FEWEST:
         return f"fewer than {FEWEST} images a class"
@@ -85,6 +94,25 @@ def split(targets: Tensor, *, seed: int) -> Tensor:
         drawn = mine[torch.randperm(len(mine), generator=generator)]
         judged[drawn[: int(share * len(mine) + 1e-9)]] = True
     return judged
+
+
+def parts(targets: Tensor, *, seed: int) -> list[Tensor]:
+    """Choose the images that judge each of one or more trainings, by a seed; each bool `(N,)`.
+
+    Where there are `FEW`, all images but those of classes with a single one judge in turn: so many more tell so much
+    better. Else one part does, as `split` chooses it.
+    """
+    if float(targets.unique(return_counts=True)[1].double().mean()) >= FEW:
+        return [split(targets, seed=seed)]
+    generator = torch.Generator().manual_seed(seed)
+    dealt = torch.full_like(targets, -1)
+    for k in targets.unique().tolist():
+        mine = (targets == k).nonzero().squeeze(1)
+        if len(mine) > 1:
+            drawn = mine[torch.randperm(len(mine), generator=generator)]
+            # Classes begin at different parts: of classes with two images each, all would else be in the first two.
+            dealt[drawn] = (torch.arange(len(mine)) + k) % PARTS
+    return [dealt == part for part in range(PARTS) if (dealt == part).any()] or [dealt == 0]
 
 
 def astray(rows: Tensor, residuals: Tensor, *, seed: int) -> Tensor:

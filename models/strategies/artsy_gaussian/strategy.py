@@ -105,7 +105,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
             on_progress=on_progress,
         )
         on_progress(Progress("consolidating", 0.0))
-        features, drift, move = self._consolidate(before, own, task)
+        features, drift, move = self._move(before, own, task)
         held_out_logits = self._calibrate(task.index, features, targets, drift, held_out)
         on_progress(Progress("consolidating", 0.5))
         subnetwork = self._silence(own, task, targets, held_out, held_out_logits)
@@ -190,7 +190,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         assert self.functional is not None
         self.functional = undone(self.functional, own, n_before=len(self.episodes))
 
-    def _consolidate(
+    def _move(
         self, before: Adapter | None, own: Adapter, task: Task
     ) -> tuple[Tensor, Drift | None, float]:
         """Move the functional adapter by its share of the new one, and let the old classes' statistics follow.

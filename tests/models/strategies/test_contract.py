@@ -19,6 +19,7 @@ from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Task
 from tests.models.strategies.quick import QUICK
+from tests.models.taught import teach
 
 
 @pytest.fixture(params=sorted(QUICK))
@@ -38,12 +39,6 @@ def fresh(variant, backbone):
     return make
 
 
-def learn(strategy: Strategy, *tasks: Task) -> Strategy:
-    for task in tasks:
-        strategy.learn(task)
-    return strategy
-
-
 def test_the_quick_configurations_cover_the_catalog():
     assert {variant.split("-")[0] for variant in QUICK} == {entry.name for entry in CATALOG}
 
@@ -60,7 +55,7 @@ def test_refuses_a_task_without_images(fresh, backbone):
 
 
 def test_appends_classes_and_keeps_the_index_of_old_ones(fresh, make_task):
-    strategy = learn(fresh(), make_task(1, ("b", "a")), make_task(3, ("d", "c")))
+    strategy = teach(fresh(), make_task(1, ("b", "a")), make_task(3, ("d", "c")))
 
     assert strategy.classes_ == ("b", "a", "d", "c")
     assert strategy.class_tasks_ == (1, 1, 3, 3)
@@ -75,7 +70,7 @@ def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
         Task(2 + i, more.images[[k]], (label,))
         for i, (k, label) in enumerate(((13, "a"), (27, "b")))
     ]
-    strategy = learn(fresh(), task, *single)
+    strategy = teach(fresh(), task, *single)
 
     prediction = strategy.predict(task.held_out_images)
 
@@ -88,7 +83,7 @@ def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
 
 def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
-    strategy = learn(fresh(), *tasks)
+    strategy = teach(fresh(), *tasks)
     images = torch.cat([task.held_out_images for task in tasks])
 
     prediction = strategy.predict(images)
@@ -107,7 +102,7 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
 
 
 def test_an_empty_batch_gets_an_empty_answer(fresh, make_task):
-    strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+    strategy = teach(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
 
     prediction = strategy.predict(make_task(1, ("a",)).images[:0])
 
@@ -135,7 +130,7 @@ def test_same_seed_same_predictions_to_the_bit(fresh, make_task):
     tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
     images = tasks[0].held_out_images
 
-    first, second = learn(fresh(), *tasks), learn(fresh(), *tasks)
+    first, second = teach(fresh(), *tasks), teach(fresh(), *tasks)
 
     assert torch.equal(first.predict_logits(images), second.predict_logits(images))
 
@@ -153,7 +148,7 @@ def test_leaves_the_backbone_bit_identical(fresh, make_task):
     backbone = load_backbone(TINY)
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
 
-    learn(fresh(backbone), make_task(1, ("a", "b")))
+    teach(fresh(backbone), make_task(1, ("a", "b")))
 
     after = backbone.state_dict()
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
@@ -161,7 +156,7 @@ def test_leaves_the_backbone_bit_identical(fresh, make_task):
 
 def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone):
     tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
-    strategy = learn(fresh(), *tasks)
+    strategy = teach(fresh(), *tasks)
     packed = artifact.pack(strategy, seed=7, code_versions={})
 
     loaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
@@ -174,7 +169,7 @@ def test_an_artifact_brings_back_the_same_predictions(fresh, make_task, backbone
 
 
 def test_every_tensor_is_refused_if_it_is_lost_or_has_another_shape_or_type(fresh, make_task):
-    strategy = learn(fresh(), make_task(1, ("a", "b"), n=4), make_task(2, ("c", "a"), n=4))
+    strategy = teach(fresh(), make_task(1, ("a", "b"), n=4), make_task(2, ("c", "a"), n=4))
     state, other = strategy.state_dict(), fresh()
     other.classes_, other.class_tasks_ = strategy.classes_, strategy.class_tasks_
     other.task_indexes_ = strategy.task_indexes_
@@ -192,18 +187,44 @@ def test_every_tensor_is_refused_if_it_is_lost_or_has_another_shape_or_type(fres
 
 def test_learning_on_after_a_reload_equals_learning_on_without(fresh, make_task, backbone):
     first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
-    straight = learn(fresh(), first, second)
-    packed = artifact.pack(learn(fresh(), first), seed=7, code_versions={})
+    straight = teach(fresh(), first, second)
+    packed = artifact.pack(teach(fresh(), first), seed=7, code_versions={})
     reloaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
 
-    learn(reloaded, second)
+    teach(reloaded, second)
 
     images = torch.cat([first.held_out_images, second.held_out_images])
     assert torch.equal(reloaded.predict_logits(images), straight.predict_logits(images))
 
 
+def test_only_a_strategy_that_consolidates_has_tasks_that_wait(fresh, make_task, variant):
+    strategy = fresh()
+    tasks = [make_task(1, ("a", "b")), make_task(2, ("c", "d"))]
+    for task in tasks:
+        strategy.learn(task)
+
+    assert strategy.unconsolidated_ == ((1, 2) if strategy.consolidates else ())
+    if not strategy.consolidates:
+        return
+    before = strategy.fingerprint_of_features()
+    report = strategy.consolidate(tasks, seed=7)
+    assert (report.tasks, report.n_images) == ((1, 2), 48)
+    assert report.adopted == (strategy.unconsolidated_ == ())
+    assert report.adopted == (strategy.fingerprint_of_features() != before)
+    assert report.adopted or variant != "artsy-adapting"
+
+
+def test_refuses_to_consolidate_what_does_not_wait(fresh, make_task):
+    strategy = teach(fresh(), make_task(1, ("a", "b")))
+    images = make_task(2, ("c",))
+
+    for tasks in ([], [images]):
+        with pytest.raises(TaskDataError, match="do not wait"):
+            strategy.consolidate(tasks, seed=7)
+
+
 def test_takes_more_images_of_a_known_class(fresh, make_task):
-    strategy = learn(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+    strategy = teach(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
 
     strategy.learn(make_task(3, ("a", "e")))
 
@@ -213,14 +234,14 @@ def test_takes_more_images_of_a_known_class(fresh, make_task):
 
 
 def test_learns_one_class_at_a_time(fresh, make_task):
-    strategy = learn(fresh(), *(make_task(t, (label,)) for t, label in enumerate("abc", start=1)))
+    strategy = teach(fresh(), *(make_task(t, (label,)) for t, label in enumerate("abc", start=1)))
 
     assert strategy.predict(make_task(1, ("a",)).images).probabilities.isfinite().all()
 
 
 def test_learns_a_task_without_held_out_images(fresh, make_task):
     task = make_task(1, ("a", "b"))
-    strategy = learn(fresh(), Task(1, task.images, task.labels, seed=7))
+    strategy = teach(fresh(), Task(1, task.images, task.labels, seed=7))
 
     assert strategy.predict(task.images).probabilities.isfinite().all()
 
@@ -239,7 +260,7 @@ def test_reports_progress_that_only_grows(fresh, make_task):
 
 def test_unlearns_a_class_and_goes_on_or_says_that_it_cannot(fresh, make_task, backbone):
     tasks = [make_task(1, ("a", "b"), n=6), make_task(2, ("c", "a"), n=6)]
-    strategy = learn(fresh(), *tasks)
+    strategy = teach(fresh(), *tasks)
     if strategy.unlearning == "none":
         with pytest.raises(UnlearningError, match="learn afresh"):
             strategy.unlearn(classes=["a"])
@@ -263,14 +284,14 @@ def test_unlearns_a_class_and_goes_on_or_says_that_it_cannot(fresh, make_task, b
     assert torch.equal(loaded.predict(images).novelty, expected.novelty)
     again = make_task(3, ("a", "e"), n=6)
     assert torch.equal(
-        learn(loaded, again).predict_logits(images), learn(strategy, again).predict_logits(images)
+        teach(loaded, again).predict_logits(images), teach(strategy, again).predict_logits(images)
     )
     assert strategy.classes_ == ("b", "c", "a", "e")
 
 
 def test_unlearns_the_task_that_introduced_a_class_and_keeps_what_others_gave(fresh, make_task):
     tasks = [make_task(1, ("a", "b"), n=6), make_task(2, ("c", "a"), n=6)]
-    strategy = learn(fresh(), *tasks)
+    strategy = teach(fresh(), *tasks)
     if strategy.unlearning == "none":
         with pytest.raises(UnlearningError, match="learn afresh"):
             strategy.unlearn(tasks=[1])
@@ -290,8 +311,8 @@ def test_needs_no_image_of_an_earlier_task(fresh, make_task):
     strategy, kept = fresh(), fresh()
     for index, labels in enumerate([("a", "b"), ("c", "a"), ("d", "e")], start=1):
         task = make_task(index, labels, n=6)
-        learn(kept, make_task(index, labels, n=6))
-        learn(strategy, task)
+        teach(kept, make_task(index, labels, n=6))
+        teach(strategy, task)
         for old in (task.images, task.held_out_images):
             old.copy_(torch.randint_like(old, 256))
 

@@ -1,5 +1,7 @@
 """Taking tasks and classes out again, compared with learners that never saw them."""
 
+import re
+
 import pytest
 import torch
 
@@ -25,6 +27,7 @@ from models.strategies.joint import Joint, JointConfig
 from models.strategies.ranpac import RanPAC, RanPACConfig
 from models.strategies.simplecil import SimpleCIL, SimpleCILConfig
 from models.strategies.values import Task
+from tests.models.taught import teach
 
 QUICK = {"epochs": 1, "bottleneck": 4}
 FROZEN = RanPACConfig(adapt="none", projection_width=48)
@@ -38,9 +41,7 @@ def tasks(make_task) -> list[Task]:
 
 
 def learned(strategy, tasks):
-    for task in tasks:
-        strategy.learn(task)
-    return strategy
+    return teach(strategy, *tasks)
 
 
 def without(task: Task, label: str) -> Task:
@@ -225,7 +226,7 @@ def test_artsy_without_an_older_task_that_moved_features_leaves_other_routes_alo
     strategy = learned(Artsy(backbone, ArtsyConfig(adapt="always", **QUICK)), tasks)
     packed = artifact.pack(strategy, seed=7, code_versions={})
     before = dict(strategy.subnetworks)
-    first, second, third = strategy.episodes
+    first, second, third = strategy.history.consolidations.values()
     images = tasks[1].held_out_images
 
     report = strategy.unlearn(tasks=[2])
@@ -240,13 +241,17 @@ def test_artsy_without_an_older_task_that_moved_features_leaves_other_routes_alo
         )
         assert subnetwork.synapse.threshold == before[index].synapse.threshold
     after = artifact.pack(strategy, seed=7, code_versions={})
-    # The files of tasks 1 and 3 are the same; that of task 2 holds its drift alone.
-    assert len(packed.files.keys() & after.files.keys()) == 2
-    left = {key for key in strategy.state_dict() if key.startswith("tasks.2.")}
-    assert left == {"tasks.2.drift.linear", "tasks.2.drift.offset"}
+    # The files of tasks 1 and 3 and of their consolidations are the same; that of the second holds its drift alone.
+    assert len(packed.files.keys() & after.files.keys()) == 4
+    left = {
+        key for key in strategy.state_dict() if re.match(r"tasks\.2\.|consolidations\.2\.", key)
+    }
+    assert left == {
+        f"consolidations.2.{name}" for name in ("tasks", "drift.linear", "drift.offset")
+    }
     # By hand: task 1 moved twice, then task 3, whose `a` adds to the first one's.
-    moved = third.drift.apply(second.drift.apply(first.records.rows.double()))
-    expected = torch.cat([moved, third.records.rows.double()])
+    moved = third.drift.apply(second.drift.apply(first.records[1].rows.double()))
+    expected = torch.cat([moved, third.records[3].rows.double()])
     assert torch.allclose(strategy.shown.rows, expected, rtol=1e-9)
     again = artifact.load(after.manifest, after.files.__getitem__, backbone)
     assert same_scores(again, strategy, images, tolerance=1e-5)
@@ -259,7 +264,9 @@ def test_artsy_without_a_class_keeps_the_rows_of_the_others(backbone, tasks):
 
     assert strategy.classes_ == ("b", "e")
     assert (report.n_tasks, report.n_classes) == (1, 3)
-    assert [len(episode.classes) for episode in strategy.episodes] == [1, 0, 1]
+    # Task 3 was taken back: it waits again. Task 2 is gone, but for what it moved.
+    assert [episode.index for episode in strategy.history.episodes] == [1, -1, -2, 3]
+    assert strategy.unconsolidated_ == (3,)
     assert strategy.shown.counts.tolist() == [6, 6]
     # A sub-network of one class has nothing to tell apart: it never fires.
     assert strategy.predict(tasks[0].images).thresholds.tolist() == [1.0, 1.0]

@@ -29,7 +29,7 @@ from tests.factories import make_image
 from tests.service.catalogue import access, artifacts, connections, documents, forms, images
 from tests.service.catalogue.wire import CLOSED, MARKER, Wire
 from tests.waiting import wait_until
-from worker.learn import run_attempt
+from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
 ROWS = {

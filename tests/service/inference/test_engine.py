@@ -184,8 +184,9 @@ def test_a_cancelled_request_is_not_scored(start):
 
 def test_the_store_keeps_the_versions_used_last():
     store = SnapshotStore(older_versions=2, metrics=Metrics())
-    for version in (1, 2, 3):
-        store.swap(snapshot(None, version))
+    store.swap(snapshot(None, 3))
+    for version in (1, 2):
+        store.keep(snapshot(None, version))
     assert store.live("birds").version == 3
     assert store.loaded(("lrn_1", 1)).version == 1
     store.keep(snapshot(None, 4))

@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,6 +91,37 @@ def test_a_new_version_of_another_learner_of_the_name_leaves_nothing_of_the_old_
     assert in_memory(store, "a") == []
     store.adopt(sized("a"))
     assert store.live("a") is again
+
+
+def test_a_version_that_was_replaced_is_in_memory_only_once_it_is_asked_for():
+    store = store_of(9)
+    for version in (1, 2, 3):
+        store.swap(sized("a", version))
+    assert store.loaded_older() == []
+    store.keep(sized("a", 1))
+    store.swap(sized("a", 4))
+    store.swap(sized("a", 4))
+    assert store.loaded_older() == [("lrn_a", 1)]
+    assert store.live("a").version == 4
+    assert store._metrics.loaded_bytes._value.get() == 2 * KILO
+
+
+def test_versions_that_come_one_after_the_other_take_no_more_memory_than_one():
+    store, megabytes = store_of(1 << 20), 64
+    before = rss_mib()
+    for version in range(1, 9):
+        strategy = SimpleNamespace(
+            # In pieces as small as those of learners, which the C library would rather keep.
+            state=[torch.ones(64 * KILO, dtype=torch.uint8) for _ in range(megabytes * KILO // 64)]
+        )
+        store.swap(Snapshot("lrn_a", "a", version, strategy, SimpleNamespace(name="tiny")))
+        del strategy
+    assert rss_mib() - before < 1.6 * megabytes
+
+
+def rss_mib():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / KILO
 
 
 @pytest.fixture

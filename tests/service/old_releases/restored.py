@@ -12,7 +12,7 @@ from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import driver_url, make_engine, make_session_factory
 from registry.upkeep.restore import check_backup, restore
 from service.app import create_app
-from worker.learn import run_attempt
+from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
 CLOSE = 1e-4

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.api import image_files
-from worker.learn import run_attempt
+from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
 TAR = {"Content-Type": "application/x-tar"}

@@ -4,13 +4,14 @@ import pytest
 
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.strategy import Artsy
+from tests.models.taught import teach
 
 
 @pytest.mark.parametrize("adapt", ["never", "always"])
 def test_rows_are_carried_where_features_moved_after_them(backbone, make_task, adapt):
     learner = Artsy(backbone, ArtsyConfig(adapt=adapt, epochs=1, least_steps=2, bottleneck=4))
     for index, labels in enumerate((("a", "b"), ("c", "d"), ("e", "f")), start=1):
-        learner.learn(make_task(index, labels, n=10))
+        teach(learner, make_task(index, labels, n=10))
     loaded = Artsy(backbone, learner.config)
     loaded.classes_, loaded.class_tasks_ = learner.classes_, learner.class_tasks_
     loaded.task_indexes_ = learner.task_indexes_

@@ -2,9 +2,12 @@ import pytest
 import torch
 
 from models.strategies.artsy.verdict import (
+    FEW,
     FEWEST,
     MOST_JUDGED,
+    PARTS,
     astray,
+    parts,
     reach_verdict,
     split,
     why_not,
@@ -35,6 +38,40 @@ def test_a_class_without_many_does_not_keep_the_others_from_it():
 def test_nothing_is_tried_of_one_class_or_against_the_will():
     assert why_not(targets_of(500), "always") == "one class alone leaves nothing to tell apart"
     assert why_not(targets_of(500, 500), "never") == "as configured"
+
+
+def test_a_lone_class_is_tried_where_others_are_known():
+    assert why_not(targets_of(500), "evidence", others=True) is None
+    assert why_not(targets_of(500, 500), "never", others=True) == "as configured"
+
+
+def test_of_few_images_each_judges_once_and_trains_otherwise():
+    targets = targets_of(5, 7, 3)
+
+    judging = parts(targets, seed=3)
+
+    assert len(judging) == PARTS
+    assert torch.stack(judging).sum(dim=0).eq(1).all()
+    # Never a class as a whole.
+    assert all(len(targets[~judged].unique()) == 3 for judged in judging)
+    assert all(map(torch.equal, judging, parts(targets, seed=3)))
+
+
+def test_a_single_image_of_a_class_always_trains():
+    judging = parts(targets_of(1, 2, 1), seed=3)
+
+    assert torch.stack(judging).any(dim=0).tolist() == [False, True, True, False]
+    assert len(judging) == 2
+    (none,) = parts(targets_of(1, 1), seed=3)
+    assert not none.any()
+
+
+def test_with_images_enough_a_share_judges_a_single_training():
+    targets = targets_of(FEW, FEW)
+
+    (judged,) = parts(targets, seed=3)
+
+    assert torch.equal(judged, split(targets, seed=3))
 
 
 def test_of_each_class_the_same_share_judges():

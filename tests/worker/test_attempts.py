@@ -10,7 +10,7 @@ from registry import accuracy, events, learners, queue, samples, tasks, versions
 from tests.factories import make_learner, make_pixels, make_task
 from tests.models.strategies.leaving_out import LeavingOut
 from tests.waiting import wait_until
-from worker.learn import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
+from worker.attempts import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
 from worker.settings import WorkerSettings
 
 
