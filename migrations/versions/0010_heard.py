@@ -3,13 +3,13 @@
 A notification goes out with the commit, once a transaction, and is lost if nobody listens: see
 `registry/postgres/listener.py`. Heartbeats, progress and the last use of a key notify nobody.
 
-Revision: 0010, after 0008.
+Revision: 0010, after 0009.
 """
 
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -6,6 +6,7 @@ published meanwhile.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -85,16 +86,37 @@ class VersionLoader:
         self._backbones: dict[str, Backbone] = {}
         self._lock = Lock()
         self._admitting = Lock()
+        self._under_way: dict[tuple[str, int], Future[Snapshot]] = {}
+        self._joining = Lock()
 
     def load(self, address: VersionAddress) -> Snapshot:
         """Load one version. Takes as long as its files are large; the first use of a backbone loads that too.
 
-        A version that cannot be loaded is not tried again for `RETRY_S`, however often it is asked for.
+        Who asks for one that is being loaded waits for it. One that cannot be loaded is not tried again for `RETRY_S`,
+        however often it is asked for.
 
         Raises:
             Problem: `version-damaged`, if a file is missing or damaged or does not fit the backbone.
         """
-        key = (address.learner_id, address.version)
+        with self._joining:
+            under_way = self._under_way.get(address.key)
+            if under_way is None:
+                ours = self._under_way[address.key] = Future()
+        if under_way is not None:
+            return under_way.result()
+        try:
+            snapshot = self._try(address)
+        except BaseException as error:
+            ours.set_exception(error)
+            raise
+        finally:
+            with self._joining:
+                del self._under_way[address.key]
+        ours.set_result(snapshot)
+        return snapshot
+
+    def _try(self, address: VersionAddress) -> Snapshot:
+        key = address.key
         detail, failed_at = self._failed.get(key, (None, float("-inf")))
         if time.monotonic() - failed_at < RETRY_S:
             raise Problem("version-damaged", detail)

@@ -102,15 +102,12 @@ class Watcher:
             self._show(session)
 
     def look(self) -> None:
-        """Bring memory up to date once."""
+        """Bring memory up to date once: who may ask and what is answered first, what is only told of last."""
         self._asked_at = time.monotonic()
         self._keys.refresh()
-        self._keys.write_used()
         with self._sessions() as session:
             live = versions.live_versions(session)
             self._show(session)
-            self._note_queue(session)
-            self._task_metrics.look(session)
         self._asked_at = None
         self._store.retain({version.learner_id for version in live})
         failing: dict[str, int] = {}
@@ -120,6 +117,12 @@ class Watcher:
         self._failing = failing
         self._drop_erased()
         self._store.weigh_used()
+        self._asked_at = time.monotonic()
+        self._keys.write_used()
+        with self._sessions() as session:
+            self._note_queue(session)
+            self._task_metrics.look(session)
+        self._asked_at = None
 
     def _show(self, session: Session) -> None:
         # From the reading on: what was read first must not be shown after what was read later.
