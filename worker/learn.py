@@ -16,8 +16,8 @@ from registry.logs import configure_logging
 from registry.postgres.database import make_engine, make_session_factory
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
+from worker import priority
 from worker.attempts import run_attempt
-from worker.priority import step_back
 from worker.settings import WorkerSettings
 
 NICENESS = 10
@@ -40,7 +40,7 @@ def main() -> int:
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
     settings = WorkerSettings.read()
     if arguments.step_back:
-        step_back(settings)
+        priority.step_back(settings)
     engine = make_engine(
         settings.require_database_url(),
         application_name="filopodia-learn",
