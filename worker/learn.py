@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--step-back", action="store_true", help="let everything else go first")
     arguments = parser.parse_args()
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: _stop(stop, has_stepped_back=arguments.step_back))
     die_with_parent(signal.SIGKILL, os.getppid())
     os.nice(NICENESS)
     configure_logging()
@@ -54,6 +54,12 @@ def main() -> int:
         settings=settings,
         stop=stop,
     )
+
+
+def _stop(stop: threading.Event, *, has_stepped_back: bool) -> None:
+    stop.set()
+    if has_stepped_back:  # somebody waits for its checkpoint
+        priority.step_forward()
 
 
 if __name__ == "__main__":

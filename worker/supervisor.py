@@ -37,8 +37,8 @@ WAIT_S = 0.2
 YIELD_LOOK_S = 0.5
 """Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
 YIELD_GRACE_S = 5.0
-"""Longest that a consolidation may take to write its checkpoint while a task waits: it has stepped back for everybody,
-so on a busy machine it comes to nothing. Killed, it loses what it did since the checkpoint before."""
+"""Longest that a consolidation may take to write its checkpoint while a task waits. Killed, it loses what it did since
+the checkpoint before."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from registry import consolidations, events, learners, tasks, versions
+from registry import consolidations, events, learners, tasks, versions, workers
 from registry.tables import CONSOLIDATE
 from tests.factories import make_learner, make_task
 from tests.processes import children
@@ -226,6 +227,7 @@ def test_it_goes_on_beside_a_worker_that_is_free(
     training = consolidation()
     wait_for(session_factory, training, is_training)
     start_worker("second")
+    wait_until(lambda: is_idle(session_factory, "second"))
     task_id = add("cod", name="fish", config={"epochs": 1})
     assert wait_for(session_factory, task_id, has_ended).worker_id == "second"
     assert types_of(session_factory, training).count("started") == 1
@@ -233,6 +235,13 @@ def test_it_goes_on_beside_a_worker_that_is_free(
     own = add("ibis", config={"epochs": 1})
     assert wait_for(session_factory, own, has_ended).status == "succeeded"
     assert overlaps(session_factory, now(own).learner_id) == []
+
+
+def is_idle(session_factory, name):
+    with session_factory() as session:
+        return any(
+            one.row.id == name and one.state == "idle" for one in workers.list_workers(session)
+        )
 
 
 def overlaps(session_factory, learner_id):
@@ -273,5 +282,6 @@ def test_its_process_steps_back(session_factory, start_worker, add, consolidatio
 
 
 def has_stepped_back(pid):
-    threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
-    return all(os.sched_getscheduler(thread) == os.SCHED_IDLE for thread in threads)
+    with suppress(ProcessLookupError):  # a thread has ended just now
+        threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+        return all(os.sched_getscheduler(thread) == os.SCHED_IDLE for thread in threads)
