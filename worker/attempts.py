@@ -22,6 +22,7 @@ from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
 from registry.postgres.database import Sessions
 from registry.versions import NewVersion
+from worker import priority
 from worker.attempt import Attempt, AttemptContext, code_versions, load_attempt
 from worker.consolidate import consolidate, is_consolidation
 from worker.errors import TaskError, TemporaryTaskError
@@ -129,6 +130,8 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
+    if is_consolidation(attempt):
+        priority.step_forward()  # others wait while it holds the learner's lock
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
     stored = [*packed.files.values(), packed.manifest]
     *file_hashes, manifest_sha256 = blobs.put_many(stored)

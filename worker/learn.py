@@ -16,8 +16,8 @@ from registry.logs import configure_logging
 from registry.postgres.database import make_engine, make_session_factory
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
+from worker import priority
 from worker.attempts import run_attempt
-from worker.priority import step_back
 from worker.settings import WorkerSettings
 
 NICENESS = 10
@@ -33,14 +33,14 @@ def main() -> int:
     parser.add_argument("--step-back", action="store_true", help="let everything else go first")
     arguments = parser.parse_args()
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: _stop(stop, has_stepped_back=arguments.step_back))
     die_with_parent(signal.SIGKILL, os.getppid())
     os.nice(NICENESS)
     configure_logging()
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
     settings = WorkerSettings.read()
     if arguments.step_back:
-        step_back(settings)
+        priority.step_back(settings)
     engine = make_engine(
         settings.require_database_url(),
         application_name="filopodia-learn",
@@ -54,6 +54,12 @@ def main() -> int:
         settings=settings,
         stop=stop,
     )
+
+
+def _stop(stop: threading.Event, *, has_stepped_back: bool) -> None:
+    stop.set()
+    if has_stepped_back:  # somebody waits for its checkpoint
+        priority.step_forward()
 
 
 if __name__ == "__main__":

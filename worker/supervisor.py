@@ -36,6 +36,9 @@ WAIT_S = 0.2
 """Longest a stop request goes unnoticed."""
 YIELD_LOOK_S = 0.5
 """Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
+YIELD_GRACE_S = 5.0
+"""Longest that a consolidation may take to write its checkpoint while a task waits. Killed, it loses what it did since
+the checkpoint before."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 
@@ -50,8 +53,8 @@ def supervise(
     """Run one attempt at a claimed task until it has ended or is stopped. Takes as long as learning does.
 
     A cancel, a lost lease, the time limit and `stop` end the learn process. With `stop` it gets `stop_grace_s` to write
-    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that. So does a
-    consolidation that a task waits for.
+    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that. A
+    consolidation that a task waits for is put down likewise, with less time.
 
     Args:
         claimed: What `registry.queue.claim_next` returned.
@@ -82,7 +85,7 @@ def supervise(
     try:
         reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
         if reason is not None:
-            _stop_group(process, settings.stop_grace_s if reason in ("stop", "yield") else 0.0)
+            _stop_group(process, _grace_s(reason, settings))
     except BaseException:
         # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
         _stop_group(process, 0.0)
@@ -156,6 +159,13 @@ def _beat(claimed: ClaimedTask, session_factory: Sessions, lease_s: float) -> qu
         # Learning goes on: if another worker takes the task over meanwhile, the token keeps this attempt out.
         log.warning("heartbeat_failed", task_id=claimed.id)
         return "ok"
+
+
+def _grace_s(reason: StopReason, settings: WorkerSettings) -> float:
+    """Return how long the learn process may go on for a checkpoint."""
+    if reason == "yield":
+        return min(settings.stop_grace_s, YIELD_GRACE_S)
+    return settings.stop_grace_s if reason == "stop" else 0.0
 
 
 def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
