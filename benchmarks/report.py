@@ -25,6 +25,7 @@ from benchmarks.sections import (
     papers,
     reliability,
     screening,
+    training,
 )
 from benchmarks.sections.common import Section, command, prose
 
@@ -129,6 +130,7 @@ CHAPTERS = {
     "Class-incremental learning": ("class_incremental", comparison.class_incremental),
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
+    "How fast a sub-network is trained": ("training_pace", training.training_pace),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
     "Good and bad gate features (Fig. 4 of the Artsy paper)": ("gate_features", papers.gates),
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
@@ -196,6 +198,10 @@ def missing(title: str, results: Path) -> list[Section]:
     if module == "few_images":
         line = f"{call} --cifar100 DIR --photos FOLDER --out benchmarks/results/{module}.json"
         return [Section([NOT_RUN, command(line)])]
+    if module == "training_pace":
+        return [
+            Section([NOT_RUN, command(f"{call} --data DIR --out benchmarks/results/{module}.json")])
+        ]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"
     return [Section([NOT_RUN, command(line)])]

@@ -178,16 +178,27 @@ class Backbone(nn.Module):
             Normed, pooled features, `(B, D)` or `(B, 2 D)` as `pooling` says, float32.
         """
         midway = self.begin(images, adapter, self.depth - 1)
-        return self._pooled(finish(self.vit, midway, adapter), pooling)
+        return self.finish(midway, adapter, pooling=pooling)
 
     def begin(self, images: Tensor, adapter: Adapter | None, block: int) -> Midway:
-        """Pass images as far as the bottleneck of a block, counted from 0; `finish_features` goes on from there."""
+        """Pass images as far as the bottleneck of a block, counted from 0; `finish` goes on from there."""
         pixels = images / 255 if images.dtype == torch.uint8 else images
         tokens = tokens_of(self.vit, (pixels - self.mean) / self.std)
         return go_to(self.vit, tokens, adapter, block)
 
+    def finish(
+        self, midway: Midway, adapter: Adapter | None, *, pooling: Pooling = "backbone"
+    ) -> Tensor:
+        """Go on with a pass that `begin` began, and return what `forward` returns."""
+        tokens = finish(self.vit, midway, adapter)
+        features: Tensor = self.vit.forward_head(tokens, pre_logits=True).float()
+        if pooling == "backbone":
+            return features
+        patches = tokens[:, self.vit.num_prefix_tokens :].mean(dim=1).float()
+        return torch.cat([features, patches], dim=1)
+
     def finish_features(self, midway: Midway, adapter: Adapter | None) -> Tensor:
-        """Return the features of `pooling="backbone"`, `(B, D)` float32, of a pass that `begin` began."""
+        """Return what `finish` returns with `pooling="backbone"`, but for rounding and sooner: training reads it."""
         return finish_to_features(self.vit, midway, adapter).float()
 
     def embed(
@@ -233,16 +244,9 @@ class Backbone(nn.Module):
         for part in images.split(batch_size) if len(images) else ():
             midway = self.begin(part.to(self.device), adapters[0], block)
             for mine, adapter in zip(parts, adapters, strict=True):
-                mine.append(self._pooled(finish(self.vit, midway, adapter), pooling))
+                mine.append(self.finish(midway, adapter, pooling=pooling))
         nothing = torch.empty(0, self.width_of(pooling), device=self.device)
         return [torch.cat(mine) if mine else nothing for mine in parts]
-
-    def _pooled(self, tokens: Tensor, pooling: Pooling) -> Tensor:
-        features: Tensor = self.vit.forward_head(tokens, pre_logits=True).float()
-        if pooling == "backbone":
-            return features
-        patches = tokens[:, self.vit.num_prefix_tokens :].mean(dim=1).float()
-        return torch.cat([features, patches], dim=1)
 
 
 def load_backbone(
