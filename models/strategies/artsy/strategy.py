@@ -222,7 +222,8 @@ class Artsy(Strategy[ArtsyConfig]):
     ) -> tuple[bool, str, dict[str, Any]]:
         shots = Shots.of(tasks, self.targets)
         trial = Trial(
-            embed=self._embed,
+            backbone=self.backbone,
+            config=self.config,
             before=self.functional,
             n_moved=self.history.n_moved,
             known=self.history.shown(len(self.classes_), without=[task.index for task in tasks]),
@@ -231,15 +232,12 @@ class Artsy(Strategy[ArtsyConfig]):
             seed=seed,
             checkpoints=checkpoints,
         )
-        outcome = trial.run(self.backbone, self.config, on_progress)
+        outcome = trial.run(on_progress)
         details = {"loss": outcome.loss, **asdict(outcome.verdict)}
         if outcome.move is None:
             return False, outcome.verdict.reason, details
         on_progress(Progress("consolidating", 0.3))
-        own_features = self._embed(shots.images, outcome.move.own)
-        self.history.add_consolidation(
-            tasks, shots, outcome.move, own_features, threshold=self.config.threshold
-        )
+        self.history.add_consolidation(tasks, shots, outcome.move, threshold=self.config.threshold)
         on_progress(Progress("consolidating", 0.6))
         self._read()
         on_progress(Progress("consolidating", 1.0))
