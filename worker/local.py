@@ -18,6 +18,7 @@ from registry.postgres.lifeline import die_with_parent
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.single_worker import single_worker_lock
+from worker.standby import LearnProcesses
 from worker.supervisor import supervise
 
 log = structlog.get_logger()
@@ -107,23 +108,26 @@ def _work(
     presence: Presence,
     stop: threading.Event,
 ) -> None:
-    while not stop.is_set():
-        if not presence.arrived.wait(settings.poll_s):
-            continue
-        try:
-            has_learned = learn_next(settings, session_factory, stop)
-        except DatabaseUnavailableError:
-            log.warning("database_unavailable")
-            stop.wait(OUTAGE_PAUSE_S)
-        else:
-            if not has_learned:
-                stop.wait(settings.poll_s)
+    with LearnProcesses(settings) as processes:
+        while not stop.is_set():
+            processes.keep_ready()
+            if not presence.arrived.wait(settings.poll_s):
+                continue
+            try:
+                has_learned = learn_next(settings, session_factory, stop, processes)
+            except DatabaseUnavailableError:
+                log.warning("database_unavailable")
+                stop.wait(OUTAGE_PAUSE_S)
+            else:
+                if not has_learned:
+                    stop.wait(settings.poll_s)
 
 
 def learn_next(
     settings: WorkerSettings,
     session_factory: Sessions,
     stop: threading.Event,
+    processes: LearnProcesses,
     task_id: str | None = None,
 ) -> bool:
     """Claim a task and learn it; return whether it, or if none is named any, may be learned now.
@@ -140,7 +144,13 @@ def learn_next(
     if claimed is None:
         return False
     failpoint("claim.after_commit")
-    supervise(claimed, session_factory=session_factory, settings=settings, stop=stop)
+    supervise(
+        claimed,
+        session_factory=session_factory,
+        settings=settings,
+        stop=stop,
+        processes=processes,
+    )
     return True
 
 

@@ -1,19 +1,36 @@
-"""Transactions that outlast an outage of the database: what took an hour to learn must not be lost to a second."""
+"""How an attempt reaches the database: what took an hour to learn must not be lost to a second without it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
 
 from registry.errors import DatabaseUnavailableError
-from registry.postgres.database import Session, Sessions
+from registry.postgres.database import Session, Sessions, make_engine, make_session_factory
+from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
 ResultT = TypeVar("ResultT")
 
 RETRY_S = 1.0
+STATEMENT_TIMEOUT_S = 60.0
+
+
+@contextmanager
+def connected(settings: WorkerSettings) -> Iterator[Sessions]:
+    """Make sessions of a learn process. Connects when the first is used; no connection is left afterwards."""
+    engine = make_engine(
+        settings.require_database_url(),
+        application_name="filopodia-learn",
+        statement_timeout_s=STATEMENT_TIMEOUT_S,
+    )
+    try:
+        yield make_session_factory(engine)
+    finally:
+        engine.dispose()
 
 
 def retry_transaction(
