@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -123,8 +124,11 @@ class RunningAttempt:
         *,
         waits: bool,
         waiting: LearnProcess | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        """Hand it over to the process that waits already, or start one, which may wait for others afterwards.
+        """Hand it over to the process that waits already, or start one that `waits` for others afterwards, or does not.
+
+        Only the last one has `options`.
 
         Raises:
             OSError: If none can be started.
@@ -135,7 +139,7 @@ class RunningAttempt:
         self._is_taken = not waits
         self._has_waited = waiting is not None
         if not waits:
-            self._process = LearnProcess(settings, *self._words)
+            self._process = LearnProcess(settings, *self._words, *options)
             return
         self._process = waiting or LearnProcess(settings)
         self._hand_over()
@@ -160,15 +164,14 @@ class RunningAttempt:
         """Whether it has, now or within `patience_s` seconds."""
         deadline = time.monotonic() + patience_s
         while self._exit_code is None:
-            if self._is_left_lying():
-                self._begin_again()
-                continue
             words = self._process.hear(max(0.0, deadline - time.monotonic()))
             if words == [TAKEN]:
                 self._is_taken = True
             elif words is not None and words[0] == ENDED:
                 self._exit_code = int(words[1])
-            elif words is None and not self._is_left_lying():
+            elif words is None and self._is_left_lying():
+                self._begin_again()
+            elif words is None:
                 self._exit_code = self._process.exit_code
                 break
         return self._exit_code is not None

@@ -1,7 +1,7 @@
 """Where a slot has its learn processes from: one waits, ready, so that a task need not wait for torch to be loaded."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -62,12 +62,21 @@ class LearnProcesses:
                 log.error("waiting_process_not_started", reason=str(error))
                 self._rest()
 
-    def start(self, task_id: str, token: int) -> RunningAttempt:
+    def start(
+        self, task_id: str, token: int, *, apart: Sequence[str] | None = None
+    ) -> RunningAttempt:
         """Begin an attempt, in the process that waits if there is one.
+
+        Args:
+            task_id: The task.
+            token: Of the attempt.
+            apart: Further arguments of a process for this attempt alone, while the one that waits goes on waiting.
 
         Raises:
             OSError: If no process can be started.
         """
+        if apart is not None:
+            return RunningAttempt(self._settings, task_id, token, waits=False, options=apart)
         if self._waiting is not None and self._waiting.has_ended:
             self._drop()
         waiting, self._waiting = self._waiting, None

@@ -92,8 +92,8 @@ class _Waiting:
     def _run(self, task_id: str, token: int) -> Ended:
         # Until here, and again from the end on, `SIGTERM` ends the process: it has nothing to write.
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-        self._line.say(TAKEN)
         self._title.show(task_id, token)
+        self._line.say(TAKEN)
         self._forget_random()
         try:
             with (

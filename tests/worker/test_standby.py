@@ -185,6 +185,21 @@ def test_one_that_dies_while_it_learns_costs_an_attempt_as_ever(
     assert (task.status, task.attempt) == ("succeeded", 2)
 
 
+def test_one_goes_on_waiting_while_an_attempt_is_made_apart(processes, add, session_factory):
+    process = waiting(processes)
+    with session_factory.begin() as session:
+        claimed = queue.claim(session, add(), "w", 30)
+    attempt = processes.start(claimed.id, claimed.token, apart=[])
+    assert attempt.pid != process.pid
+    wait_until(lambda: attempt.has_ended(0.2))
+    processes.take_back(attempt)
+    assert attempt.exit_code == 0
+    assert not is_alive(attempt.pid)
+    assert processes._waiting is process
+    with session_factory() as session:
+        assert tasks.get_task(session, claimed.id).status == "succeeded"
+
+
 def test_what_failed_is_not_used_again(processes, add, learn, blobs):
     used = waiting(processes).pid
     task, _ = learn(add(config={"nonsense": 1}))
