@@ -183,7 +183,7 @@ def _train(
         )
         return strategy, report
 
-    strategy = load_strategy(attempt, context.blobs, backbone)
+    strategy = load_strategy(attempt, context, backbone)
     belongs_to = identity(attempt, material, strategy, backbone)
     earlier = read_checkpoint(attempt.task.checkpoint, context.blobs, belongs_to)
     try:
@@ -192,7 +192,7 @@ def _train(
         if not earlier:
             raise
         log.warning("checkpoint_ignored", reason=str(error))
-        return train_from(load_strategy(attempt, context.blobs, backbone), [])
+        return train_from(load_strategy(attempt, context, backbone), [])
 
 
 def identity(

@@ -18,6 +18,9 @@ from worker.consolidate import is_consolidation
 from worker.screening import reason_to_hold
 from worker.unlearn import is_unlearning
 
+HELD = "held"
+"""Outcome of an attempt whose version waits for somebody to publish it."""
+
 
 def config_of(attempt: Attempt, strategy: Strategy[Any]) -> dict[str, Any]:
     """Return what the version is learned with, spelled as the learner's own configuration is."""
@@ -67,7 +70,7 @@ def publish(
         outcome = "declined"
     elif reason is not None:
         versions.hold(session, attempt.task.id, attempt.token, new_version, reason)
-        outcome = "held"
+        outcome = HELD
     else:
         version = versions.publish(session, attempt.task.id, attempt.token, new_version, schedule)
         outcome = f"version {version.number}"
