@@ -23,14 +23,14 @@ from models import artifact
 from models.backbone import Backbone, choose_device, load_backbone
 from models.checkpoint import SectionedCheckpoints, Snapshot
 from models.errors import CheckpointError, StoppedError
-from models.evaluation import TaskAccuracy, evaluate, with_cross_validation
+from models.evaluation import TaskAccuracy, with_cross_validation
 from models.progress import Progress
 from models.screening import Finding
 from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
 from models.strategies.spelling import spelled_like
 from models.strategies.values import LearningReport, Task
-from registry import accuracy, queue, samples, versions
+from registry import accuracy, held_out, queue, samples, versions
 from registry.blobs.opening import open_blob_store
 from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, FencedError
@@ -45,6 +45,7 @@ from worker.attempt import Attempt, code_versions, identity, load_attempt
 from worker.checkpoints import CheckpointKeeper, read_checkpoint
 from worker.errors import TaskError, TemporaryTaskError
 from worker.failures import sort_error
+from worker.held_out import measure_held_out
 from worker.progress import ProgressReporter
 from worker.samples import load_images
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
@@ -170,15 +171,28 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     failpoint("learn.learned")
 
     progress.enter("evaluating")
-    held_out = retry_transaction(
+    rows = retry_transaction(
         session_factory,
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
         may_go_on=_patience(context.stop),
     )
-    held_out = _of_known_classes(held_out, strategy.classes_)
-    measured, counts = _evaluate(strategy, held_out, task, blobs, progress)
+    rows = _of_known_classes(rows, strategy.classes_)
+    kept = retry_transaction(
+        session_factory,
+        lambda session: held_out.kept(session, attempt.learner.id, list(rows)),
+        may_go_on=_patience(context.stop),
+    )
+    found = measure_held_out(
+        strategy,
+        rows,
+        kept,
+        task,
+        blobs,
+        lambda fraction: progress.report(Progress("evaluating", fraction)),
+    )
+    measured, counts = _sorted_out(with_cross_validation(strategy, found.cells))
     if is_screened(attempt):
         findings += screen_result(
             attempt, strategy, counts["confusion"], session_factory=session_factory
@@ -188,11 +202,13 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
 
     progress.enter("publishing")
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
-    stored = [*packed.files.values(), packed.manifest]
-    *file_hashes, manifest_sha256 = blobs.put_many(stored)
+    stored = [*found.features.values(), *packed.files.values(), packed.manifest]
+    hashes = blobs.put_many(stored)
+    manifest_sha256 = hashes[-1]
+    features = dict(zip(found.features, hashes, strict=False))
 
     def keep() -> None:
-        if blobs.missing([*file_hashes, manifest_sha256]):
+        if blobs.missing(hashes):
             blobs.put_many(stored)
 
     failpoint("publish.after_blobs")
@@ -212,7 +228,7 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     )
     outcome = retry_transaction(
         session_factory,
-        lambda session: _publish(session, attempt, new_version, findings, keep),
+        lambda session: _publish(session, attempt, new_version, findings, keep, features),
         may_go_on=_patience(context.stop),
     )
     failpoint("publish.after_commit")
@@ -373,31 +389,6 @@ def _learn(
         return learn_from([])
 
 
-def _evaluate(
-    strategy: Strategy[Any],
-    held_out: dict[int, list[SampleRow]],
-    task: Task | None,
-    blobs: BlobStore,
-    progress: ProgressReporter,
-) -> tuple[list[NewAccuracy], dict[str, Any]]:
-    """Evaluate every task that still has held-out images, or of which the strategy leaves out training images in turn.
-
-    One task's images are in memory at a time.
-
-    Returns:
-        The accuracies, and further counts by name and task: confusions, routes, and what was cross-validated.
-    """
-    measured: list[TaskAccuracy] = []
-    for i, (task_index, rows) in enumerate(held_out.items()):
-        progress.report(Progress("evaluating", i / len(held_out)))
-        labels = tuple(row.label for row in rows)
-        images = _loaded(task, task_index, labels)
-        if images is None:
-            images = load_images(rows, blobs, strategy.backbone, lambda _: None)
-        measured.append(evaluate(strategy, images, labels, task_index=task_index))
-    return _sorted_out(with_cross_validation(strategy, measured))
-
-
 def _sorted_out(cells: list[TaskAccuracy]) -> tuple[list[NewAccuracy], dict[str, Any]]:
     """Tell the numbers of each cell, which become a row, from its counts, which become metrics; empty ones left out."""
     accuracies = []
@@ -417,19 +408,12 @@ def _sorted_out(cells: list[TaskAccuracy]) -> tuple[list[NewAccuracy], dict[str,
     return accuracies, counts
 
 
-def _loaded(task: Task | None, task_index: int, labels: tuple[str, ...]) -> torch.Tensor | None:
-    """Return the held-out images of a task if the task at hand holds them all; it lacks those it only measures."""
-    if task is None or task.index != task_index or task.held_out_labels != labels:
-        return None
-    return task.held_out_images
-
-
 def _of_known_classes(
-    held_out: dict[int, list[SampleRow]], known: Collection[str]
+    rows: dict[int, list[SampleRow]], known: Collection[str]
 ) -> dict[int, list[SampleRow]]:
     """Leave out images of classes that are not known, or not any more, and tasks of which then nothing is left."""
-    kept = {index: [row for row in rows if row.label in known] for index, rows in held_out.items()}
-    return {index: rows for index, rows in kept.items() if rows}
+    kept = {index: [row for row in mine if row.label in known] for index, mine in rows.items()}
+    return {index: mine for index, mine in kept.items() if mine}
 
 
 def _publish(
@@ -438,6 +422,7 @@ def _publish(
     new_version: NewVersion,
     findings: list[Finding],
     keep: Callable[[], None],
+    features: dict[int, str],
 ) -> str:
     """Publish or hold the version, and return which, for the log."""
     # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.
@@ -460,6 +445,7 @@ def _publish(
         outcome = "held"
     else:
         version = versions.publish(session, attempt.task.id, attempt.token, new_version)
+        held_out.keep(session, attempt.learner.id, features)
         outcome = f"version {version.number}"
     failpoint("publish.before_commit")
     return outcome

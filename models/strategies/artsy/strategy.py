@@ -21,6 +21,7 @@ Reference:
     docs/decisions/0005-default-artsy-is-consolidated.md and 0032-few-images.md.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -57,7 +58,7 @@ from models.statistics import Drift
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.silent import SilentSubnetwork
 from models.strategies.artsy.trial import Trial
-from models.strategies.base import Strategy
+from models.strategies.base import ImagesOf, Strategy
 from models.strategies.values import CrossValidation, RawScores, Routes, Task
 from models.synapse import thresholds_of
 
@@ -72,6 +73,7 @@ class Artsy(Strategy[ArtsyConfig]):
     )
     unlearning = "partial"
     cross_validates = True
+    reads_features = True
     config_type = ArtsyConfig
     current_below = NEVER
 
@@ -130,8 +132,21 @@ class Artsy(Strategy[ArtsyConfig]):
             self._read()
         return self._left_out if self._left_out and len(self._left_out.tasks) else None
 
+    def fingerprint_of_features(self) -> str:
+        digest = hashlib.sha256(f"{self.backbone.fingerprint} {self.config.pooling}".encode())
+        if self.functional is not None:
+            for key, tensor in sorted(adapter_state(self.functional, "").items()):
+                digest.update(f"{key} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def score(self, images: Tensor) -> RawScores:
-        features = self._embed(images, self.functional)
+        return self.score_features(self.features_of(images), images.__getitem__)
+
+    def features_of(self, images: Tensor) -> Tensor:
+        return self._embed(images, self.functional).cpu()
+
+    def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         assert self._head is not None
         assert self.scale is not None
         answer = self._head.answer(features)
@@ -147,7 +162,7 @@ class Artsy(Strategy[ArtsyConfig]):
             if len(rows):
                 subnetwork = self.subnetworks[index]
                 opinion = subnetwork.log_probabilities(
-                    self._embed(images[rows], subnetwork.adapter)
+                    self._embed(images_of(rows), subnetwork.adapter)
                 )
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
