@@ -12,10 +12,12 @@ import structlog
 from models import artifact
 from models.backbone import Backbone
 from models.errors import StoppedError
+from models.evaluation import with_cross_validation
+from models.progress import Progress
 from models.screening import Finding
 from models.strategies.base import Strategy
 from models.strategies.values import Task
-from registry import queue, samples
+from registry import held_out, queue, samples
 from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
@@ -25,8 +27,9 @@ from worker import priority
 from worker.attempt import Attempt, AttemptContext, code_versions, load_attempt
 from worker.consolidate import consolidate, is_consolidation
 from worker.errors import TaskError, TemporaryTaskError
-from worker.evaluation import evaluate_tasks, of_known_classes
+from worker.evaluation import of_known_classes, sorted_out
 from worker.failures import sort_error
+from worker.held_out import measure_held_out
 from worker.progress import ProgressReporter
 from worker.publication import HELD, config_of, publish, stage_of
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
@@ -132,15 +135,28 @@ def _measure_and_publish(
     """Measure what the learner knows now on the images of every task, and publish it with the report."""
     session_factory, blobs = context.session_factory, context.blobs
     progress.enter("evaluating")
-    held_out = retry_transaction(
+    rows = retry_transaction(
         session_factory,
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
         may_go_on=patience(context.stop),
     )
-    held_out = of_known_classes(held_out, strategy.classes_)
-    measured, counts = evaluate_tasks(strategy, held_out, task, blobs, progress)
+    rows = of_known_classes(rows, strategy.classes_)
+    kept = retry_transaction(
+        session_factory,
+        lambda session: held_out.kept(session, attempt.learner.id, list(rows)),
+        may_go_on=patience(context.stop),
+    )
+    found = measure_held_out(
+        strategy,
+        rows,
+        kept,
+        task,
+        blobs,
+        lambda fraction: progress.report(Progress("evaluating", fraction)),
+    )
+    measured, counts = sorted_out(with_cross_validation(strategy, found.cells))
     if is_screened(attempt):
         findings += screen_result(
             attempt, strategy, counts["confusion"], session_factory=session_factory
@@ -152,11 +168,13 @@ def _measure_and_publish(
     if is_consolidation(attempt):
         priority.step_forward()  # others wait while it holds the learner's lock
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
-    stored = [*packed.files.values(), packed.manifest]
-    *file_hashes, manifest_sha256 = blobs.put_many(stored)
+    stored = [*found.features.values(), *packed.files.values(), packed.manifest]
+    hashes = blobs.put_many(stored)
+    manifest_sha256 = hashes[-1]
+    features = dict(zip(found.features, hashes, strict=False))
 
     def keep() -> None:
-        if blobs.missing([*file_hashes, manifest_sha256]):
+        if blobs.missing(hashes):
             blobs.put_many(stored)
 
     failpoint("publish.after_blobs")
@@ -180,7 +198,7 @@ def _measure_and_publish(
     outcome = retry_transaction(
         session_factory,
         lambda session: publish(
-            session, attempt, new_version, findings, keep, context.settings.schedule
+            session, attempt, new_version, findings, keep, features, context.settings.schedule
         ),
         may_go_on=patience(context.stop),
     )
