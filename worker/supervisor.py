@@ -37,8 +37,7 @@ WAIT_S = 0.2
 YIELD_LOOK_S = 0.5
 """Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
 YIELD_GRACE_S = 5.0
-"""Longest that a consolidation may take to write its checkpoint while a task waits. Killed, it loses what it did since
-the checkpoint before."""
+"""Longest that it may take to write the checkpoint. Killed then, it loses what it did since the one before."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 
@@ -65,10 +64,10 @@ def supervise(
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
     limit_s = _limit_s(claimed, session_factory, settings)
-    step_back = ["--step-back"] if claimed.is_consolidation else []
+    arguments = [claimed.id, str(claimed.token)] + ["--step-back"] * claimed.is_consolidation
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token), *step_back],
+            [sys.executable, "-m", "worker.learn", *arguments],
             stdin=subprocess.DEVNULL,
             env=settings.environment(),
             start_new_session=True,
@@ -85,7 +84,8 @@ def supervise(
     try:
         reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
         if reason is not None:
-            _stop_group(process, _grace_s(reason, settings))
+            grace_s = {"stop": settings.stop_grace_s, "yield": YIELD_GRACE_S}.get(reason, 0.0)
+            _stop_group(process, min(grace_s, settings.stop_grace_s))
     except BaseException:
         # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
         _stop_group(process, 0.0)
@@ -122,9 +122,7 @@ def _watch(
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    every_s = settings.heartbeat_s
-    if claimed.is_consolidation:
-        every_s = min(every_s, YIELD_LOOK_S)
+    every_s = min(settings.heartbeat_s, YIELD_LOOK_S if claimed.is_consolidation else math.inf)
     next_beat = started + every_s
     while not _has_ended(process, WAIT_S):
         now = time.monotonic()
@@ -159,13 +157,6 @@ def _beat(claimed: ClaimedTask, session_factory: Sessions, lease_s: float) -> qu
         # Learning goes on: if another worker takes the task over meanwhile, the token keeps this attempt out.
         log.warning("heartbeat_failed", task_id=claimed.id)
         return "ok"
-
-
-def _grace_s(reason: StopReason, settings: WorkerSettings) -> float:
-    """Return how long the learn process may go on for a checkpoint."""
-    if reason == "yield":
-        return min(settings.stop_grace_s, YIELD_GRACE_S)
-    return settings.stop_grace_s if reason == "stop" else 0.0
 
 
 def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
