@@ -232,11 +232,7 @@ def _learn_or_unlearn(
         What the learner knows now, and a report as JSON; None if that is what it knew before, and the row says why.
     """
     if is_consolidation(attempt):
-        consolidated = consolidate(attempt, backbone, context, progress)
-        if consolidated is None:
-            return None
-        strategy, found = consolidated
-        return strategy, {"consolidation": asdict(found)}
+        return consolidate(attempt, backbone, context, progress)
     if task is None:
         strategy, done = unlearn(
             attempt,

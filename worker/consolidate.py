@@ -61,13 +61,13 @@ def is_consolidation(attempt: Attempt) -> bool:
 
 def consolidate(
     attempt: Attempt, backbone: Backbone, context: AttemptContext, progress: ProgressReporter
-) -> tuple[Strategy[Any], ConsolidationReport] | None:
+) -> tuple[Strategy[Any], dict[str, Any]] | None:
     """Consolidate what waits on the learner's head, from where an earlier attempt left it if its checkpoint fits.
 
     Takes as long as training does. All its images are in memory at once.
 
     Returns:
-        What the learner knows now, and what was found; None if nothing was adopted, and the row says so.
+        What the learner knows now, and a report as JSON; None if nothing was adopted, and the row says so.
 
     Raises:
         TemporaryTaskError: If images were deleted just now.
@@ -83,7 +83,7 @@ def consolidate(
     if not report.adopted:
         decline(attempt, asdict(report), context)
         return None
-    return strategy, report
+    return strategy, {"consolidation": asdict(report)}
 
 
 def decline(attempt: Attempt, result: dict[str, Any], context: AttemptContext) -> None:

@@ -34,8 +34,7 @@ WAIT_S = 0.2
 YIELD_LOOK_S = 0.5
 """Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
 YIELD_GRACE_S = 5.0
-"""Longest that a consolidation may take to write its checkpoint while a task waits. Killed, it loses what it did since
-the checkpoint before."""
+"""Longest that it may take to write the checkpoint. Killed then, it loses what it did since the one before."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 
@@ -118,9 +117,7 @@ def _watch(
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    every_s = settings.heartbeat_s
-    if claimed.is_consolidation:
-        every_s = min(every_s, YIELD_LOOK_S)
+    every_s = min(settings.heartbeat_s, YIELD_LOOK_S if claimed.is_consolidation else math.inf)
     next_beat = started + every_s
     while not attempt.has_ended(WAIT_S):
         now = time.monotonic()

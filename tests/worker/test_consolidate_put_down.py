@@ -108,12 +108,14 @@ def now(session_factory):
 
 
 def learn_process(worker):
-    """Return the process id of the worker's learn process."""
-    (pid,) = [
-        pid
-        for pid in children(worker.pid)
-        if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    """Return the process id of the worker's learn process, as soon as there is one."""
+    (pid,) = wait_until(
+        lambda: [
+            pid
+            for pid in children(worker.pid)
+            if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+    )
     return pid
 
 
