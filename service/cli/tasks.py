@@ -11,7 +11,7 @@ from service.cli.confirmation import YesOption, confirm, describe_preview
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
-from service.client import Task, TaskStatus
+from service.client import Filopodia, Task, TaskStatus
 from service.remote import replies
 
 TaskArgument = Annotated[
@@ -25,6 +25,7 @@ def show_task(
     """Show all about one task: how far it is, what looked wrong, what was left out, why it failed."""
     with connect(url, key) as client:
         task = client.task(task_id).reply
+        standing = None if as_json else _answers(client, task)
     if as_json:
         print_json(task)
         return
@@ -33,6 +34,8 @@ def show_task(
     table.add_column(overflow="fold")
     for name, value in _facts(task):
         table.add_row(name, Text(value))
+    if standing:
+        table.add_row("stands", Text(standing))
     console = make_console()
     console.print(table)
     if way := next_steps(task):
@@ -90,6 +93,14 @@ def next_steps(task: replies.Task) -> str | None:
     return None
 
 
+def _answers(client: Filopodia, task: replies.Task) -> str | None:
+    """Return how a learned task stands whose images have not shaped the features yet; None for any other."""
+    if task["status"] != TaskStatus.SUCCEEDED or task.get("consolidation"):
+        return None
+    told = client.learner(task["learner"]).get("consolidation")
+    return told["standing"] if told and task["index"] in told["waiting"] else None
+
+
 def _show_change(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.reply)
@@ -101,12 +112,18 @@ def _show_change(task: Task, *, as_json: bool) -> None:
 def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
     yield "task", task["id"]
     name = f", {task['name']}" if task["name"] else ""
-    yield "of", f"{task['learner']}, task {task['index']}{name}"
+    told = task.get("consolidation")
+    what = f"consolidation {-task['index']}" if told else f"task {task['index']}"
+    yield "of", f"{task['learner']}, {what}{name}"
     yield "status", _status(task)
     yield "mode", task.get("mode", "")
-    yield "classes", ", ".join(task["classes"])
-    samples = task["samples"]
-    yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
+    if told:
+        yield "stands", told["standing"]
+        yield "tasks", ", ".join(map(str, told["tasks"] or ())) or "all that wait"
+    else:
+        yield "classes", ", ".join(task["classes"])
+        samples = task["samples"]
+        yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
     if task.get("from_feedback"):
         yield "feedback", f"{task['from_feedback']} pieces taken"
     if known := task.get("known"):

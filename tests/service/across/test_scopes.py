@@ -78,6 +78,8 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),
     ("POST", f"{LEARNER}/unlearn/preview"): same(json={"classes": ["{label}"]}),
     ("POST", f"{LEARNER}/unlearn"): same(json={"classes": ["{label}"]}),
+    ("POST", f"{LEARNER}/consolidations"): same(json={}),
+    ("GET", f"{LEARNER}/consolidations"): same(),
     ("GET", f"{LEARNER}/tasks"): same(),
     ("GET", "/v1/tasks"): OWN_ONLY,
     ("GET", TASK): same(),
