@@ -112,18 +112,11 @@ def _show_change(task: Task, *, as_json: bool) -> None:
 def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
     yield "task", task["id"]
     name = f", {task['name']}" if task["name"] else ""
-    told = task.get("consolidation")
-    what = f"consolidation {-task['index']}" if told else f"task {task['index']}"
+    what = f"task {task['index']}" if task["index"] > 0 else f"consolidation {-task['index']}"
     yield "of", f"{task['learner']}, {what}{name}"
     yield "status", _status(task)
     yield "mode", task.get("mode", "")
-    if told:
-        yield "stands", told["standing"]
-        yield "tasks", ", ".join(map(str, told["tasks"] or ())) or "all that wait"
-    else:
-        yield "classes", ", ".join(task["classes"])
-        samples = task["samples"]
-        yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
+    yield from _content(task)
     if task.get("from_feedback"):
         yield "feedback", f"{task['from_feedback']} pieces taken"
     if known := task.get("known"):
@@ -139,6 +132,17 @@ def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
         if moment:
             yield what, str(moment)[:19].replace("T", " ")
     yield from _faults(task)
+
+
+def _content(task: replies.Task) -> Iterator[tuple[str, str]]:
+    """Yield what the task brings, or of a consolidation, what it is of."""
+    if told := task.get("consolidation"):
+        yield "stands", told["standing"]
+        yield "tasks", ", ".join(map(str, told["tasks"] or ())) or "all that wait"
+        return
+    yield "classes", ", ".join(task["classes"])
+    samples = task["samples"]
+    yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
 
 
 def _faults(task: replies.Task) -> Iterator[tuple[str, str]]:

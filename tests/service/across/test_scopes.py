@@ -113,6 +113,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/learners/{name}/classes"): same(),
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
     ("GET", "/admin/learners/{name}/versions/{number}"): same(),
+    ("POST", "/admin/learners/{name}/consolidate"): same(),
     ("POST", "/admin/learners/{name}/live"): same(data={"version": 1, "expected": 1}),
     ("GET", "/admin/learners/{name}/try"): same(),
     ("POST", "/admin/learners/{name}/try"): same(

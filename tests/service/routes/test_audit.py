@@ -112,6 +112,11 @@ def consolidate(world: World) -> Response:
     return world.client.post("/v1/learners/birds/consolidations", json={})
 
 
+def consolidate_in_browser(world: World) -> Response:
+    world.waiting()
+    return world.client.post("/admin/learners/birds/consolidate")
+
+
 def move_alias(world: World) -> Response:
     world.two_versions()
     return world.client.put("/v1/learners/birds/aliases/live", json={"version": 1})
@@ -236,6 +241,10 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
     ("POST", "/admin/tasks/{task_id}/publish"): (
         "task.publish",
         lambda world: world.client.post(f"/admin/tasks/{world.held()}/publish"),
+    ),
+    ("POST", "/admin/learners/{name}/consolidate"): (
+        "task.consolidate",
+        consolidate_in_browser,
     ),
     ("POST", "/admin/learners/{name}/live"): ("alias.move", move_alias_in_browser),
     ("POST", "/admin/learners/{name}/classes"): ("class.update", change_class_in_browser),
