@@ -49,6 +49,7 @@ REPLIES = {
     "Measure": Reply("MeasureRead"),
     "LearnerMeasures": Reply("LearnerMeasures"),
     "Accuracy": Reply("LearnerAccuracy"),
+    "LearnerConsolidation": Reply("LearnerConsolidation"),
     "Learner": Reply(
         "LearnerRead",
         "A named continual learner.",
@@ -80,6 +81,7 @@ REPLIES = {
     "Quarantined": Reply("QuarantinedImage"),
     "Finding": Reply("FindingRead"),
     "TaskError": Reply("TaskError"),
+    "TaskConsolidation": Reply("ConsolidationRead"),
     "LeftOutFile": Reply("LeftOutFile"),
     "UploadLayout": Reply("LayoutRead"),
     "Task": Reply("TaskRead", "One increment of labelled classes."),

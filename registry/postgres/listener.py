@@ -47,19 +47,21 @@ class Listener:
         self._sessions = sessions
         self._wakes = dict(wakes)
         self._stopping = Event()
-        self._ours, self._theirs = socket.socketpair()
         self.thread = SteadyThread("listener", self._run, most_pause_s=OUTAGE_PAUSE_S)
         self.is_listening = False
         """Whether the connection stands."""
 
     def start(self) -> None:
         """Start the thread."""
+        self._ours, self._theirs = socket.socketpair()
         self.thread.start()
 
     def stop(self) -> None:
         """End the thread, and close its connection; one that hangs in an outage is left behind."""
         self._stopping.set()
-        # Readable for the thread from now on.
+        if self.thread.ident is None:
+            return
+        # Theirs is readable from now on.
         self._ours.close()
         self.thread.join(timeout=5)
         if not self.thread.is_alive():

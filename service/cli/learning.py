@@ -11,6 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from service.cli.consolidating import (
+    INTERRUPTED,
+    consolidate_learned,
+    fail_unless_tried,
+    show_standing,
+)
 from service.cli.known_images import nothing_new_is_no_fault, show_left_out
 from service.cli.layout_report import confirm, show_layout, show_reading
 from service.cli.options import (
@@ -28,9 +34,6 @@ from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptio
 from service.layout.layouts import Layout
 from service.remote import replies
 from service.remote.folders import read_to_learn, sent_file
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 class Screening(StrEnum):
@@ -100,11 +103,18 @@ def learn(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Watch until it is learned.")] = True,
+    consolidated: Annotated[
+        bool,
+        typer.Option("--consolidated", help="Have it consolidated at once, and watch that too."),
+    ] = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the classes of a folder of labelled images as one task.
+
+    Returns when its classes are answered. Where the strategy trains later (`consolidate`), the last line says how that
+    stands.
 
     The folder holds one folder a class (FOLDER/heron/a.jpg); or split folders of such (train, test); or a table
     labels.csv beside the images. A zip or tar of such a folder does as well. What was understood of a folder is shown
@@ -144,7 +154,19 @@ def learn(
             history = client.accuracy(name)
             console.print(matrix_table(history))
             console.print(headline(history))
+        _then_consolidate(client, task, console, is_asked=consolidated)
     _fail_unless_learned(task, wait=wait)
+
+
+def _then_consolidate(client: Filopodia, task: Task, console: Console, *, is_asked: bool) -> None:
+    """Consolidate what was learned if that is asked for, or say how it stands."""
+    if task.status != TaskStatus.SUCCEEDED:
+        return
+    name = task.reply["learner"]
+    if not is_asked:
+        show_standing(client, name, console)
+    elif consolidation := consolidate_learned(client, name, console):
+        fail_unless_tried(consolidation, wait=True)
 
 
 @dataclass(frozen=True)

@@ -106,16 +106,23 @@ def tasks(
         str | None,
         typer.Argument(metavar="NAME", help="Of one learner only.", autocompletion=learner_names),
     ] = None,
+    consolidations: Annotated[
+        bool, typer.Option("--consolidations", help="Consolidations instead.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List tasks, newest first."""
+    mode = "consolidate" if consolidations else None
     with connect(url, key) as client:
-        items = [task.reply for task in client.tasks(name, limit=limit)]
+        items = [task.reply for task in client.tasks(name, mode=mode, limit=limit)]
     if as_json:
         print_json(items)
+        return
+    if consolidations:
+        _print_consolidations(items)
         return
     has_names = any(task["name"] for task in items)
     has_modes = any(task.get("mode", USUAL_MODE) != USUAL_MODE for task in items)
@@ -152,6 +159,23 @@ def tasks(
     _print_reasons(items)
 
 
+def _print_consolidations(items: list[replies.Task]) -> None:
+    print_table(
+        ("id", "learner", "tasks", "stands"),
+        (
+            (
+                task["id"],
+                task["learner"],
+                ", ".join(map(str, told["tasks"] or ())),
+                told["standing"],
+            )
+            for task in items
+            if (told := task.get("consolidation"))
+        ),
+        empty="No consolidation yet.",
+    )
+
+
 def versions(
     name: LearnerArgument,
     url: UrlOption = None,
@@ -165,11 +189,12 @@ def versions(
         print_json(items)
         return
     print_table(
-        ("version", "task", "classes", "size", "created", ""),
+        ("version", "task", "stage", "classes", "size", "created", ""),
         (
             (
                 version["number"],
-                version["task"],
+                version["task"] if version["task"] > 0 else "",
+                version.get("stage", ""),
                 len(version["classes"]),
                 "" if version.get("erased_at") else f"{version['size_bytes'] / 1e6:.1f} MB",
                 version["created_at"][:19].replace("T", " "),

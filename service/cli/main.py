@@ -28,6 +28,11 @@ COMMANDS = {
     ),
     "Learn": (
         ("learn", "service.cli.learning:learn", "Learn a folder of photos, sorted by class."),
+        (
+            "consolidate",
+            "service.cli.consolidating:consolidate",
+            "Train on what was learned, now.",
+        ),
         ("tasks", "service.cli.listing:tasks", "List what is, was and will be learned."),
         ("task", "service.cli.tasks:show_task", "Show all about one task."),
         ("publish", "service.cli.tasks:publish", "Serve a held task after all."),

@@ -127,7 +127,10 @@ def phase_of(task: replies.Task) -> str:
 
 
 def note_of(task: replies.Task) -> str:
-    """Return epoch and time left, as far as they are known."""
+    """Return epoch and time left, as far as they are known; of a consolidation that waits, for what."""
+    told = task.get("consolidation")
+    if told and task["status"] == TaskStatus.QUEUED:
+        return told["standing"]
     progress = task["progress"]
     notes = []
     if progress.get("epoch") and progress.get("epochs"):

@@ -11,7 +11,7 @@ from service.cli.confirmation import YesOption, confirm, describe_preview
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
-from service.client import Task, TaskStatus
+from service.client import Filopodia, Task, TaskStatus
 from service.remote import replies
 
 TaskArgument = Annotated[
@@ -25,6 +25,7 @@ def show_task(
     """Show all about one task: how far it is, what looked wrong, what was left out, why it failed."""
     with connect(url, key) as client:
         task = client.task(task_id).reply
+        standing = None if as_json else _answers(client, task)
     if as_json:
         print_json(task)
         return
@@ -33,6 +34,8 @@ def show_task(
     table.add_column(overflow="fold")
     for name, value in _facts(task):
         table.add_row(name, Text(value))
+    if standing:
+        table.add_row("stands", Text(standing))
     console = make_console()
     console.print(table)
     if way := next_steps(task):
@@ -90,6 +93,14 @@ def next_steps(task: replies.Task) -> str | None:
     return None
 
 
+def _answers(client: Filopodia, task: replies.Task) -> str | None:
+    """Return how a learned task stands whose images have not shaped the features yet; None for any other."""
+    if task["status"] != TaskStatus.SUCCEEDED or task.get("consolidation"):
+        return None
+    told = client.learner(task["learner"]).get("consolidation")
+    return told["standing"] if told and task["index"] in told["waiting"] else None
+
+
 def _show_change(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.reply)
@@ -101,12 +112,11 @@ def _show_change(task: Task, *, as_json: bool) -> None:
 def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
     yield "task", task["id"]
     name = f", {task['name']}" if task["name"] else ""
-    yield "of", f"{task['learner']}, task {task['index']}{name}"
+    what = f"task {task['index']}" if task["index"] > 0 else f"consolidation {-task['index']}"
+    yield "of", f"{task['learner']}, {what}{name}"
     yield "status", _status(task)
     yield "mode", task.get("mode", "")
-    yield "classes", ", ".join(task["classes"])
-    samples = task["samples"]
-    yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
+    yield from _content(task)
     if task.get("from_feedback"):
         yield "feedback", f"{task['from_feedback']} pieces taken"
     if known := task.get("known"):
@@ -122,6 +132,17 @@ def _facts(task: replies.Task) -> Iterator[tuple[str, str]]:
         if moment:
             yield what, str(moment)[:19].replace("T", " ")
     yield from _faults(task)
+
+
+def _content(task: replies.Task) -> Iterator[tuple[str, str]]:
+    """Yield what the task brings, or of a consolidation, what it is of."""
+    if told := task.get("consolidation"):
+        yield "stands", told["standing"]
+        yield "tasks", ", ".join(map(str, told["tasks"] or ())) or "all that wait"
+        return
+    yield "classes", ", ".join(task["classes"])
+    samples = task["samples"]
+    yield "images", f"{samples['train']} to learn from, {samples['eval']} kept out"
 
 
 def _faults(task: replies.Task) -> Iterator[tuple[str, str]]:

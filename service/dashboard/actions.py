@@ -26,6 +26,7 @@ from service.http.roles import PrincipalDep, requires
 from service.http.security import Principal, client_address
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.use_cases import live_alias
+from service.use_cases.consolidations import request_consolidation
 from service.use_cases.task_changes import change_task
 
 router = APIRouter(route_class=PageRoute)
@@ -140,6 +141,19 @@ def publish_task(
     answer = _change_task(request, context, actor, "task.publish", task_id, publish, done)
     context.watcher.wake()
     return answer
+
+
+@router.post("/learners/{name}/consolidate", dependencies=[requires("trainer")])
+def consolidate(name: LearnerName, context: ContextDep, actor: ActorDep) -> Response:
+    """Consolidate what the learner has learned now, and go back to its page."""
+    target = f"/admin/learners/{name}"
+    try:
+        with context.session_factory.begin() as session:
+            request_consolidation(session, actor, name, context.settings.schedule)
+    except ConflictError as conflict:
+        return _redirect(f"{target}?problem={conflict.code}")
+    context.doorbell.wake()
+    return _redirect(f"{target}?done=consolidation-asked")
 
 
 @router.post("/learners/{name}/live", dependencies=[requires("trainer")])

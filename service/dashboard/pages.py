@@ -39,6 +39,7 @@ DONE = {
     "head-moved": "Another version is live now, and the next task builds on it.",
     "task-published": "The task is published, and live within seconds.",
     "task-released": "The task waits to be learned now, whatever was found in its images.",
+    "consolidation-asked": "It is consolidated as soon as no task of the learner waits.",
     "class-changed": "The class is changed: answers follow within seconds.",
     "key-revoked": "The key is revoked: it is refused from now on.",
 }

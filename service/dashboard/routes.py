@@ -1,6 +1,5 @@
 """The dashboard's pages. Their forms are in `actions`; further pages in `*_page` and `*_pages`."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -18,6 +17,7 @@ from service.dashboard import (
     views,
 )
 from service.dashboard.condition import condition_of
+from service.dashboard.consolidation_view import newest, panel_of
 from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.sentences import sentence
 from service.dashboard.synapse_view import Routing
@@ -48,10 +48,12 @@ def show_learners(context: ContextDep, viewer: PrincipalDep, cursor: Cursor = No
     """Show all learners."""
     with context.session_factory() as session:
         cards, next_cursor = views.learner_cards(session, cursor)
-        known = views.known_tasks(session)
+        known = views.known_tasks(session, None)
+        consolidations = newest(session, None)
     shown: dict[str, Any] = {
         "cards": cards,
         "next_cursor": next_cursor,
+        "consolidations": consolidations,
         "known": known,
         "alarms": condition_of(context.health, viewer).alarms,
     }
@@ -71,6 +73,8 @@ def show_learner(
     with context.session_factory() as session:
         learner = views.learner_page(session, name, versions)
         held = views.held_tasks(session, name)
+        consolidation = panel_of(session, name, context.settings.schedule)
+        known = views.known_tasks(session, name)
     history = learner.history
     has_accuracy = history.last is not None
     return page(
@@ -82,7 +86,8 @@ def show_learner(
         learner=learner,
         card=learner.card,
         held=held,
-        known={task.id: task.status for task in learner.card.active},
+        known=known,
+        consolidation=consolidation,
         history=history,
         has_accuracy=has_accuracy,
         lines=plots.accuracy_lines(history) if has_accuracy else None,
@@ -125,12 +130,14 @@ def show_tasks(
     """Show all tasks, newest first, and those that wait for a decision."""
     with context.session_factory() as session:
         task_views, next_cursor = views.task_list(session, cursor)
-        known = views.known_tasks(session)
+        known = views.known_tasks(session, None)
+        consolidations = newest(session, None)
         workers = views.worker_list(session)
         held = views.held_tasks(session, None)
     shown: dict[str, Any] = {
         "tasks": task_views,
         "next_cursor": next_cursor,
+        "consolidations": consolidations,
         "known": known,
         "workers": workers,
         "condition": condition_of(context.health, viewer),
@@ -147,11 +154,9 @@ def follow_tasks(
     viewer: PrincipalDep,
     learner: Annotated[LearnerName | None, Query()] = None,
 ) -> Response:
-    """Return the tasks that wait or run, for the pages that follow them."""
+    """Return the tasks and consolidations that wait or run, for the pages that follow them."""
     with context.session_factory() as session:
-        active = views.active_tasks(session, learner)
-    shown = ("id", "status", "phase", "fraction", "note")
-    return JSONResponse({"tasks": [{key: asdict(task)[key] for key in shown} for task in active]})
+        return JSONResponse({"tasks": views.moving(session, learner)})
 
 
 @router.get("/samples/{sample_id}/image")

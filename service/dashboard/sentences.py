@@ -8,6 +8,7 @@ ON_PAGES = {
     "bad-host": "The service does not answer to the name in this address.",
     "body-too-large": "This is more than the service takes at once.",
     "cannot-unlearn": "This learner's strategy cannot take out a part of what it has learned.",
+    "consolidation-off": "Nothing is consolidated in this installation: its operator has set that.",
     "idempotency-in-progress": "The same is being done already: wait a moment.",
     "image-too-large": "The file has more bytes than the service takes: make the image smaller.",
     "image-too-many-pixels": "The image has more pixels than the service takes: make it smaller.",

@@ -38,7 +38,13 @@ class VersionPage:
     head: int
     parent: int | None
     task_index: int
+    """Below 0 a consolidation made it."""
     tasks: list[int]
+    stage: str
+    waiting: list[int]
+    """Indexes of the tasks that wait for a consolidation."""
+    reason: str | None
+    """Why it was adopted, of a version that a consolidation made."""
     n_classes: int
     size_bytes: int
     created_at: datetime
@@ -91,6 +97,9 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
         parent=row.parent,
         task_index=row.task_index,
         tasks=row.tasks,
+        stage=row.stage,
+        waiting=row.unconsolidated,
+        reason=(row.metrics.get("consolidation") or {}).get("reason"),
         n_classes=len(row.classes),
         size_bytes=row.size_bytes,
         created_at=row.created_at,

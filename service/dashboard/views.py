@@ -13,6 +13,7 @@ from registry.postgres.database import Session
 from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import LearnerRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy
+from service.dashboard.consolidation_view import active
 from service.dashboard.gallery import pictures
 from service.dashboard.synapse_view import routing_of
 from service.dashboard.view_models import (
@@ -123,9 +124,24 @@ def held_tasks(session: Session, learner_name: str | None) -> list[TaskView]:
     return _task_views(session, page.items[::-1])
 
 
-def known_tasks(session: Session) -> dict[str, str]:
-    """Return id and status of the tasks that wait or run: a page that follows them compares."""
-    return {task.id: task.status for task in active_tasks(session, None)}
+def moving(session: Session, learner_name: str | None) -> list[dict[str, Any]]:
+    """Return what of tasks and consolidations that wait or run moves on a page; of one learner, or of all.
+
+    Raises:
+        LearnerNotFoundError: If there is no learner of this name.
+    """
+    shown = ("id", "status", "phase", "fraction", "note")
+    found = [
+        {key: getattr(task, key) for key in shown} for task in active_tasks(session, learner_name)
+    ]
+    for one in active(session, learner_name, limit=TASKS_SHOWN):
+        found.append({key: getattr(one, key) for key in shown[:-1]} | {"note": one.standing})
+    return found
+
+
+def known_tasks(session: Session, learner_name: str | None) -> dict[str, str]:
+    """Return id and status of what waits or runs: a page that follows it compares. As `moving`."""
+    return {task["id"]: task["status"] for task in moving(session, learner_name)}
 
 
 def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
@@ -232,6 +248,8 @@ def _version_view(row: VersionRow) -> VersionView:
     return VersionView(
         number=row.number,
         task_index=row.task_index,
+        stage=row.stage,
+        n_waiting=len(row.unconsolidated),
         n_classes=len(row.classes),
         size_bytes=row.size_bytes,
         created_at=row.created_at,

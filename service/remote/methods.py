@@ -161,6 +161,8 @@ class Methods:
     retry_task = AsksTask(task_calls.retry_task)
     publish_task = AsksTask(task_calls.publish_task)
     unlearn = AsksTask(task_calls.unlearn)
+    consolidate = AsksTask(task_calls.consolidate)
+    consolidations = AsksTasks(task_calls.consolidations)
     preview_unlearning = asks(task_calls.preview_unlearning)
     follow_task = AsksTask(task_calls.follow_task)
     past_events = asks(task_calls.past_events)

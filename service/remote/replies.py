@@ -43,6 +43,24 @@ class Accuracy(TypedDict):
     """How sure they are; null from a service that does not tell."""
 
 
+class LearnerConsolidation(TypedDict):
+    """How far what a learner has learned has been consolidated."""
+
+    stage: str
+    """Of the head: `learned`, its classes are answered; `consolidated`, its images have also shaped the features."""
+    waiting: list[int]
+    """Indexes of the tasks whose images have not shaped the features yet. Their classes are answered already."""
+    task_id: str | None
+    """The consolidation that waits or runs, or else the last one; `GET /v1/tasks/{id}` follows it.
+
+    Null before the first.
+    """
+    status: str | None
+    """Of that consolidation, as tasks have it."""
+    standing: str
+    """All of this in plain words."""
+
+
 class Learner(TypedDict):
     """A named continual learner."""
 
@@ -61,6 +79,10 @@ class Learner(TypedDict):
     live_version: int
     """Version that answers predictions; 0 before the first."""
     accuracy: Accuracy
+    consolidation: LearnerConsolidation | None
+    """How far what it learned has been consolidated; null before its first version, and for strategies that train as
+    they learn.
+    """
     etag: NotRequired[str]
     """Of its metadata, where one learner was read; the client takes it from the answer's headers."""
 
@@ -215,6 +237,29 @@ class TaskError(TypedDict):
     detail: str
 
 
+class TaskConsolidation(TypedDict):
+    """What a task of mode `consolidate` is of, and what it came to."""
+
+    tasks: list[int] | None
+    """Indexes of the tasks whose images it trains on; null until a worker has it: then all that wait."""
+    by_hand: bool
+    """Whether somebody has asked for it, so that it waits for neither quiet nor hours."""
+    standing: str
+    """How it stands, in plain words: what it waits for, how far it is, or how it ended."""
+    adopted: bool | None
+    """Whether what it trained is used from now on; null until it was judged."""
+    reason: str | None
+    """Why so, in plain words."""
+    images: int | None
+    """How many it trained on."""
+    seconds: float | None
+    """How long it took."""
+    details: dict[str, Any]
+    """What was measured; with `artsy` `gain`, by how much images that it never saw are answered better, and its
+    `standard_error`.
+    """
+
+
 class LeftOutFile(TypedDict):
     """A file of an upload that is no part of the data."""
 
@@ -268,6 +313,8 @@ class Task(TypedDict):
     progress: TaskProgress
     attempt: int
     version: int | None
+    consolidation: TaskConsolidation | None
+    """Of a task of mode `consolidate`: what it is of and what it came to; null for all others."""
     error: TaskError | None
     options: dict[str, Any]
     config: dict[str, Any]
@@ -476,10 +523,14 @@ class Version(TypedDict):
     number: int
     parent: int | None
     task: int
-    """Index of the task that made it."""
+    """Index of the task that made it; below 0 it was a consolidation."""
     task_id: str
     tasks: list[int]
     """Indexes of the tasks it knows something of."""
+    stage: str
+    """`learned`: its classes are answered. `consolidated`: its images have also shaped the features."""
+    unconsolidated: list[int]
+    """Indexes of those of its tasks that wait for a consolidation."""
     config: dict[str, Any]
     seed: int
     backbone_fingerprint: str

@@ -173,10 +173,14 @@ def task(task_id: str, *, wait_s: int | None = None) -> Call[replies.Task]:
 
 
 def tasks(
-    learner: str | None = None, *, status: Sequence[str] = (), limit: int | None = None
+    learner: str | None = None,
+    *,
+    status: Sequence[str] = (),
+    mode: str | None = None,
+    limit: int | None = None,
 ) -> Pages[replies.Task]:
-    """List tasks, newest first; of one learner, or of all."""
-    params = {"status": list(status)} if status else {}
+    """List tasks, newest first; of one learner, or of all. Consolidations are there with `mode="consolidate"`."""
+    params = given(status=list(status) or None, mode=mode)
     if learner is None:
         return Pages("/v1/tasks", params=params, limit=limit)
     return Pages("/v1/learners/{name}/tasks", {"name": learner}, params, limit)
@@ -229,6 +233,34 @@ def unlearn(
         json={"tasks": list(tasks), "classes": list(classes), **options},
         creates=True,
     )
+
+
+def consolidate(
+    name: str, *, title: str | None = None, idempotency_key: str | None = None
+) -> Call[replies.Task]:
+    """Consolidate what a learner has learned, now rather than when it is quiet; returns once that is queued.
+
+    Args:
+        name: Of the learner.
+        title: What to call it.
+        idempotency_key: Of the request; one is made up otherwise.
+    """
+    return Call(
+        "POST",
+        "/v1/learners/{name}/consolidations",
+        {"name": name},
+        headers=given(**{"Idempotency-Key": idempotency_key}),
+        json=given(name=title),
+        creates=True,
+    )
+
+
+def consolidations(
+    name: str, *, status: Sequence[str] = (), limit: int | None = None
+) -> Pages[replies.Task]:
+    """List a learner's consolidations, newest first."""
+    params = {"status": list(status)} if status else {}
+    return Pages("/v1/learners/{name}/consolidations", {"name": name}, params, limit)
 
 
 def preview_unlearning(

@@ -95,7 +95,7 @@ class TaskHandle:
 
     @property
     def status(self) -> str:
-        """`queued`, `running`, `cancelling`, `held`, `succeeded`, `failed`, `cancelled` or `superseded`."""
+        """`queued`, `running`, `cancelling`, `held`, `succeeded`, `failed`, `cancelled`, `superseded` or `declined`."""
         return self.reply["status"]
 
     @property

@@ -70,7 +70,7 @@ def create_learner(
                 config=config,
                 metadata=body.metadata,
             )
-            read = read_learner(session, row).model_dump(mode="json")
+            read = read_learner(session, row, context.settings.schedule).model_dump(mode="json")
             headers = {"Location": f"/v1/learners/{body.name}"}
             return idempotent.answer(session, status.HTTP_201_CREATED, read, headers)
 
@@ -86,7 +86,7 @@ def list_learners(
     """List learners by name."""
     with context.session_factory() as session:
         page = learners.list_learners(session, limit=limit, cursor=cursor)
-        items = [read_learner(session, row) for row in page.items]
+        items = [read_learner(session, row, context.settings.schedule) for row in page.items]
     link_next(request, response, page.next_cursor)
     return Page[LearnerRead](items=items, next_cursor=page.next_cursor)
 
@@ -97,7 +97,7 @@ def get_learner(name: LearnerName, response: Response, context: ContextDep) -> L
     with context.session_factory() as session:
         row = learners.get_learner(session, name)
         response.headers["ETag"] = metadata_etag(row)
-        return read_learner(session, row)
+        return read_learner(session, row, context.settings.schedule)
 
 
 @router.patch("/{name}", response_model=LearnerRead, dependencies=[requires("trainer")])
@@ -118,7 +118,7 @@ def update_learner(
             session, actor, name, body.metadata, if_match=if_match
         )
         response.headers["ETag"] = metadata_etag(row)
-        return read_learner(session, row)
+        return read_learner(session, row, context.settings.schedule)
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[requires("admin")])

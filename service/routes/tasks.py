@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from registry import tasks, versions
-from service.dependencies import ActorDep, AppContext, ContextDep, Cursor, Limit, link_next
+from service.dependencies import ActorDep, ContextDep, Cursor, Limit, link_next
 from service.http.accept import choose
 from service.http.demands import demands, task_bytes
 from service.http.openapi import TASK_BODY
@@ -17,11 +17,11 @@ from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
-from service.schemas.tasks import EventRead, Status, TaskQuery, TaskRead
+from service.schemas.tasks import EventRead, Mode, Status, TaskQuery, TaskRead
 from service.use_cases import task_creation
 from service.use_cases.event_stream import read_events, stream_events
 from service.use_cases.task_changes import change_task
-from service.use_cases.task_views import find_task, read_task, wait_for_task
+from service.use_cases.task_views import find_task, list_page, read_task, wait_for_task
 
 MAX_SEQ = 2**63 - 1
 
@@ -100,11 +100,21 @@ def list_learner_tasks(
     response: Response,
     context: ContextDep,
     status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    mode: Mode | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
-    """List a learner's tasks, newest first."""
-    return _list(request, response, context, name, status, limit, cursor)
+    """List a learner's tasks, newest first; consolidations only with `mode=consolidate`."""
+    return list_page(
+        request,
+        response,
+        context,
+        learner=name,
+        statuses=status,
+        mode=mode,
+        limit=limit,
+        cursor=cursor,
+    )
 
 
 @router.get("/tasks", response_model=Page[TaskRead])
@@ -113,29 +123,24 @@ def list_tasks(
     response: Response,
     context: ContextDep,
     status: Annotated[list[Status], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    mode: Mode | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
-    """List the tasks of all learners, newest first; `status` may be repeated."""
-    return _list(request, response, context, None, status, limit, cursor)
+    """List the tasks of all learners, newest first; `status` may be repeated.
 
-
-def _list(
-    request: Request,
-    response: Response,
-    context: AppContext,
-    name: str | None,
-    statuses: list[Status],
-    limit: int,
-    cursor: str | None,
-) -> Page[TaskRead]:
-    with context.session_factory() as session:
-        page = tasks.list_tasks(
-            session, learner_name=name, statuses=statuses, limit=limit, cursor=cursor
-        )
-        items = [read_task(session, task, name) for task in page.items]
-    link_next(request, response, page.next_cursor)
-    return Page[TaskRead](items=items, next_cursor=page.next_cursor)
+    Consolidations are there only with `mode=consolidate`.
+    """
+    return list_page(
+        request,
+        response,
+        context,
+        learner=None,
+        statuses=status,
+        mode=mode,
+        limit=limit,
+        cursor=cursor,
+    )
 
 
 @router.get("/tasks/{task_id}", response_model=TaskRead)
@@ -235,7 +240,7 @@ def list_events(
 ) -> Any:
     """Follow a task as server-sent events.
 
-    They are `queued started phase progress findings evaluated published failed cancelled end`.
+    They are `queued started phase progress findings evaluated published declined failed cancelled end`.
 
     A stream ends when the task has ended, and resumes after `Last-Event-ID`. With `Accept: application/json` the same
     as a page; there `cursor` is the sequence number of the last event of the page before.

@@ -10,6 +10,7 @@ from service.dependencies import ContextDep, Cursor, Limit, link_next
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.schemas.base import MAX_INT, LearnerName, Page
+from service.schemas.consolidations import stage_of
 from service.schemas.operations import ConfusionRead, VersionRead
 
 router = APIRouter(
@@ -86,6 +87,8 @@ def _read(row: VersionRow, live: int) -> VersionRead:
         task=row.task_index,
         task_id=row.task_id,
         tasks=row.tasks,
+        stage=stage_of(row.stage),
+        unconsolidated=row.unconsolidated,
         config=row.config,
         seed=row.seed,
         backbone_fingerprint=row.backbone_fingerprint,

@@ -16,6 +16,7 @@ from service.schemas.base import (
     Time,
     VersionNumber,
 )
+from service.schemas.consolidations import LearnerConsolidation
 from service.schemas.measures import LearnerMeasures, MeasureRead
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -78,6 +79,9 @@ class LearnerRead(ReadSchema):
     live_version: int
     """Version that answers predictions; 0 before the first."""
     accuracy: LearnerAccuracy
+    consolidation: LearnerConsolidation | None
+    """How far what it learned has been consolidated; null before its first version, and for strategies that train as
+    they learn."""
 
 
 class StrategyRead(ReadSchema):

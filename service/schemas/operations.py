@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from service.labels import ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema, Time
+from service.schemas.consolidations import Stage
 from service.schemas.measures import AccuracyMeasures
 
 Role = Literal["reader", "predictor", "trainer", "admin"]
@@ -52,10 +53,14 @@ class VersionRead(ReadSchema):
     number: int
     parent: int | None
     task: int
-    """Index of the task that made it."""
+    """Index of the task that made it; below 0 it was a consolidation."""
     task_id: str
     tasks: list[int]
     """Indexes of the tasks it knows something of."""
+    stage: Stage
+    """`learned`: its classes are answered. `consolidated`: its images have also shaped the features."""
+    unconsolidated: list[int]
+    """Indexes of those of its tasks that wait for a consolidation."""
     config: dict[str, Any]
     seed: int
     backbone_fingerprint: str

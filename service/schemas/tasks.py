@@ -16,6 +16,7 @@ from service.schemas.base import (
     Time,
     VersionNumber,
 )
+from service.schemas.consolidations import ConsolidationRead
 
 Status = Literal[
     TaskStatus.QUEUED,
@@ -29,6 +30,7 @@ Status = Literal[
     TaskStatus.DECLINED,
 ]
 """All of them, written out: the contract shows a literal in its place, but an enum by reference."""
+Mode = Literal["new_classes", "extend", "unlearn", "consolidate", "import"]
 SplitChoice = Literal["auto", "train", "eval"]
 MOST_NAMED = 10_000
 """Tasks or classes in one request to unlearn: as many classes as the contract lets a learner have. Chosen, untested."""
@@ -259,6 +261,8 @@ class TaskRead(ReadSchema):
     progress: TaskProgress
     attempt: int
     version: VersionNumber | None
+    consolidation: ConsolidationRead | None
+    """Of a task of mode `consolidate`: what it is of and what it came to; null for all others."""
     error: TaskError | None
     options: dict[str, Any]
     config: dict[str, Any]

@@ -75,6 +75,6 @@ def _keep(
             "manifest_sha256": manifest_sha256,
         }
         audit.record(session, actor, "learner.import", learner=name, subject=name, details=details)
-        body = read_learner(session, row).model_dump(mode="json")
+        body = read_learner(session, row, context.settings.schedule).model_dump(mode="json")
         headers = {"Location": f"/v1/learners/{name}"}
         return idempotent.answer(session, status.HTTP_201_CREATED, body, headers)

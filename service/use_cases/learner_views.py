@@ -3,15 +3,17 @@
 from registry import accuracy, learners, versions
 from registry.errors import VersionNotFoundError
 from registry.postgres.database import Session
+from registry.schedule import Schedule
 from registry.tables import LearnerRow
 from service.schemas.learners import (
     LearnerAccuracy,
     LearnerRead,
 )
 from service.schemas.measures import LearnerMeasures
+from service.use_cases.consolidations import read_learner_consolidation
 
 
-def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
+def read_learner(session: Session, row: LearnerRow, schedule: Schedule) -> LearnerRead:
     """Gather what a learner reads like: a handful of small queries."""
     live = learners.live_version(session, row.id)
     history = accuracy.history(session, row.id, live)
@@ -32,6 +34,7 @@ def read_learner(session: Session, row: LearnerRow) -> LearnerRead:
             forgetting=history.forgetting,
             measures=LearnerMeasures.of(history.measures),
         ),
+        consolidation=read_learner_consolidation(session, row, schedule),
     )
 
 

@@ -1,17 +1,19 @@
 """Tasks as clients read them, and waiting for one to end."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from time import monotonic
 
-from fastapi import Request
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from registry import learners, tasks
 from registry.postgres.database import Session, Sessions
-from registry.statuses import ENDED
+from registry.statuses import ENDED, TaskStatus
 from registry.tables import TaskRow
-from service.dependencies import AppContext
+from service.dependencies import AppContext, link_next
+from service.schemas.base import Page
 from service.schemas.tasks import (
     FindingRead,
     LayoutRead,
@@ -22,6 +24,7 @@ from service.schemas.tasks import (
     TaskProgress,
     TaskRead,
 )
+from service.use_cases.consolidations import read_consolidation
 
 
 def read_task(session: Session, task: TaskRow, learner_name: str | None = None) -> TaskRead:
@@ -49,6 +52,7 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
         progress=TaskProgress.model_validate(task.progress),
         attempt=task.attempt,
         version=task.version,
+        consolidation=read_consolidation(session, task),
         error=None if task.error is None else TaskError.model_validate(task.error),
         options=task.options,
         config=task.config,
@@ -56,6 +60,36 @@ def read_task(session: Session, task: TaskRow, learner_name: str | None = None) 
         started_at=task.started_at,
         finished_at=task.finished_at,
     )
+
+
+def list_page(
+    request: Request,
+    response: Response,
+    context: AppContext,
+    *,
+    learner: str | None,
+    statuses: Collection[TaskStatus],
+    mode: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Page[TaskRead]:
+    """Return a page of tasks, newest first, and say in the answer's headers where the next one is.
+
+    Raises:
+        RegistryError: As `registry.tasks.list_tasks`.
+    """
+    with context.session_factory() as session:
+        page = tasks.list_tasks(
+            session,
+            learner_name=learner,
+            statuses=statuses,
+            mode=mode,
+            limit=limit,
+            cursor=cursor,
+        )
+        items = [read_task(session, task, learner) for task in page.items]
+    link_next(request, response, page.next_cursor)
+    return Page[TaskRead](items=items, next_cursor=page.next_cursor)
 
 
 def find_task(sessions: Sessions, task_id: str) -> TaskRead:

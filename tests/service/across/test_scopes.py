@@ -78,6 +78,8 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),
     ("POST", f"{LEARNER}/unlearn/preview"): same(json={"classes": ["{label}"]}),
     ("POST", f"{LEARNER}/unlearn"): same(json={"classes": ["{label}"]}),
+    ("POST", f"{LEARNER}/consolidations"): same(json={}),
+    ("GET", f"{LEARNER}/consolidations"): same(),
     ("GET", f"{LEARNER}/tasks"): same(),
     ("GET", "/v1/tasks"): OWN_ONLY,
     ("GET", TASK): same(),
@@ -111,6 +113,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/learners/{name}/classes"): same(),
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
     ("GET", "/admin/learners/{name}/versions/{number}"): same(),
+    ("POST", "/admin/learners/{name}/consolidate"): same(),
     ("POST", "/admin/learners/{name}/live"): same(data={"version": 1, "expected": 1}),
     ("GET", "/admin/learners/{name}/try"): same(),
     ("POST", "/admin/learners/{name}/try"): same(

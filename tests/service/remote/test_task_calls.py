@@ -54,6 +54,21 @@ def test_no_more_tasks_are_read_than_asked_for(client, script):
     assert script.requests[0][1] == "/v1/learners/birds/tasks?limit=2"
 
 
+def test_a_consolidation_is_asked_for_and_listed(client, script):
+    script.add(TASK, status=202)
+    script.add({"items": [TASK], "next_cursor": None})
+    script.add({"items": [TASK], "next_cursor": None})
+    assert client.consolidate("birds", title="at night").id == TASK["id"]
+    assert len(client.consolidations("birds", status=["declined"])) == 1
+    assert len(client.tasks("birds", mode="consolidate")) == 1
+    (verb, path, headers, body), listed, tasks = script.requests
+    assert (verb, path) == ("POST", "/v1/learners/birds/consolidations")
+    assert headers["Idempotency-Key"]
+    assert json.loads(body) == {"name": "at night"}
+    assert listed[1].startswith("/v1/learners/birds/consolidations?status=declined&")
+    assert tasks[1].startswith("/v1/learners/birds/tasks?mode=consolidate&")
+
+
 def test_a_folder_may_be_named_by_a_string(client, script, tmp_path):
     (tmp_path / "heron").mkdir()
     (tmp_path / "heron" / "a.png").write_bytes(b"png")

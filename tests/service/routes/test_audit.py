@@ -12,11 +12,20 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry import audit, keys, queue, tasks, versions
 from registry.blobs.store import LocalBlobStore
+from registry.schedule import Schedule
 from registry.tables import TaskRow
-from tests.factories import make_image, make_learner, make_new_version, make_task, publish_task
+from tests.factories import (
+    learn_at_once,
+    make_image,
+    make_learner,
+    make_new_version,
+    make_task,
+    publish_task,
+)
 from tests.service.api import image_files, version_of
 from tests.waiting import wait_until
 
+BY_HAND = Schedule.parse("by_hand")
 OWN = {"Sec-Fetch-Site": "same-origin"}
 NO_CHANGES = {
     ("POST", "/v1/learners/{name}/predictions"),
@@ -69,6 +78,11 @@ class World:
             publish_task(session, task)
             return task
 
+    def waiting(self) -> None:
+        """Publish a task that waits to be consolidated, for which nobody has asked."""
+        with self.sessions.begin() as session:
+            learn_at_once(session, self.blobs, ["heron", "egret"], schedule=BY_HAND)
+
     def learned(self) -> None:
         """Learn herons and egrets."""
         answer = self.client.post("/v1/learners/birds/tasks", files=image_files(("heron", "egret")))
@@ -91,6 +105,16 @@ def import_bundle(world: World) -> Response:
 def unlearn(world: World) -> Response:
     world.published()
     return world.client.post("/v1/learners/birds/unlearn", json={"classes": ["egret"]})
+
+
+def consolidate(world: World) -> Response:
+    world.waiting()
+    return world.client.post("/v1/learners/birds/consolidations", json={})
+
+
+def consolidate_in_browser(world: World) -> Response:
+    world.waiting()
+    return world.client.post("/admin/learners/birds/consolidate")
 
 
 def move_alias(world: World) -> Response:
@@ -177,6 +201,7 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         ),
     ),
     ("POST", "/v1/learners/{name}/unlearn"): ("task.unlearn", unlearn),
+    ("POST", "/v1/learners/{name}/consolidations"): ("task.consolidate", consolidate),
     ("POST", "/v1/tasks/{task_id}/cancel"): (
         "task.cancel",
         lambda world: world.client.post(f"/v1/tasks/{world.queued()}/cancel"),
@@ -216,6 +241,10 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
     ("POST", "/admin/tasks/{task_id}/publish"): (
         "task.publish",
         lambda world: world.client.post(f"/admin/tasks/{world.held()}/publish"),
+    ),
+    ("POST", "/admin/learners/{name}/consolidate"): (
+        "task.consolidate",
+        consolidate_in_browser,
     ),
     ("POST", "/admin/learners/{name}/live"): ("alias.move", move_alias_in_browser),
     ("POST", "/admin/learners/{name}/classes"): ("class.update", change_class_in_browser),

@@ -1,0 +1,95 @@
+"""`filopodia consolidate`: train on what was learned now rather than when it is quiet; and how that stands."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.output import make_console, print_json
+from service.cli.progress import follow
+from service.cli.tasks import next_steps
+from service.client import Filopodia, Task, TaskStatus
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+WELL_ENDED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.DECLINED})
+"""Declined ones have done their work: they found that what is known would not be answered better."""
+
+
+def consolidate(
+    name: LearnerArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch until it has ended.")] = False,
+    title: Annotated[str | None, typer.Option("--name", help="What to call it.")] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Consolidate what a learner has learned, now rather than when it is quiet.
+
+    Its classes are answered already. A consolidation trains on the images of all tasks that wait for it, and is served
+    only if what is known is answered better by it; otherwise it is declined. Tasks go first.
+    """
+    console = make_console(stderr=as_json)
+    with connect(url, key) as client:
+        task = client.consolidate(name, title=title)
+        console.print(f"{task.id}: {standing_of(task)}")
+        if wait:
+            watch(task, console)
+        if as_json:
+            print_json(task.reply)
+        elif wait:
+            console.print(f"Consolidation {standing_of(task)}.", soft_wrap=True)
+    fail_unless_tried(task, wait=wait)
+
+
+def consolidate_learned(client: Filopodia, name: str, console: Console) -> Task | None:
+    """Consolidate what waits for it, watch it, and return it; None if nothing waits."""
+    told = client.learner(name).get("consolidation")
+    if not told or not told["waiting"]:
+        return None
+    task = client.consolidate(name)
+    console.print(f"Answers already. Consolidation {task.id}: {standing_of(task)}", soft_wrap=True)
+    watch(task, console)
+    console.print(f"Consolidation {standing_of(task)}.", soft_wrap=True)
+    return task
+
+
+def show_standing(client: Filopodia, name: str, console: Console) -> None:
+    """Say how what a learner has learned stands, if some of it waits to be consolidated."""
+    told = client.learner(name).get("consolidation")
+    if told and told["waiting"]:
+        console.print(told["standing"], style="dim", soft_wrap=True)
+
+
+def watch(task: Task, console: Console) -> None:
+    """Show a consolidation until it has ended. Ctrl-C ends the watching, nothing else, and says so."""
+    try:
+        follow(task, console, f"consolidation {-task.reply['index']}")
+    except KeyboardInterrupt:
+        make_console(stderr=True).print(
+            f"\nIt goes on without you. `filopodia task {task.id}` says how far it is,\n"
+            f"`filopodia cancel {task.id}` stops it.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def standing_of(task: Task) -> str:
+    """Return how a consolidation stands, in plain words."""
+    told = task.reply.get("consolidation")
+    return told["standing"] if told else task.status
+
+
+def fail_unless_tried(task: Task, *, wait: bool) -> None:
+    """End with 1 if a consolidation that was waited for did not come to its end.
+
+    Raises:
+        typer.Exit: Then.
+    """
+    if wait and task.status not in WELL_ENDED:
+        console = make_console(stderr=True)
+        console.print(f"not consolidated, {standing_of(task)}", style="red")
+        if way := next_steps(task.reply):
+            console.print(way)
+        raise typer.Exit(1)
