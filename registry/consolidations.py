@@ -6,6 +6,7 @@ and is published only if what is known is answered better by it; otherwise it is
 goes after every task, and is put down for one.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,13 @@ from registry.tables import (
     TaskRow,
     VersionRow,
 )
+
+MOST_TRIES = 3
+"""Consolidations in vain that a task takes part in by itself: the cost must not grow with all that ever failed."""
+MOST_IMAGES = 5_000
+"""To train on, of the newest tasks that wait, in one consolidation, which holds them in memory. The others follow."""
+RECENT = 50
+"""Consolidations that are looked at for those in vain."""
 
 
 def request(
@@ -89,7 +97,7 @@ def queue_after(
         schedule: Of the installation.
         done: Indexes of the tasks that the version has just consolidated: they alone are no reason for another one.
     """
-    if not schedule.queues or not set(waiting_tasks(session, version)) - set(done):
+    if not schedule.queues or not set(_worth_trying(session, version)) - set(done):
         return None
     not_before = func.now() + timedelta(seconds=schedule.idle_s) if schedule.idle_s else None
     if (task := pending(session, learner.id)) is not None:
@@ -150,6 +158,36 @@ def waiting_tasks(session: Session, version: VersionRow) -> list[int]:
     return [index for index in version.unconsolidated if index in with_images]
 
 
+def _worth_trying(session: Session, version: VersionRow) -> list[int]:
+    """Return those of the `waiting_tasks` of a version that were not tried in vain too often."""
+    in_vain = (
+        select(TaskRow.options)
+        .where(
+            TaskRow.learner_id == version.learner_id,
+            TaskRow.mode == CONSOLIDATE,
+            TaskRow.status == TaskStatus.DECLINED,
+        )
+        .order_by(TaskRow.index)
+        .limit(RECENT)
+    )
+    tries = Counter(
+        index for options in session.scalars(in_vain) for index in options["tasks"] or ()
+    )
+    return [index for index in waiting_tasks(session, version) if tries[index] < MOST_TRIES]
+
+
+def _newest(session: Session, learner_id: str, indexes: Sequence[int]) -> list[int]:
+    """Return the newest of some tasks, in order: as many as have no more than `MOST_IMAGES` together, at least one."""
+    chosen: list[int] = []
+    n_images = 0
+    for row in reversed(learned_tasks(session, learner_id, indexes)):
+        n_images += row.n_train
+        if chosen and n_images > MOST_IMAGES:
+            break
+        chosen.insert(0, row.index)
+    return chosen
+
+
 def learned_tasks(session: Session, learner_id: str, indexes: Sequence[int]) -> list[TaskRow]:
     """Return the rows of some of a learner's tasks, in the order of their indexes."""
     query = select(TaskRow).where(TaskRow.learner_id == learner_id, TaskRow.index.in_(indexes))
@@ -164,9 +202,14 @@ def tasks_of(session: Session, task: TaskRow) -> list[int]:
     """
     learner = learners.get_learner_by_id(session, task.learner_id)
     head = _head(session, learner)
-    there = waiting_tasks(session, head) if head is not None else []
-    chosen = task.options["tasks"] if task.checkpoint is not None else None
-    return [index for index in there if chosen is None or index in chosen] or there
+    if head is None:
+        return []
+    chosen = task.options["tasks"] if task.checkpoint is not None else []
+    if again := [index for index in waiting_tasks(session, head) if index in chosen]:
+        return again
+    by_hand = bool(task.options.get("by_hand"))
+    there = waiting_tasks(session, head) if by_hand else _worth_trying(session, head)
+    return _newest(session, learner.id, there)
 
 
 def take_up(session: Session, task: TaskRow) -> None:

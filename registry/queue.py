@@ -44,6 +44,8 @@ class ClaimedTask:
     attempt: int
     is_consolidation: bool = False
     """Whether it is put down for a task."""
+    is_asked_for: bool = False
+    """Of a consolidation: whether somebody asked for it, and so may wait for it."""
 
 
 def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask | None:
@@ -402,7 +404,14 @@ def _take(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
     session.flush()
     append_event(session, task.id, "started", {"attempt": task.attempt})
     append_event(session, task.id, "phase", {"phase": "preparing"})
-    return ClaimedTask(task.id, task.learner_id, task.token, task.attempt, task.mode == CONSOLIDATE)
+    return ClaimedTask(
+        task.id,
+        task.learner_id,
+        task.token,
+        task.attempt,
+        is_consolidation=task.mode == CONSOLIDATE,
+        is_asked_for=bool(task.options.get("by_hand")),
+    )
 
 
 def _back_to_queue(session: Session, task: TaskRow) -> None:

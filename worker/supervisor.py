@@ -65,8 +65,7 @@ def supervise(
     limit_s = _limit_s(claimed, session_factory, settings)
     processes = processes or LearnProcesses(settings, waits=False)
     try:
-        apart = ["--step-back"] if claimed.is_consolidation else None
-        attempt = processes.start(claimed.id, claimed.token, apart=apart)
+        attempt = processes.start(claimed.id, claimed.token, apart=_apart(claimed))
     except OSError as error:  # no memory, or no process more: perhaps in a while
         logger.error("attempt_not_started", reason=str(error))
         _settle(
@@ -105,6 +104,16 @@ def _limit_s(claimed: ClaimedTask, session_factory: Sessions, settings: WorkerSe
     except RegistryError:
         # The database has just gone away, or the task has.
         return time_limits.MOST_S
+
+
+def _apart(claimed: ClaimedTask) -> list[str] | None:
+    """Return the further arguments of a process for this attempt alone; None leaves it to the one that waits for tasks.
+
+    A consolidation that nobody asked for lets everything else on the machine go first.
+    """
+    if not claimed.is_consolidation:
+        return None
+    return [] if claimed.is_asked_for else ["--step-back"]
 
 
 def _watch(

@@ -435,3 +435,37 @@ def test_its_time_limit_counts_the_images_of_all_tasks(session, blobs, learner):
     assert time_limits.time_limit_s(session, task.id) == time_limits.limit_for(
         6, epochs=0, n_tasks=2
     )
+
+
+def decline(session, learner):
+    claimed = queue.claim(session, pending(session, learner).id, "w", 30)
+    queue.decline(session, claimed.id, claimed.token, {"adopted": False, "reason": "no"})
+    session.commit()
+
+
+def test_what_was_tried_in_vain_too_often_is_left_to_who_asks_for_it(session, blobs, learner):
+    for n, label in enumerate("abcd", start=1):
+        learn_at_once(session, blobs, (label,), schedule=AT_ONCE)
+        expected = list(range(max(1, n - consolidations.MOST_TRIES + 1), n + 1))
+        assert consolidations.tasks_of(session, pending(session, learner)) == expected
+        decline(session, learner)
+
+    by_hand = consolidations.request(session, learner.name, schedule=AT_ONCE)
+
+    assert consolidations.tasks_of(session, by_hand) == [1, 2, 3, 4]
+
+
+def test_the_newest_tasks_come_first_where_there_are_many_images(
+    session, blobs, learner, monkeypatch
+):
+    for label in "abc":
+        learn_at_once(session, blobs, (label,), schedule=AT_ONCE)
+    _, second, third = consolidations.learned_tasks(session, learner.id, [1, 2, 3])
+
+    for most, expected in (
+        (third.n_train + second.n_train, [2, 3]),
+        (third.n_train + second.n_train - 1, [3]),
+        (1, [3]),
+    ):
+        monkeypatch.setattr(consolidations, "MOST_IMAGES", most)
+        assert consolidations.tasks_of(session, pending(session, learner)) == expected

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from service.cli.consolidating import WELL_ENDED, consolidate_learned
 from service.cli.local.demo_closing import Closing, show
 from service.cli.local.demo_digits import DigitsMissingError, digit_tasks
 from service.cli.local.demo_process import ServiceProcess, ServiceStartError
@@ -44,6 +45,8 @@ KNOWN_TARGET = 0.85
 RECOGNISED_TARGET = 0.75
 ASKED_DIGITS = 200
 SEED = 7
+CONSOLIDATED_AFTER = (3, 5)
+"""Tasks after which what was learned is consolidated: where two sub-networks lie behind synapses, one may fire."""
 COMPARED = ("artsy", "simplecil", "finetune")
 
 DataOption = Annotated[
@@ -107,7 +110,10 @@ def _service(console: Console, data: Path | None) -> Iterator[ServiceProcess]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # so that the service is stopped with us
     with tempfile.TemporaryDirectory(prefix="filopodia-demo-") as temporary:
-        service = ServiceProcess(data or Path(temporary))
+        # At its own pace, so that everybody sees the same.
+        service = ServiceProcess(
+            data or Path(temporary), environment={"FILOPODIA_CONSOLIDATE": "by_hand"}
+        )
         started = time.monotonic()
         console.print(f"Starting the service in {service.data_dir} ...", style="dim")
         try:
@@ -151,19 +157,23 @@ def _learn_stream(
             error = task.error or {"code": task.status, "detail": ""}
             raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
         if chatty:
-            console.print(verdict(client.version(name, number)), style="dim")
-            console.print(Padding(matrix_table(client.accuracy(name)), (0, 0, 0, 2), expand=False))
+            _show_matrix(client, console, name)
+        if number in CONSOLIDATED_AFTER and (
+            consolidated := consolidate_learned(client, name, console)
+        ):
+            if consolidated.status not in WELL_ENDED:
+                raise DemoFailedError(f"The consolidation ended as {consolidated.status}.")
+            if chatty and consolidated.status == TaskStatus.SUCCEEDED:
+                _show_matrix(client, console, name)
             console.print()
     history = client.accuracy(name)
     console.print(headline(history))
     return StreamResult(strategy, time.monotonic() - started, history)
 
 
-def verdict(version: replies.Version) -> str:
-    """Say what became of the task's sub-network."""
-    told = version["metrics"]["learning"]["details"]["adapter"]
-    what = "moved the features" if told["adopted"] else "left the features as they were"
-    return f"The task {what}: {told['reason']}."
+def _show_matrix(client: Filopodia, console: Console, name: str) -> None:
+    console.print(Padding(matrix_table(client.accuracy(name)), (0, 0, 0, 2), expand=False))
+    console.print()
 
 
 def _ask(client: Filopodia) -> Closing:

@@ -11,7 +11,6 @@ from service.cli.local.demo import (
     StreamResult,
     comparison,
     judge,
-    verdict,
 )
 
 HISTORY = {
@@ -60,19 +59,3 @@ def test_the_demo_fails_below_its_targets(console, average, last, known, recogni
     result = StreamResult("artsy", 60.0, history)
     assert judge(console, result, known=known, recognised=recognised) == is_good
     assert console.file.getvalue().strip().startswith("Reached" if is_good else "Missed")
-
-
-@pytest.mark.parametrize(
-    ("adopted", "reason", "told"),
-    [
-        (True, "it helps", "The task moved the features: it helps."),
-        (
-            False,
-            "its images are told apart as it is",
-            "The task left the features as they were: its images are told apart as it is.",
-        ),
-    ],
-)
-def test_it_is_said_what_became_of_a_sub_network(adopted, reason, told):
-    adapter = {"adopted": adopted, "reason": reason}
-    assert verdict({"metrics": {"learning": {"details": {"adapter": adapter}}}}) == told
