@@ -34,7 +34,7 @@ def settings(database_url, tmp_path):
 def learn(session_factory, blobs, attempt):
     """A function that has a task learned, and returns its row; makes the learner the first time."""
 
-    def run(*classes, options=None, **config):
+    def run(*classes, options=None, n_eval=2, **config):
         with session_factory.begin() as session:
             if not learners.list_learners(session).items:
                 make_learner(session, strategy="consolidating")
@@ -46,7 +46,7 @@ def learn(session_factory, blobs, attempt):
                 options=options or {},
                 mode="extend",
                 n_train=4,
-                n_eval=2,
+                n_eval=n_eval,
             )
         learned = attempt(task.id)
         assert learned.status == "succeeded", learned.error
@@ -119,9 +119,8 @@ def test_declined_with_its_numbers(learn, attempt, pending, version, session_fac
     assert pending() is None
 
 
-def test_harm_declines_it_and_is_noted(learn, attempt, pending, session_factory):
-    # As many images as it takes to be sure of.
-    learn("heron", "egret", options={"screening": "hold", "max_forgetting": 0.1}, harms=True)
+def test_forgetting_declines_it(learn, attempt, pending, session_factory):
+    learn("heron", "egret", options={"max_forgetting": 0.1}, harms=True)
     task = attempt(pending().id)
     assert (task.status, task.version) == ("declined", None)
     assert task.result["adopted"] is False
@@ -130,6 +129,16 @@ def test_harm_declines_it_and_is_noted(learn, attempt, pending, session_factory)
     assert task.result["details"]["gain"] == 0.1
     with session_factory() as session:
         assert learners.get_learner(session, "birds").head_version == 1
+
+
+def test_harm_declines_it_and_is_noted(learn, attempt, pending, version):
+    # As many images as it takes to be sure of.
+    learn("heron", "egret", options={"screening": "hold"}, n_eval=20, harms=True)
+    task = attempt(pending().id)
+    assert (task.status, task.version) == ("declined", None)
+    assert [finding["code"] for finding in task.findings] == ["harms-known"]
+    assert task.result["reason"] == task.findings[0]["detail"]
+    assert version(1).unconsolidated == [1]
 
 
 def test_bounds_are_the_strictest_of_its_tasks(learn, attempt, pending):
