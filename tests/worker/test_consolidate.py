@@ -1,6 +1,7 @@
 """Attempts at consolidations, done in this process: what is trained on, what is published, what is declined."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from models import artifact
 from models.strategies import catalog
@@ -26,6 +27,7 @@ def settings(database_url, tmp_path):
         database_url=database_url,
         device="cpu",
         progress_s=0,
+        checkpoint_s=1e-6,
         consolidate="at_once",
     )
 
@@ -270,6 +272,46 @@ def test_what_fails_on_the_way_changes_nothing(
         assert learners.get_learner(session, "birds").head_version == 1
         tasks.get_task(session, waiting.id).not_before = None
     assert attempt(waiting.id).version == 2
+
+
+@pytest.fixture
+def put_down(session_factory, learn, attempt, pending, monkeypatch, tmp_path):
+    """A consolidation of task 1 that was broken off after training, and what was learned meanwhile as task 2."""
+    first = learn("heron", "egret")
+    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
+    (tmp_path / "learn.learned").write_text("full")
+    assert attempt(pending().id).checkpoint is not None
+    learn("ibis", "crane")
+    with session_factory.begin() as session:
+        tasks.get_task(session, pending().id).not_before = None
+    return first
+
+
+def test_it_goes_on_from_its_checkpoint_on_another_head(put_down, attempt, pending, version):
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_found" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [1])
+    assert (version(3).parent, version(3).unconsolidated) == (2, [2])
+    assert version(3).classes == ["heron", "egret", "ibis", "crane"]
+
+
+def test_a_checkpoint_of_images_that_are_gone_is_ignored(
+    session_factory, blobs, put_down, attempt, pending, version
+):
+    drop(session_factory, blobs, put_down)
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_ignored" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [2])
+
+
+def test_a_checkpoint_of_other_features_is_ignored(put_down, attempt, pending, monkeypatch):
+    monkeypatch.setattr(Consolidating, "fingerprint_of_features", lambda self: "others")
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_ignored" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [1])
 
 
 def test_a_strategy_that_trains_as_it_learns_has_one_stage(
