@@ -189,9 +189,10 @@ def _newest(session: Session, learner_id: str, indexes: Sequence[int]) -> list[i
 
 
 def learned_tasks(session: Session, learner_id: str, indexes: Sequence[int]) -> list[TaskRow]:
-    """Return the rows of some of a learner's tasks, in the order of their indexes."""
+    """Return the rows of some of a learner's tasks, in the order of these indexes."""
     query = select(TaskRow).where(TaskRow.learner_id == learner_id, TaskRow.index.in_(indexes))
-    return list(session.scalars(query.order_by(TaskRow.index)))
+    rows = {row.index: row for row in session.scalars(query)}
+    return [rows[index] for index in indexes]
 
 
 def tasks_of(session: Session, task: TaskRow) -> list[int]:

@@ -16,6 +16,7 @@ from benchmarks.chaos.programs import Program
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
 from registry.queue import MAX_RETRY_DELAY_S, RETRY_DELAY_S
+from registry.tables import CONSOLIDATE
 
 STALE_S = 5.0
 """How long after a version went live the one before may still answer, while the database can be asked."""
@@ -154,13 +155,15 @@ def takeovers(
 ) -> dict[str, dict[str, Any]]:
     """Return how soon the next attempt at a task began after its worker or learn process was killed.
 
-    Only tasks that did not have to wait for a slot: one that waits its turn says nothing about taking over. Waits that
-    no other fault fell into are `undisturbed`: the promise is about these.
+    Only tasks that did not have to wait for a slot: one that waits its turn says nothing about taking over, nor does a
+    consolidation, which waits for every task. Waits that no other fault fell into are `undisturbed`: the promise is
+    about these.
     """
+    consolidations = {task.id for task in rows.tasks if task.mode == CONSOLIDATE}
     by_kind: dict[str, list[Takeover]] = defaultdict(list)
     for one in struck:
         for task_id in one.details.get("tasks", []) if one.fault.verb in TAKEN_OVER else []:
-            starts = rows.starts.get(task_id, [])
+            starts = [] if task_id in consolidations else rows.starts.get(task_id, [])
             later = [t for t in starts if t > one.at]
             if not later or _has_competitors(rows, task_id, one.at, later[0]):
                 continue

@@ -344,6 +344,8 @@ def _tasks(rows: Rows) -> dict[str, Any]:
         "all": len(rows.tasks),
         "succeeded": statuses[TaskStatus.SUCCEEDED],
         "failed": statuses[TaskStatus.FAILED],
+        "declined": statuses[TaskStatus.DECLINED],
+        "consolidations": sum(task.mode == CONSOLIDATE for task in rows.tasks),
         "errors": dict(Counter(t.error["code"] for t in rows.tasks if t.error)),
         "versions": len(rows.versions),
         "attempts": sum(attempts),

@@ -272,9 +272,11 @@ def kill(at: float) -> InjectedFault:
 
 
 class TestTakeovers:
-    def found(self, *struck: InjectedFault, starts: list[float]) -> dict[str, dict[str, Any]]:
+    def found(
+        self, *struck: InjectedFault, starts: list[float], mode: str = "new_classes"
+    ) -> dict[str, dict[str, Any]]:
         created = datetime.fromtimestamp(0, UTC)
-        task = TaskRow(id="t1", status="succeeded", created_at=created, finished_at=None)
+        task = TaskRow(id="t1", mode=mode, status="succeeded", created_at=created, finished_at=None)
         return measures.takeovers(struck, Rows([], [task], {}, [], {}, {"t1": starts}), [])
 
     def test_wait_runs_from_the_kill_to_the_next_start(self) -> None:
@@ -284,6 +286,9 @@ class TestTakeovers:
 
     def test_late_one_is_named(self) -> None:
         assert self.found(kill(100), starts=[90, 112])["kill_worker, undisturbed"]["late"] != []
+
+    def test_a_consolidation_may_take_its_time(self) -> None:
+        assert self.found(kill(100), starts=[90, 112], mode="consolidate") == {}
 
     def test_wait_with_another_fault_in_it_counts_apart(self) -> None:
         flush = InjectedFault(Fault("flush_redis"), 105, 105)

@@ -317,6 +317,13 @@ def test_without_the_images_that_were_deleted(session, blobs, learner):
     assert consolidations.tasks_of(session, pending(session, learner)) == [3]
 
 
+def test_they_come_in_the_order_they_were_learned(session, blobs, learner):
+    for label in ("heron", "egret"):
+        learn_at_once(session, blobs, (label,), schedule=BY_HAND)
+    found = consolidations.learned_tasks(session, learner.id, [2, 1])
+    assert [task.classes for task in found] == [["egret"], ["heron"]]
+
+
 def test_quarantined_and_held_out_images_are_none_to_train_on(session, blobs, learner):
     task = learn_at_once(session, blobs, ("heron",), schedule=BY_HAND)
     session.execute(

@@ -1,6 +1,7 @@
 """Attempts at consolidations, done in this process: what is trained on, what is published, what is declined."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from models import artifact
 from models.strategies import catalog
@@ -26,6 +27,7 @@ def settings(database_url, tmp_path):
         database_url=database_url,
         device="cpu",
         progress_s=0,
+        checkpoint_s=1e-6,
         consolidate="at_once",
     )
 
@@ -34,7 +36,7 @@ def settings(database_url, tmp_path):
 def learn(session_factory, blobs, attempt):
     """A function that has a task learned, and returns its row; makes the learner the first time."""
 
-    def run(*classes, options=None, **config):
+    def run(*classes, options=None, n_eval=2, **config):
         with session_factory.begin() as session:
             if not learners.list_learners(session).items:
                 make_learner(session, strategy="consolidating")
@@ -46,7 +48,7 @@ def learn(session_factory, blobs, attempt):
                 options=options or {},
                 mode="extend",
                 n_train=4,
-                n_eval=2,
+                n_eval=n_eval,
             )
         learned = attempt(task.id)
         assert learned.status == "succeeded", learned.error
@@ -119,9 +121,8 @@ def test_declined_with_its_numbers(learn, attempt, pending, version, session_fac
     assert pending() is None
 
 
-def test_harm_declines_it_and_is_noted(learn, attempt, pending, session_factory):
-    # As many images as it takes to be sure of.
-    learn("heron", "egret", options={"screening": "hold", "max_forgetting": 0.1}, harms=True)
+def test_forgetting_declines_it(learn, attempt, pending, session_factory):
+    learn("heron", "egret", options={"max_forgetting": 0.1}, harms=True)
     task = attempt(pending().id)
     assert (task.status, task.version) == ("declined", None)
     assert task.result["adopted"] is False
@@ -130,6 +131,16 @@ def test_harm_declines_it_and_is_noted(learn, attempt, pending, session_factory)
     assert task.result["details"]["gain"] == 0.1
     with session_factory() as session:
         assert learners.get_learner(session, "birds").head_version == 1
+
+
+def test_harm_declines_it_and_is_noted(learn, attempt, pending, version):
+    # As many images as it takes to be sure of.
+    learn("heron", "egret", options={"screening": "hold"}, n_eval=20, harms=True)
+    task = attempt(pending().id)
+    assert (task.status, task.version) == ("declined", None)
+    assert [finding["code"] for finding in task.findings] == ["harms-known"]
+    assert task.result["reason"] == task.findings[0]["detail"]
+    assert version(1).unconsolidated == [1]
 
 
 def test_bounds_are_the_strictest_of_its_tasks(learn, attempt, pending):
@@ -261,6 +272,46 @@ def test_what_fails_on_the_way_changes_nothing(
         assert learners.get_learner(session, "birds").head_version == 1
         tasks.get_task(session, waiting.id).not_before = None
     assert attempt(waiting.id).version == 2
+
+
+@pytest.fixture
+def put_down(session_factory, learn, attempt, pending, monkeypatch, tmp_path):
+    """A consolidation of task 1 that was broken off after training, and what was learned meanwhile as task 2."""
+    first = learn("heron", "egret")
+    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
+    (tmp_path / "learn.learned").write_text("full")
+    assert attempt(pending().id).checkpoint is not None
+    learn("ibis", "crane")
+    with session_factory.begin() as session:
+        tasks.get_task(session, pending().id).not_before = None
+    return first
+
+
+def test_it_goes_on_from_its_checkpoint_on_another_head(put_down, attempt, pending, version):
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_found" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [1])
+    assert (version(3).parent, version(3).unconsolidated) == (2, [2])
+    assert version(3).classes == ["heron", "egret", "ibis", "crane"]
+
+
+def test_a_checkpoint_of_images_that_are_gone_is_ignored(
+    session_factory, blobs, put_down, attempt, pending, version
+):
+    drop(session_factory, blobs, put_down)
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_ignored" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [2])
+
+
+def test_a_checkpoint_of_other_features_is_ignored(put_down, attempt, pending, monkeypatch):
+    monkeypatch.setattr(Consolidating, "fingerprint_of_features", lambda self: "others")
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    assert "checkpoint_ignored" in [entry["event"] for entry in logged]
+    assert (task.status, task.result["tasks"]) == ("succeeded", [1])
 
 
 def test_a_strategy_that_trains_as_it_learns_has_one_stage(
