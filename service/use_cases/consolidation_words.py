@@ -50,7 +50,7 @@ def learner_standing(
         schedule: Of the installation.
     """
     if not waiting:
-        return "All that it has learned has shaped the features."
+        return "Nothing waits to be consolidated."
     answers = f"{_named(waiting)} already."
     if not with_images:
         return f"{answers} The images were deleted, so they will not shape the features."
