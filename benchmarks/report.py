@@ -26,6 +26,7 @@ from benchmarks.sections import (
     papers,
     reliability,
     screening,
+    training,
 )
 from benchmarks.sections.common import Section, command, prose
 
@@ -131,6 +132,7 @@ CHAPTERS = {
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
     "Learning speed": ("learning_speed", learning.learning_speed),
+    "How fast a sub-network is trained": ("training_pace", training.training_pace),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
     "Good and bad gate features (Fig. 4 of the Artsy paper)": ("gate_features", papers.gates),
     "Synaptic Intelligence": ("synaptic_intelligence", papers.intelligence),
@@ -198,6 +200,10 @@ def missing(title: str, results: Path) -> list[Section]:
     if module == "few_images":
         line = f"{call} --cifar100 DIR --photos FOLDER --out benchmarks/results/{module}.json"
         return [Section([NOT_RUN, command(line)])]
+    if module == "training_pace":
+        return [
+            Section([NOT_RUN, command(f"{call} --data DIR --out benchmarks/results/{module}.json")])
+        ]
     cache = " --cache FOLDER" if module == "ablation" else ""
     line = f"{call} --data DIR --weights FILE{cache} --out benchmarks/results/{module}.json"
     return [Section([NOT_RUN, command(line)])]

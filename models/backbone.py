@@ -7,7 +7,7 @@ its name and pre-trained tag, from the hub or from a file the operator set, and 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,14 @@ from models.background_files import (
     read_info,
 )
 from models.errors import BackboneError, ShapeError
+from models.passes import (
+    Midway,
+    finish,
+    finish_to_features,
+    first_difference,
+    go_to,
+    tokens_of,
+)
 
 BUNDLED = "bundled"
 TINY = "tiny"
@@ -163,29 +171,36 @@ class Backbone(nn.Module):
 
         Args:
             images: `(B, 3, S, S)`, uint8 in 0..255 or float in 0..1.
-            adapter: A sub-network to put in parallel to every MLP; None is the frozen pass h_0.
+            adapter: A sub-network to put in parallel to the MLPs of its blocks; None is the frozen pass h_0.
             pooling: What becomes of the tokens.
 
         Returns:
             Normed, pooled features, `(B, D)` or `(B, 2 D)` as `pooling` says, float32.
         """
-        vit = self.vit
-        blocks = cast("list[Block]", list(vit.blocks))
+        midway = self.begin(images, adapter, self.depth - 1)
+        return self.finish(midway, adapter, pooling=pooling)
+
+    def begin(self, images: Tensor, adapter: Adapter | None, block: int) -> Midway:
+        """Pass images as far as the bottleneck of a block, counted from 0; `finish` goes on from there."""
         pixels = images / 255 if images.dtype == torch.uint8 else images
-        x = vit.patch_embed((pixels - self.mean) / self.std)
-        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
-        for i, block in enumerate(blocks):
-            x = x + block.ls1(block.attn(block.norm1(x)))
-            mlp = block.ls2(block.mlp(block.norm2(x)))
-            x = x + mlp if adapter is None else x + mlp + adapter.blocks[i](x)
-        x = vit.norm(x)
-        features: Tensor = vit.forward_head(x, pre_logits=True).float()
+        tokens = tokens_of(self.vit, (pixels - self.mean) / self.std)
+        return go_to(self.vit, tokens, adapter, block)
+
+    def finish(
+        self, midway: Midway, adapter: Adapter | None, *, pooling: Pooling = "backbone"
+    ) -> Tensor:
+        """Go on with a pass that `begin` began, and return what `forward` returns."""
+        tokens = finish(self.vit, midway, adapter)
+        features: Tensor = self.vit.forward_head(tokens, pre_logits=True).float()
         if pooling == "backbone":
             return features
-        patches = x[:, vit.num_prefix_tokens :].mean(dim=1).float()
+        patches = tokens[:, self.vit.num_prefix_tokens :].mean(dim=1).float()
         return torch.cat([features, patches], dim=1)
 
-    @torch.inference_mode()
+    def finish_features(self, midway: Midway, adapter: Adapter | None) -> Tensor:
+        """Return what `finish` returns with `pooling="backbone"`, but for rounding and sooner: training reads it."""
+        return finish_to_features(self.vit, midway, adapter).float()
+
     def embed(
         self,
         images: Tensor,
@@ -205,15 +220,33 @@ class Backbone(nn.Module):
         Returns:
             Features `(N, D)` or `(N, 2 D)`, float32, on the backbone's device.
         """
-        if adapter is not None:
-            adapter.eval()
-        parts = [
-            self(part.to(self.device), adapter, pooling=pooling)
-            for part in images.split(batch_size)
-        ]
-        if not parts:
-            return torch.empty(0, self.width_of(pooling), device=self.device)
-        return torch.cat(parts)
+        return self.embed_each(images, [adapter], pooling=pooling, batch_size=batch_size)[0]
+
+    @torch.inference_mode()
+    def embed_each(
+        self,
+        images: Tensor,
+        adapters: Sequence[Adapter | None],
+        *,
+        pooling: Pooling = "backbone",
+        batch_size: int = 64,
+    ) -> list[Tensor]:
+        """Embed images under several sub-networks: what lies below the first difference between them is passed once.
+
+        Returns:
+            What `embed` returns, for each of the sub-networks.
+        """
+        for adapter in adapters:
+            if adapter is not None:
+                adapter.eval()
+        block = first_difference(adapters, self.depth)
+        parts: list[list[Tensor]] = [[] for _ in adapters]
+        for part in images.split(batch_size) if len(images) else ():
+            midway = self.begin(part.to(self.device), adapters[0], block)
+            for mine, adapter in zip(parts, adapters, strict=True):
+                mine.append(self.finish(midway, adapter, pooling=pooling))
+        nothing = torch.empty(0, self.width_of(pooling), device=self.device)
+        return [torch.cat(mine) if mine else nothing for mine in parts]
 
 
 def load_backbone(

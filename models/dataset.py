@@ -27,7 +27,8 @@ def training_batches(
     Takes no more from the generator than the batches it has yielded needed, so an epoch can be left and gone on with.
 
     Args:
-        images: uint8 `(N, 3, H, W)`; or float features `(N, D)` without augmentation, passed on as they are.
+        images: uint8 `(N, 3, H, W)`; or, without augmentation, float features `(N, D)` or numbers of rows `(N,)`,
+            passed on as they are.
         targets: int64 `(N,)`.
         order: Permutation of the images, int64 `(N,)`.
         batch_size: Images a batch. A last batch of one image joins the one before it.
@@ -71,20 +72,42 @@ def augment(
     """
     if augmentation == "none":
         return images
-    B = len(images)
-    area = torch.empty(B).uniform_(*scale, generator=generator)
+    return cut(images, draw_crops(len(images), augmentation, generator, scale=scale))
+
+
+def draw_crops(
+    n: int,
+    augmentation: Augmentation,
+    generator: torch.Generator | None,
+    *,
+    scale: tuple[float, float] = (0.4, 1.0),
+) -> Tensor:
+    """Draw what `augment` cuts out of n images; from torch's global generator where none is given.
+
+    Returns:
+        An affine map from the coordinates of each result to those of its image, both spanning -1..1, `(n, 2, 3)`.
+    """
+    theta = torch.zeros(n, 2, 3)
+    if augmentation == "none":
+        theta[:, 0, 0] = theta[:, 1, 1] = 1
+        return theta
+    area = torch.empty(n).uniform_(*scale, generator=generator)
     ratio = torch.exp(
-        torch.empty(B).uniform_(-math.log(4 / 3), math.log(4 / 3), generator=generator)
+        torch.empty(n).uniform_(-math.log(4 / 3), math.log(4 / 3), generator=generator)
     )
     width = (area * ratio).sqrt().clamp(max=1)
     height = (area / ratio).sqrt().clamp(max=1)
     # In grid_sample's coordinates the image spans -1..1: a crop of width w may be centred within +-(1 - w).
-    centre_x = (1 - width) * torch.empty(B).uniform_(-1, 1, generator=generator)
-    centre_y = (1 - height) * torch.empty(B).uniform_(-1, 1, generator=generator)
+    centre_x = (1 - width) * torch.empty(n).uniform_(-1, 1, generator=generator)
+    centre_y = (1 - height) * torch.empty(n).uniform_(-1, 1, generator=generator)
     if augmentation == "crop_flip":
-        width = width * (torch.randint(0, 2, (B,), generator=generator) * 2 - 1)
-    theta = torch.zeros(B, 2, 3)
+        width = width * (torch.randint(0, 2, (n,), generator=generator) * 2 - 1)
     theta[:, 0, 0], theta[:, 0, 2] = width, centre_x
     theta[:, 1, 1], theta[:, 1, 2] = height, centre_y
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.device)
+    return theta
+
+
+def cut(images: Tensor, crops: Tensor) -> Tensor:
+    """Cut what `draw_crops` drew, `(B, 2, 3)`, out of float images `(B, 3, H, W)`; bilinear, of the same size."""
+    grid = F.affine_grid(crops, list(images.shape), align_corners=False).to(images.device)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)

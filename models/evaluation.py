@@ -1,4 +1,7 @@
-"""Accuracy of a learned strategy on each task: on held-out images, and on training images left out in turn."""
+"""Accuracy of a learned strategy on each task: on held-out images, and on training images left out in turn.
+
+Held-out images are asked about as they are (`evaluate`), or by features that were kept of them (`evaluate_features`).
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.strategies.base import Strategy
+from models.strategies.base import ImagesOf, Strategy
+from models.strategies.values import Prediction
+
+AT_ONCE = 1024
+"""Images whose features are answered in one go: their answers are held in memory, one number a class."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,96 @@ def evaluate(
         batch_size: Images a pass.
     """
     parts = [strategy.predict(part) for part in images.split(batch_size)]
-    answers = torch.cat([part.probabilities.argmax(dim=1) for part in parts])
-    functional = torch.cat([part.functional for part in parts])
-    fired = dict(zip(strategy.synapse_tasks_, functional.sum(dim=0).tolist(), strict=True))
-    confusion = _confusion(labels, _named(strategy, answers))
+    return _counted(strategy, labels, _Answers.joined(map(_Answers.of, parts)), task_index)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Held-out images of one task, as features."""
+
+    task_index: int
+    labels: tuple[str, ...]
+    """Their true labels, length E > 0."""
+    features: Tensor
+    """As `Strategy.features_of` returned them, `(E, W)`."""
+    images_of: ImagesOf
+    """Called where a synapse fires."""
+
+
+def evaluate_features(
+    strategy: Strategy[Any], asked: Sequence[Asked], *, at_once: int = AT_ONCE
+) -> list[TaskAccuracy]:
+    """Answer held-out images of many tasks by their features, and count each task's as `evaluate` does.
+
+    Args:
+        strategy: Learned, and one that `reads_features`.
+        asked: Tasks.
+        at_once: Images a step, of whatever tasks.
+    """
+    owners = torch.cat([torch.full((len(one.labels),), i) for i, one in enumerate(asked)])
+    places = torch.cat([torch.arange(len(one.labels)) for one in asked])
+    features = torch.cat([one.features for one in asked])
+    parts = []
+    for rows in torch.arange(len(features)).split(at_once):
+
+        def images_of(chosen: Tensor, rows: Tensor = rows) -> Tensor:
+            return _gather(asked, owners[rows[chosen]], places[rows[chosen]])
+
+        parts.append(_Answers.of(strategy.predict_features(features[rows], images_of)))
+    answers = _Answers.joined(parts)
+    return [
+        _counted(strategy, one.labels, answers.where(owners == i), one.task_index)
+        for i, one in enumerate(asked)
+    ]
+
+
+def _gather(asked: Sequence[Asked], owners: Tensor, places: Tensor) -> Tensor:
+    """Return images by the task, and the place in it, of each."""
+    found: dict[int, Tensor] = {}
+    for i in owners.unique().tolist():
+        mine = owners == i
+        images = asked[i].images_of(places[mine])
+        found |= dict(zip(mine.nonzero().squeeze(1).tolist(), images, strict=True))
+    return torch.stack([found[row] for row in range(len(owners))])
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What is counted of predictions. Shapes: E images, T synapses."""
+
+    answers: Tensor
+    """Class index, int64 `(E,)`."""
+    functional: Tensor
+    """Bool `(E, T)`."""
+    passes: Tensor
+    """`(E,)`."""
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "_Answers":
+        answers = prediction.probabilities.argmax(dim=1)
+        return cls(answers, prediction.functional, prediction.passes)
+
+    @classmethod
+    def joined(cls, parts: Iterable["_Answers"]) -> "_Answers":
+        answers, functional, passes = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(torch.cat(answers), torch.cat(functional), torch.cat(passes))
+
+    def where(self, chosen: Tensor) -> "_Answers":
+        return _Answers(self.answers[chosen], self.functional[chosen], self.passes[chosen])
+
+
+def _counted(
+    strategy: Strategy[Any], labels: tuple[str, ...], found: _Answers, task_index: int
+) -> TaskAccuracy:
+    fired = dict(zip(strategy.synapse_tasks_, found.functional.sum(dim=0).tolist(), strict=True))
+    confusion = _confusion(labels, _named(strategy, found.answers))
     return TaskAccuracy(
         task_index=task_index,
         n=len(labels),
         n_correct=_n_right(confusion),
-        n_routed=int(functional.any(dim=1).sum()),
+        n_routed=int(found.functional.any(dim=1).sum()),
         n_routed_right=fired.get(task_index, 0),
-        passes=float(torch.cat([part.passes for part in parts]).float().mean()),
+        passes=float(found.passes.float().mean()),
         confusion=confusion,
         routing=fired,
     )

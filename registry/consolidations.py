@@ -6,7 +6,7 @@ and is published only if what is known is answered better by it; otherwise it is
 goes after every task, and is put down for one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -71,7 +71,12 @@ def request(
 
 
 def queue_after(
-    session: Session, learner: LearnerRow, version: VersionRow, schedule: Schedule
+    session: Session,
+    learner: LearnerRow,
+    version: VersionRow,
+    schedule: Schedule,
+    *,
+    done: Collection[int] = (),
 ) -> TaskRow | None:
     """Queue what a version just published leaves to be consolidated; None if that is nothing, or not wanted.
 
@@ -82,8 +87,9 @@ def queue_after(
         learner: Its learner, locked.
         version: The version, whose rows are written.
         schedule: Of the installation.
+        done: Indexes of the tasks that the version has just consolidated: they alone are no reason for another one.
     """
-    if not schedule.queues or not waiting_tasks(session, version):
+    if not schedule.queues or not set(waiting_tasks(session, version)) - set(done):
         return None
     not_before = func.now() + timedelta(seconds=schedule.idle_s) if schedule.idle_s else None
     if (task := pending(session, learner.id)) is not None:
@@ -109,7 +115,7 @@ def pending(session: Session, learner_id: str) -> TaskRow | None:
 
 
 def require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> None:
-    """Refuse to take a consolidation up again that has nothing to do.
+    """Refuse to take a consolidation up again that has nothing to do; else let it start by hand.
 
     Raises:
         TaskNotRetryableError: If another one waits or runs.
@@ -120,6 +126,7 @@ def require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> None
     head = _head(session, learner)
     if head is None or not waiting_tasks(session, head):
         raise NothingToConsolidateError
+    task.options = _by_hand(task.options)
 
 
 def waiting_tasks(session: Session, version: VersionRow) -> list[int]:
@@ -189,10 +196,13 @@ def _head(session: Session, learner: LearnerRow) -> VersionRow | None:
 def _start_at_once(session: Session, task: TaskRow) -> None:
     if task.status != TaskStatus.QUEUED:
         return
-    options = {key: value for key, value in task.options.items() if key != "hours"}
-    task.options = {**options, "by_hand": True}
+    task.options = _by_hand(task.options)
     task.not_before = task.rung_at = None
     session.flush()
+
+
+def _by_hand(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "hours"} | {"by_hand": True}
 
 
 def _add(

@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from registry.statuses import TaskStatus
-from registry.tables import TaskRow, VersionRow
+from registry.tables import CONSOLIDATE, TaskRow, VersionRow
 
 OVERLAP = timedelta(minutes=1)
 """A row bears the time its transaction began, and is seen when that ends: so every look goes back this far."""
@@ -23,7 +23,8 @@ class EndedTask:
     """Of the attempt: a task that was retried ends again."""
     status: TaskStatus
     waited_s: float | None
-    """From its creation to the last start; None if it was never started."""
+    """From its creation to the last start; None if it was never started, and for a consolidation, which waits by
+    design."""
     phase_seconds: Mapping[str, float]
     """Seconds in each phase; empty unless it was published."""
 
@@ -53,7 +54,9 @@ def ended_since(session: Session, since: datetime, *, limit: int = 1000) -> list
 
 
 def _ended(task: TaskRow, seconds: Mapping[str, float] | None) -> EndedTask:
-    waited = None if task.started_at is None else task.started_at - task.created_at
+    waited = None
+    if task.started_at is not None and task.mode != CONSOLIDATE:
+        waited = task.started_at - task.created_at
     return EndedTask(
         task.id,
         task.token,

@@ -1,4 +1,7 @@
-"""Which blobs the rows refer to: images, versions' manifests and the files these name, held results, checkpoints."""
+"""Which blobs the rows refer to.
+
+Images, versions' manifests and the files these name, held results, checkpoints, and features of held-out images.
+"""
 
 import json
 from collections.abc import Collection, Iterable
@@ -19,6 +22,7 @@ ADDRESSES: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...] = (
     VersionRow.manifest_sha256,
     PENDING_MANIFEST,
     TaskRow.checkpoint,
+    TaskRow.held_out_features,
 )
 """Every place of the database that names a blob."""
 MANIFESTS: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...] = (

@@ -207,7 +207,7 @@ def _samples_by_task(
 
 
 def drop_samples(session: Session, task_id: str) -> list[str]:
-    """Remove all samples of a task, and return the blobs they named.
+    """Remove all samples of a task, and what was kept of their features, and return the blobs the samples named.
 
     After the commit, hand those to `delete_unreferenced` in a transaction of its own. Learning and predicting go on
     unharmed; the task can neither be retried nor evaluated again.
@@ -219,6 +219,7 @@ def drop_samples(session: Session, task_id: str) -> list[str]:
     task = get_task(session, task_id, lock=True)
     if task.status in UNFINISHED:
         raise LearnerBusyError
+    task.held_out_features = None
     statement = delete(SampleRow).where(SampleRow.task_id == task_id)
     return sorted(set(session.scalars(statement.returning(SampleRow.blob_sha256))))
 

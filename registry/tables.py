@@ -151,6 +151,9 @@ class TaskRow(Row):
     worker_id: Mapped[str | None]
     checkpoint: Mapped[str | None]
     """Blob that an interrupted attempt goes on from."""
+    held_out_features: Mapped[str | None]
+    """Blob with the features of its held-out images, as the learner's head or an earlier version saw them. None until
+    they were measured, and once some of the images are gone."""
     version: Mapped[int | None] = mapped_column(Integer)
     """Number of the version it was published as."""
     pending_version: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -125,7 +125,8 @@ def preview_unlearning(
 def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> None:
     """Erase what else holds what a task has unlearned: older versions' artifacts, the rows of the images, other names.
 
-    Images that came to be predicted go too, where feedback or a sample tells that they show it.
+    Images that came to be predicted go too, where feedback or a sample tells that they show it. So do the kept features
+    of tasks that lose images; those of the images that stay are named anew by who measured them.
 
     Their blobs go with the next collections.
 
@@ -149,6 +150,13 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
     gone = _images(task.learner_id, tasks, classes)
     _take_predictions_away(session, task, gone)
     _forget_checkpoints(session, task.learner_id)
+    touched = select(SampleRow.task_id).where(SampleRow.id.in_(gone))
+    session.execute(
+        update(TaskRow)
+        .where(TaskRow.id.in_(touched))
+        .values(held_out_features=None)
+        .execution_options(synchronize_session="fetch")
+    )
     session.execute(
         delete(SampleRow).where(SampleRow.id.in_(gone)).execution_options(synchronize_session=False)
     )

@@ -351,7 +351,8 @@ def _publish(
     append_event(
         session, task.id, "end", {"status": TaskStatus.SUCCEEDED, "version": version.number}
     )
-    consolidations.queue_after(session, learner, version, schedule)
+    done = task.options["tasks"] if task.mode == CONSOLIDATE else ()
+    consolidations.queue_after(session, learner, version, schedule, done=done)
     return version
 
 

@@ -103,6 +103,11 @@ class Metrics:
         self.queue_depth = Gauge(
             "filopodia_tasks_waiting", "Tasks queued or running", registry=registry
         )
+        self.consolidations_waiting = Gauge(
+            "filopodia_consolidations_waiting",
+            "Consolidations queued or running; nobody waits for them",
+            registry=registry,
+        )
         self.database_up = Gauge(
             "filopodia_database_up",
             "Whether the last look at the database worked",
@@ -126,7 +131,7 @@ class Metrics:
         )
         self.task_wait_seconds = Histogram(
             "filopodia_task_wait_seconds",
-            "From the creation of a task to the start of the attempt that ended it",
+            "From the creation of a task, consolidations aside, to the start of the attempt that ended it",
             buckets=_TASK_SECONDS,
             registry=registry,
         )

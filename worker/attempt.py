@@ -14,6 +14,7 @@ from registry.blobs.store import BlobStore
 from registry.postgres.database import Session, Sessions
 from registry.tables import LearnerRow, SampleRow, TaskRow
 from worker.settings import WorkerSettings
+from worker.warm import Warm
 
 DISTRIBUTIONS = ("filopodia", "torch", "timm", "numpy", "pillow", "safetensors")
 """Whose versions are recorded with each version learned."""
@@ -28,6 +29,8 @@ class AttemptContext:
     settings: WorkerSettings
     stop: threading.Event
     """Set when the worker is to stop."""
+    warm: Warm
+    """What this process has loaded already."""
 
 
 @dataclass(frozen=True)

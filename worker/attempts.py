@@ -4,40 +4,53 @@ Training leaves checkpoints, and goes on from the last one that an earlier attem
 """
 
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-import torch
 
 from models import artifact
-from models.backbone import Backbone, choose_device, load_backbone
+from models.backbone import Backbone
 from models.errors import StoppedError
+from models.evaluation import with_cross_validation
+from models.progress import Progress
 from models.screening import Finding
 from models.strategies.base import Strategy
 from models.strategies.values import Task
-from registry import queue, samples
+from registry import held_out, queue, samples
 from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, FencedError
 from registry.failpoints import failpoint
 from registry.postgres.database import Sessions
 from registry.versions import NewVersion
+from worker import priority
 from worker.attempt import Attempt, AttemptContext, code_versions, load_attempt
 from worker.consolidate import consolidate, is_consolidation
 from worker.errors import TaskError, TemporaryTaskError
-from worker.evaluation import evaluate_tasks, of_known_classes
+from worker.evaluation import of_known_classes, sorted_out
 from worker.failures import sort_error
+from worker.held_out import measure_held_out
 from worker.progress import ProgressReporter
-from worker.publication import config_of, publish, stage_of
+from worker.publication import HELD, config_of, publish, stage_of
 from worker.screening import is_screened, reason_to_hold, screen_result, screen_task
 from worker.settings import WorkerSettings
 from worker.training import learn, load_task
 from worker.transactions import patience, retry_transaction
 from worker.unlearn import is_unlearning, unlearn
+from worker.warm import Warm
 
 log = structlog.get_logger()
 
 EXIT_SETTLED, EXIT_UNSETTLED = 0, 1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt has ended, as far as its process is concerned."""
+
+    exit_code: int
+    well: bool
+    """Whether nothing was out of the ordinary, so that the process is as good as before."""
 
 
 def run_attempt(
@@ -49,35 +62,35 @@ def run_attempt(
     settings: WorkerSettings,
     stop: threading.Event | None = None,
 ) -> int:
+    """Make one attempt, with nothing loaded before, and return the exit code: see `make_attempt`."""
+    context = AttemptContext(
+        session_factory, blobs, settings, stop or threading.Event(), Warm(settings)
+    )
+    return make_attempt(task_id, token, context).exit_code
+
+
+def make_attempt(task_id: str, token: int, context: AttemptContext) -> Ended:
     """Learn a claimed task and record how it ended.
 
     Safe to run twice: artifacts are content-addressed, and only the current token can publish.
 
-    Args:
-        task_id: The task.
-        token: Of this attempt.
-        session_factory: Sessions on the registry.
-        blobs: Where images, artifacts and checkpoints lie.
-        settings: Of this worker.
-        stop: Set when the attempt is to write a checkpoint and end.
-
     Returns:
-        `EXIT_SETTLED`, or `EXIT_UNSETTLED` if the attempt was stopped, is no longer current, or the end could not be
-        recorded.
+        With `EXIT_SETTLED`, or with `EXIT_UNSETTLED` if the attempt was stopped, is no longer current, or the end could
+        not be recorded.
     """
-    context = AttemptContext(session_factory, blobs, settings, stop or threading.Event())
     try:
         try:
             learn_task(task_id, token, context)
         except StoppedError:
             log.info("attempt_stopped")
-            return EXIT_UNSETTLED
+            return Ended(EXIT_UNSETTLED, well=False)
         except Exception as error:  # noqa: BLE001 (the one place where every failure is sorted)
-            _record(sort_error(error), task_id, token, session_factory)
+            _record(sort_error(error), task_id, token, context.session_factory)
+            return Ended(EXIT_SETTLED, well=False)
     except (FencedError, DatabaseUnavailableError) as error:
         log.warning("attempt_unsettled", reason=str(error))
-        return EXIT_UNSETTLED
-    return EXIT_SETTLED
+        return Ended(EXIT_UNSETTLED, well=False)
+    return Ended(EXIT_SETTLED, well=True)
 
 
 def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
@@ -85,21 +98,20 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
 
     Takes as long as learning does. A consolidation is declined where a task would be held.
     """
-    session_factory, blobs = context.session_factory, context.blobs
     progress = ProgressReporter(
-        session_factory,
+        context.session_factory,
         task_id,
         token,
         interval_s=context.settings.progress_s,
         stop=context.stop,
     )
     progress.enter("preparing")
-    with session_factory() as session:
+    with context.session_factory() as session:
         attempt = load_attempt(session, task_id, token)
-    backbone = _load_backbone(attempt.learner.backbone, context.settings)
+    backbone = context.warm.backbone(attempt.learner.backbone)
     task, findings = None, []
     if not is_unlearning(attempt) and not is_consolidation(attempt):
-        task = load_task(attempt, blobs, backbone, progress)
+        task = load_task(attempt, context.blobs, backbone, progress)
         failpoint("learn.loaded")
         findings = _screen(attempt, task, backbone, context)
         if reason := reason_to_hold(attempt, findings):
@@ -107,20 +119,44 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
             return
     learned = _learn_or_unlearn(attempt, task, backbone, context, progress)
     failpoint("learn.learned")
-    if learned is None:
-        return
-    strategy, report = learned
+    if learned is not None:
+        _measure_and_publish(attempt, *learned, task, findings, context, progress)
 
+
+def _measure_and_publish(
+    attempt: Attempt,
+    strategy: Strategy[Any],
+    report: dict[str, Any],
+    task: Task | None,
+    findings: list[Finding],
+    context: AttemptContext,
+    progress: ProgressReporter,
+) -> None:
+    """Measure what the learner knows now on the images of every task, and publish it with the report."""
+    session_factory, blobs = context.session_factory, context.blobs
     progress.enter("evaluating")
-    held_out = retry_transaction(
+    rows = retry_transaction(
         session_factory,
         lambda session: samples.eval_samples_by_task(
             session, attempt.learner.id, strategy.task_indexes_
         ),
         may_go_on=patience(context.stop),
     )
-    held_out = of_known_classes(held_out, strategy.classes_)
-    measured, counts = evaluate_tasks(strategy, held_out, task, blobs, progress)
+    rows = of_known_classes(rows, strategy.classes_)
+    kept = retry_transaction(
+        session_factory,
+        lambda session: held_out.kept(session, attempt.learner.id, list(rows)),
+        may_go_on=patience(context.stop),
+    )
+    found = measure_held_out(
+        strategy,
+        rows,
+        kept,
+        task,
+        blobs,
+        lambda fraction: progress.report(Progress("evaluating", fraction)),
+    )
+    measured, counts = sorted_out(with_cross_validation(strategy, found.cells))
     if is_screened(attempt):
         findings += screen_result(
             attempt, strategy, counts["confusion"], session_factory=session_factory
@@ -129,12 +165,16 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
+    if is_consolidation(attempt):
+        priority.step_forward()  # others wait while it holds the learner's lock
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
-    stored = [*packed.files.values(), packed.manifest]
-    *file_hashes, manifest_sha256 = blobs.put_many(stored)
+    stored = [*found.features.values(), *packed.files.values(), packed.manifest]
+    hashes = blobs.put_many(stored)
+    manifest_sha256 = hashes[-1]
+    features = dict(zip(found.features, hashes, strict=False))
 
     def keep() -> None:
-        if blobs.missing([*file_hashes, manifest_sha256]):
+        if blobs.missing(hashes):
             blobs.put_many(stored)
 
     failpoint("publish.after_blobs")
@@ -143,7 +183,7 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
         task_index=attempt.task.index,
         config=config_of(attempt, strategy),
         seed=attempt.task.seed,
-        backbone_fingerprint=backbone.fingerprint,
+        backbone_fingerprint=strategy.backbone.fingerprint,
         manifest_sha256=manifest_sha256,
         size_bytes=packed.size_bytes,
         classes=list(strategy.classes_),
@@ -158,11 +198,13 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     outcome = retry_transaction(
         session_factory,
         lambda session: publish(
-            session, attempt, new_version, findings, keep, context.settings.schedule
+            session, attempt, new_version, findings, keep, features, context.settings.schedule
         ),
         may_go_on=patience(context.stop),
     )
     failpoint("publish.after_commit")
+    if outcome != HELD:
+        context.warm.expect(manifest_sha256, strategy.backbone)
     log.info("attempt_ended", outcome=outcome)
 
 
@@ -175,13 +217,6 @@ def _record(error: Exception, task_id: str, token: int, session_factory: Session
             queue.requeue_task(session, task_id, token, error.code, error.detail)
         else:
             queue.fail_task(session, task_id, token, error.code, error.detail)
-
-
-def _load_backbone(name: str, settings: WorkerSettings) -> Backbone:
-    if settings.torch_threads is not None:
-        torch.set_num_threads(settings.torch_threads)
-    device = choose_device(settings.device)
-    return load_backbone(name, weights=settings.backbone_weights).to(device)
 
 
 def _learn_or_unlearn(
@@ -197,11 +232,7 @@ def _learn_or_unlearn(
         What the learner knows now, and a report as JSON; None if that is what it knew before, and the row says why.
     """
     if is_consolidation(attempt):
-        consolidated = consolidate(attempt, backbone, context, progress)
-        if consolidated is None:
-            return None
-        strategy, found = consolidated
-        return strategy, {"consolidation": asdict(found)}
+        return consolidate(attempt, backbone, context, progress)
     if task is None:
         strategy, done = unlearn(
             attempt,
@@ -220,13 +251,7 @@ def _screen(
 ) -> list[Finding]:
     if not is_screened(attempt):
         return []
-    findings = screen_task(
-        attempt,
-        task,
-        backbone,
-        session_factory=context.session_factory,
-        blobs=context.blobs,
-    )
+    findings = screen_task(attempt, task, backbone, context)
     _note(attempt, findings, context)
     return findings
 

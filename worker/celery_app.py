@@ -28,6 +28,7 @@ from worker.local import learn_next
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.single_worker import single_worker_lock
+from worker.standby import LearnProcesses
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class PoolProcess:
         self._presence = Presence(settings, self._sessions, "celery")
         self._sweeper = Sweeper(self._sessions, bell, every_s=settings.ring_s)
         self._stop = threading.Event()
+        self._processes = LearnProcesses(settings)
         self._slot = threading.Lock()
         """Held while learning: by whoever heard the bell, or by the patrol."""
 
@@ -71,22 +73,30 @@ class PoolProcess:
     def _learn_all(self, task_id: str | None = None) -> None:
         try:
             if task_id is not None:
-                learn_next(self._settings, self._sessions, self._stop, task_id)
-            while not self._stop.is_set():
-                if not learn_next(self._settings, self._sessions, self._stop):
-                    return
+                self._learn_next(task_id)
+            while not self._stop.is_set() and self._learn_next():
+                pass
         except DatabaseUnavailableError:
             log.warning("database_unavailable")
+        if not self._stop.is_set():
+            self._processes.keep_ready()
+
+    def _learn_next(self, task_id: str | None = None) -> bool:
+        return learn_next(self._settings, self._sessions, self._stop, self._processes, task_id)
 
     def _patrol(self) -> None:
         """Look for tasks now and then without being told: learning must go on without Redis."""
         self._presence.arrived.wait()
+        with self._slot:
+            self._processes.keep_ready()
         while not self._stop.wait(self._settings.ring_s):
             if self._slot.acquire(blocking=False):
                 try:
                     self._learn_all()
                 finally:
                     self._slot.release()
+        with self._slot:
+            self._processes.close()
 
     def _arrive(self) -> None:
         try:

@@ -61,13 +61,13 @@ def is_consolidation(attempt: Attempt) -> bool:
 
 def consolidate(
     attempt: Attempt, backbone: Backbone, context: AttemptContext, progress: ProgressReporter
-) -> tuple[Strategy[Any], ConsolidationReport] | None:
+) -> tuple[Strategy[Any], dict[str, Any]] | None:
     """Consolidate what waits on the learner's head, from where an earlier attempt left it if its checkpoint fits.
 
     Takes as long as training does. All its images are in memory at once.
 
     Returns:
-        What the learner knows now, and what was found; None if nothing was adopted, and the row says so.
+        What the learner knows now, and a report as JSON; None if nothing was adopted, and the row says so.
 
     Raises:
         TemporaryTaskError: If images were deleted just now.
@@ -83,7 +83,7 @@ def consolidate(
     if not report.adopted:
         decline(attempt, asdict(report), context)
         return None
-    return strategy, report
+    return strategy, {"consolidation": asdict(report)}
 
 
 def decline(attempt: Attempt, result: dict[str, Any], context: AttemptContext) -> None:
@@ -183,7 +183,7 @@ def _train(
         )
         return strategy, report
 
-    strategy = load_strategy(attempt, context.blobs, backbone)
+    strategy = load_strategy(attempt, context, backbone)
     belongs_to = identity(attempt, material, strategy, backbone)
     earlier = read_checkpoint(attempt.task.checkpoint, context.blobs, belongs_to)
     try:
@@ -192,7 +192,7 @@ def _train(
         if not earlier:
             raise
         log.warning("checkpoint_ignored", reason=str(error))
-        return train_from(load_strategy(attempt, context.blobs, backbone), [])
+        return train_from(load_strategy(attempt, context, backbone), [])
 
 
 def identity(

@@ -1,7 +1,7 @@
 """The learn process: `python -m worker.learn TASK TOKEN`. One attempt at one task, in a process of its own.
 
 Exit code 0 says that the row tells how it ended; any other leaves that to the supervisor. `SIGTERM` asks for one more
-checkpoint and the end.
+checkpoint and the end. `python -m worker.learn --wait` waits for attempts to be handed over: see `worker.waiting`.
 """
 
 import argparse
@@ -13,47 +13,66 @@ import structlog
 
 from registry.blobs.opening import open_blob_store
 from registry.logs import configure_logging
-from registry.postgres.database import make_engine, make_session_factory
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
-from worker.attempts import run_attempt
-from worker.priority import step_back
+from worker import priority
 from worker.settings import WorkerSettings
+from worker.title import WAIT
+from worker.transactions import connected
 
 NICENESS = 10
 """Predictions go first where service and worker share a processor. Chosen, untested."""
-STATEMENT_TIMEOUT_S = 60.0
 
 
 def main() -> int:
-    """Run one attempt and return the exit code."""
+    """Run one attempt, or those that are handed over, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.learn")
-    parser.add_argument("task_id")
-    parser.add_argument("token", type=int)
+    parser.add_argument("task_id", nargs="?")
+    parser.add_argument("token", type=int, nargs="?")
     parser.add_argument("--step-back", action="store_true", help="let everything else go first")
+    parser.add_argument(WAIT, metavar="ROOM", help="wait; keeps room to show what is learned")
     arguments = parser.parse_args()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if arguments.wait is None and arguments.token is None:
+        parser.error("name a task and its token, or wait for them")
     die_with_parent(signal.SIGKILL, os.getppid())
     os.nice(NICENESS)
     configure_logging()
-    structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
     settings = WorkerSettings.read()
+    return _wait(settings) if arguments.wait is not None else _learn(arguments, settings)
+
+
+# Torch takes seconds to load: not before this process has gone behind others, and dies with its worker.
+
+
+def _wait(settings: WorkerSettings) -> int:
+    from worker.waiting import wait
+
+    return wait(settings)
+
+
+def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
+    from worker.attempts import run_attempt
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: _stop(stop, has_stepped_back=arguments.step_back))
     if arguments.step_back:
-        step_back(settings)
-    engine = make_engine(
-        settings.require_database_url(),
-        application_name="filopodia-learn",
-        statement_timeout_s=STATEMENT_TIMEOUT_S,
-    )
-    return run_attempt(
-        arguments.task_id,
-        arguments.token,
-        session_factory=make_session_factory(engine),
-        blobs=open_blob_store(settings.blob_location),
-        settings=settings,
-        stop=stop,
-    )
+        priority.step_back(settings)
+    structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
+    with connected(settings) as session_factory:
+        return run_attempt(
+            arguments.task_id,
+            arguments.token,
+            session_factory=session_factory,
+            blobs=open_blob_store(settings.blob_location),
+            settings=settings,
+            stop=stop,
+        )
+
+
+def _stop(stop: threading.Event, *, has_stepped_back: bool) -> None:
+    stop.set()
+    if has_stepped_back:  # somebody waits for its checkpoint
+        priority.step_forward()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from registry.postgres.listener import TASKS, Listener
 from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.single_worker import single_worker_lock
+from worker.standby import LearnProcesses
 from worker.supervisor import supervise
 
 log = structlog.get_logger()
@@ -116,25 +117,28 @@ def _work(
     stop: threading.Event,
     awake: threading.Event,
 ) -> None:
-    while not stop.is_set():
-        # Before the look: what is queued after it is heard after it.
-        awake.clear()
-        if not presence.arrived.wait(settings.poll_s):
-            continue
-        try:
-            has_learned = learn_next(settings, session_factory, stop)
-        except DatabaseUnavailableError:
-            log.warning("database_unavailable")
-            stop.wait(OUTAGE_PAUSE_S)
-        else:
-            if not has_learned and not stop.is_set():
-                awake.wait(settings.poll_s)
+    with LearnProcesses(settings) as processes:
+        while not stop.is_set():
+            # Before the look: what is queued after it is heard after it.
+            awake.clear()
+            processes.keep_ready()
+            if not presence.arrived.wait(settings.poll_s):
+                continue
+            try:
+                has_learned = learn_next(settings, session_factory, stop, processes)
+            except DatabaseUnavailableError:
+                log.warning("database_unavailable")
+                stop.wait(OUTAGE_PAUSE_S)
+            else:
+                if not has_learned and not stop.is_set():
+                    awake.wait(settings.poll_s)
 
 
 def learn_next(
     settings: WorkerSettings,
     session_factory: Sessions,
     stop: threading.Event,
+    processes: LearnProcesses,
     task_id: str | None = None,
 ) -> bool:
     """Claim a task and learn it; return whether it, or if none is named any, may be learned now.
@@ -151,7 +155,13 @@ def learn_next(
     if claimed is None:
         return False
     failpoint("claim.after_commit")
-    supervise(claimed, session_factory=session_factory, settings=settings, stop=stop)
+    supervise(
+        claimed,
+        session_factory=session_factory,
+        settings=settings,
+        stop=stop,
+        processes=processes,
+    )
     return True
 
 

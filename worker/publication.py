@@ -1,13 +1,13 @@
 """The end of an attempt that has learned: its version is published, or held for a person to decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from models.screening import Finding
 from models.strategies.base import Strategy
 from models.strategies.spelling import spelled_like
-from registry import accuracy, queue, samples, versions
+from registry import accuracy, held_out, queue, samples, versions
 from registry.failpoints import failpoint
 from registry.postgres.database import Session
 from registry.schedule import Schedule
@@ -17,6 +17,9 @@ from worker.attempt import Attempt
 from worker.consolidate import is_consolidation
 from worker.screening import reason_to_hold
 from worker.unlearn import is_unlearning
+
+HELD = "held"
+"""Outcome of an attempt whose version waits for somebody to publish it."""
 
 
 def config_of(attempt: Attempt, strategy: Strategy[Any]) -> dict[str, Any]:
@@ -43,9 +46,20 @@ def publish(
     new_version: NewVersion,
     findings: list[Finding],
     keep: Callable[[], None],
+    features: Mapping[int, str],
     schedule: Schedule,
 ) -> str:
-    """Publish or hold the version, and return which, for the log. A consolidation is declined instead of held."""
+    """Publish or hold the version, and return which, for the log. A consolidation is declined instead of held.
+
+    Args:
+        session: Database session.
+        attempt: The attempt.
+        new_version: What would be published.
+        findings: What looked wrong.
+        keep: Sees to it that all its blobs are there.
+        features: Blobs of features of held-out images, by the index of their task.
+        schedule: When what waits is consolidated.
+    """
     # What the same task learned a day ago may lie there unreferenced, and be collected just now: look again.
     samples.keep_blobs(session)
     keep()
@@ -67,9 +81,10 @@ def publish(
         outcome = "declined"
     elif reason is not None:
         versions.hold(session, attempt.task.id, attempt.token, new_version, reason)
-        outcome = "held"
+        outcome = HELD
     else:
         version = versions.publish(session, attempt.task.id, attempt.token, new_version, schedule)
+        held_out.keep(session, attempt.learner.id, features)
         outcome = f"version {version.number}"
     failpoint("publish.before_commit")
     return outcome

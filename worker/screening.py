@@ -8,7 +8,6 @@ import numpy as np
 import structlog
 import torch
 
-from models import artifact
 from models.backbone import Backbone
 from models.harm import find_harm
 from models.screening import (
@@ -25,7 +24,7 @@ from registry.blobs.store import BlobStore
 from registry.errors import VersionNotFoundError
 from registry.postgres.database import Sessions
 from registry.tables import CONSOLIDATE, SampleRow
-from worker.attempt import Attempt
+from worker.attempt import Attempt, AttemptContext
 from worker.errors import PermanentTaskError
 from worker.samples import load_images
 
@@ -65,9 +64,7 @@ def screen_task(
     attempt: Attempt,
     task: Task,
     backbone: Backbone,
-    *,
-    session_factory: Sessions,
-    blobs: BlobStore,
+    context: AttemptContext,
 ) -> list[Finding]:
     """Look for what is wrong with a task's images and labels. Takes a pass or two of each image.
 
@@ -77,8 +74,9 @@ def screen_task(
     batch = LabelledFeatures(backbone.embed(batch_images).cpu(), labels, batch_images)
     known = None
     if attempt.parent_manifest_sha256 is not None:
-        learner = artifact.load(blobs.get(attempt.parent_manifest_sha256), blobs.get, backbone)
-        known = _look_up(attempt, learner, batch_images, labels, session_factory, blobs)
+        address, blobs = attempt.parent_manifest_sha256, context.blobs
+        learner = context.warm.learner(address, blobs, backbone)
+        known = _look_up(attempt, learner, batch_images, labels, context.session_factory, blobs)
     findings = screen(batch, known)
     for finding in findings:
         log.info("finding", code=finding.code, holds=finding.holds, **finding.numbers)

@@ -52,6 +52,12 @@ class WorkerSettings(RegistrySettings):
         default="auto", pattern="^(auto|cpu|cuda|cuda:[0-9]+)$", description=DEVICES
     )
     """Where tasks are learned; `auto` takes a GPU when there is one."""
+    learn_standby: bool = True
+    """Whether a learn process waits for each slot, with torch and a backbone loaded: a task begins at once instead of
+    after seconds, for about 500 MB of memory."""
+    learn_process_mb: int = Field(default=1500, ge=1)
+    """Memory of its own in MB above which a learn process ends after its task instead of waiting for the next one.
+    Large backbones need more."""
     torch_threads: int | None = Field(default=None, ge=1)
     """Threads of torch in a learn process. None leaves torch's own default, the number of cores."""
     backbone_weights: Path | None = None

@@ -1,18 +1,13 @@
-"""Supervises one attempt: spawns the learn process, keeps the lease, stops it, and settles what it leaves open.
+"""Supervises one attempt: has a learn process do it, keeps the lease, stops it, and settles what it leaves open.
 
 Never imports torch: it stays small and alive when learning runs out of memory. Signals go to the learn process's whole
 group, so loader processes end with it.
 """
 
 import math
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +19,9 @@ from registry.errors import DatabaseUnavailableError, FencedError, RegistryError
 from registry.failpoints import failpoint
 from registry.postgres.database import Session, Sessions
 from registry.queue import ClaimedTask
+from worker.learn_process import RunningAttempt
 from worker.settings import WorkerSettings
+from worker.standby import LearnProcesses
 from worker.transactions import retry_transaction
 
 log = structlog.get_logger()
@@ -36,6 +33,8 @@ WAIT_S = 0.2
 """Longest a stop request goes unnoticed."""
 YIELD_LOOK_S = 0.5
 """Longest until a consolidation is put down once a task waits for it, besides the time that its checkpoint takes."""
+YIELD_GRACE_S = 5.0
+"""Longest that it may take to write the checkpoint. Killed then, it loses what it did since the one before."""
 SETTLE_PATIENCE_S = 3.0
 """How long to go on settling while the database is away, once the worker is to stop."""
 
@@ -46,30 +45,28 @@ def supervise(
     session_factory: Sessions,
     settings: WorkerSettings,
     stop: threading.Event,
+    processes: LearnProcesses | None = None,
 ) -> None:
     """Run one attempt at a claimed task until it has ended or is stopped. Takes as long as learning does.
 
     A cancel, a lost lease, the time limit and `stop` end the learn process. With `stop` it gets `stop_grace_s` to write
-    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that. So does a
-    consolidation that a task waits for.
+    a checkpoint, the task is given back and the attempt does not count; returns a few seconds after that. A
+    consolidation that a task waits for is put down likewise, with less time.
 
     Args:
         claimed: What `registry.queue.claim_next` returned.
         session_factory: Sessions on the registry.
         settings: Of this worker; handed on to the learn process.
         stop: Set when the worker is to stop.
+        processes: Where the learn process comes from, and waits afterwards. None: one is started, and ends.
     """
     logger = log.bind(task_id=claimed.id, token=claimed.token, attempt=claimed.attempt)
     oom_kills = _oom_kills()
     limit_s = _limit_s(claimed, session_factory, settings)
-    step_back = ["--step-back"] if claimed.is_consolidation else []
+    processes = processes or LearnProcesses(settings, waits=False)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker.learn", claimed.id, str(claimed.token), *step_back],
-            stdin=subprocess.DEVNULL,
-            env=settings.environment(),
-            start_new_session=True,
-        )
+        apart = ["--step-back"] if claimed.is_consolidation else None
+        attempt = processes.start(claimed.id, claimed.token, apart=apart)
     except OSError as error:  # no memory, or no process more: perhaps in a while
         logger.error("attempt_not_started", reason=str(error))
         _settle(
@@ -78,19 +75,20 @@ def supervise(
             stop,
         )
         return
-    logger.info("attempt_started", pid=process.pid)
+    logger.info("attempt_started", pid=attempt.pid)
     try:
-        reason = _watch(process, claimed, session_factory, settings, stop, limit_s)
+        reason = _watch(attempt, claimed, session_factory, settings, stop, limit_s)
         if reason is not None:
-            _stop_group(process, settings.stop_grace_s if reason in ("stop", "yield") else 0.0)
+            attempt.stop(_grace_s(reason, settings))
     except BaseException:
         # Whatever it was: nobody would watch what goes on learning, and the slot takes up another task.
-        _stop_group(process, 0.0)
+        attempt.stop(0.0)
         _settle(_requeueing(claimed, "The worker met an error of its own."), session_factory, stop)
         raise
-    logger.info("attempt_process_ended", exit_code=process.returncode, reason=reason)
+    logger.info("attempt_process_ended", exit_code=attempt.exit_code, reason=reason)
+    processes.take_back(attempt)
     was_oom = _oom_kills() > oom_kills
-    settle = _settlement(claimed, reason, process.returncode, was_oom, limit_s)
+    settle = _settlement(claimed, reason, attempt.exit_code, was_oom, limit_s)
     if settle is not None:
         _settle(settle, session_factory, stop)
     if not stop.is_set():
@@ -110,7 +108,7 @@ def _limit_s(claimed: ClaimedTask, session_factory: Sessions, settings: WorkerSe
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
+    attempt: RunningAttempt,
     claimed: ClaimedTask,
     session_factory: Sessions,
     settings: WorkerSettings,
@@ -119,11 +117,9 @@ def _watch(
 ) -> StopReason | None:
     """Wait for the learn process to end, or return why it has to be stopped."""
     started = time.monotonic()
-    every_s = settings.heartbeat_s
-    if claimed.is_consolidation:
-        every_s = min(every_s, YIELD_LOOK_S)
+    every_s = min(settings.heartbeat_s, YIELD_LOOK_S if claimed.is_consolidation else math.inf)
     next_beat = started + every_s
-    while not _has_ended(process, WAIT_S):
+    while not attempt.has_ended(WAIT_S):
         now = time.monotonic()
         if stop.is_set():
             return "stop"
@@ -136,16 +132,8 @@ def _watch(
                 return answer
             if answer == "lost":
                 # Usually it has just settled the row itself and is about to exit.
-                return None if _has_ended(process, settings.stop_grace_s) else "lost"
+                return None if attempt.has_ended(settings.stop_grace_s) else "lost"
     return None
-
-
-def _has_ended(process: subprocess.Popen[bytes], patience_s: float) -> bool:
-    try:
-        process.wait(patience_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _beat(claimed: ClaimedTask, session_factory: Sessions, lease_s: float) -> queue.HeartbeatAnswer:
@@ -158,14 +146,11 @@ def _beat(claimed: ClaimedTask, session_factory: Sessions, lease_s: float) -> qu
         return "ok"
 
 
-def _stop_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """End the learn process and all it has started: at once, or after a grace to write a checkpoint in."""
-    if grace_s > 0:
-        os.killpg(process.pid, signal.SIGTERM)
-    if not _has_ended(process, grace_s):
-        with suppress(ProcessLookupError):  # it has ended just now
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _grace_s(reason: StopReason, settings: WorkerSettings) -> float:
+    """Return how long the learn process may go on for a checkpoint."""
+    if reason == "yield":
+        return min(settings.stop_grace_s, YIELD_GRACE_S)
+    return settings.stop_grace_s if reason == "stop" else 0.0
 
 
 def _settlement(

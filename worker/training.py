@@ -5,7 +5,6 @@ from typing import Any
 
 import structlog
 
-from models import artifact
 from models.backbone import Backbone
 from models.checkpoint import SectionedCheckpoints, Snapshot
 from models.errors import CheckpointError
@@ -65,7 +64,7 @@ def learn(
     )
 
     def learn_from(earlier: list[Snapshot]) -> tuple[Strategy[Any], LearningReport]:
-        strategy = load_strategy(attempt, context.blobs, backbone)
+        strategy = load_strategy(attempt, context, backbone)
         checkpoints = SectionedCheckpoints(
             keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
         )
@@ -81,13 +80,18 @@ def learn(
         return learn_from([])
 
 
-def load_strategy(attempt: Attempt, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:
+def load_strategy(attempt: Attempt, context: AttemptContext, backbone: Backbone) -> Strategy[Any]:
     """Build the strategy with this task's configuration and what the learner knows so far."""
     strategy = create_strategy(attempt.learner.strategy, attempt.task.config, backbone)
     if attempt.parent_manifest_sha256 is not None:
-        parent = artifact.load(blobs.get(attempt.parent_manifest_sha256), blobs.get, backbone)
-        strategy.classes_ = parent.classes_
-        strategy.class_tasks_ = parent.class_tasks_
-        strategy.task_indexes_ = parent.task_indexes_
-        strategy.load_state_dict(parent.state_dict())
+        parent = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
+        take_over(strategy, parent)
     return strategy
+
+
+def take_over(strategy: Strategy[Any], known: Strategy[Any]) -> None:
+    """Let a new strategy know what another knows, which stays as it is whatever becomes of the new one."""
+    strategy.classes_ = known.classes_
+    strategy.class_tasks_ = known.class_tasks_
+    strategy.task_indexes_ = known.task_indexes_
+    strategy.load_state_dict({key: tensor.clone() for key, tensor in known.state_dict().items()})

@@ -1,20 +1,23 @@
-"""Transactions that outlast an outage of the database: what took an hour to learn must not be lost to a second."""
+"""How an attempt reaches the database: what took an hour to learn must not be lost to a second without it."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
 
 from registry.errors import DatabaseUnavailableError
-from registry.postgres.database import Session, Sessions
+from registry.postgres.database import Session, Sessions, make_engine, make_session_factory
+from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
 ResultT = TypeVar("ResultT")
 
 RETRY_S = 1.0
+STATEMENT_TIMEOUT_S = 60.0
 OUTAGE_PATIENCE_S = 600.0
 """How long what was learned waits for the database before the attempt is given up."""
 
@@ -23,6 +26,20 @@ def patience(stop: threading.Event) -> Callable[[], bool]:
     """Return what `retry_transaction` asks: yes for so long from now, and until the attempt is to stop."""
     deadline = time.monotonic() + OUTAGE_PATIENCE_S
     return lambda: time.monotonic() < deadline and not stop.is_set()
+
+
+@contextmanager
+def connected(settings: WorkerSettings) -> Iterator[Sessions]:
+    """Make sessions of a learn process. Connects when the first is used; no connection is left afterwards."""
+    engine = make_engine(
+        settings.require_database_url(),
+        application_name="filopodia-learn",
+        statement_timeout_s=STATEMENT_TIMEOUT_S,
+    )
+    try:
+        yield make_session_factory(engine)
+    finally:
+        engine.dispose()
 
 
 def retry_transaction(

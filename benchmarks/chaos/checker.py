@@ -24,6 +24,7 @@ from registry.errors import RegistryError
 from registry.learners import LIVE
 from registry.statuses import TaskStatus
 from registry.tables import (
+    CONSOLIDATE,
     IMPORTED,
     AliasRow,
     EventRow,
@@ -35,6 +36,9 @@ from registry.tables import (
 from registry.unlearning import MODE
 from registry.versions import address_of
 
+ENDS = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED})
+MORE_ENDS = frozenset({TaskStatus.DECLINED, TaskStatus.CANCELLED})
+"""Of consolidations: nobody waits for one, so it may come to nothing, and the run may cancel it."""
 ASKED = ("try", "read", "operate", "ask", "look", "export")
 """Entries of a history that tell of an answer."""
 
@@ -104,7 +108,7 @@ def check_uploads(rows: Rows, record: ClientRecord, blobs: BlobStore) -> list[Ve
     """
     by_key: dict[str | None, list[TaskRow]] = defaultdict(list)
     for task in rows.tasks:
-        if task.mode != MODE:
+        if task.mode not in (MODE, CONSOLIDATE):
             by_key[task.name].append(task)
     gone = rows.unlearned()
     n_acknowledged = sum(upload.outcome == "ok" for upload in record.uploads)
@@ -153,16 +157,19 @@ def _pixels(data: bytes) -> str:
 
 
 def check_tasks(rows: Rows) -> list[Verdict]:
-    """Check that every task has ended, in exactly one version or one explained failure, and versions have no gaps."""
+    """Check that every task has ended, in exactly one version or one explained failure, and versions have no gaps.
+
+    A consolidation is one of them, which may also be declined with a reason, or cancelled.
+    """
     ended = Verdict("every task has ended", len(rows.tasks))
     one = Verdict("a task ends in exactly one version or one explained failure", len(rows.tasks))
     by_task = Counter(version.task_id for version in rows.versions)
     for task in rows.tasks:
-        if task.status not in (TaskStatus.SUCCEEDED, TaskStatus.FAILED):
+        if task.status not in (ENDS | MORE_ENDS if task.mode == CONSOLIDATE else ENDS):
             ended.violations.append(f"{task.id} is {task.status}, attempt {task.attempt}")
             continue
         expected = int(task.status == TaskStatus.SUCCEEDED)
-        is_explained = bool(task.error and task.error["code"] and task.error["detail"])
+        is_explained = _is_explained(task)
         if by_task[task.id] != expected or (expected == 0) != is_explained:
             one.violations.append(
                 f"{task.id} is {task.status}, versions {by_task[task.id]}, {task.error}"
@@ -181,6 +188,14 @@ def check_tasks(rows: Rows) -> list[Verdict]:
                 f"newest {own[-1].number}"
             )
     return [ended, one, gapless, alias]
+
+
+def _is_explained(task: TaskRow) -> bool:
+    """Whether the row says why there is no version."""
+    if task.status == TaskStatus.DECLINED:
+        return bool(task.result and task.result["reason"])
+    has_error = bool(task.error and task.error["code"] and task.error["detail"])
+    return has_error or task.status == TaskStatus.CANCELLED
 
 
 def check_artifacts(rows: Rows, blobs: BlobStore) -> Verdict:
@@ -208,6 +223,8 @@ def _known_after(known: list[str], task: TaskRow, version: VersionRow) -> list[s
     """Return the classes that a learner knows with a version, by the tasks that led there."""
     if task.mode == IMPORTED:
         return list(version.classes)
+    if task.mode == CONSOLIDATE:
+        return known
     if task.mode == MODE:
         return [label for label in known if label not in task.classes]
     return known + [label for label in task.classes if label not in known]

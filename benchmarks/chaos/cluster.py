@@ -36,6 +36,7 @@ from registry.postgres.programs import (
     programs,
     server_user,
 )
+from worker.title import WAIT
 
 RUN_VARIABLE = "FILOPODIA_CHAOS_RUN"
 SUPERUSER = "postgres"
@@ -47,6 +48,7 @@ SETTINGS = {
     "FILOPODIA_RING_S": "0.5",
     "FILOPODIA_WATCH_S": "0.5",
     "FILOPODIA_CHECKPOINT_S": "0.2",
+    "FILOPODIA_CONSOLIDATE_IDLE_S": "1",
     "FILOPODIA_STOP_GRACE_S": "5",
     "FILOPODIA_GRACEFUL_STOP_S": "5",
     "FILOPODIA_MIN_FREE_BYTES": "0",
@@ -185,14 +187,14 @@ class Cluster:
                 continue
 
     def learn_processes(self, worker: Program | None = None) -> dict[int, str]:
-        """Return the learn processes of a worker, or of all, with the task each learns."""
+        """Return the learn processes of a worker, or of all, with the task each learns; not those that wait for one."""
         owners = self.workers if worker is None else [worker]
         task_ids = {}
         for owner in owners:
             lifetime = owner.current
             for pid in descendants(lifetime.pid) if lifetime else []:
                 arguments = command(pid)
-                if "worker.learn" in arguments and len(arguments) >= 2:
+                if "worker.learn" in arguments and WAIT not in arguments:
                     task_ids[pid] = arguments[arguments.index("worker.learn") + 1]
         return task_ids
 

@@ -28,8 +28,11 @@ from benchmarks.chaos.schedule import Profile, find_places, make_schedule
 from benchmarks.chaos.windows import Window
 from benchmarks.verdicts import Verdict, summary
 from benchmarks.waiting import TooLateError, wait_until
+from registry import tasks
 from registry.blobs.store import LocalBlobStore
-from registry.statuses import TaskStatus
+from registry.errors import TaskEndedError
+from registry.statuses import UNFINISHED, TaskStatus
+from registry.tables import CONSOLIDATE
 
 log = structlog.get_logger()
 
@@ -158,6 +161,7 @@ class Run:
         for program in cluster.programs:
             program.wait_ready(60 * self.pace)
         self._wait_until_ended(self.profile.drain_s)
+        self._wait_for_consolidations(self.profile.drain_s)
         time.sleep(SETTLE_S * self.pace)
         for client in (*predictors, reader, operator):
             client.stop()
@@ -186,6 +190,21 @@ class Run:
         records = (self.record, self.done.uploads)
         with suppress(TooLateError):
             wait_until(lambda: not any(record.unfinished() for record in records), timeout_s)
+
+    def _wait_for_consolidations(self, timeout_s: float) -> None:
+        """Wait until none waits or runs; those that are left then, since the machine is never quiet, are cancelled."""
+        with suppress(TooLateError):
+            wait_until(lambda: not self._consolidations(), timeout_s)
+        for task_id in self._consolidations():
+            with suppress(TaskEndedError), self.cluster.sessions.begin() as session:
+                tasks.request_cancel(session, task_id)
+        with suppress(TooLateError):
+            wait_until(lambda: not self._consolidations(), timeout_s)
+
+    def _consolidations(self) -> list[str]:
+        with self.cluster.sessions() as session:
+            page = tasks.list_tasks(session, statuses=UNFINISHED, mode=CONSOLIDATE)
+        return [task.id for task in page.items]
 
     def _judge(self) -> Rows:
         """Judge what can be judged while the database still runs."""

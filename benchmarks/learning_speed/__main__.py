@@ -62,6 +62,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--many", type=int, nargs=2, default=(10, 100), metavar=("CLASSES", "IMAGES")
     )
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the plain loop")
+    parser.add_argument(
+        "--adapt",
+        choices=("evidence", "always"),
+        default="always",
+        help="whether evidence decides about what is consolidated; easy images are not trained on then",
+    )
     parser.add_argument("--backbone", default="bundled")
     parser.add_argument("--weights", type=Path, help="of a backbone that is not bundled")
     parser.add_argument("--cifar100", type=Path, help="its images instead of invented characters")
@@ -84,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         few=tuple(arguments.few),
         many=tuple(arguments.many),
         epochs=arguments.epochs,
+        adapt=arguments.adapt,
     )
     report: JSON = {
         "command": "python -m benchmarks.learning_speed",
@@ -91,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         "backbone": given.backbone,
         "images": "CIFAR-100" if given.cifar100 else "invented characters",
         "consolidates": CONSOLIDATES,
+        "adapt": given.adapt,
         "parts": _kept(arguments.out),
     }
     for name in arguments.parts:

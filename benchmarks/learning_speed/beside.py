@@ -57,11 +57,10 @@ def predictions(service: Service, given: Given) -> JSON:
             if CONSOLIDATES:
                 period = _while_consolidating(teacher, asking, given, f"resting-{i}")
                 periods["consolidating"].append(period)
-    told = {name: _middle(found) for name, found in periods.items() if found}
-    quiet = told["quiet"]["p99_ms"]
     return {
-        name: {**middle, "p99_ratio": round(middle["p99_ms"] / quiet, 2)}
-        for name, middle in told.items()
+        name: {**_middle(found), "p99_ratio": _ratio(found, periods["quiet"])}
+        for name, found in periods.items()
+        if found
     } | {"rounds": {name: [asdict(one) for one in found] for name, found in periods.items()}}
 
 
@@ -88,7 +87,7 @@ def _while_learning(teacher: Teacher, asking: Asking, given: Given, learner: str
 
 
 def _while_consolidating(teacher: Teacher, asking: Asking, given: Given, learner: str) -> Period:
-    teacher.create(learner, given.backbone)
+    teacher.create(learner, given.backbone, adapt=given.adapt)
     teacher.teach(learner, given.classes(*given.many))
     task_id = teacher.start_consolidating(learner)
     wait_until(lambda: teacher.task(task_id)["status"] != TaskStatus.QUEUED)
@@ -112,3 +111,9 @@ def _middle(periods: Sequence[Period]) -> JSON:
         "n": sum(one.n for one in periods),
         "n_failed": sum(one.n_failed for one in periods),
     }
+
+
+def _ratio(loud: Sequence[Period], quiet: Sequence[Period]) -> float:
+    """Return how many times as long the slowest hundredth takes, the median over periods next to each other."""
+    pairs = zip(loud, quiet, strict=True)
+    return round(statistics.median(one.p99_ms / other.p99_ms for one, other in pairs), 2)

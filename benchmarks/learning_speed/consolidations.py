@@ -27,7 +27,7 @@ def consolidation(service: Service, given: Given) -> JSON:
     rows = []
     for i in range(given.batch_repeats):
         learner = f"rested-{i}"
-        teacher.create(learner, given.backbone)
+        teacher.create(learner, given.backbone, adapt=given.adapt)
         learned = teacher.teach(learner, classes)
         row: JSON = {"learned_s": learned.answered_s, "phases": learned.phases}
         row["accuracy_learned"] = round(teacher.accuracy(learner, classes), 4)
@@ -58,7 +58,7 @@ def _put_down(
     teacher: Teacher, given: Given, classes: Sequence[Taught], others: Sequence[Taught]
 ) -> JSON:
     """Teach new classes a moment after a consolidation of the same learner has begun to train."""
-    teacher.create("interrupted", given.backbone)
+    teacher.create("interrupted", given.backbone, adapt=given.adapt)
     teacher.teach("interrupted", classes)
     task_id = teacher.start_consolidating("interrupted")
     wait_until(

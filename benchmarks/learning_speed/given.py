@@ -30,6 +30,8 @@ class Given:
     """Of a large one."""
     epochs: int
     """Of the plain loop."""
+    adapt: str
+    """When those learners adapt their features whose consolidation is measured: of easy images none would train."""
 
     def classes(self, n: int, images: int, *, asked: int = 1, seed: int = 0) -> list[Taught]:
         """Make classes to teach."""

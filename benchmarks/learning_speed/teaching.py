@@ -43,9 +43,10 @@ class Teacher:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def create(self, learner: str, backbone: str, strategy: str = "artsy") -> None:
-        """Make a learner."""
-        body = {"name": learner, "strategy": strategy, "backbone": backbone}
+    def create(self, learner: str, backbone: str, *, adapt: str = "evidence") -> None:
+        """Make a learner that adapts its features where evidence says so, `always` or `never`."""
+        named = {"name": learner, "strategy": "artsy", "backbone": backbone}
+        body = {**named, "config": {"adapt": adapt}}
         self._client.post("/v1/learners", json=body).raise_for_status()
 
     def version(self, learner: str) -> int:

@@ -17,6 +17,7 @@ def learning_speed(stem: str, report: JSON) -> Section:
     call = command(
         f"python -m benchmarks.learning_speed --backbone {report['backbone']}",
         *(["--cifar100 DIR"] if report["images"] == "CIFAR-100" else []),
+        *(["--adapt evidence"] if report["adapt"] == "evidence" else []),
         f"--parts {' '.join(name for name in LINES if name in parts)}",
         f"--out benchmarks/results/{stem}.json",
     )

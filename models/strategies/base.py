@@ -7,7 +7,7 @@ fills in its own part of each: `_learn`, `_consolidate`, `_forget`, `score`, `_s
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -42,6 +42,8 @@ class StrategyConfig:
 
 
 ConfigT = TypeVar("ConfigT", bound=StrategyConfig)
+ImagesOf = Callable[[Tensor], Tensor]
+"""Returns some images of a batch, uint8 `(R, 3, H, W)`, by their rows, int64 `(R,)`."""
 
 NOVELTY_THRESHOLD = 0.99
 """Of strategies that are not calibrated to a rate of false alarms."""
@@ -69,6 +71,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """Whether it measures itself on training images that it leaves out in turn, in closed form."""
     consolidates: ClassVar[bool] = False
     """Whether learning leaves training for later: its tasks wait as `unconsolidated_`."""
+    reads_features: ClassVar[bool] = False
+    """Whether it answers by `features_of` an image, and asks for the image itself only where a synapse fires."""
     current_below: ClassVar[float] = math.inf
     """What the currents of its synapses stay below: one whose threshold is not lower can never fire."""
     prior: ClassVar[float] = LOGIT_PRIOR
@@ -224,7 +228,24 @@ class Strategy(ABC, Generic[ConfigT]):
             NotLearnedError: If nothing was learned yet.
         """
         self._require_learned()
-        raw = self.score(images)
+        return self._answered(self.score(images))
+
+    @torch.no_grad()
+    def predict_features(self, features: Tensor, images_of: ImagesOf) -> Prediction:
+        """Answer as `predict` does to the images that features came from. Only of a strategy that `reads_features`.
+
+        Args:
+            features: As `features_of` returned them while `fingerprint_of_features` was what it is now, `(B, W)`.
+            images_of: Asked for those images whose features do not tell enough.
+
+        Raises:
+            NotLearnedError: If nothing was learned yet.
+        """
+        self._require_learned()
+        return self._answered(self.score_features(features, images_of))
+
+    def _answered(self, raw: RawScores) -> Prediction:
+        """Calibrate what `score` returned."""
         probabilities = raw.probabilities
         if probabilities is None:
             probabilities = self.calibration.probabilities(raw.logits)
@@ -233,7 +254,7 @@ class Strategy(ABC, Generic[ConfigT]):
             novelty=self.calibration.familiarity.novelty(raw.distances)
             if raw.novelty is None
             else raw.novelty,
-            **vars(raw.routes or Routes.without_synapses(len(images))),
+            **vars(raw.routes or Routes.without_synapses(len(raw.logits))),
         )
 
     @torch.no_grad()
@@ -252,6 +273,17 @@ class Strategy(ABC, Generic[ConfigT]):
     def fingerprint_of_features(self) -> str:
         """Return a hash of all that decides what features an image becomes: equal as long as they stay the same."""
         return self.backbone.fingerprint
+
+    def features_of(self, images: Tensor) -> Tensor:
+        """Return what answers are read from, `(B, W)` on the CPU, of uint8 images `(B, 3, H, W)`.
+
+        Only of a strategy that `reads_features`.
+        """
+        raise NotImplementedError
+
+    def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
+        """Score images by their features `(B, W)`, as `score` does. Only of a strategy that `reads_features`."""
+        raise NotImplementedError
 
     def cross_validation(self) -> CrossValidation | None:
         """Return what the current head answers to training images that it leaves out in turn.

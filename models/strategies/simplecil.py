@@ -19,7 +19,7 @@ from models.head import cosine_scores
 from models.ledger import Removal
 from models.progress import Progress, ProgressFn
 from models.state import StateReader
-from models.strategies.base import Strategy, StrategyConfig
+from models.strategies.base import ImagesOf, Strategy, StrategyConfig
 from models.strategies.values import RawScores, Task
 
 
@@ -34,6 +34,7 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
     name = "simplecil"
     summary = "Class means on frozen features: learns in seconds and trains nothing. A baseline."
     unlearning = "exact"
+    reads_features = True
     config_type = SimpleCILConfig
     prior = COSINE_PRIOR
 
@@ -67,7 +68,13 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
         return {}
 
     def score(self, images: Tensor) -> RawScores:
-        scores = cosine_scores(self.backbone.embed(images).cpu(), self.means)
+        return self.score_features(self.features_of(images), images.__getitem__)
+
+    def features_of(self, images: Tensor) -> Tensor:
+        return self.backbone.embed(images).cpu()
+
+    def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
+        scores = cosine_scores(features, self.means)
         return RawScores(scores, 1 - scores.amax(dim=1))
 
     def _state_dict(self) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ def test_the_same_images_are_embedded_once_through_each_subnetwork(backbone):
     remembering = RememberingBackbone(backbone)
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     adapter = Adapter(width=backbone.feature_width, depth=backbone.depth, bottleneck=4)
-    torch.nn.init.ones_(adapter.blocks[0].up.weight)
+    torch.nn.init.ones_(adapter.at(0).up.weight)
 
     plain, adapted = remembering.embed(images), remembering.embed(images, adapter)
 
@@ -136,7 +136,7 @@ def test_the_same_images_are_embedded_once_through_each_subnetwork(backbone):
     assert torch.equal(adapted, backbone.embed(images, adapter))
     assert remembering.embed(images.clone(), adapter.clone()) is adapted
     assert remembering.fingerprint == backbone.fingerprint
-    torch.nn.init.ones_(adapter.blocks[1].up.weight)
+    torch.nn.init.ones_(adapter.at(1).up.weight)
     assert torch.equal(remembering.embed(images, adapter), backbone.embed(images, adapter))
     remembering.remembers = False
     assert remembering.embed(images) is not plain

@@ -24,7 +24,7 @@ SMALL += [
     "--batch-repeats",
     "1",
     "--tasks",
-    "6",
+    "3",
     "--rounds",
     "1",
     "--seconds",
@@ -35,11 +35,14 @@ SMALL += [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_all_parts_are_measured_and_told(tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
 
-    assert main([*SMALL, "--out", str(out)]) == 0
+    assert main([*SMALL, "--parts", "idle", "--out", str(out)]) == 0
+    idle = json.loads(out.read_text())["parts"]["idle"]
+    others = [name for name in PARTS if name != "idle"]
+    assert main([*SMALL, "--parts", *others, "--out", str(out)]) == 0
 
     report = json.loads(out.read_text())
     parts = report["parts"]
@@ -49,10 +52,13 @@ def test_all_parts_are_measured_and_told(tmp_path: Path) -> None:
     assert all(0 < row["uploaded_s"] < row["answered_s"] for row in first["rows"])
     assert first["p50_s"] == first["p95_s"]
     batch = parts["batches"]
-    assert batch["passes"] == pytest.approx(batch["answered_s"] / batch["pass_s"], rel=0.2)
+    [row] = batch["rows"]
+    assert batch["passes"] == pytest.approx(row["answered_s"] / row["pass_s"], rel=0.01)
     grown = parts["growth"]
-    assert len(grown["answered_s"]) == len(grown["rss_mib"]) == 6
-    assert any(cost["name"].startswith("worker.") for cost in parts["idle"]["others"])
+    assert len(grown["answered_s"]) == len(grown["rss_mib"]) == 3
+    # What was measured before stays.
+    assert parts["idle"] == idle
+    assert any(cost["name"].startswith("worker.") for cost in idle["others"])
     asked = parts["predictions"]
     assert asked["quiet"]["p99_ratio"] == 1.0
     assert ("consolidating" in asked) == CONSOLIDATES
@@ -63,9 +69,6 @@ def test_all_parts_are_measured_and_told(tmp_path: Path) -> None:
     assert ("put_down" in parts["consolidation"]) == CONSOLIDATES
     written = "\n".join(learning_speed("speed", report).text)
     assert f"{first['p50_s']:.2f} / {first['p95_s']:.2f} s" in written
-    # What was measured stays when another part is measured again.
-    assert main([*SMALL, "--parts", "idle", "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["parts"]["growth"] == grown
 
 
 def test_classes_are_the_same_each_time_and_never_asked_about_what_was_taught() -> None:

@@ -183,6 +183,30 @@ class TestTasks:
         assert "exactly one" in broken_tasks(rows(1, live=1))[0]
         assert "exactly one" in broken_tasks(rows(1, live=1, statuses=("succeeded", "failed")))[0]
 
+    def test_consolidations_end_like_tasks_and_may_be_declined_or_cancelled(self) -> None:
+        found = rows(1, 2, live=2)
+        for status in ("declined", "cancelled", "failed"):
+            found.tasks.append(TaskRow(id=status, mode="consolidate", status=status))
+            found.tasks[-1].result = {"reason": "No better."} if status == "declined" else None
+            error = {"code": "worker-lost", "detail": "It was lost."}
+            found.tasks[-1].error = error if status == "failed" else None
+        found.tasks[1].mode = "consolidate"
+        assert broken_tasks(found) == []
+        found.tasks[2].result = None
+        assert "exactly one" in broken_tasks(found)[0]
+        found.tasks[3].status = "queued"
+        assert "ended" in broken_tasks(found)[0]
+
+    def test_a_task_may_be_neither(self) -> None:
+        for status in ("declined", "cancelled"):
+            found = rows(1, live=1, statuses=("succeeded", status))
+            found.tasks[1].result = {"reason": "No better."}
+            assert "ended" in broken_tasks(found)[0]
+
+    def test_an_artifact_of_a_consolidation_knows_what_was_known(self) -> None:
+        task, version = TaskRow(id="t", mode="consolidate", classes=[]), VersionRow(classes=["a"])
+        assert checker._known_after(["a"], task, version) == ["a"]
+
 
 def answer(at: float, version: int, *, api: str = "api1", label: str = "a") -> Answer:
     return Answer("direct", api, "learner", 0, at, at + 0.1, "ok", 200, version, label, 0.9)

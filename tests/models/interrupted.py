@@ -1,6 +1,8 @@
-"""Configurations that tests of interruptions learn with."""
+"""What tests of interruptions learn with: configurations, and a keeper that stops the learning."""
 
 from typing import Any
+
+from models.errors import StoppedError
 
 SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
 QUICK: dict[str, dict[str, Any]] = {
@@ -27,3 +29,20 @@ QUICK: dict[str, dict[str, Any]] = {
     "synaptic_intelligence": SMALL,
 }
 """A fast configuration of every strategy, and of those forms that train otherwise."""
+
+
+class Interrupter:
+    """Keeps a checkpoint after one step of the whole learning, from 1, and stops there."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.n_steps = 0
+        self.kept: bytes | None = None
+
+    def is_due(self) -> bool:
+        self.n_steps += 1
+        return self.n_steps == self.at
+
+    def keep(self, checkpoint: bytes) -> None:
+        self.kept = checkpoint
+        raise StoppedError("Interrupted.")

@@ -41,7 +41,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_trained_one_does(backbone):
     adapter = Adapter(width=32, depth=2, bottleneck=4).eval()
     assert torch.equal(backbone(images, adapter), backbone(images))
 
-    torch.nn.init.normal_(adapter.blocks[0].up.weight)
+    torch.nn.init.normal_(adapter.at(0).up.weight)
 
     assert not torch.allclose(backbone(images, adapter), backbone(images))
 

@@ -17,27 +17,10 @@ from models.path_integral import PathIntegral
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Task
-from tests.models.interrupted import QUICK
+from tests.models.interrupted import QUICK, Interrupter
 from tests.models.taught import teach
 
 TASK = {"task": "tsk_1"}
-
-
-class Interrupter:
-    """Keeps a checkpoint after one step of the whole learning, from 1, and stops there."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.at = at
-        self.n_steps = 0
-        self.kept: bytes | None = None
-
-    def is_due(self) -> bool:
-        self.n_steps += 1
-        return self.n_steps == self.at
-
-    def keep(self, checkpoint: bytes) -> None:
-        self.kept = checkpoint
-        raise StoppedError("Interrupted.")
 
 
 Learn = Callable[[SectionedCheckpoints], Strategy]

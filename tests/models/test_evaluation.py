@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from models.evaluation import evaluate, with_cross_validation
+from models.evaluation import Asked, evaluate, evaluate_features, with_cross_validation
 from models.strategies.artsy_paper.config import ArtsyPaperConfig
 from models.strategies.artsy_paper.strategy import ArtsyPaper
 from models.strategies.simplecil import SimpleCIL, SimpleCILConfig
@@ -37,6 +38,56 @@ def test_counts_which_synapses_were_functional(backbone, make_task):
     assert counted.routing == {3: int(functional[:, 0].sum()), 5: int(functional[:, 1].sum())}
     assert counted.n_routed_right == counted.routing[3]
     assert sum(counted.routing.values()) > 0
+
+
+class Asking(SimpleCIL):
+    """Asks for every second image, and answers those by the image."""
+
+    def score_features(self, features, images_of):
+        raw = super().score_features(features, images_of)
+        rows = torch.arange(len(features))[::2]
+        seen = super().score_features(self.features_of(images_of(rows)), images_of)
+        raw.logits[rows] = seen.logits
+        self.asked = getattr(self, "asked", 0) + len(rows)
+        return raw
+
+
+@pytest.mark.parametrize("at_once", [4, 7, 1000])
+def test_features_are_answered_as_the_images_they_came_from(backbone, make_task, at_once):
+    strategy = Asking(backbone, SimpleCILConfig())
+    tasks = [make_task(i, labels, n_held_out=n) for i, labels, n in TASKS]
+    for task in tasks:
+        strategy.learn(task)
+    wrong = Asked(9, tuple("c" for _ in tasks[0].held_out_labels), *features_of(strategy, tasks[0]))
+
+    found = evaluate_features(
+        strategy,
+        [
+            *(
+                Asked(task.index, task.held_out_labels, *features_of(strategy, task))
+                for task in tasks
+            ),
+            wrong,
+        ],
+        at_once=at_once,
+    )
+
+    expected = [
+        evaluate(strategy, task.held_out_images, task.held_out_labels, task_index=task.index)
+        for task in tasks
+    ]
+    assert found[:-1] == expected
+    assert found[-1].n_correct == found[-1].confusion["c"].get("c", 0) < expected[0].n_correct
+    assert strategy.asked > 20
+
+
+TASKS = ((1, ("a", "b"), 3), (2, ("c",), 5), (4, ("d", "e", "f"), 2))
+
+
+def features_of(strategy, task):
+    """Features of a task's held-out images, and what gives the images themselves."""
+    images = task.held_out_images
+    return strategy.features_of(images), images.__getitem__
 
 
 def test_images_left_out_in_turn_join_those_held_out(backbone, make_task):

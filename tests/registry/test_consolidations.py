@@ -242,6 +242,15 @@ def test_cancelled_and_retried(session, blobs, learner):
     assert (again.status, claim(session).id) == ("queued", again.id)
 
 
+def test_retried_it_starts_whatever_the_hour(session, blobs, learner):
+    learn_at_once(session, blobs, ("heron",), schedule=closed(session))
+    cancelled = pending(session, learner)
+    tasks.request_cancel(session, cancelled.id)
+    tasks.retry_task(session, cancelled.id)
+    session.commit()
+    assert claim(session).id == cancelled.id
+
+
 def test_retried_only_while_there_is_something_to_do(session, blobs, learner):
     learn_at_once(session, blobs, ("heron",))
     cancelled = pending(session, learner)
@@ -269,6 +278,13 @@ def test_it_is_of_the_tasks_that_it_was_begun_with(session, blobs, learner):
         assert consolidations.tasks_of(session, pending(session, learner)) == expected
     task, version = consolidate(session, learner)
     assert (task.options["tasks"], version.unconsolidated) == ([1, 2], [])
+
+
+def test_one_that_leaves_its_tasks_waiting_is_no_reason_for_another(session, blobs, learner):
+    learn_at_once(session, blobs, ("heron",))
+    _, version = consolidate(session, learner, unconsolidated=[1])
+    assert version.unconsolidated == [1]
+    assert pending(session, learner) is None
 
 
 def test_what_came_meanwhile_is_queued_anew(session, blobs, learner):

@@ -93,7 +93,7 @@ class Consolidating(SimpleCIL):
         return RawScores(scores, 1 - scores.amax(dim=1))
 
     def _state_dict(self) -> dict[str, Tensor]:
-        waiting = torch.tensor(self.unconsolidated_, dtype=torch.int64)
+        waiting = torch.tensor(self.unconsolidated_, dtype=torch.float32)
         return {**super()._state_dict(), "scaling": self.scaling, "waiting": waiting}
 
     def _load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -101,7 +101,7 @@ class Consolidating(SimpleCIL):
         reader = StateReader(state, what="the scaling")
         self.scaling = reader.tensor("scaling", (self.backbone.feature_width,))
         n = len(state["waiting"])
-        self.waiting = tuple(reader.tensor("waiting", (n,), torch.int64).tolist())
+        self.waiting = tuple(map(int, reader.tensor("waiting", (n,)).tolist()))
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         residue = super()._forget(removal, images, on_progress)

@@ -11,6 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
+from benchmarks.chaos.system import command
 from registry import events, learners, tasks, workers
 from registry.doorbell import QUEUE, Bell, Sweeper, celery_settings
 from tests.factories import make_learner, make_task
@@ -19,6 +20,7 @@ from tests.waiting import wait_until, within
 from tests.worker import waiting
 from tests.worker.waiting import has_ended, is_training
 from worker.settings import WorkerSettings
+from worker.title import WAIT
 
 LONG = {"epochs": 100_000, "augmentation": "none"}
 A_FEW_SECONDS = {"epochs": 100, "augmentation": "none"}
@@ -168,6 +170,23 @@ def test_a_stopped_worker_gives_its_task_back_and_says_goodbye(
         task = tasks.get_task(session, task_id)
         assert (task.status, task.attempt) == ("queued", 0)
         assert [seen.state for seen in workers.list_workers(session)] == ["stopped"]
+
+
+def test_a_process_waits_for_the_next_task_and_ends_with_its_worker(
+    start_worker, sweeper, add_task, wait_for
+):
+    worker = start_worker()
+    (waiting,) = wait_until(lambda: children(pool_process(worker)))
+    assert WAIT in command(waiting)
+    for label in ("heron", "egret"):
+        done = wait_for(add_task(label=label, config={"epochs": 1}), has_ended)
+        assert (done.status, done.attempt) == ("succeeded", 1)
+        # The same one has learned both.
+        assert children(pool_process(worker)) == [waiting]
+    with within(20):
+        worker.terminate()
+        assert worker.wait() == 0
+    wait_until(lambda: not is_alive(waiting))
 
 
 def test_an_emptied_redis_and_a_dead_one_cost_seconds_and_junk_costs_nothing(

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from benchmarks.chaos.system import command
 from registry import accuracy, events, learners, tasks, workers
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
 from tests.worker.waiting import has_ended, is_training, wait_for
 from worker.settings import WorkerSettings
+from worker.title import WAIT
 
 A_FEW_SECONDS = {"epochs": 200, "augmentation": "none"}
 
@@ -128,6 +130,16 @@ def test_sigterm_gives_the_task_back(session_factory, start_worker, task_id):
     with session_factory() as session:
         task = tasks.get_task(session, task_id)
     assert (task.status, task.attempt, task.error) == ("queued", 0, None)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_process_that_waits_ends_with_its_worker(start_worker, end):
+    worker = start_worker()
+    waiting = wait_until(lambda: [pid for pid in children(worker.pid) if WAIT in command(pid)])
+    with within(10):
+        worker.send_signal(end)
+        assert worker.wait() == (0 if end == signal.SIGTERM else -end)
+        wait_until(lambda: not any(map(is_alive, waiting)))
 
 
 def test_a_second_worker_of_the_same_name_does_not_start(start_worker):

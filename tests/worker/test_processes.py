@@ -8,15 +8,18 @@ import pytest
 from worker.settings import WorkerSettings
 
 
-@pytest.mark.parametrize("module", ["worker.supervisor", "worker.local", "worker.celery_app"])
-def test_what_watches_a_learn_process_never_loads_pytorch(module):
+@pytest.mark.parametrize(
+    "module",
+    ["worker.learn", "worker.supervisor", "worker.standby", "worker.local", "worker.celery_app"],
+)
+def test_what_watches_a_learn_process_never_loads_pytorch_nor_does_the_process_at_once(module):
     code = f"import {module}, sys; print('torch' in sys.modules)"
     printed = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert printed.strip() == "False"
 
 
-def test_a_learn_process_loads_it():
-    code = "import worker.learn, sys; print('torch' in sys.modules)"
+def test_an_attempt_loads_it():
+    code = "import worker.attempts, sys; print('torch' in sys.modules)"
     printed = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert printed.strip() == "True"
 

@@ -145,7 +145,7 @@ def test_an_error_of_the_worker_leaves_nobody_learning(
 def test_a_learn_process_that_cannot_be_started_is_tried_again_later(
     session_factory, settings, claimed, monkeypatch
 ):
-    monkeypatch.setattr("worker.supervisor.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("worker.learn_process.sys.executable", "/nowhere/python")
     supervise(claimed, session_factory=session_factory, settings=settings, stop=threading.Event())
     task = task_now(session_factory, claimed.id)
     assert (task.status, task.error["code"]) == ("queued", "worker-lost")

@@ -25,4 +25,4 @@ def is_training(task):
 
 
 def has_ended(task):
-    return task.status in ("succeeded", "failed", "cancelled")
+    return task.status in ("succeeded", "failed", "cancelled", "declined")

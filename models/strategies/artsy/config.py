@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from models.backbone import Pooling
-from models.bounds import BatchSize, Bottleneck, Bounds, Epochs, Rate, Share
+from models.bounds import BatchSize, Bottleneck, Bounds, Epochs, PositiveShare, Rate, Share
 from models.dataset import Augmentation
 from models.errors import ConfigError
 from models.fitting import Precision, Schedule
@@ -30,6 +30,10 @@ class ArtsyConfig(StrategyConfig):
     """Peak of the cosine schedule. EASE's 0.025 hardly moves features within few steps."""
     bottleneck: Bottleneck = 64
     """Width of the adapter in each block; AdaptFormer's value."""
+    trained_share: PositiveShare = 0.5
+    """Share of the backbone's blocks, the last ones, that a sub-network is trained in; those below stay as they are."""
+    views: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 2
+    """Augmented views of an image that a training shows, drawn once; 0 draws each anew, and takes twice as long."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
     precision: Precision = "auto"
@@ -48,8 +52,14 @@ class ArtsyConfig(StrategyConfig):
             raise ConfigError("Epochs, batch size, bottleneck and learning rate must be positive.")
         if not 0 <= self.threshold <= 1 or not 0 <= self.novelty_false_alarms <= 1:
             raise ConfigError("threshold and novelty_false_alarms must lie between 0 and 1.")
-        if self.max_routed < 0 or self.least_steps < 0:
-            raise ConfigError("max_routed and least_steps must not be negative.")
+        if min(self.max_routed, self.least_steps, self.views) < 0:
+            raise ConfigError("max_routed, least_steps and views must not be negative.")
+        if not 0 < self.trained_share <= 1:
+            raise ConfigError("trained_share must be above 0, and at most 1.")
+
+    def first_trained(self, depth: int) -> int:
+        """Return the index of the first block that is trained, of a backbone with so many."""
+        return depth - math.ceil(self.trained_share * depth)
 
     def schedule(self, n_images: int) -> Schedule:
         """Return how a sub-network is trained on so many images."""

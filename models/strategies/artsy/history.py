@@ -93,13 +93,7 @@ class History:
         self.episodes.append(Episode(index, None, classes, records, moved=False))
 
     def add_consolidation(
-        self,
-        tasks: Sequence[Task],
-        shots: Shots,
-        move: Move,
-        own_features: Tensor,
-        *,
-        threshold: float,
+        self, tasks: Sequence[Task], shots: Shots, move: Move, *, threshold: float
     ) -> None:
         """Move the functional adapter, and keep what the images of some tasks became.
 
@@ -107,7 +101,6 @@ class History:
             tasks: Which.
             shots: Their images, N of them.
             move: What came of training on them.
-            own_features: Of the sub-network alone, `(N, W)`.
             threshold: Of the synapses, if the sub-network has earned its pass.
         """
         records, subnetworks = {}, {}
@@ -117,7 +110,7 @@ class History:
             seed, trained = derive_seed(task.seed, task.index, 3), move.trained[mine]
             records[task.index], own = (
                 FeatureRecords.of(x[mine], targets, len(classes), seed=seed, trained=trained)
-                for x in (move.features, own_features)
+                for x in (move.features, move.own_features)
             )
             subnetwork = SilentSubnetwork.of(task.index, move.own, classes, own)
             subnetworks[task.index] = subnetwork.with_threshold(threshold if move.earned else NEVER)

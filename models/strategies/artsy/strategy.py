@@ -59,7 +59,7 @@ from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.history import History
 from models.strategies.artsy.silent import SilentSubnetwork
 from models.strategies.artsy.trial import Shots, Trial
-from models.strategies.base import Strategy
+from models.strategies.base import ImagesOf, Strategy
 from models.strategies.values import CrossValidation, RawScores, Routes, Task
 from models.synapse import thresholds_of
 
@@ -76,6 +76,7 @@ class Artsy(Strategy[ArtsyConfig]):
     unlearning = "partial"
     cross_validates = True
     consolidates = True
+    reads_features = True
     config_type = ArtsyConfig
     current_below = NEVER
 
@@ -155,8 +156,13 @@ class Artsy(Strategy[ArtsyConfig]):
         return self._left_out if self._left_out and len(self._left_out.tasks) else None
 
     def score(self, images: Tensor) -> RawScores:
+        return self.score_features(self.features_of(images), images.__getitem__)
+
+    def features_of(self, images: Tensor) -> Tensor:
+        return self._embed(images, self.functional).cpu()
+
+    def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         self.prepare()
-        features = self._embed(images, self.functional)
         assert self._head is not None
         assert self.scale is not None
         answer = self._head.answer(features)
@@ -167,14 +173,14 @@ class Artsy(Strategy[ArtsyConfig]):
         # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
         at_most = self.config.max_routed if len(shared) > 1 else 0
         currents, functional = route(synapses, probabilities, at_most=at_most)
-        passes = torch.ones(len(images), dtype=torch.int64)
+        passes = torch.ones(len(features), dtype=torch.int64)
         for columns in shared:
             fired = functional[:, list(columns)]
             rows = fired.any(dim=1).nonzero().squeeze(1)
             if not len(rows):
                 continue
             passes[rows] += 1
-            own = self._embed(images[rows], next(iter(columns.values())).adapter)
+            own = self._embed(images_of(rows), next(iter(columns.values())).adapter)
             for subnetwork, fires in zip(columns.values(), fired[rows].unbind(dim=1), strict=True):
                 opinion = subnetwork.log_probabilities(own[fires])
                 mine = rows[fires]
@@ -222,7 +228,8 @@ class Artsy(Strategy[ArtsyConfig]):
     ) -> tuple[bool, str, dict[str, Any]]:
         shots = Shots.of(tasks, self.targets)
         trial = Trial(
-            embed=self._embed,
+            backbone=self.backbone,
+            config=self.config,
             before=self.functional,
             n_moved=self.history.n_moved,
             known=self.history.shown(len(self.classes_), without=[task.index for task in tasks]),
@@ -231,15 +238,12 @@ class Artsy(Strategy[ArtsyConfig]):
             seed=seed,
             checkpoints=checkpoints,
         )
-        outcome = trial.run(self.backbone, self.config, on_progress)
+        outcome = trial.run(on_progress)
         details = {"loss": outcome.loss, **asdict(outcome.verdict)}
         if outcome.move is None:
             return False, outcome.verdict.reason, details
         on_progress(Progress("consolidating", 0.3))
-        own_features = self._embed(shots.images, outcome.move.own)
-        self.history.add_consolidation(
-            tasks, shots, outcome.move, own_features, threshold=self.config.threshold
-        )
+        self.history.add_consolidation(tasks, shots, outcome.move, threshold=self.config.threshold)
         on_progress(Progress("consolidating", 0.6))
         self._read()
         on_progress(Progress("consolidating", 1.0))

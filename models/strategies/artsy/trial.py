@@ -18,6 +18,7 @@ from models.checkpoint import Checkpoints
 from models.consolidation import consolidated
 from models.evidence import EvidenceHead, folds, weigh
 from models.fitting import derive_seed
+from models.halfway import Halfway
 from models.merging import earns_its_pass
 from models.progress import Progress, ProgressFn
 from models.reference import Prior, Reference
@@ -38,8 +39,6 @@ from models.strategies.values import Task
 
 MAPS = 5
 """Of the move, each fitted without some of the classes."""
-
-Embed = Callable[[Tensor, Adapter | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class Move:
     """How it moved features."""
     features: Tensor
     """Of the images, moved, `(N, W)`."""
+    own_features: Tensor
+    """Of the images under the sub-network alone, `(N, W)`."""
     trained: Tensor
     """Which of the images trained it, bool `(N,)`."""
     earned: bool
@@ -100,10 +101,10 @@ class Shots:
 
 @dataclass(frozen=True)
 class Trial:
-    """Images of waiting tasks, and what they would change."""
+    """Images of waiting tasks, and what they would change. All features are of the N images and the E held-out ones."""
 
-    embed: Embed
-    """Returns features `(N, W)` of images under an adapter."""
+    backbone: Backbone
+    config: ArtsyConfig
     before: Adapter | None
     """The functional adapter as it is."""
     n_moved: int
@@ -115,31 +116,46 @@ class Trial:
     seed: int
     checkpoints: Checkpoints
 
-    def run(self, backbone: Backbone, config: ArtsyConfig, on_progress: ProgressFn) -> Outcome:
+    def run(self, on_progress: ProgressFn) -> Outcome:
         """Train a sub-network if there is a point in it, and see whether it helps."""
-        shots = self.shots
+        shots, config = self.shots, self.config
         reason = why_not(shots.targets, config.adapt, others=self._has_others())
         if reason is not None:
             return Outcome(Verdict(adopted=False, reason=reason))
-        features = self.embed(shots.images, self.before)
+        halfway = Halfway(
+            self.backbone,
+            torch.cat([shots.images, shots.held_out_images]),
+            self.before,
+            block=config.first_trained(self.backbone.depth),
+            pooling=config.pooling,
+        )
+        features = halfway.embed(self.before)
         if config.adapt == "evidence" and self._has_nothing_to_gain(features):
             return Outcome(Verdict(adopted=False, reason="its images are told apart as it is"))
         judging = parts(shots.targets, seed=derive_seed(self.seed, self._first, 4))
         probes = []
-        for i, judged in enumerate(judging):
-            told = _told_of(on_progress, i, len(judging))
-            probes.append(self._probe(features, judged, i, backbone, config, told))
+        for place, judged in enumerate(judging):
+            told = _told_of(on_progress, place, len(judging))
+            own, loss = self._train(judged, place, told)
+            functional = consolidated(
+                self.before, own, n_before=self.n_moved, n_new=len(shots.tasks.unique())
+            )
+            moved = halfway.embed(functional)
+            probe = _Probe(own, functional, moved, self._asked(judged, place), loss)
+            probes.append(self._judged(probe, features, judged))
         first = probes[0]
-        verdict = self._verdict(probes, config)
+        verdict = self._verdict(probes)
         if not verdict.adopted:
             return Outcome(verdict, first.loss)
+        n, own_features = len(shots.images), halfway.embed(first.own)
         move = Move(
             first.own,
             first.functional,
-            Drift.fit(features, first.moved),
-            first.moved,
+            Drift.fit(features[:n], first.moved[:n]),
+            first.moved[:n],
+            own_features[:n],
             ~judging[0],
-            self._earns(first, judging[0]),
+            self._earns(first, own_features, judging[0]),
         )
         return Outcome(verdict, first.loss, move)
 
@@ -155,7 +171,8 @@ class Trial:
 
     def _has_nothing_to_gain(self, features: Tensor) -> bool:
         """Tell whether images that are left out in turn are hardly ever answered wrongly as it is."""
-        shown = self._with(self.known, features, torch.ones(len(features), dtype=torch.bool))
+        everything = torch.ones(len(self.shots.targets), dtype=torch.bool)
+        shown = self._with(self.known, features, everything)
         left_out = folds(shown)
         if not left_out:
             return False
@@ -164,86 +181,60 @@ class Trial:
         wrong = (answers.argmax(dim=1) != shown.targets[rows])[rows >= len(self.known.rows)]
         return len(wrong) > 0 and float(wrong.double().mean()) <= LEAST_WRONG
 
-    def _probe(
-        self,
-        features: Tensor,
-        judged: Tensor,
-        place: int,
-        backbone: Backbone,
-        config: ArtsyConfig,
-        on_progress: ProgressFn,
-    ) -> "_Probe":
-        """Train without the images that judge, bool `(N,)`, and ask about these without and with the move."""
-        own, loss = self._train(judged, place, backbone, config, on_progress)
-        functional = consolidated(
-            self.before, own, n_before=self.n_moved, n_new=len(self.shots.tasks.unique())
-        )
-        moved = self.embed(self.shots.images, functional)
-        images, answers = self._asked(judged, place)
-        if not len(answers):
-            return _Probe(own, functional, moved, loss)
-        asked_before, asked = (self.embed(images, a) for a in (self.before, functional))
-        drift = Drift.fit(features[~judged], moved[~judged])
-        residuals = self._missed(features, moved, judged, asked_before, asked, answers)
+    def _judged(self, probe: "_Probe", features: Tensor, judged: Tensor) -> "_Probe":
+        """Ask about images that trained nothing, and rows of old classes, without and with the move."""
+        asked, moved = probe.asked, probe.moved
+        if not asked.any():
+            return probe
+        trained = (~judged).nonzero().squeeze(1)
+        drift = Drift.fit(features[trained], moved[trained])
+        missed = self._missed(features, moved, trained, asked)
+        answers = self._answers[asked]
         old = self._judge(features, judged, None, None)
-        new = self._judge(moved, judged, drift, residuals)
-        alone = new.head.probabilities(asked)
-        losses = _losses(old.head.probabilities(asked_before), answers), _losses(alone, answers)
-        return _Probe(
-            own, functional, moved, loss, images, answers, alone, *losses, old.losses, new.losses
+        new = self._judge(moved, judged, drift, missed)
+        alone = new.head.probabilities(moved[asked])
+        return replace(
+            probe,
+            alone=alone,
+            losses=(
+                _losses(old.head.probabilities(features[asked]), answers),
+                _losses(alone, answers),
+                old.losses,
+                new.losses,
+            ),
         )
 
-    def _missed(
-        self,
-        features: Tensor,
-        moved: Tensor,
-        judged: Tensor,
-        asked_before: Tensor,
-        asked: Tensor,
-        answers: Tensor,
-    ) -> Tensor:
+    def _missed(self, features: Tensor, moved: Tensor, trained: Tensor, asked: Tensor) -> Tensor:
         """Return by how much a map of the move misses images of classes that it was not fitted on, `(J, W)`.
 
         Old classes are such classes. Of one or two classes alone it is images that it was not fitted on.
         """
-        classes = self.shots.targets.unique()
+        classes, answers = self.shots.targets.unique(), self._answers
         n_parts = min(MAPS, len(classes)) if len(classes) > 2 else 1
-        missed = torch.empty_like(asked, dtype=torch.float64, device="cpu")
+        missed = torch.empty_like(moved, dtype=torch.float64, device="cpu")
         for part in range(n_parts):
             left_out = classes[part::n_parts] if n_parts > 1 else classes[:0]
-            fitted = ~judged & ~torch.isin(self.shots.targets, left_out)
+            fitted = trained[~torch.isin(answers[trained], left_out)]
             drift = Drift.fit(features[fitted], moved[fitted])
-            rows = torch.isin(answers, left_out) if n_parts > 1 else answers >= 0
-            missed[rows] = asked[rows].cpu() - drift.apply(asked_before[rows].cpu().double())
-        return missed
+            rows = asked & torch.isin(answers, left_out) if n_parts > 1 else asked
+            missed[rows] = moved[rows].cpu() - drift.apply(features[rows].cpu().double())
+        return missed[asked]
 
-    def _verdict(self, probes: Sequence["_Probe"], config: ArtsyConfig) -> Verdict:
-        share = len(self.shots.targets.unique()) / len(self.known.counts)
+    def _verdict(self, probes: Sequence["_Probe"]) -> Verdict:
         columns = zip(*(probe.losses for probe in probes), strict=True)
         return reach_verdict(
             *(torch.cat(column) for column in columns),
-            new_share=share,
-            always=config.adapt == "always",
+            new_share=len(self.shots.targets.unique()) / len(self.known.counts),
+            always=self.config.adapt == "always",
         )
 
     def _train(
-        self,
-        judged: Tensor,
-        place: int,
-        backbone: Backbone,
-        config: ArtsyConfig,
-        on_progress: ProgressFn,
+        self, judged: Tensor, place: int, on_progress: ProgressFn
     ) -> tuple[Adapter, float | None]:
         """Train on the images that do not judge; a lone class against the means of the others."""
-        targets = self.shots.targets[~judged]
+        config, backbone = self.config, self.backbone
+        images, targets = self.shots.images[~judged], self.shots.targets[~judged]
         seed = derive_seed(self.seed, place) if place else self.seed
-        learned = Task(
-            self._first,
-            self.shots.images[~judged],
-            (),
-            seed=seed,
-            checkpoints=self.checkpoints,
-        )
         others = None
         if len(targets.unique()) < 2:
             there = self.known.counts > 0
@@ -251,25 +242,26 @@ class Trial:
             others = self.known.means[there][:, : backbone.feature_width].float()
         return train_subnetwork(
             backbone,
-            learned,
+            Task(self._first, images, (), seed=seed, checkpoints=self.checkpoints),
             targets,
             bottleneck=config.bottleneck,
-            schedule=config.schedule(len(learned.images)),
+            schedule=config.schedule(len(images)),
             start=self.before,
+            first=config.first_trained(backbone.depth),
+            n_views=config.views,
             others=others,
             on_progress=on_progress,
         )
 
-    def _asked(self, judged: Tensor, place: int) -> tuple[Tensor, Tensor]:
-        """Return images that trained nothing, and their targets: those that judge, and once the held-out ones."""
-        shots = self.shots
-        images, targets = shots.images[judged], shots.targets[judged]
-        if place:
-            return images, targets
-        return (
-            torch.cat([images, shots.held_out_images]),
-            torch.cat([targets, shots.held_out_targets]),
-        )
+    @property
+    def _answers(self) -> Tensor:
+        """Targets of all images, int64 `(N + E,)`."""
+        return torch.cat([self.shots.targets, self.shots.held_out_targets])
+
+    def _asked(self, judged: Tensor, place: int) -> Tensor:
+        """Say which images are asked about: those that judge, and once the held-out ones; bool `(N + E,)`."""
+        held_out = torch.full_like(self.shots.held_out_targets, place == 0, dtype=torch.bool)
+        return torch.cat([judged, held_out])
 
     def _judge(
         self, features: Tensor, judged: Tensor, drift: Drift | None, residuals: Tensor | None
@@ -293,24 +285,24 @@ class Trial:
         return _Judgement(head, torch.cat(losses))
 
     def _with(self, known: Shown, features: Tensor, chosen: Tensor) -> Shown:
-        """Return what is known with some of the images: features `(N, W)`, bool `(N,)`."""
+        """Return what is known with some of the images, bool `(N,)`."""
+        of_images = features[: len(chosen)]
         for index in self.shots.tasks.unique(sorted=True).tolist():
             mine = chosen & (self.shots.tasks == index)
             if mine.any():
-                known = known.joined(index, *records_of(features[mine], self.shots.targets[mine]))
+                known = known.joined(index, *_records(of_images[mine], self.shots.targets[mine]))
         return known
 
-    def _earns(self, probe: "_Probe", judged: Tensor) -> bool:
+    def _earns(self, probe: "_Probe", own_features: Tensor, judged: Tensor) -> bool:
         """Tell whether the sub-network's opinion leaves the answer to images it never saw as likely to be right."""
-        if not len(probe.answers):
+        if not probe.asked.any():
             return False
-        shots = self.shots
-        features = self.embed(shots.images[~judged], probe.own)
-        classes, records = records_of(features, shots.targets[~judged])
+        of_images = own_features[: len(judged)]
+        classes, records = _records(of_images[~judged], self.shots.targets[~judged])
         subnetwork = SilentSubnetwork.of(self._first, probe.own, classes, records)
         mine = probe.alone[:, classes].clamp(min=1e-30)
-        opinion = subnetwork.log_probabilities(self.embed(probe.images, probe.own))
-        right = torch.searchsorted(classes, probe.answers)
+        opinion = subnetwork.log_probabilities(own_features[probe.asked])
+        right = torch.searchsorted(classes, self._answers[probe.asked])
         return earns_its_pass(mine / mine.sum(dim=1, keepdim=True), opinion, right)
 
 
@@ -324,21 +316,14 @@ class _Probe:
     own: Adapter
     functional: Adapter
     moved: Tensor
-    """Features of all images under the functional adapter that moved, `(N, W)`."""
+    """Features under the functional adapter that moved, `(N + E, W)`."""
+    asked: Tensor
+    """Which of them are asked about, bool `(N + E,)`, J of them."""
     loss: float | None
-    images: Tensor = _NONE
-    answers: Tensor = _NONE
     alone: Tensor = _NONE
     """Probabilities with the move, `(J, K)`."""
-    before: Tensor = _NONE
-    after: Tensor = _NONE
-    old_before: Tensor = _NONE
-    old_after: Tensor = _NONE
-
-    @property
-    def losses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of the images that judge, and of old rows, each without and with the move."""
-        return self.before, self.after, self.old_before, self.old_after
+    losses: tuple[Tensor, Tensor, Tensor, Tensor] = (_NONE, _NONE, _NONE, _NONE)
+    """Of the images that are asked about, `(J,)`, and of old rows, `(M,)`, each without and with the move."""
 
 
 @dataclass(frozen=True)
@@ -348,7 +333,7 @@ class _Judgement:
     """Of old rows that are left out in turn, `(M,)`."""
 
 
-def records_of(features: Tensor, targets: Tensor) -> tuple[Tensor, FeatureRecords]:
+def _records(features: Tensor, targets: Tensor) -> tuple[Tensor, FeatureRecords]:
     """Return the classes among targets `(n,)`, int64 `(C,)`, and the records of their features `(n, W)`."""
     classes, local = targets.unique(return_inverse=True)
     return classes, FeatureRecords.of(features, local, len(classes), seed=0)

@@ -62,6 +62,34 @@ def test_appends_classes_and_keeps_the_index_of_old_ones(fresh, make_task):
     assert strategy.task_indexes_ == (1, 3)
 
 
+def test_features_are_answered_as_their_images_are_while_the_fingerprint_stays(fresh, make_task):
+    first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
+    images = torch.cat([first.held_out_images, second.held_out_images])
+    strategy = teach(fresh(), first)
+    if not strategy.reads_features:
+        with pytest.raises(NotImplementedError):
+            strategy.features_of(images)
+        return
+    fingerprint, features = strategy.fingerprint_of_features(), strategy.features_of(images)
+    assert (features.dtype, features.device.type) == (torch.float32, "cpu")
+    teach(strategy, second)
+    again = strategy.features_of(images)
+    # Where tasks move the features the fingerprint tells; where they do not, what was kept is as good as new.
+    assert (strategy.fingerprint_of_features() == fingerprint) == torch.equal(features, again)
+
+    by_images = strategy.predict(images)
+    by_features = strategy.predict_features(again, images.__getitem__)
+
+    assert vars(by_features).keys() == vars(by_images).keys()
+    for name, value in vars(by_images).items():
+        assert torch.equal(getattr(by_features, name), value), name
+    reloaded = create_strategy(strategy.name, asdict(strategy.config), strategy.backbone)
+    reloaded.classes_, reloaded.class_tasks_ = strategy.classes_, strategy.class_tasks_
+    reloaded.task_indexes_ = strategy.task_indexes_
+    reloaded.load_state_dict(strategy.state_dict())
+    assert reloaded.fingerprint_of_features() == strategy.fingerprint_of_features()
+
+
 def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
     """As a folder grows photo by photo."""
     task = make_task(1, ("a", "b"))

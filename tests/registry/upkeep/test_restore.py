@@ -6,17 +6,19 @@ import tarfile
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.orm import Session
 
-from registry import learners
+from registry import consolidations, learners, queue, tasks, versions
 from registry.errors import (
     BackupDamagedError,
     BackupError,
     SchemaTooNewError,
 )
 from registry.postgres.database import alembic_config, driver_url
+from registry.tables import CONSOLIDATE
 from registry.upkeep.backup import TABLES, back_up
 from registry.upkeep.restore import SCRATCH, check_backup, restore
-from tests.factories import make_learner
+from tests.factories import AT_ONCE, make_learner, make_task, publish_task, put_artifact
 from tests.registry.upkeep.forged_backups import FORGERIES, ODD, members_of, write_tar
 from tests.registry.upkeep.inspected import sick
 
@@ -150,3 +152,39 @@ def test_every_flipped_byte_and_every_cut_is_noticed(
             restore(fresh, fresh_blobs, check_backup(file))
     with pytest.raises(BackupError, match="cannot be read"):
         restore(fresh, fresh_blobs, check_backup(file.parent / "none.tar"))
+
+
+def test_consolidations_come_back_as_they_were_and_a_running_one_waits_again(
+    database_url, session_factory, blobs, file, fresh, fresh_blobs, tmp_path
+):
+    with session_factory.begin() as session:
+        make_learner(session)
+        task = make_task(session, blobs, n_train=2, n_eval=1)
+        publish_task(
+            session,
+            task,
+            manifest_sha256=put_artifact(blobs, b"one"),
+            unconsolidated=[1],
+        )
+        for is_declined in (True, False):
+            waiting = consolidations.request(session, "birds", schedule=AT_ONCE)
+            claimed = queue.claim(session, waiting.id, "w", 30)
+            if is_declined:
+                queue.decline(session, claimed.id, claimed.token, {"reason": "No better."})
+        waiting.checkpoint = blobs.put(b"checkpoint")
+    back_up(database_url, blobs, file)
+
+    restored = restore(fresh, fresh_blobs, check_backup(file))
+
+    assert restored.n_requeued == 1
+    assert fresh_blobs.get(waiting.checkpoint) == b"checkpoint"
+    engine = create_engine(driver_url(fresh))
+    with engine.connect() as connection, Session(connection) as session:
+        found = tasks.list_tasks(session, learner_name="birds", mode=CONSOLIDATE).items
+        assert [(row.status, row.index) for row in found] == [("queued", -2), ("declined", -1)]
+        assert found[1].result == {"reason": "No better."}
+        assert (found[0].options["tasks"], found[0].attempt) == ([1], 0)
+        version = versions.get_version(session, found[0].learner_id, 1)
+        assert (version.stage, version.unconsolidated) == ("learned", [1])
+    engine.dispose()
+    assert sick(fresh, fresh_blobs, tmp_path) == {}

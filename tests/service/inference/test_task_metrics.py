@@ -5,7 +5,7 @@ import pytest
 from registry import queue, tasks
 from service.inference.task_metrics import TaskMetrics
 from service.metrics import Metrics
-from tests.factories import make_learner, make_task, publish_task
+from tests.factories import learn_at_once, make_learner, make_task, publish_task
 
 
 @pytest.fixture
@@ -60,3 +60,18 @@ def test_a_task_that_is_retried_ends_again(session_factory, blobs, counted):
         assert counted()("filopodia_tasks_ended_total", {"status": "failed"}) == n
         with session_factory.begin() as session:
             tasks.retry_task(session, task_id)
+
+
+def test_a_consolidation_counts_by_how_it_ended_and_not_by_how_long_it_waited(
+    session_factory, blobs, counted
+):
+    counted()
+    with session_factory.begin() as session:
+        make_learner(session)
+        learn_at_once(session, blobs, ("heron",))
+        claimed = queue.claim_next(session, "w", 30)
+        queue.decline(session, claimed.id, claimed.token, {"reason": "No better."})
+    value = counted()
+    assert value("filopodia_tasks_ended_total", {"status": "declined"}) == 1
+    assert value("filopodia_tasks_ended_total", {"status": "succeeded"}) == 1
+    assert value("filopodia_task_wait_seconds_count") == 1

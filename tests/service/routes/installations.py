@@ -4,9 +4,10 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from registry import keys, queue
+from registry import consolidations, keys, queue
 from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import make_engine, make_session_factory
+from registry.schedule import Schedule
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.factories import make_image
@@ -43,6 +44,15 @@ class Installation:
         """Let a learner learn made-up images, and return the version."""
         path = f"/v1/learners/{learner}/tasks"
         task_id = self.client.post(path, files=image_files(labels, 4), params=query).json()["id"]
+        return self._carry_out(task_id)
+
+    def consolidate(self, learner: str) -> int:
+        """Have a learner consolidated that waits for it, and return the version."""
+        with self.sessions.begin() as session:
+            task_id = consolidations.request(session, learner, schedule=Schedule()).id
+        return self._carry_out(task_id)
+
+    def _carry_out(self, task_id: str) -> int:
         with self.sessions.begin() as session:
             token = queue.claim(session, task_id, "tests", 60).token
         run_attempt(

@@ -4,15 +4,24 @@ import hashlib
 import tarfile
 
 import pytest
+from sqlalchemy import select
 
 from models.strategies import catalog
+from registry.tables import LearnerRow, VersionRow
 from registry.upkeep.inspection import inspect_installation
 from service.problems import PROBLEMS
 from tests.models.strategies.leaving_out import LeavingOut
 from tests.service.api import image_files
-from tests.service.routes.forged_bundles import CANARY, REFUSALS, members_of, write_tar
+from tests.service.routes.forged_bundles import (
+    CANARY,
+    REFUSALS,
+    change_json,
+    members_of,
+    write_tar,
+)
 from tests.service.routes.installations import bring, create, export
 from tests.waiting import wait_until
+from tests.worker.consolidating import Consolidating
 
 STRATEGIES = {
     "artsy": ("artsy", {"epochs": 1, "bottleneck": 8}),
@@ -131,6 +140,55 @@ def test_what_was_left_out_in_turn_comes_along(here, there, monkeypatch):
     assert b'"n_cross_validated": ' in members_of(bundle)["bundle.json"]
     # An earlier release would refuse a field that it does not know.
     assert b"n_cross_validated" not in members_of(export(here, "plain", 1).content)["bundle.json"]
+
+
+def test_the_stage_comes_along(here, there, monkeypatch):
+    monkeypatch.setattr(catalog, "CATALOG", (*catalog.CATALOG, Consolidating))
+    for name, strategy in (("birds", Consolidating.name), ("plain", "simplecil")):
+        create(here, name, strategy)
+        here.teach(name, ("heron", "egret"))
+    assert here.consolidate("birds") == 2
+    here.teach("birds", ("ibis",))
+    bundles = {n: export(here, "birds", n).content for n in (1, 2, 3)}
+
+    for number, data in bundles.items():
+        assert bring(there, data, f"birds-{number}").status_code == 201
+
+    with there.sessions() as session:
+        found = session.execute(
+            select(VersionRow.stage, VersionRow.unconsolidated)
+            .join(LearnerRow)
+            .order_by(LearnerRow.name)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("learned", [1]),
+        ("consolidated", []),
+        ("learned", [2]),
+    ]
+    there.teach("birds-2", ("crane",))
+    # What waits came without its images, so only what was learned here is left to be consolidated.
+    there.teach("birds-1", ("crane",))
+    assert there.consolidate("birds-1") == 3
+    metrics = there.read("/v1/learners/birds-1/versions/3")["metrics"]
+    assert metrics["consolidation"]["tasks"] == [2]
+    # An earlier release would refuse a field that it does not know, so what follows by itself is left unsaid.
+    head = members_of(export(here, "plain", 1).content)["bundle.json"]
+    assert b"stage" not in head
+    assert b"unconsolidated" not in head
+    forged = change_json("bundle.json", version__unconsolidated=[7])(members_of(bundles[1]))
+    assert bring(there, forged, "forged").json()["code"] == "artifact-invalid"
+
+
+def test_a_bundle_that_says_nothing_of_its_stage_has_the_one_that_follows(here, there, monkeypatch):
+    monkeypatch.setattr(catalog, "CATALOG", (*catalog.CATALOG, Consolidating))
+    create(here, "birds", Consolidating.name)
+    here.teach("birds", ("heron", "egret"))
+    # As earlier releases exported what they had trained within the task.
+    head = {"version__unconsolidated": [], "version__stage": None}
+    data = change_json("bundle.json", **head)(members_of(export(here, "birds", 1).content))
+    assert bring(there, data).status_code == 201
+    with there.sessions() as session:
+        assert session.scalars(select(VersionRow.stage)).one() == "consolidated"
 
 
 def test_the_file(here, role_keys):

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from registry import queue
+from registry import held_out, queue
 from tests.factories import make_image
 from tests.service.api import image_files, version_of
 from tests.waiting import wait_until
@@ -132,7 +132,7 @@ def test_one_image_under_two_labels_is_a_contradiction(client, birds):
     assert len(answer.json()["errors"]) == 6
 
 
-def test_samples_are_listed_shown_and_dropped(client, taught, teach):
+def test_samples_are_listed_shown_and_dropped(client, taught, teach, app):
     task_id = client.get("/v1/tasks").json()["items"][0]["id"]
     page = client.get(f"/v1/tasks/{task_id}/samples?split=eval").json()["items"]
     assert {(sample["label"], sample["split"]) for sample in page} == {
@@ -143,7 +143,12 @@ def test_samples_are_listed_shown_and_dropped(client, taught, teach):
     assert image.headers["content-type"] == "image/png"
     assert "sandbox" in image.headers["content-security-policy"]
     before = version_of(client, taught)
+    context = app.state.context
+    with context.session_factory() as session:
+        [features] = held_out.of_task(session, task_id)
+    assert context.blobs.exists(features)
     assert client.delete(f"/v1/tasks/{task_id}/samples").json() == {"deleted": 12}
+    assert not context.blobs.exists(features)
     assert client.get(f"/v1/tasks/{task_id}/samples").json()["items"] == []
     assert client.get(f"/v1/samples/{page[0]['id']}/image").status_code == 404
     assert version_of(client, taught) == before

@@ -19,6 +19,13 @@ def test_many_images_are_passed_over_as_often_as_told():
 
 
 @pytest.mark.parametrize(
+    ("share", "depth", "first"), [(0.5, 4, 2), (0.5, 12, 6), (0.5, 3, 1), (1, 4, 0), (0.001, 4, 3)]
+)
+def test_the_last_blocks_are_trained_and_always_one(share, depth, first):
+    assert ArtsyConfig(trained_share=share).first_trained(depth) == first
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"epochs": 0},
@@ -27,6 +34,9 @@ def test_many_images_are_passed_over_as_often_as_told():
         {"novelty_false_alarms": -0.1},
         {"max_routed": -1},
         {"least_steps": -1},
+        {"views": -1},
+        {"trained_share": 0.0},
+        {"trained_share": 1.1},
     ],
 )
 def test_refuses_what_makes_no_sense(wrong):

@@ -47,7 +47,9 @@ def test_answers_are_those_of_a_background_of_before(completed, make_task, pooli
 def test_the_first_task_embeds_no_image_but_its_own(completed, make_task):
     task = make_task(1, ("red", "green", "blue"), n=5, n_held_out=0)
     seen: list[int] = []
-    hook = completed.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    hook = completed.vit.patch_embed.register_forward_pre_hook(
+        lambda _, given: seen.append(len(given[0]))
+    )
 
     Artsy(completed, ArtsyConfig()).learn(task)
 

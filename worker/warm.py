@@ -1,0 +1,101 @@
+"""What a learn process keeps loaded, so that its next attempt finds it: backbones, and what a learner knows so far."""
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+
+from models import artifact
+from models.backbone import Backbone, choose_device, load_backbone
+from models.strategies.base import Strategy
+from registry.blobs.store import BlobStore
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+MOST_BACKBONES = 2
+MOST_LEARNER_BYTES = 256 << 20
+"""Of the files of a learner that is kept. Chosen, untested."""
+
+_Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Warm:
+    """Loads backbones and learners, and keeps the last ones. What it lends is only asked, never changed."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Load nothing yet."""
+        self._settings = settings
+        self._backbones: OrderedDict[tuple[str, _Stamp], Backbone] = OrderedDict()
+        self._learner: tuple[str, Strategy[Any]] | None = None
+        self._next: tuple[str, Backbone] | None = None
+
+    def backbone(self, name: str) -> Backbone:
+        """Return a backbone on the device of the settings.
+
+        Raises:
+            BackboneError: If there is none of that name, or its weights cannot be loaded.
+        """
+        settings = self._settings
+        if settings.torch_threads is not None:
+            torch.set_num_threads(settings.torch_threads)
+        key = (name, _stamp(settings.backbone_weights))
+        backbone = self._backbones.get(key)
+        if backbone is None:
+            device = choose_device(settings.device)
+            backbone = load_backbone(name, weights=settings.backbone_weights).to(device)
+            self._backbones[key] = backbone
+        self._backbones.move_to_end(key)
+        while len(self._backbones) > MOST_BACKBONES:
+            self._backbones.popitem(last=False)
+        return backbone
+
+    def learner(self, manifest_sha256: str, blobs: BlobStore, backbone: Backbone) -> Strategy[Any]:
+        """Return what a version knows, as it is loaded from its artifact; the last one is kept if it is not too large.
+
+        Raises:
+            CheckpointError: If a file of it is damaged, or the backbone is another.
+            BlobError: If a file of it is missing.
+        """
+        if self._learner is not None:
+            address, kept = self._learner
+            if address == manifest_sha256 and kept.backbone is backbone:
+                return kept
+        self._learner = None
+        manifest = blobs.get(manifest_sha256)
+        learner = artifact.load(manifest, blobs.get, backbone)
+        if _size(manifest) <= MOST_LEARNER_BYTES:
+            self._learner = (manifest_sha256, learner)
+        return learner
+
+    def expect(self, manifest_sha256: str, backbone: Backbone) -> None:
+        """Note which learner the next attempt is likely to ask for."""
+        self._next = (manifest_sha256, backbone)
+
+    def load_expected(self, blobs: BlobStore) -> None:
+        """Load what was noted, if anything was. Raises what `learner` does."""
+        expected, self._next = self._next, None
+        if expected is not None:
+            manifest_sha256, backbone = expected
+            self.learner(manifest_sha256, blobs, backbone)
+
+    def forget_learner(self) -> None:
+        """Let go of the learner."""
+        self._learner = self._next = None
+
+
+def _size(manifest: bytes) -> int:
+    files = json.loads(manifest)["files"].values()
+    return sum(int(entry.get("size", 0)) for entry in files)
+
+
+def _stamp(weights: Path | None) -> _Stamp:
+    """Return what changes when an operator puts other weights there."""
+    if weights is None:
+        return ()
+    folder = weights if weights.is_dir() else weights.parent
+    stats = [(file.name, file.stat()) for file in sorted(folder.glob("*.safetensors"))]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
