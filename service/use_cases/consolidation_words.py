@@ -29,7 +29,7 @@ def standing_of(task: TaskRow, obstacle: Obstacle | None) -> str:
         reason = str((task.result or {}).get("reason", "")).rstrip(".")
         return f"declined: {reason[:1].lower()}{reason[1:]}{_numbers(task)}"
     if task.status == TaskStatus.FAILED:
-        return f"failed: {(task.error or {}).get('detail', '')}"
+        return f"failed: {_detail(task)}"
     return str(task.status)
 
 
@@ -82,9 +82,12 @@ def _waiting(task: TaskRow, obstacle: Obstacle) -> str:
     if obstacle.what == "quiet":
         return f"waits for quiet: begins in {obstacle.seconds or 0:.0f} s, if no task comes"
     if obstacle.what == "retry":
-        detail = str((task.error or {}).get("detail", "")).rstrip(".")
-        return f"tries again in {obstacle.seconds or 0:.0f} s: {detail}"
+        return f"tries again in {obstacle.seconds or 0:.0f} s: {_detail(task)}"
     return "waits for a free worker"
+
+
+def _detail(task: TaskRow) -> str:
+    return str((task.error or {}).get("detail", "")).rstrip(".")
 
 
 def _running(task: TaskRow) -> str:
