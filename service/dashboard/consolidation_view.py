@@ -57,6 +57,11 @@ class ConsolidationPanel:
     can_ask: bool
     """Whether asking for one changes anything."""
 
+    @property
+    def sentence(self) -> str:
+        """How the learner stands; without what its newest row says, which moves."""
+        return self.now.standing.partition(" Consolidation: ")[0]
+
 
 def panel_of(session: Session, learner_name: str, schedule: Schedule) -> ConsolidationPanel | None:
     """Return what a learner's page says; None where its strategy never consolidates, or there is nothing to say.

@@ -120,8 +120,6 @@ class VersionView:
     task_index: int
     """Below 0 a consolidation made it."""
     stage: str
-    n_waiting: int
-    """Tasks that wait for a consolidation."""
     n_classes: int
     size_bytes: int
     created_at: datetime

@@ -249,7 +249,6 @@ def _version_view(row: VersionRow) -> VersionView:
         number=row.number,
         task_index=row.task_index,
         stage=row.stage,
-        n_waiting=len(row.unconsolidated),
         n_classes=len(row.classes),
         size_bytes=row.size_bytes,
         created_at=row.created_at,

@@ -161,7 +161,7 @@ def learn_feedback(
     return learn_images(name, [], options, idempotency_key=idempotency_key)
 
 
-def task(task_id: str, *, wait_s: int | None = None) -> Call[replies.Task]:
+def task(task_id: str, *, wait_s: float | None = None) -> Call[replies.Task]:
     """Read a task, at the latest after `wait_s` seconds if it has not ended before."""
     return Call(
         "GET",
@@ -323,7 +323,8 @@ class Following:
 
     task_id: str
     on_progress: Callable[[replies.Task], None] | None = None
-    """Told about the task every `poll_s`; without it the service is asked to answer late."""
+    """Told about the task at once, every `poll_s` and when it has ended; without it the service is asked to answer as
+    late as it can."""
     timeout_s: float | None = None
     poll_s: float = 0.4
     body: None = None
@@ -336,8 +337,10 @@ class Following:
             UnreachableError: If the service stays away.
         """
         started = time.monotonic()
+        wait_s: float | None = None if self.on_progress else LONG_POLL_S
         while True:
-            reply = yield from self._read(retries, self._left_s(started))
+            asked_at = time.monotonic()
+            reply = yield from self._read(retries, self._left_s(started), wait_s)
             if self.on_progress:
                 self.on_progress(reply)
             if reply["status"] in ENDED:
@@ -345,12 +348,18 @@ class Following:
             left_s = self._left_s(started)
             if left_s <= 0:
                 raise WaitTimeoutError(f"{self.task_id} has not ended in {self.timeout_s:g} s.")
-            if self.on_progress or left_s < 1:
+            if self.on_progress:
+                # A service that is about to stop answers earlier than it was asked to.
+                early_s = 0.0 if wait_s is None else wait_s - (time.monotonic() - asked_at)
+                wait_s = self.poll_s
+                yield Pause(max(0.0, min(early_s, left_s)))
+            elif left_s < 1:
                 yield Pause(min(self.poll_s, left_s))
 
-    def _read(self, retries: Retries, left_s: float) -> Steps[replies.Task]:
+    def _read(self, retries: Retries, left_s: float, wait_s: float | None) -> Steps[replies.Task]:
         """Read the task; while nobody answers, again and again until patience is over."""
-        wait_s = None if self.on_progress else max(0, min(LONG_POLL_S, int(left_s)))
+        if wait_s is not None:
+            wait_s = max(0, min(wait_s, int(left_s) if wait_s >= 1 else left_s))
         patience_s = retries.patience_s if self.timeout_s is None else left_s
         silent_since = time.monotonic()
         while True:

@@ -79,13 +79,4 @@ def list_consolidations(
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
     """List a learner's consolidations, newest first."""
-    return list_page(
-        request,
-        response,
-        context,
-        learner=name,
-        statuses=status,
-        mode=CONSOLIDATE,
-        limit=limit,
-        cursor=cursor,
-    )
+    return list_page(request, response, context, name, status, CONSOLIDATE, limit, cursor)

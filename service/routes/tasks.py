@@ -105,16 +105,7 @@ def list_learner_tasks(
     cursor: Cursor = None,
 ) -> Page[TaskRead]:
     """List a learner's tasks, newest first; consolidations only with `mode=consolidate`."""
-    return list_page(
-        request,
-        response,
-        context,
-        learner=name,
-        statuses=status,
-        mode=mode,
-        limit=limit,
-        cursor=cursor,
-    )
+    return list_page(request, response, context, name, status, mode, limit, cursor)
 
 
 @router.get("/tasks", response_model=Page[TaskRead])
@@ -131,16 +122,7 @@ def list_tasks(
 
     Consolidations are there only with `mode=consolidate`.
     """
-    return list_page(
-        request,
-        response,
-        context,
-        learner=None,
-        statuses=status,
-        mode=mode,
-        limit=limit,
-        cursor=cursor,
-    )
+    return list_page(request, response, context, None, status, mode, limit, cursor)
 
 
 @router.get("/tasks/{task_id}", response_model=TaskRead)

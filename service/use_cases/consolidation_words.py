@@ -29,7 +29,7 @@ def standing_of(task: TaskRow, obstacle: Obstacle | None) -> str:
         reason = str((task.result or {}).get("reason", "")).rstrip(".")
         return f"declined: {reason[:1].lower()}{reason[1:]}{_numbers(task)}"
     if task.status == TaskStatus.FAILED:
-        return f"failed: {(task.error or {}).get('detail', '')}"
+        return f"failed: {_detail(task)}"
     return str(task.status)
 
 
@@ -50,7 +50,7 @@ def learner_standing(
         schedule: Of the installation.
     """
     if not waiting:
-        return "All that it has learned has shaped the features."
+        return "Nothing waits to be consolidated."
     answers = f"{_named(waiting)} already."
     if not with_images:
         return f"{answers} The images were deleted, so they will not shape the features."
@@ -82,9 +82,12 @@ def _waiting(task: TaskRow, obstacle: Obstacle) -> str:
     if obstacle.what == "quiet":
         return f"waits for quiet: begins in {obstacle.seconds or 0:.0f} s, if no task comes"
     if obstacle.what == "retry":
-        detail = str((task.error or {}).get("detail", "")).rstrip(".")
-        return f"tries again in {obstacle.seconds or 0:.0f} s: {detail}"
+        return f"tries again in {obstacle.seconds or 0:.0f} s: {_detail(task)}"
     return "waits for a free worker"
+
+
+def _detail(task: TaskRow) -> str:
+    return str((task.error or {}).get("detail", "")).rstrip(".")
 
 
 def _running(task: TaskRow) -> str:

@@ -66,7 +66,6 @@ def list_page(
     request: Request,
     response: Response,
     context: AppContext,
-    *,
     learner: str | None,
     statuses: Collection[TaskStatus],
     mode: str | None,
@@ -80,12 +79,7 @@ def list_page(
     """
     with context.session_factory() as session:
         page = tasks.list_tasks(
-            session,
-            learner_name=learner,
-            statuses=statuses,
-            mode=mode,
-            limit=limit,
-            cursor=cursor,
+            session, learner_name=learner, statuses=statuses, mode=mode, limit=limit, cursor=cursor
         )
         items = [read_task(session, task, learner) for task in page.items]
     link_next(request, response, page.next_cursor)

@@ -93,9 +93,9 @@ def test_its_version_says_that_a_consolidation_made_it(browser, attempt, session
     version = browser.get(f"{PAGE}/versions/2").text
     assert "pill-consolidated" in version
     assert "Consolidation</dt><dd>1" in version
-    assert "Its images have shaped its features: it helps." in version
+    assert "The images of its tasks have shaped its features: it helps." in version
     page = browser.get(PAGE).text
-    assert "All that it has learned has shaped the features." in page
+    assert "Nothing waits to be consolidated." in page
     assert f"{PAGE}/consolidate" not in page
 
 

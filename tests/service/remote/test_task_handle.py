@@ -10,6 +10,7 @@ from service.client import (
     WaitTimeoutError,
 )
 from tests.service.remote.scripted import TASK
+from tests.waiting import within
 
 
 def test_following_a_task_reports_it_until_it_ends(client, script):
@@ -19,6 +20,15 @@ def test_following_a_task_reports_it_until_it_ends(client, script):
     task = client.follow_task("tsk_1", lambda task: seen.append(task["status"]), poll_s=0)
     assert seen == ["queued", "running", "succeeded"]
     assert task["status"] == task.status == "succeeded"
+
+
+def test_whoever_is_told_of_a_task_is_told_of_its_end_at_once(client, script):
+    for status in ("queued", "running", "succeeded"):
+        script.add(TASK | {"status": status})
+    with within(2):
+        client.follow_task("tsk_1", lambda task: None, poll_s=0.05)
+    asked = [request[1] for request in script.requests]
+    assert asked == ["/v1/tasks/tsk_1", *["/v1/tasks/tsk_1?wait=0.05"] * 2]
 
 
 def test_a_task_can_be_waited_for_without_watching_it(client, script):

@@ -190,7 +190,7 @@ def test_one_that_was_published_is_a_version_of_its_own(client, learned, session
     assert task["consolidation"]["standing"] == "done, version 2 (gain -0.02 \u00b1 0.03)"
     told = learner(client)["consolidation"]
     assert (told["stage"], told["waiting"], told["task_id"]) == ("consolidated", [], task_id)
-    assert told["standing"] == "All that it has learned has shaped the features."
+    assert told["standing"] == "Nothing waits to be consolidated."
 
 
 def test_a_strategy_that_trains_as_it_learns_says_nothing_of_it(client, taught):
