@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.closed_form import WITHOUT_EVIDENCE, Candidate, ClosedForm, Kind, offered
+from models.closed_form import WITHOUT_EVIDENCE, Candidate, ClosedForm, Kind, Scores, offered
 from models.reference import Prior
 from models.shown import Shown
 from models.state import StateReader
@@ -34,6 +34,11 @@ LEAST_WEIGHT = 0.01
 FOLDS = 5
 MOST_LEFT_OUT = 2000
 """Rows that are left out in turn at most, the same number of each class as far as there are."""
+HOPELESS = 0.1
+"""By how much the loss of own covariances is above the best head's in the first fold for them not to be built in the
+others: twice what leaves them `LEAST_WEIGHT` of its weight. They cost as much as all other heads together."""
+FEWEST_TO_TELL = 200
+"""Rows of the first fold from which that is told: fewer are soon asked, and chance would tell."""
 TEMPERATURES = torch.logspace(-1.2, 1.2, 25, dtype=torch.float64)
 """Among which each head's is chosen; 1 is what it is built for."""
 
@@ -157,11 +162,14 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
         left_out: As `folds` dealt them.
     """
     n_classes = len(shown.counts)
-    asked = []
+    asked: list[Scores] = []
+    hopeless: set[Candidate] = set()
     for fold in left_out:
         candidates = offered(fold.rest, prior) if n_classes > 1 else []
-        heads = ClosedForm(fold.rest, prior, candidates)
+        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c not in hopeless])
         asked.append(heads.scores(shown.rows[fold.rows]))
+        if len(asked) == 1:
+            hopeless = _hopeless(asked[0], shown.targets[fold.rows])
     none = [torch.zeros(0)]
     distances = torch.cat([scores.distances for scores in asked] or none)
     beyond_nothing = torch.cat([scores.beyond_nothing for scores in asked] or none)
@@ -234,6 +242,16 @@ def opinions_from(reader: StateReader, name: str, buildable: Sequence[Candidate]
     possible = {candidate.kind for candidate in buildable}
     reader.require(all(opinion.candidate.kind in possible for opinion in opinions), name)
     return opinions
+
+
+def _hopeless(scores: Scores, targets: Tensor) -> set[Candidate]:
+    """Return the heads of own covariances that are so far behind that they will not count."""
+    costly = {candidate for candidate in scores.logits if candidate.kind == "own"}
+    if not costly or len(targets) < FEWEST_TO_TELL:
+        return set()
+    losses = {c: _fit_temperature(logits, targets)[1] for c, logits in scores.logits.items()}
+    best = min(losses.values())
+    return {candidate for candidate in costly if losses[candidate] > best + HOPELESS}
 
 
 def _fit_temperature(scores: Tensor, targets: Tensor) -> tuple[float, float]:

@@ -55,6 +55,38 @@ def with_folds(shown: Shown):
     return shown, NOWHERE, folds(shown)
 
 
+@pytest.mark.parametrize(
+    ("counts", "how", "is_told"),
+    [
+        ([20] * 60, {}, True),  # own covariances are of no use, and the first fold tells
+        ([20] * 60, {"stretch": 8.0, "own": True}, False),  # they are the best there is
+        ([12] * 6, {}, False),  # too few rows to tell
+    ],
+)
+def test_own_covariances_that_will_not_count_are_built_once(monkeypatch, counts, how, is_told):
+    shown = seen(counts, **how)
+    n_built = {}
+
+    class Counted(ClosedForm):
+        def __init__(self, shown, prior, candidates):
+            super().__init__(shown, prior, candidates)
+            for candidate in candidates:
+                n_built[candidate] = n_built.get(candidate, 0) + 1
+
+    monkeypatch.setattr(evidence, "ClosedForm", Counted)
+    found = weigh(*with_folds(shown))
+    monkeypatch.setattr(evidence, "FEWEST_TO_TELL", 10**9)
+    afresh = weigh(*with_folds(shown))
+
+    # Five times each where nothing is told, as in the second run.
+    own = [n - 5 for candidate, n in n_built.items() if candidate.kind == "own"]
+    assert own
+    assert (1 in own) == is_told
+    assert {n - 5 for candidate, n in n_built.items() if candidate.kind != "own"} == {5}
+    assert found.opinions == afresh.opinions
+    assert torch.equal(found.answers, afresh.answers)
+
+
 def test_the_mixture_is_never_far_behind_the_best_of_its_heads():
     for counts, how in (([3] * 6, {}), ([30] * 6, {"stretch": 8.0}), ([3, 60, 5, 20], {})):
         shown = seen(counts, **how)
