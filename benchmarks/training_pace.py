@@ -41,7 +41,7 @@ from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import Task
 from models.views import computes_in_bfloat16
 
-WAYS = ("frozen", "plain", "ours", "all blocks", "views anew")
+WAYS = ("frozen", "plain", "ours", "all blocks", "all patches", "views anew")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,9 @@ def train(way: str, backbone: Backbone, split: Split, config: ArtsyConfig, seed:
         split.targets,
         bottleneck=config.bottleneck,
         schedule=config.schedule(len(split.images)),
-        first=0 if way == "all blocks" else config.first_trained(backbone.depth),
+        first=0 if way == "all blocks" else config.first_trained(backbone),
         n_views=0 if way == "views anew" else config.views,
+        patch_share=1.0 if way == "all patches" else config.patch_share,
     )
     return adapter
 

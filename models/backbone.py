@@ -129,6 +129,15 @@ class Backbone(nn.Module):
         return self.preprocessing.image_size
 
     @property
+    def first_to_train(self) -> int:
+        """Index of the first block that it pays to train a sub-network in.
+
+        On what the bundled one was made for its last two answer as well as all of it, in half the time; a
+        larger one that is made for other images needs its first ones too (`python -m benchmarks.training_pace`).
+        """
+        return self.depth - 2 if self.name == BUNDLED else 0
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.mean.device

@@ -43,6 +43,7 @@ class Views:
         augmentation: Augmentation,
         precision: Precision,
         seed: int,
+        patch_share: float = 1.0,
     ) -> None:
         """Draw the views. `keep` computes them.
 
@@ -55,6 +56,7 @@ class Views:
             augmentation: How a view differs from its image.
             precision: Of training.
             seed: Decides all views that are kept.
+            patch_share: Share of the patches that a view shows when it is asked for, others each time.
         """
         vit = backbone.vit
         n_tokens = vit.patch_embed.num_patches + vit.num_prefix_tokens
@@ -67,6 +69,8 @@ class Views:
         self._adapter = adapter
         self._block = block
         self._augmentation = augmentation
+        n_patches = vit.patch_embed.num_patches
+        self._n_shown = n_patches if patch_share == 1 else max(1, round(patch_share * n_patches))
         self._is_reduced = is_reduced(precision, backbone.device) or (
             precision == "auto" and computes_in_bfloat16()
         )
@@ -111,7 +115,8 @@ class Views:
 
         Torch's global generator chooses the views. Returns `(B, D)`.
         """
-        return self._backbone.finish_features(self._midway(rows.cpu()), self._adapter)
+        midway = self._thinned(self._midway(rows.cpu()))
+        return self._backbone.finish_features(midway, self._adapter)
 
     def _midway(self, rows: Tensor) -> Midway:
         if self.n_views == 0:
@@ -119,6 +124,18 @@ class Views:
         chosen = torch.randint(self.n_views, (len(rows),)) * len(self._images) + rows
         chosen = chosen.to(self._inputs.device)
         return Midway(self._block, self._inputs[chosen].float(), self._sums[chosen].float())
+
+    def _thinned(self, midway: Midway) -> Midway:
+        """Leave out the patches that are not shown, of each image others; the tokens before them stay."""
+        vit = self._backbone.vit
+        if self._n_shown == vit.patch_embed.num_patches:
+            return midway
+        B, T, D = midway.inputs.shape
+        n_before = vit.num_prefix_tokens
+        drawn = torch.rand(B, T - n_before).argsort(dim=1)[:, : self._n_shown] + n_before
+        stays = torch.cat([torch.arange(n_before).expand(B, -1), drawn], dim=1)
+        places = stays.to(midway.inputs.device)[:, :, None].expand(-1, -1, D)
+        return Midway(midway.block, midway.inputs.gather(1, places), midway.sums.gather(1, places))
 
     def _snapshot(self, n_views: int) -> Snapshot:
         """Return how many are computed. They are not in it: computing them again takes less than keeping them."""

@@ -36,7 +36,8 @@ def training_pace(stem: str, content: JSON) -> Section:
         f"{content['backbone']} at {content['image_size']} pixels, seeds {', '.join(map(str, seeds))}; means, and "
         f"the smallest and largest ratio. Processor time of one thread ({content['machine']}, {content['cpu']}, "
         f"{'with' if content['bfloat16'] else 'without'} bfloat16, PyTorch {content['torch']}). `ours` with one part "
-        "left out: `all blocks` trains in every block, `views anew` draws each view when it is shown."
+        "left out: `all blocks` trains in every block, `all patches` shows whole views, and `views anew` draws each "
+        "view when it is shown."
     )
     of_backbone = (
         ()

@@ -28,6 +28,7 @@ def train_subnetwork(
     first: int = 0,
     n_views: int = 0,
     others: Tensor | None = None,
+    patch_share: float = 1.0,
     on_progress: ProgressFn = ignore_progress,
 ) -> tuple[Adapter, float | None]:
     """Train a sub-network with a throw-away cosine head over the task's classes.
@@ -43,6 +44,7 @@ def train_subnetwork(
         n_views: Augmented views of each image that are drawn once and kept as what the blocks below make of them
             (`models.views`); with 0 each is drawn when it is shown, and passes through all blocks.
         others: Mean features `(O, D)` of further classes to tell the task's from. They stay as they are.
+        patch_share: Share of the patches of a kept view that a step shows, others each time.
         on_progress: Told about `training`.
 
     Returns:
@@ -75,6 +77,7 @@ def train_subnetwork(
             augmentation=schedule.augmentation,
             precision=schedule.precision,
             seed=derive_seed(task.seed, task.index, 5),
+            patch_share=patch_share,
         )
         views.keep(task.checkpoints)
         images, features_of = torch.arange(len(images)), views.features

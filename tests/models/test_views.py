@@ -85,6 +85,31 @@ def test_shows_each_of_them_and_no_others(make):
     assert differ == [2] * N
 
 
+@pytest.mark.parametrize("most_bytes", [module.MOST_BYTES, 0])
+def test_shows_a_share_of_the_patches(make, backbone, images, adapter, most_bytes, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", most_bytes)
+    views = make(augmentation="none", patch_share=0.5)
+    views.keep(NO_CHECKPOINTS)
+    seen = []
+    forward = adapter.at(1).forward
+    monkeypatch.setattr(adapter.at(1), "forward", lambda x: seen.append(x) or forward(x))
+
+    of_all(views, 1)
+    of_all(views, 2)
+
+    inputs, again = seen
+    assert inputs.shape == (N, 1 + 8, 32)
+    expected = backbone.begin(images, adapter, 1).inputs
+    torch.testing.assert_close(inputs[:, 0], expected[:, 0], atol=5e-3, rtol=5e-3)
+    nearest = torch.cdist(inputs[:, 1:], expected[:, 1:]).min(dim=2)
+    assert nearest.values.max() < 0.05  # each is one of the image's patches,
+    assert all(len(set(row.tolist())) == 8 for row in nearest.indices)  # no two of them the same,
+    assert (
+        len({tuple(sorted(row.tolist())) for row in nearest.indices}) > N / 2
+    )  # and others each time
+    assert not torch.equal(again, inputs)
+
+
 def test_the_seed_decides_them(make):
     first, again, other = make(), make(), make(seed=6)
     for views in (first, again, other):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from models.backbone import Pooling
+from models.backbone import Backbone, Pooling
 from models.bounds import BatchSize, Bottleneck, Bounds, Epochs, PositiveShare, Rate, Share
 from models.dataset import Augmentation
 from models.errors import ConfigError
@@ -30,10 +30,13 @@ class ArtsyConfig(StrategyConfig):
     """Peak of the cosine schedule. EASE's 0.025 hardly moves features within few steps."""
     bottleneck: Bottleneck = 64
     """Width of the adapter in each block; AdaptFormer's value."""
-    trained_share: PositiveShare = 0.5
-    """Share of the backbone's blocks, the last ones, that a sub-network is trained in; those below stay as they are."""
-    views: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 2
+    trained_share: Share = 0.0
+    """Share of the backbone's blocks, the last ones, that a sub-network is trained in; those below stay as they are.
+    0 is what suits the backbone: the last two of `bundled`, all of others."""
+    views: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 3
     """Augmented views of an image that a training shows, drawn once; 0 draws each anew, and takes twice as long."""
+    patch_share: PositiveShare = 0.5
+    """Share of the patches of a view that a step shows, others each time (PatchDropout, Liu et al. 2023); 1 is all."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
     precision: Precision = "auto"
@@ -54,12 +57,16 @@ class ArtsyConfig(StrategyConfig):
             raise ConfigError("threshold and novelty_false_alarms must lie between 0 and 1.")
         if min(self.max_routed, self.least_steps, self.views) < 0:
             raise ConfigError("max_routed, least_steps and views must not be negative.")
-        if not 0 < self.trained_share <= 1:
-            raise ConfigError("trained_share must be above 0, and at most 1.")
+        if not 0 <= self.trained_share <= 1:
+            raise ConfigError("trained_share must lie between 0 and 1.")
+        if not 0 < self.patch_share <= 1:
+            raise ConfigError("patch_share must be above 0, and at most 1.")
 
-    def first_trained(self, depth: int) -> int:
-        """Return the index of the first block that is trained, of a backbone with so many."""
-        return depth - math.ceil(self.trained_share * depth)
+    def first_trained(self, backbone: Backbone) -> int:
+        """Return the index of the backbone's first block that is trained."""
+        if self.trained_share == 0:
+            return backbone.first_to_train
+        return backbone.depth - math.ceil(self.trained_share * backbone.depth)
 
     def schedule(self, n_images: int) -> Schedule:
         """Return how a sub-network is trained on so many images."""

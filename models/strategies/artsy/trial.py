@@ -126,7 +126,7 @@ class Trial:
             self.backbone,
             torch.cat([shots.images, shots.held_out_images]),
             self.before,
-            block=config.first_trained(self.backbone.depth),
+            block=config.first_trained(self.backbone),
             pooling=config.pooling,
         )
         features = halfway.embed(self.before)
@@ -247,8 +247,9 @@ class Trial:
             bottleneck=config.bottleneck,
             schedule=config.schedule(len(images)),
             start=self.before,
-            first=config.first_trained(backbone.depth),
+            first=config.first_trained(backbone),
             n_views=config.views,
+            patch_share=config.patch_share,
             others=others,
             on_progress=on_progress,
         )

@@ -1,5 +1,6 @@
 import pytest
 
+from models.backbone import load_backbone
 from models.errors import ConfigError
 from models.strategies.artsy.config import ArtsyConfig
 
@@ -19,10 +20,17 @@ def test_many_images_are_passed_over_as_often_as_told():
 
 
 @pytest.mark.parametrize(
-    ("share", "depth", "first"), [(0.5, 4, 2), (0.5, 12, 6), (0.5, 3, 1), (1, 4, 0), (0.001, 4, 3)]
+    ("share", "first"), [(0.5, 2), (0.6, 1), (0.25, 3), (1, 0), (0.001, 3), (0, 2)]
 )
-def test_the_last_blocks_are_trained_and_always_one(share, depth, first):
-    assert ArtsyConfig(trained_share=share).first_trained(depth) == first
+def test_the_last_blocks_are_trained_and_always_one(share, first):
+    bundled = load_backbone("bundled", with_background=False)
+
+    assert ArtsyConfig(trained_share=share).first_trained(bundled) == first
+
+
+def test_of_other_backbones_all_blocks_are_trained(backbone):
+    assert ArtsyConfig().first_trained(backbone) == 0
+    assert ArtsyConfig(trained_share=0.5).first_trained(backbone) == 1
 
 
 @pytest.mark.parametrize(
@@ -35,7 +43,9 @@ def test_the_last_blocks_are_trained_and_always_one(share, depth, first):
         {"max_routed": -1},
         {"least_steps": -1},
         {"views": -1},
-        {"trained_share": 0.0},
+        {"patch_share": 0.0},
+        {"patch_share": 1.1},
+        {"trained_share": -0.1},
         {"trained_share": 1.1},
     ],
 )
