@@ -35,9 +35,9 @@ def training_pace(stem: str, content: JSON) -> Section:
         f"{content['classes']} classes of {content['images']} images of {content['data']}, backbone "
         f"{content['backbone']} at {content['image_size']} pixels, seeds {', '.join(map(str, seeds))}; means, and "
         f"the smallest and largest ratio. Processor time of one thread ({content['machine']}, {content['cpu']}, "
-        f"{'with' if content['bfloat16'] else 'without'} bfloat16, PyTorch {content['torch']}). `ours` with one part "
-        "left out: `all blocks` trains in every block, `all patches` shows whole views, and `views anew` draws each "
-        "view when it is shown."
+        f"{'with' if content['bfloat16'] else 'without'} bfloat16, PyTorch {content['torch']}). Where `ours` does one "
+        "thing otherwise: `all blocks` trains in every block, `half the patches` shows half of a view, other ones each "
+        "time, and `views anew` draws each view when it is shown."
     )
     of_backbone = (
         ()

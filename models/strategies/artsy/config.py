@@ -35,7 +35,7 @@ class ArtsyConfig(StrategyConfig):
     0 is what suits the backbone: the last two of `bundled`, all of others."""
     views: Annotated[int, Bounds(0, 100, "each is a pass more for an image")] = 3
     """Augmented views of an image that a training shows, drawn once; 0 draws each anew, and takes twice as long."""
-    patch_share: PositiveShare = 0.5
+    patch_share: PositiveShare = 1.0
     """Share of the patches of a view that a step shows, others each time (PatchDropout, Liu et al. 2023); 1 is all."""
     augmentation: Augmentation = "crop"
     """`none`, `crop`, or `crop_flip` for images that may be mirrored."""
