@@ -66,13 +66,15 @@ class _Waiting:
         for n in range(1, MOST_ATTEMPTS + 1):
             try:
                 task_id, token = self._line.hear_for_ever() if n == 1 else self._hear_next()
-            except EOFError:
+                self._take(task_id, token)
+            except (EOFError, OSError):  # the worker has gone, and the task is not its any more
                 return 0
             ended = self._run(task_id, int(token))
             if self._stop.is_set() or not ended.well or n == MOST_ATTEMPTS or self._is_too_large():
                 return ended.exit_code
             self._title.show()
-            self._line.say(ENDED, ended.exit_code)
+            with suppress(OSError):
+                self._line.say(ENDED, ended.exit_code)
         raise AssertionError("The last attempt ends the process.")
 
     def _hear_next(self) -> list[str]:
@@ -89,11 +91,13 @@ class _Waiting:
             words = self._line.hear_for_ever()
         return words
 
-    def _run(self, task_id: str, token: int) -> Ended:
+    def _take(self, task_id: str, token: str) -> None:
         # Until here, and again from the end on, `SIGTERM` ends the process: it has nothing to write.
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         self._title.show(task_id, token)
         self._line.say(TAKEN)
+
+    def _run(self, task_id: str, token: int) -> Ended:
         self._forget_random()
         try:
             with (

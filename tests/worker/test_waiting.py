@@ -107,6 +107,15 @@ def test_it_ends_with_its_exit_code_if_the_attempt_is_no_longer_current(
     assert status(task_id) == "running"
 
 
+def test_it_does_not_begin_what_a_worker_gave_it_that_has_gone(process, worker, claim, status):
+    line, _ = worker
+    task_id, token = claim("birds")
+    line.say(task_id, token)
+    line.close()
+    assert process.run() == 0
+    assert status(task_id) == "running"
+
+
 def test_it_ends_when_nobody_is_there_to_give_it_anything(process, worker):
     worker[0].close()
     assert process.run() == 0
