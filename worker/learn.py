@@ -15,7 +15,6 @@ from registry.blobs.opening import open_blob_store
 from registry.logs import configure_logging
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
-from worker import priority
 from worker.settings import WorkerSettings
 from worker.title import WAIT
 from worker.transactions import connected
@@ -51,10 +50,17 @@ def _wait(settings: WorkerSettings) -> int:
 
 
 def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
+    from worker import priority
     from worker.attempts import run_attempt
 
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: _stop(stop, has_stepped_back=arguments.step_back))
+
+    def end(*_: object) -> None:
+        stop.set()
+        if arguments.step_back:  # somebody waits for its checkpoint
+            priority.step_forward()
+
+    signal.signal(signal.SIGTERM, end)
     if arguments.step_back:
         priority.step_back(settings)
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
@@ -67,12 +73,6 @@ def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
             settings=settings,
             stop=stop,
         )
-
-
-def _stop(stop: threading.Event, *, has_stepped_back: bool) -> None:
-    stop.set()
-    if has_stepped_back:  # somebody waits for its checkpoint
-        priority.step_forward()
 
 
 if __name__ == "__main__":
