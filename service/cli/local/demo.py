@@ -45,8 +45,6 @@ KNOWN_TARGET = 0.85
 RECOGNISED_TARGET = 0.75
 ASKED_DIGITS = 200
 SEED = 7
-CONSOLIDATED_AFTER = (3, 5)
-"""Tasks after which what was learned is consolidated: where two sub-networks lie behind synapses, one may fire."""
 COMPARED = ("artsy", "simplecil", "finetune")
 
 DataOption = Annotated[
@@ -158,17 +156,22 @@ def _learn_stream(
             raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
         if chatty:
             _show_matrix(client, console, name)
-        if number in CONSOLIDATED_AFTER and (
-            consolidated := consolidate_learned(client, name, console)
-        ):
-            if consolidated.status not in WELL_ENDED:
-                raise DemoFailedError(f"The consolidation ended as {consolidated.status}.")
-            if chatty and consolidated.status == TaskStatus.SUCCEEDED:
-                _show_matrix(client, console, name)
-            console.print()
+    _consolidate(client, console, name, chatty=chatty)
     history = client.accuracy(name)
     console.print(headline(history))
     return StreamResult(strategy, time.monotonic() - started, history)
+
+
+def _consolidate(client: Filopodia, console: Console, name: str, *, chatty: bool) -> None:
+    """Train on what was learned, if the strategy leaves that for later, and say what came of it."""
+    consolidation = consolidate_learned(client, name, console)
+    if consolidation is None:
+        return
+    if consolidation.status not in WELL_ENDED:
+        raise DemoFailedError(f"The consolidation ended as {consolidation.status}.")
+    if chatty and consolidation.status == TaskStatus.SUCCEEDED:
+        _show_matrix(client, console, name)
+    console.print()
 
 
 def _show_matrix(client: Filopodia, console: Console, name: str) -> None:
