@@ -8,6 +8,8 @@ SMALL = {"epochs": 2, "bottleneck": 4, "batch_size": 4}
 QUICK: dict[str, dict[str, Any]] = {
     "artsy": SMALL | {"least_steps": 0, "adapt": "always"},
     "artsy-bfloat16": SMALL | {"least_steps": 0, "adapt": "always", "precision": "bfloat16"},
+    "artsy-last-blocks": SMALL
+    | {"least_steps": 0, "adapt": "always", "trained_share": 0.5, "patch_share": 0.5},
     "artsy_gaussian": SMALL,
     "artsy_paper": SMALL | {"synapse_epochs": 2},
     "artsy_paper-reconsolidate": SMALL
