@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -80,7 +80,8 @@ def demo(data: DataOption = None) -> None:
         _show_dashboard(console, service)
         if sys.stdin.isatty() and sys.stdout.isatty():
             console.print("\nThe service stays up until you press Ctrl-C.", style="dim")
-            _wait_for_interrupt(service)
+            with suppress(KeyboardInterrupt):
+                service.wait()
         else:
             console.print("\nNot on a terminal: the service is stopped now.", style="dim")
     if not is_good:
@@ -164,8 +165,7 @@ def _learn_stream(
 
 def _consolidate(client: Filopodia, console: Console, name: str, *, chatty: bool) -> None:
     """Train on what was learned, if the strategy leaves that for later, and say what came of it."""
-    consolidation = consolidate_learned(client, name, console)
-    if consolidation is None:
+    if (consolidation := consolidate_learned(client, name, console)) is None:
         return
     if consolidation.status not in WELL_ENDED:
         raise DemoFailedError(f"The consolidation ended as {consolidation.status}.")
@@ -227,13 +227,6 @@ def _show_dashboard(console: Console, service: ServiceProcess) -> None:
     console.print(f"Dashboard  {service.url}/admin")
     console.print(f"Log in with the key in {service.data_dir / 'admin.key'}")
     console.print(f"API docs   {service.url}/docs")
-
-
-def _wait_for_interrupt(service: ServiceProcess) -> None:
-    try:
-        service.wait()
-    except KeyboardInterrupt:
-        return
 
 
 def comparison(results: list[StreamResult]) -> Table:
