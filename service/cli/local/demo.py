@@ -1,7 +1,6 @@
 """`filopodia demo`: a fresh service learns handwritten digits, two at a time, while you watch.
 
-It drives the service through its public HTTP interface only. `demo-compare` runs three strategies
-on the same stream.
+It drives the service through its public HTTP interface only. `demo-compare` runs three strategies on the same stream.
 """
 
 import random
