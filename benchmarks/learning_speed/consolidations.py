@@ -21,9 +21,7 @@ def consolidation(service: Service, given: Given) -> JSON:
     n, images = given.many
     teacher = Teacher(service.client)
     classes = given.classes(n, images, asked=20)
-    others = (
-        given.classes(2, 30, seed=1) if given.cifar100 is None else given.classes(n + 2, 30)[-2:]
-    )
+    others = given.classes(n + 2, 30)[-2:]
     rows = []
     for i in range(given.batch_repeats):
         learner = f"rested-{i}"

@@ -43,7 +43,7 @@ def elsewhere():
 
 def test_a_backup_while_it_learns_predicts_the_same_elsewhere(service, client, elsewhere):
     client.create_learner("kept", strategy="simplecil", backbone="tiny")
-    client.create_learner("busy", strategy="artsy", backbone="tiny", config=ENDLESS)
+    client.create_learner("busy", strategy="ease", backbone="tiny", config=ENDLESS)
     learn(client, "kept", "heron", "egret")
     before = answers(client, "kept", "heron", "egret", "stork")
     task = client.learn_images("busy", images("crane", "ibis"))

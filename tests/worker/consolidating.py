@@ -36,6 +36,7 @@ class Consolidating(SimpleCIL):
     summary = "Learns class means at once, and trains a scaling of the features later. For tests."
     config_type = ConsolidatingConfig
     consolidates = True
+    reads_features = False
 
     def __init__(self, backbone: Any, config: Any) -> None:
         super().__init__(backbone, config)

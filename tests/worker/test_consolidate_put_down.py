@@ -113,7 +113,8 @@ def learn_process(worker):
         lambda: [
             pid
             for pid in children(worker.pid)
-            if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            for shown in [Path(f"/proc/{pid}/cmdline").read_bytes()]
+            if b"worker.learn" in shown and b"--wait" not in shown
         ]
     )
     return pid

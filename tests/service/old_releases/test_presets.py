@@ -42,7 +42,8 @@ def test_what_was_stored_reads_and_answers_as_it_did(old):
     for name in ("perch", "pike", "char"):
         before = EXPECTED[name]
         learner = old.read(f"/v1/learners/{name}")
-        # How sure they are is told since.
+        # What waits to be consolidated, and how sure accuracies are, is told since.
+        assert learner.pop("consolidation") is None
         measures = learner["accuracy"].pop("measures")
         assert learner == before["learner"]
         last = measures["last"]

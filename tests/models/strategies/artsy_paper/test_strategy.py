@@ -118,7 +118,9 @@ def test_silent_sub_networks_take_no_pass_where_synapses_read_the_frozen_backbon
     strategy = learned(backbone, make_task, gate_input="h0")
     images = torch.cat([make_task(1, (label,)).held_out_images for label in "abcdef"])
     batches = []
-    hook = backbone.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    hook = backbone.vit.patch_embed.register_forward_pre_hook(
+        lambda _, inputs: batches.append(len(inputs[0]))
+    )
 
     prediction = strategy.predict(images)
 

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from registry import audit, classes, keys, learners, queue, tasks, versions, workers
 from registry.samples import list_samples
+from registry.schedule import Schedule
 from registry.tables import Row, SampleRow
-from tests.factories import make_learner, make_new_version, make_task
+from tests.factories import learn_at_once, make_learner, make_new_version, make_task
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
@@ -238,6 +239,7 @@ def evil():
 @pytest.fixture
 def targets(app, session, blobs, three, role_keys):
     """Every address that changes something, with a form that would succeed."""
+    learn_at_once(session, blobs, ("swan",), three, Schedule.parse("by_hand"))
     held = make_task(session, blobs, three, classes=("ibis",))
     claimed = queue.claim(session, held.id, "tests", 30)
     versions.hold(session, held.id, claimed.token, make_new_version(session, held), "It forgets.")
@@ -253,7 +255,8 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/keys": {"name": "evil", "role": "admin", "days": "0"},
         "/admin/keys/{key_id}/revoke": {},
         "/admin/learners/{name}/classes": {"label": "heron", "name": "evil", "is_hidden": "true"},
-        "/admin/learners/{name}/live": {"version": "1", "expected": "3"},
+        "/admin/learners/{name}/consolidate": {},
+        "/admin/learners/{name}/live": {"version": "1", "expected": "4"},
         "/admin/learners/{name}/try": {"sample": sample},
         "/admin/login": {"key": role_keys["reader"]},
         "/admin/logout": {},
