@@ -9,8 +9,7 @@ from typing import Any
 import structlog
 
 from models.backbone import Backbone
-from models.checkpoint import SectionedCheckpoints, Snapshot
-from models.errors import CheckpointError
+from models.checkpoint import Checkpoints
 from models.progress import Progress
 from models.strategies.base import Strategy
 from models.strategies.values import ConsolidationReport, Task
@@ -18,12 +17,11 @@ from registry import consolidations, queue, samples, versions
 from registry.failpoints import failpoint
 from registry.tables import CONSOLIDATE, SampleRow, TaskRow
 from worker.attempt import Attempt, AttemptContext, code_versions
-from worker.checkpoints import CheckpointKeeper, read_checkpoint
 from worker.errors import PermanentTaskError, TemporaryTaskError
 from worker.evaluation import of_known_classes
 from worker.progress import ProgressReporter
 from worker.samples import load_images
-from worker.training import load_strategy
+from worker.training import go_on, load_strategy, task_of
 from worker.transactions import patience, retry_transaction
 
 log = structlog.get_logger()
@@ -130,7 +128,7 @@ def _load(
 
     loaded = []
     for task in material.tasks:
-        rows, n_train = material.rows(task.index), len(material.train[task.index])
+        rows = material.rows(task.index)
         try:
             images = load_images(rows, context.blobs, backbone, on_fraction)
         except PermanentTaskError as error:
@@ -140,14 +138,7 @@ def _load(
             raise TemporaryTaskError("internal", detail) from error
         n_done += len(rows)
         loaded.append(
-            Task(
-                index=task.index,
-                images=images[:n_train],
-                labels=tuple(row.label for row in rows[:n_train]),
-                held_out_images=images[n_train:] if len(rows) > n_train else None,
-                held_out_labels=tuple(row.label for row in rows[n_train:]),
-                seed=task.seed,
-            )
+            task_of(task, images, material.train[task.index], material.held_out[task.index])
         )
     return loaded
 
@@ -160,21 +151,11 @@ def _train(
     context: AttemptContext,
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], ConsolidationReport]:
-    keeper = CheckpointKeeper(
-        context.session_factory,
-        context.blobs,
-        attempt.task.id,
-        attempt.token,
-        interval_s=context.settings.checkpoint_s,
-        stop=context.stop,
-    )
+    assert attempt.parent_manifest_sha256 is not None
+    head = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
 
-    def train_from(
-        strategy: Strategy[Any], earlier: list[Snapshot]
-    ) -> tuple[Strategy[Any], ConsolidationReport]:
-        checkpoints = SectionedCheckpoints(
-            keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
-        )
+    def train(checkpoints: Checkpoints) -> tuple[Strategy[Any], ConsolidationReport]:
+        strategy = load_strategy(attempt, context, backbone)
         report = strategy.consolidate(
             images,
             seed=attempt.task.seed,
@@ -183,20 +164,11 @@ def _train(
         )
         return strategy, report
 
-    strategy = load_strategy(attempt, context, backbone)
-    belongs_to = identity(attempt, material, strategy, backbone)
-    earlier = read_checkpoint(attempt.task.checkpoint, context.blobs, belongs_to)
-    try:
-        return train_from(strategy, earlier)
-    except CheckpointError as error:
-        if not earlier:
-            raise
-        log.warning("checkpoint_ignored", reason=str(error))
-        return train_from(load_strategy(attempt, context, backbone), [])
+    return go_on(attempt, context, identity(attempt, material, head, backbone), train)
 
 
 def identity(
-    attempt: Attempt, material: Material, strategy: Strategy[Any], backbone: Backbone
+    attempt: Attempt, material: Material, head: Strategy[Any], backbone: Backbone
 ) -> dict[str, Any]:
     """Return all that decides what is trained: a checkpoint of anything else is none.
 
@@ -215,7 +187,7 @@ def identity(
         "seed": attempt.task.seed,
         "strategy": attempt.learner.strategy,
         "config": attempt.task.config,
-        "features": strategy.fingerprint_of_features(),
+        "features": head.fingerprint_of_features(),
         "images": hashlib.sha256(images.encode()).hexdigest(),
         "backbone": backbone.fingerprint,
         "code_versions": code_versions(),

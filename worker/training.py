@@ -1,24 +1,29 @@
 """Learning a task's images: from what the learner knows so far, and from where an earlier attempt left it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from torch import Tensor
 
 from models.backbone import Backbone
-from models.checkpoint import SectionedCheckpoints, Snapshot
+from models.checkpoint import Checkpoints, SectionedCheckpoints, Snapshot
 from models.errors import CheckpointError
 from models.progress import Progress
 from models.strategies.base import Strategy
 from models.strategies.catalog import create_strategy
 from models.strategies.values import LearningReport, Task
 from registry.blobs.store import BlobStore
+from registry.tables import SampleRow, TaskRow
 from worker.attempt import Attempt, AttemptContext, identity
 from worker.checkpoints import CheckpointKeeper, read_checkpoint
 from worker.progress import ProgressReporter
 from worker.samples import load_images
 
 log = structlog.get_logger()
+
+ResultT = TypeVar("ResultT")
 
 
 def load_task(
@@ -29,19 +34,25 @@ def load_task(
     Raises:
         PermanentTaskError: `data-unreadable`, if an image is missing or damaged.
     """
-    n_train, n_held_out = len(attempt.train), len(attempt.held_out)
 
     def on_fraction(fraction: float) -> None:
         progress.report(Progress("preparing", fraction))
 
     images = load_images([*attempt.train, *attempt.held_out], blobs, backbone, on_fraction)
+    return task_of(attempt.task, images, attempt.train, attempt.held_out)
+
+
+def task_of(
+    row: TaskRow, images: Tensor, train: Sequence[SampleRow], held_out: Sequence[SampleRow]
+) -> Task:
+    """Return a task with its images, uint8 `(N + E, 3, S, S)`: those to train on first, as the rows of both say."""
     return Task(
-        index=attempt.task.index,
-        images=images[:n_train],
-        labels=tuple(row.label for row in attempt.train),
-        held_out_images=images[n_train:] if n_held_out else None,
-        held_out_labels=tuple(row.label for row in attempt.held_out),
-        seed=attempt.task.seed,
+        index=row.index,
+        images=images[: len(train)],
+        labels=tuple(sample.label for sample in train),
+        held_out_images=images[len(train) :] if held_out else None,
+        held_out_labels=tuple(sample.label for sample in held_out),
+        seed=row.seed,
     )
 
 
@@ -53,7 +64,28 @@ def learn(
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], LearningReport]:
     """Learn the task, from where an earlier attempt left it if its checkpoint fits, and from the beginning if not."""
-    belongs_to = identity(attempt, backbone)
+
+    def train(checkpoints: Checkpoints) -> tuple[Strategy[Any], LearningReport]:
+        strategy = load_strategy(attempt, context, backbone)
+        return strategy, strategy.learn(replace(task, checkpoints=checkpoints), progress.report)
+
+    return go_on(attempt, context, identity(attempt, backbone), train)
+
+
+def go_on(
+    attempt: Attempt,
+    context: AttemptContext,
+    belongs_to: dict[str, Any],
+    train: Callable[[Checkpoints], ResultT],
+) -> ResultT:
+    """Train from where an earlier attempt left it, or from the beginning if its checkpoint turns out not to fit.
+
+    Args:
+        attempt: The attempt.
+        context: What it works with.
+        belongs_to: All that decides what is trained: a checkpoint of anything else is none.
+        train: Trains from what the learner knows so far; called again if the checkpoint does not fit.
+    """
     keeper = CheckpointKeeper(
         context.session_factory,
         context.blobs,
@@ -63,21 +95,18 @@ def learn(
         stop=context.stop,
     )
 
-    def learn_from(earlier: list[Snapshot]) -> tuple[Strategy[Any], LearningReport]:
-        strategy = load_strategy(attempt, context, backbone)
-        checkpoints = SectionedCheckpoints(
-            keeper, belongs_to, earlier, written_by=f"attempt {attempt.token}"
-        )
-        return strategy, strategy.learn(replace(task, checkpoints=checkpoints), progress.report)
+    def train_from(earlier: list[Snapshot]) -> ResultT:
+        written_by = f"attempt {attempt.token}"
+        return train(SectionedCheckpoints(keeper, belongs_to, earlier, written_by=written_by))
 
     earlier = read_checkpoint(attempt.task.checkpoint, context.blobs, belongs_to)
     try:
-        return learn_from(earlier)
+        return train_from(earlier)
     except CheckpointError as error:
         if not earlier:
             raise
         log.warning("checkpoint_ignored", reason=str(error))
-        return learn_from([])
+        return train_from([])
 
 
 def load_strategy(attempt: Attempt, context: AttemptContext, backbone: Backbone) -> Strategy[Any]:
