@@ -7,12 +7,10 @@ from rich.console import Console
 
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import make_console, print_json
-from service.cli.progress import follow
+from service.cli.progress import watch
 from service.cli.tasks import next_steps
 from service.client import Filopodia, Task, TaskStatus
 
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
 WELL_ENDED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.DECLINED})
 """Declined ones have done their work: they found that what is known would not be answered better."""
 
@@ -35,7 +33,7 @@ def consolidate(
         task = client.consolidate(name, title=title)
         console.print(f"{task.id}: {standing_of(task)}")
         if wait:
-            watch(task, console)
+            _watch(task, console)
         if as_json:
             print_json(task.reply)
         elif wait:
@@ -50,7 +48,7 @@ def consolidate_learned(client: Filopodia, name: str, console: Console) -> Task 
         return None
     task = client.consolidate(name)
     console.print(f"Answers already. Consolidation {task.id}: {standing_of(task)}", soft_wrap=True)
-    watch(task, console)
+    _watch(task, console)
     console.print(f"Consolidation {standing_of(task)}.", soft_wrap=True)
     return task
 
@@ -62,17 +60,8 @@ def show_standing(client: Filopodia, name: str, console: Console) -> None:
         console.print(told["standing"], style="dim", soft_wrap=True)
 
 
-def watch(task: Task, console: Console) -> None:
-    """Show a consolidation until it has ended. Ctrl-C ends the watching, nothing else, and says so."""
-    try:
-        follow(task, console, f"consolidation {-task.reply['index']}")
-    except KeyboardInterrupt:
-        make_console(stderr=True).print(
-            f"\nIt goes on without you. `filopodia task {task.id}` says how far it is,\n"
-            f"`filopodia cancel {task.id}` stops it.",
-            soft_wrap=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
+def _watch(task: Task, console: Console) -> None:
+    watch(task, console, f"consolidation {-task.reply['index']}", subject="It")
 
 
 def standing_of(task: Task) -> str:

@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from service.cli.consolidating import (
-    INTERRUPTED,
     consolidate_learned,
     fail_unless_tried,
     show_standing,
@@ -28,7 +27,7 @@ from service.cli.options import (
     connect,
 )
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
-from service.cli.progress import follow
+from service.cli.progress import INTERRUPTED, watch
 from service.cli.tasks import next_steps
 from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
@@ -146,7 +145,7 @@ def learn(
             task = _post(client, name, sent, options, is_new=is_new)
         _show_posted(client, task, sent, console)
         if wait:
-            _watch(task, console)
+            watch(task, console, f"task {task.reply['index']}", subject="The task")
             _show_findings(task, console)
         if as_json:
             print_json(task.reply)
@@ -219,19 +218,6 @@ def _show_posted(client: Filopodia, task: Task, sent: _Sent, console: Console) -
     if posted.get("options", {}).get("from_feedback"):
         _show_feedback(client, posted, console)
     _show_unused(posted, sent.files, console)
-
-
-def _watch(task: Task, console: Console) -> None:
-    """Show the task until it has ended. Ctrl-C ends the watching, not the learning, and says so."""
-    try:
-        follow(task, console, f"task {task.reply['index']}")
-    except KeyboardInterrupt:
-        make_console(stderr=True).print(
-            f"\nThe task goes on without you. `filopodia task {task.id}` says how far it is,\n"
-            f"`filopodia cancel {task.id}` stops it.",
-            soft_wrap=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _show_feedback(client: Filopodia, posted: replies.Task, console: Console) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,6 +23,9 @@ from service.remote import replies
 from service.remote.statuses import ENDED, WORKED_OUT, TaskStatus
 
 ItemT = TypeVar("ItemT")
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 class ProgressView(Protocol):
@@ -115,6 +119,29 @@ def follow(task: Task, console: Console, title: str) -> Task:
     )
     with view:
         return task.wait(on_progress=view.show)
+
+
+def watch(task: Task, console: Console, title: str, *, subject: str) -> None:
+    """Show a task until it has ended. Ctrl-C ends the watching, not the work, and says so.
+
+    Args:
+        task: The task.
+        console: Where to show it.
+        title: What to call it.
+        subject: What goes on without whoever watched, as the beginning of a sentence.
+
+    Raises:
+        typer.Exit: After Ctrl-C.
+    """
+    try:
+        follow(task, console, title)
+    except KeyboardInterrupt:
+        make_console(stderr=True).print(
+            f"\n{subject} goes on without you. `filopodia task {task.id}` says how far it is,\n"
+            f"`filopodia cancel {task.id}` stops it.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def phase_of(task: replies.Task) -> str:

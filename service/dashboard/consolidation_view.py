@@ -6,8 +6,9 @@ from datetime import datetime
 from registry import learners, tasks
 from registry.postgres.database import Session
 from registry.schedule import Schedule
-from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
+from registry.statuses import UNFINISHED, TaskStatus
 from registry.tables import CONSOLIDATE, TaskRow
+from service.dashboard.view_models import Queued
 from service.schemas.consolidations import LearnerConsolidation
 from service.use_cases.consolidations import read_consolidation, read_learner_consolidation
 
@@ -16,7 +17,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class ConsolidationView:
+class ConsolidationView(Queued):
     """A consolidation as a row of a table."""
 
     id: str
@@ -30,21 +31,6 @@ class ConsolidationView:
     phase: str
     fraction: float
     ended_at: datetime | None
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it waits or runs."""
-        return self.status in UNFINISHED
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether cancelling it makes sense."""
-        return self.status in CANCELLABLE
-
-    @property
-    def can_retry(self) -> bool:
-        """Whether it can be queued again."""
-        return self.status in RETRYABLE
 
 
 @dataclass(frozen=True)

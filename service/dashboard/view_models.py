@@ -36,8 +36,29 @@ class Finding:
     detail: str
 
 
+class Queued:
+    """What a status lets somebody do about a row of the queue."""
+
+    status: TaskStatus
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it still moves by itself."""
+        return self.status in UNFINISHED
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether cancelling it makes sense."""
+        return self.status in CANCELLABLE
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether it can be queued again."""
+        return self.status in RETRYABLE
+
+
 @dataclass(frozen=True)
-class TaskView:
+class TaskView(Queued):
     """A task as a row of a table."""
 
     id: str
@@ -71,24 +92,9 @@ class TaskView:
     """Versions that publishing it would erase for good, where it is held and unlearns."""
 
     @property
-    def is_active(self) -> bool:
-        """Whether it still moves by itself."""
-        return self.status in UNFINISHED
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether cancelling it makes sense."""
-        return self.status in CANCELLABLE
-
-    @property
     def is_held(self) -> bool:
         """Whether a person has to decide about it."""
         return self.status == TaskStatus.HELD
-
-    @property
-    def can_retry(self) -> bool:
-        """Whether it can be queued again."""
-        return self.status in RETRYABLE
 
 
 @dataclass(frozen=True)
