@@ -89,6 +89,8 @@ class Artsy(Strategy[ArtsyConfig]):
         self.scale: Scale | None = None
         self._head: EvidenceHead | None = None
         """None until answers need it."""
+        self._material: tuple[Shown, Prior] | None = None
+        """What a reload has unfolded already, until the head is built of it."""
         self._synapses: list[EvidenceSynapse] = []
         self._left_out: CrossValidation | None = None
         """What was answered to the rows left out. None until it is asked for, after a reload."""
@@ -140,7 +142,7 @@ class Artsy(Strategy[ArtsyConfig]):
 
     def prepare(self) -> None:
         if self._head is None and self.classes_:
-            self._build(self.shown, self._prior())
+            self._build(*(self._material or (self.shown, self._prior())))
 
     def fingerprint_of_features(self) -> str:
         digest = hashlib.sha256(f"{self.backbone.fingerprint} {self.config.pooling}".encode())
@@ -276,7 +278,7 @@ class Artsy(Strategy[ArtsyConfig]):
         self._build(shown, prior)
 
     def _build(self, shown: Shown, prior: Prior) -> None:
-        self._head = EvidenceHead(shown, prior, self.opinions)
+        self._head, self._material = EvidenceHead(shown, prior, self.opinions), None
         self._synapses = self.synapses
 
     def _prior(self) -> Prior:
@@ -307,9 +309,9 @@ class Artsy(Strategy[ArtsyConfig]):
         self.reference = Reference.from_state(state, "reference.", width)
         self.scale = Scale.from_state(state, "novelty.")
         self.history = History.from_state(state, self.ledger, width, self._load_adapter)
+        self._head, self._material = None, (self.shown, self._prior())
         reader = StateReader(state, what="the classifiers")
-        self.opinions = opinions_from(reader, "heads", offered(self.shown, self._prior()))
-        self._head = None
+        self.opinions = opinions_from(reader, "heads", offered(*self._material))
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         self.apply_removal(removal)
