@@ -12,9 +12,8 @@ import pytest
 from registry import consolidations, events, learners, tasks, versions, workers
 from registry.tables import CONSOLIDATE
 from tests.factories import make_learner, make_task
-from tests.processes import children
 from tests.waiting import wait_until, within
-from tests.worker.waiting import has_ended, is_training, wait_for
+from tests.worker.waiting import has_ended, is_training, learn_process, wait_for
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -105,19 +104,6 @@ def now(session_factory):
             return tasks.get_task(session, task_id)
 
     return run
-
-
-def learn_process(worker):
-    """Return the process id of the worker's learn process, as soon as there is one."""
-    (pid,) = wait_until(
-        lambda: [
-            pid
-            for pid in children(worker.pid)
-            for shown in [Path(f"/proc/{pid}/cmdline").read_bytes()]
-            if b"worker.learn" in shown and b"--wait" not in shown
-        ]
-    )
-    return pid
 
 
 def has_checkpoint(task):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +13,7 @@ from registry import accuracy, events, learners, tasks, workers
 from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
-from tests.worker.waiting import has_ended, is_training, wait_for
+from tests.worker.waiting import has_ended, is_training, learn_process, wait_for
 from worker.settings import WorkerSettings
 from worker.title import WAIT
 
@@ -58,16 +57,6 @@ def task_id(session_factory, blobs):
     with session_factory.begin() as session:
         make_learner(session, strategy="finetune")
         return make_task(session, blobs, config=A_FEW_SECONDS).id
-
-
-def learn_process(worker):
-    """Return the process id of the worker's learn process."""
-    (pid,) = [
-        pid
-        for pid in children(worker.pid)
-        if b"worker.learn" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    return pid
 
 
 def test_a_task_survives_kill_9_of_its_learn_process_and_then_of_its_worker(
