@@ -106,5 +106,5 @@ def read_checkpoint(
     except (CheckpointError, BlobError, OSError) as error:
         log.warning("checkpoint_ignored", reason=str(error))
         return []
-    log.info("checkpoint_found", n_steps=sum(s.counters["n_steps"] for s in sections))
+    log.info("checkpoint_found", n_sections=len(sections))
     return sections

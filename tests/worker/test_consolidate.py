@@ -36,10 +36,10 @@ def settings(database_url, tmp_path):
 def learn(session_factory, blobs, attempt):
     """A function that has a task learned, and returns its row; makes the learner the first time."""
 
-    def run(*classes, options=None, n_eval=2, **config):
+    def run(*classes, strategy="consolidating", options=None, n_eval=2, **config):
         with session_factory.begin() as session:
             if not learners.list_learners(session).items:
-                make_learner(session, strategy="consolidating")
+                make_learner(session, strategy=strategy, config=config)
             task = make_task(
                 session,
                 blobs,
@@ -275,16 +275,41 @@ def test_what_fails_on_the_way_changes_nothing(
 
 
 @pytest.fixture
-def put_down(session_factory, learn, attempt, pending, monkeypatch, tmp_path):
-    """A consolidation of task 1 that was broken off after training, and what was learned meanwhile as task 2."""
-    first = learn("heron", "egret")
-    monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
-    (tmp_path / "learn.learned").write_text("full")
-    assert attempt(pending().id).checkpoint is not None
-    learn("ibis", "crane")
-    with session_factory.begin() as session:
-        tasks.get_task(session, pending().id).not_before = None
-    return first
+def put_down_after_training(session_factory, learn, attempt, pending, monkeypatch, tmp_path):
+    """A function that breaks a consolidation of task 1 off after its training, and has task 2 learned meanwhile."""
+
+    def run(**given):
+        first = learn("heron", "egret", **given)
+        monkeypatch.setenv("FILOPODIA_FAILPOINTS", str(tmp_path))
+        (tmp_path / "learn.learned").write_text("full")
+        assert attempt(pending().id).checkpoint is not None
+        learn("ibis", "crane", **given)
+        with session_factory.begin() as session:
+            tasks.get_task(session, pending().id).not_before = None
+        return first
+
+    return run
+
+
+@pytest.fixture
+def put_down(put_down_after_training):
+    return put_down_after_training()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop"])
+def test_artsy_goes_on_with_all_the_sections_of_its_trial(
+    put_down_after_training, attempt, pending, augmentation
+):
+    put_down_after_training(
+        strategy="artsy", adapt="always", epochs=1, augmentation=augmentation
+    )
+    with capture_logs() as logged:
+        task = attempt(pending().id)
+    [found] = [entry for entry in logged if entry["event"] == "checkpoint_found"]
+    assert found["n_sections"] >= 2
+    assert "checkpoint_ignored" not in [entry["event"] for entry in logged]
+    assert task.status in ("succeeded", "declined"), task.error
+    assert task.result["tasks"] == [1]
 
 
 def test_it_goes_on_from_its_checkpoint_on_another_head(put_down, attempt, pending, version):
