@@ -103,8 +103,8 @@ def _numbers(task: TaskRow) -> str:
     gain, error = details.get("gain"), details.get("standard_error")
     if not isinstance(gain, int | float):
         return ""
-    uncertain = f" \u00b1 {error:.2f}" if isinstance(error, int | float) else ""
-    return f" (gain {gain:+.2f}{uncertain})"
+    uncertain = f" \u00b1 {error:.3f}" if isinstance(error, int | float) else ""
+    return f" (gain {gain:+.3f}{uncertain})"
 
 
 def _named(indexes: Sequence[int]) -> str:

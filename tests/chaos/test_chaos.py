@@ -49,7 +49,9 @@ def test_promises_are_kept_while_processes_are_killed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
+    # What was broken comes last, where it is read first.
+    broken = [line for line in run.stdout.splitlines() if line.startswith("- ")]
+    assert run.returncode == 0, "\n".join([run.stdout, run.stderr[-2000:], *broken])
     report = json.loads(file.read_text())
     # A run without load would prove nothing.
     assert report["uploads"]["acknowledged"] >= 5

@@ -29,6 +29,9 @@ MOST_JUDGED = 100
 """Of all classes together: more tell no better, and are missed in the training."""
 CAUTION = 0.5
 """Standard errors by which the loss has to fall. Few images judge: more caution refuses what helps most, too."""
+LEAST_GAIN = 0.01
+"""By how much the loss has to fall in any case. A move costs state, and rows that can be left out in turn: what makes
+hardly an answer better is not worth it, however sure it is."""
 MOST_LOSS = 3.0
 """What one image can cost at most: sure of the wrong answer and surer of it are equally wrong."""
 
@@ -160,7 +163,7 @@ def reach_verdict(
     gain, error = _fall(before, after)
     gain_old = _fall(old_before, old_after)[0] if len(old_before) else None
     overall = gain if gain_old is None else new_share * gain + (1 - new_share) * gain_old
-    helps = gain > CAUTION * error and overall > 0
+    helps = gain >= LEAST_GAIN and gain > CAUTION * error and overall > 0
     reason = "as configured" if always else "it helps" if helps else "it does not help enough"
     return Verdict(
         adopted=always or helps,

@@ -77,7 +77,7 @@ def test_one_that_was_declined_says_why(browser, attempt, session_factory):
     with session_factory.begin() as session:
         queue.decline(session, *attempt, DECLINED)
     page = browser.get(PAGE).text
-    assert "declined: it does not help enough (gain -0.02 \u00b1 0.03)" in page
+    assert "declined: it does not help enough (gain -0.020 \u00b1 0.030)" in page
     assert "pill-declined" in page
     assert f"{PAGE}/consolidate" in page
     assert browser.get("/admin/tasks.json").json()["tasks"] == []

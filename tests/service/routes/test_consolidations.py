@@ -159,7 +159,7 @@ def test_one_that_was_declined_says_why_with_its_numbers(client, learned, sessio
     told = task["consolidation"]
     assert (task["status"], task["error"], told["adopted"]) == ("declined", None, False)
     assert (told["images"], told["seconds"], told["details"]["gain"]) == (12, 3.5, -0.02)
-    assert told["standing"] == "declined: it does not help enough (gain -0.02 \u00b1 0.03)"
+    assert told["standing"] == "declined: it does not help enough (gain -0.020 \u00b1 0.030)"
     found = learner(client)["consolidation"]
     assert (found["status"], found["waiting"]) == ("declined", [1])
     assert found["standing"] == (
@@ -187,7 +187,7 @@ def test_one_that_was_published_is_a_version_of_its_own(client, learned, session
     )
     task = client.get(f"/v1/tasks/{task_id}").json()
     assert (task["status"], task["version"]) == ("succeeded", 2)
-    assert task["consolidation"]["standing"] == "done, version 2 (gain -0.02 \u00b1 0.03)"
+    assert task["consolidation"]["standing"] == "done, version 2 (gain -0.020 \u00b1 0.030)"
     told = learner(client)["consolidation"]
     assert (told["stage"], told["waiting"], told["task_id"]) == ("consolidated", [], task_id)
     assert told["standing"] == "Nothing waits to be consolidated."

@@ -41,12 +41,12 @@ def test_one_that_waits_says_for_what(obstacle, said):
         (row("running", progress={"fraction": 0.4, "phase": "training"}), "40%, training"),
         (
             row("declined", result=RESULT),
-            "declined: it does not help enough (gain -0.02 \u00b1 0.03)",
+            "declined: it does not help enough (gain -0.020 \u00b1 0.030)",
         ),
         (row("declined", result={"reason": "Nothing waits."}), "declined: nothing waits"),
         (
             row("succeeded", version=3, result={"details": {"gain": 0.1}}),
-            "done, version 3 (gain +0.10)",
+            "done, version 3 (gain +0.100)",
         ),
         (row("failed", error={"code": "x", "detail": "Too long."}), "failed: Too long"),
         (

@@ -128,6 +128,16 @@ def test_what_changes_nothing_is_not_adopted():
     assert not reach_verdict(losses(0.5, 0.5), losses(0.5, 0.5), NONE, NONE).adopted
 
 
+@pytest.mark.parametrize(("gain", "adopted"), [(0.0005, False), (0.009, False), (0.011, True)])
+def test_what_is_sure_to_help_hardly_at_all_is_not_adopted(gain, adopted):
+    before = losses(0.1, 0.2, 0.3, 0.2)
+
+    verdict = reach_verdict(before, before - gain, NONE, NONE)
+
+    assert verdict.standard_error == pytest.approx(0.0, abs=1e-6)
+    assert verdict.adopted is adopted
+
+
 def test_no_single_image_outweighs_the_others():
     before = losses(0.5, 0.5, 0.5, 0.5, 25.0)
 
