@@ -19,7 +19,6 @@ from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
 from tests.worker import waiting
 from tests.worker.waiting import has_ended, is_training
-from worker.settings import WorkerSettings
 from worker.title import WAIT
 
 LONG = {"epochs": 100_000, "augmentation": "none"}
@@ -29,33 +28,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 @pytest.fixture
-def start_worker(database_url, redis_server, tmp_path):
-    """A function that starts a worker of some name; all are stopped at the end."""
-    running = []
+def start_worker(run_worker, redis_server):
+    """A function that starts a worker of some name."""
 
     def start(name="one"):
-        settings = WorkerSettings(
-            data_dir=tmp_path,
-            database_url=database_url,
-            redis_url=redis_server.url,
-            worker_id=name,
-            # Far longer than the test: what is taken over is taken over at once, not by a lease that runs out.
-            lease_s=600,
-            ring_s=0.5,
-            heartbeat_s=0.2,
-            device="cpu",
-            torch_threads=1,
-            progress_s=0.1,
-            stop_grace_s=5,
+        return run_worker(
+            "worker", redis_url=redis_server.url, worker_id=name, ring_s=0.5, stop_grace_s=5
         )
-        command = [sys.executable, "-m", "worker"]
-        running.append(subprocess.Popen(command, env=settings.environment()))
-        return running[-1]
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
+    return start
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from registry.tables import CONSOLIDATE
 from tests.factories import make_learner, make_task
 from tests.waiting import wait_until, within
 from tests.worker.waiting import has_ended, is_training, learn_process, wait_for
-from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 A_FEW_SECONDS = {"epochs": 4000}
@@ -36,37 +33,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 @pytest.fixture
-def start_worker(database_url, tmp_path, monkeypatch):
-    """A function that starts a worker whose learn processes know the strategy; all are stopped at the end."""
+def start_worker(run_worker, tmp_path, monkeypatch):
+    """A function that starts a worker of some name whose learn processes know the strategy."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(KNOWS_THE_STRATEGY + IN_ITS_TURN)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT}")
-    running = []
 
     def start(name="test", **changes):
-        settings = WorkerSettings(
-            data_dir=tmp_path,
-            database_url=database_url,
-            worker_id=name,
-            lease_s=600,
-            heartbeat_s=0.2,
-            poll_s=0.05,
-            device="cpu",
-            torch_threads=1,
-            progress_s=0.1,
-            checkpoint_s=0.1,
-            # Far longer than stopping takes on any machine.
-            stop_grace_s=200,
-            **{"consolidate": "at_once", **changes},
-        )
-        command = [sys.executable, "-m", "worker.local"]
-        running.append(subprocess.Popen(command, env=settings.environment()))
-        return running[-1]
+        usual = {"poll_s": 0.05, "checkpoint_s": 0.1, "consolidate": "at_once"}
+        # Far longer than stopping takes on any machine.
+        return run_worker(worker_id=name, stop_grace_s=200, **usual | changes)
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
+    return start
 
 
 @pytest.fixture

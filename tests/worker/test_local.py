@@ -2,8 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +13,6 @@ from tests.factories import make_learner, make_task
 from tests.processes import children, is_alive
 from tests.waiting import wait_until, within
 from tests.worker.waiting import has_ended, is_training, learn_process, wait_for
-from worker.settings import WorkerSettings
 from worker.title import WAIT
 
 A_FEW_SECONDS = {"epochs": 200, "augmentation": "none"}
@@ -23,33 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 @pytest.fixture
-def start_worker(database_url, tmp_path):
-    """A function that starts a worker; all are stopped at the end."""
-    settings = WorkerSettings(
-        data_dir=tmp_path,
-        database_url=database_url,
-        worker_id="test",
-        # Far longer than the test: what is taken over is taken over at once, not by a lease that runs out.
-        lease_s=600,
-        heartbeat_s=0.2,
-        poll_s=0.05,
-        device="cpu",
-        torch_threads=1,
-        progress_s=0.1,
-        stop_grace_s=2,
-    )
-    running = []
-
-    def start(**changes):
-        command = [sys.executable, "-m", "worker.local"]
-        environment = settings.model_copy(update=changes).environment()
-        running.append(subprocess.Popen(command, env=environment))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
+def start_worker(run_worker):
+    return partial(run_worker, worker_id="test", poll_s=0.05, stop_grace_s=2)
 
 
 @pytest.fixture

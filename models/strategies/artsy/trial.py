@@ -30,8 +30,10 @@ from models.strategies.artsy.verdict import (
     LEAST_WRONG,
     Verdict,
     astray,
+    is_hopeless,
     parts,
     reach_verdict,
+    split,
     why_not,
 )
 from models.strategies.subnetwork import train_subnetwork
@@ -132,8 +134,11 @@ class Trial:
         features = halfway.embed(self.before)
         if config.adapt == "evidence" and self._has_nothing_to_gain(features):
             return Outcome(Verdict(adopted=False, reason="its images are told apart as it is"))
-        judging = parts(shots.targets, seed=derive_seed(self.seed, self._first, 4))
-        probes = []
+        is_open = config.adapt == "evidence"
+        # Where nothing is decided one part says what the move does.
+        deal = parts if is_open else _one_part
+        judging = deal(shots.targets, seed=derive_seed(self.seed, self._first, 4))
+        probes: list[_Probe] = []
         for place, judged in enumerate(judging):
             told = _told_of(on_progress, place, len(judging))
             own, loss = self._train(judged, place, told)
@@ -143,6 +148,8 @@ class Trial:
             moved = halfway.embed(functional)
             probe = _Probe(own, functional, moved, self._asked(judged, place), loss)
             probes.append(self._judged(probe, features, judged))
+            if is_open and is_hopeless(*_all_losses(probes)[:2]):
+                break
         first = probes[0]
         verdict = self._verdict(probes)
         if not verdict.adopted:
@@ -221,9 +228,8 @@ class Trial:
         return missed[asked]
 
     def _verdict(self, probes: Sequence["_Probe"]) -> Verdict:
-        columns = zip(*(probe.losses for probe in probes), strict=True)
         return reach_verdict(
-            *(torch.cat(column) for column in columns),
+            *_all_losses(probes),
             new_share=len(self.shots.targets.unique()) / len(self.known.counts),
             always=self.config.adapt == "always",
         )
@@ -332,6 +338,16 @@ class _Judgement:
     head: EvidenceHead
     losses: Tensor
     """Of old rows that are left out in turn, `(M,)`."""
+
+
+def _one_part(targets: Tensor, *, seed: int) -> list[Tensor]:
+    return [split(targets, seed=seed)]
+
+
+def _all_losses(probes: Sequence[_Probe]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the losses that all trainings so far came to, put together; see `_Probe.losses`."""
+    before, after, old_before, old_after = zip(*(probe.losses for probe in probes), strict=True)
+    return torch.cat(before), torch.cat(after), torch.cat(old_before), torch.cat(old_after)
 
 
 def _records(features: Tensor, targets: Tensor) -> tuple[Tensor, FeatureRecords]:

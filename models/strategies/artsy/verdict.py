@@ -32,6 +32,10 @@ CAUTION = 0.5
 LEAST_GAIN = 0.01
 """By how much the loss has to fall in any case. A move costs state, and rows that can be left out in turn: what makes
 hardly an answer better is not worth it, however sure it is."""
+SURE = 2.0
+"""Standard errors: a gain worth a move is given up before all parts have judged if it is further away than so many."""
+FEWEST_SURE = 10
+"""Images that have to have judged before it is."""
 MOST_LOSS = 3.0
 """What one image can cost at most: sure of the wrong answer and surer of it are equally wrong."""
 
@@ -173,6 +177,20 @@ def reach_verdict(
         gain_old=None if gain_old is None else round(gain_old, 4),
         n=len(before),
     )
+
+
+def is_hopeless(before: Tensor, after: Tensor) -> bool:
+    """Tell whether images that judged so far, `(J,)` as in `reach_verdict`, leave no hope of a gain worth a move.
+
+    Example:
+        >>> worse = torch.full((20,), 0.5)
+        >>> is_hopeless(worse, 2 * worse), is_hopeless(worse, worse / 2), is_hopeless(worse[:5], 2 * worse[:5])
+        (True, False, False)
+    """
+    if len(before) < FEWEST_SURE:
+        return False
+    gain, error = _fall(before, after)
+    return gain + SURE * error < LEAST_GAIN
 
 
 def _fall(before: Tensor, after: Tensor) -> tuple[float, float]:
