@@ -254,6 +254,7 @@ class Strategy(ABC, Generic[ConfigT]):
             novelty=self.calibration.familiarity.novelty(raw.distances)
             if raw.novelty is None
             else raw.novelty,
+            unrouted=raw.unrouted,
             **vars(raw.routes or Routes.without_synapses(len(raw.logits))),
         )
 

@@ -141,6 +141,8 @@ class RawScores:
     """Calibrated, `(B, K)`, where routes depend on them and change them; None leaves it to `predict`."""
     novelty: Tensor | None = None
     """Share of known images that look more familiar, `(B,)`; None leaves it to `predict`."""
+    unrouted: Tensor | None = None
+    """Calibrated, `(B, K)`, as they were before sub-networks were asked; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,3 +153,5 @@ class Prediction(Routes):
     """Calibrated class probabilities, `(B, K)`, rows sum to 1, in the order of `classes_`."""
     novelty: Tensor
     """Share of held-out known images that look more familiar than this one, `(B,)`, in `[0, 1]`."""
+    unrouted: Tensor | None = None
+    """What the probabilities would be had no synapse fired, `(B, K)`; None where that is not known."""

@@ -297,6 +297,10 @@ def route_lines(result: replies.PredictionResult) -> list[Text]:
     unable = [synapse["task"] for synapse in synapses if not synapse.get("can_fire", True)]
     if unable:
         lines.append(Text(f"  {never_fires(unable)}", "dim"))
+    if without := route.get("without"):
+        lines.append(
+            Text(f"  had none fired: {without['label']}  {percent(without['score'])}", "dim")
+        )
     return lines
 
 

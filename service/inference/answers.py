@@ -36,18 +36,10 @@ def image_answer(
         top_k: Number of classes in `top`.
         trace: `none`, `summary` or `full`.
     """
-    strategy = snapshot.strategy
     probabilities = scores.probabilities[row]
     order = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
     order = order[probabilities[order] != HIDDEN]
-    top = [
-        {
-            "label": strategy.classes_[k],
-            "score": round(float(probabilities[k]), DIGITS),
-            "task": strategy.class_tasks_[k],
-        }
-        for k in order
-    ]
+    top = [_scored(snapshot, probabilities, k) for k in order]
     novelty = float(scores.novelty[row])
     answer: dict[str, Any] = {
         **top[0],
@@ -58,6 +50,15 @@ def image_answer(
     if trace != "none":
         answer["route"] = _route(snapshot, scores, row, is_full=trace == "full")
     return answer
+
+
+def _scored(snapshot: Snapshot, probabilities: NDArray[np.float32], k: int) -> dict[str, Any]:
+    """Return the class of an index with its probability among `(K,)`."""
+    return {
+        "label": snapshot.strategy.classes_[k],
+        "score": round(float(probabilities[k]), DIGITS),
+        "task": snapshot.strategy.class_tasks_[k],
+    }
 
 
 def request_results(
@@ -99,12 +100,18 @@ def hide(scores: Scores, labels: Sequence[str], hidden: Collection[str]) -> Scor
     is_shown = np.array([label not in hidden for label in labels])
     if is_shown.all():
         return scores
-    kept = np.where(is_shown, scores.probabilities, 0.0).astype(np.float64)
+    unrouted = None if scores.unrouted is None else _among(scores.unrouted, is_shown)
+    return replace(scores, probabilities=_among(scores.probabilities, is_shown), unrouted=unrouted)
+
+
+def _among(probabilities: NDArray[np.float32], is_shown: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Share the probabilities `(B, K)` out among the classes that are shown, bool `(K,)`."""
+    kept = np.where(is_shown, probabilities, 0.0).astype(np.float64)
     mass = kept.sum(axis=1, keepdims=True)
     # All of it can lie on what is hidden, to the last bit: then nothing tells the others apart.
     kept = np.where(mass > 0, kept / np.where(mass > 0, mass, 1.0), is_shown / is_shown.sum())
     left: NDArray[np.float32] = np.where(is_shown, kept, HIDDEN).astype(np.float32)
-    return replace(scores, probabilities=left)
+    return left
 
 
 def require_shown(snapshot: Snapshot, hidden: Collection[str]) -> None:
@@ -130,8 +137,15 @@ def named(results: Sequence[dict[str, Any]], shown: Shown) -> list[dict[str, Any
 def _named(entry: dict[str, Any], shown: Shown) -> dict[str, Any]:
     if "label" not in entry:
         return entry
-    top = [{**ranked, "label": shown.name(ranked["label"])} for ranked in entry.get("top", ())]
-    return {**entry, "label": shown.name(entry["label"]), "top": top}
+    named = _renamed(entry, shown)
+    named["top"] = [_renamed(ranked, shown) for ranked in entry.get("top", ())]
+    if without := (entry.get("route") or {}).get("without"):
+        named["route"] = {**entry["route"], "without": _renamed(without, shown)}
+    return named
+
+
+def _renamed(scored: dict[str, Any], shown: Shown) -> dict[str, Any]:
+    return {**scored, "label": shown.name(scored["label"])}
 
 
 def _route(snapshot: Snapshot, scores: Scores, row: int, *, is_full: bool) -> dict[str, Any]:
@@ -142,6 +156,9 @@ def _route(snapshot: Snapshot, scores: Scores, row: int, *, is_full: bool) -> di
         "silent": [t for t, is_on in zip(tasks, fired, strict=True) if not is_on],
         "passes": int(scores.passes[row]),
     }
+    if any(fired) and scores.unrouted is not None:
+        without = scores.unrouted[row]
+        route["without"] = _scored(snapshot, without, int(without.argmax()))
     if is_full:
         route["synapses"] = [
             {

@@ -52,6 +52,8 @@ class Scores:
     """`(B, T)`"""
     passes: NDArray[np.int64]
     """`(B,)`"""
+    unrouted: NDArray[np.float32] | None
+    """Probabilities had no synapse fired, `(B, K)`; None where that is not known."""
     queue_s: float
     infer_s: float
     batch_images: int
@@ -224,16 +226,19 @@ class InferenceEngine:
         started = perf_counter()
         images = torch.cat([item.images for item in batch])
         with torch.inference_mode():
-            columns = _to_numpy(batch[0].snapshot.strategy.predict(images))
+            prediction = batch[0].snapshot.strategy.predict(images)
+        columns = _to_numpy(prediction)
         seconds = perf_counter() - started
         self._observe(batch, len(images), started, seconds)
         thresholds = columns.pop("thresholds")
         ends = np.cumsum([len(item.images) for item in batch])[:-1]
         parts = {name: np.split(column, ends) for name, column in columns.items()}
+        unrouted = parts.pop("unrouted", [None] * len(batch))
         return [
             Scores(
                 thresholds=thresholds,
                 **{name: split[i] for name, split in parts.items()},
+                unrouted=unrouted[i],
                 queue_s=started - item.queued_at,
                 infer_s=seconds,
                 batch_images=len(images),
@@ -252,8 +257,17 @@ class InferenceEngine:
             self._metrics.queue_seconds.observe(started - item.queued_at)
 
 
-_COLUMNS = ("probabilities", "novelty", "currents", "thresholds", "functional", "passes")
+_COLUMNS = (
+    "probabilities",
+    "novelty",
+    "currents",
+    "thresholds",
+    "functional",
+    "passes",
+    "unrouted",
+)
 
 
 def _to_numpy(prediction: Prediction) -> dict[str, NDArray[Any]]:
-    return {name: getattr(prediction, name).detach().cpu().numpy() for name in _COLUMNS}
+    columns = {name: getattr(prediction, name) for name in _COLUMNS}
+    return {name: x.detach().cpu().numpy() for name, x in columns.items() if x is not None}

@@ -379,6 +379,8 @@ class Route(TypedDict):
     silent: list[int]
     passes: int
     """Forwards of the backbone this image took."""
+    without: NotRequired[RankedLabel | None]
+    """What would have been answered had no sub-network taken part; null where none did, or where that is not known."""
     synapses: NotRequired[list[SynapseState] | None]
     """With `trace=full`."""
 

@@ -50,6 +50,8 @@ class Route(ReadSchema):
     silent: list[int]
     passes: int
     """Forwards of the backbone this image took."""
+    without: ScoredLabel | None = None
+    """What would have been answered had no sub-network taken part; null where none did, or where that is not known."""
     synapses: list[SynapseRead] | None = None
     """With `trace=full`."""
 

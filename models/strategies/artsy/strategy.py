@@ -176,6 +176,7 @@ class Artsy(Strategy[ArtsyConfig]):
         at_most = self.config.max_routed if len(shared) > 1 else 0
         currents, functional = route(synapses, probabilities, at_most=at_most)
         passes = torch.ones(len(features), dtype=torch.int64)
+        unrouted = probabilities.clone()
         for columns in shared:
             fired = functional[:, list(columns)]
             rows = fired.any(dim=1).nonzero().squeeze(1)
@@ -188,7 +189,7 @@ class Artsy(Strategy[ArtsyConfig]):
                 mine = rows[fires]
                 probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
         routes = Routes(currents, thresholds_of(synapses), functional, passes)
-        return RawScores(logits, answer.distances, routes, probabilities, novelty)
+        return RawScores(logits, answer.distances, routes, probabilities, novelty, unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()

@@ -117,6 +117,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
         logits = self.head.logits_at(distances)
         probabilities = self.calibration.probabilities(logits)
+        unrouted = probabilities.clone()
         synapses = self.synapses
         currents, functional = route(synapses, probabilities, at_most=self.config.max_routed)
         for t, subnetwork in enumerate(self.subnetworks):
@@ -127,7 +128,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
         routes = Routes(currents, thresholds_of(synapses), functional, passes)
-        return RawScores(logits, distances.amin(dim=1), routes, probabilities)
+        return RawScores(logits, distances.amin(dim=1), routes, probabilities, unrouted=unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()

@@ -150,6 +150,13 @@ def test_a_synapse_that_can_never_fire_is_called_that():
     ]
 
 
+def test_where_a_synapse_fired_the_answer_without_it_is_told():
+    without = {"label": "[red]egret", "score": 0.61, "task": 2}
+    route = RESULT["route"] | {"without": without}
+    assert "had none fired: [red]egret  61.0%" in printed(*output.route_lines({"route": route}))
+    assert "had none fired" not in printed(*output.route_lines(RESULT))
+
+
 def test_an_unknown_image_is_said_to_be_one():
     assert "nothing learned" in printed(*output.result_lines(RESULT | {"known": False}))
 

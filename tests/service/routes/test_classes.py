@@ -224,12 +224,15 @@ def test_probabilities_of_what_is_left_sum_to_one_whatever_was_hidden():
         thresholds=nothing[0],
         functional=nothing.astype(bool),
         passes=np.ones(3, dtype=np.int64),
+        unrouted=probabilities[::-1],
         queue_s=0,
         infer_s=0,
         batch_images=3,
     )
-    left = hide(scores, ("a", "b", "c"), {"a"}).probabilities
-    assert left == pytest.approx(np.array([[-1, 1, 0], [-1, 0.5, 0.5], [-1, 0.25, 0.75]]))
+    left = hide(scores, ("a", "b", "c"), {"a"})
+    expected = np.array([[-1, 1, 0], [-1, 0.5, 0.5], [-1, 0.25, 0.75]])
+    assert left.probabilities == pytest.approx(expected)
+    assert left.unrouted == pytest.approx(expected[::-1])
     assert hide(scores, ("a", "b", "c"), {"d"}) is scores
 
 

@@ -1,5 +1,7 @@
 """Tasks learned, consolidated together, taken back and taken out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,25 @@ def test_learning_leaves_the_features_alone(backbone, tasks):
     assert strategy.functional is None
     assert strategy.unconsolidated_ == (1, 2, 3, 4)
     assert strategy.predict(tasks[0].images).passes.unique().tolist() == [1]
+
+
+def test_what_would_be_answered_without_sub_networks_is_told_beside_the_answer(backbone, tasks):
+    """Of a twin that was taught the same and may ask none of them."""
+    always, never = (
+        teach(Artsy(backbone, replace(CONFIG, max_routed=n)), tasks[0], tasks[2]) for n in (2, 0)
+    )
+    for number, each in always.history.consolidations.items():
+        open_ = {i: one.with_threshold(0.0) for i, one in each.subnetworks.items()}
+        always.history.consolidations[number] = replace(each, subnetworks=open_)
+    always._build(always.shown, always._prior())
+
+    asked, alone = (strategy.predict(tasks[0].images) for strategy in (always, never))
+
+    assert asked.functional.any(dim=1).all()
+    assert not alone.functional.any()
+    assert not torch.allclose(asked.probabilities, alone.probabilities, atol=1e-3)
+    for unrouted in (asked.unrouted, alone.unrouted):
+        torch.testing.assert_close(unrouted, alone.probabilities, atol=1e-5, rtol=1e-4)
 
 
 def test_tasks_that_are_consolidated_together_share_one_sub_network(backbone, tasks):

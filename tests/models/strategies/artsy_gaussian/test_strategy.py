@@ -55,6 +55,24 @@ def test_at_most_max_routed_sub_networks_turn_functional(backbone, make_task):
     assert prediction.functional.any() == earned
 
 
+def test_what_would_be_answered_without_sub_networks_is_told_beside_the_answer(backbone, make_task):
+    images = make_task(1, ("a", "b")).images
+    always, never = (learned(backbone, make_task, threshold=0.0, max_routed=n) for n in (2, 0))
+    always.subnetworks = [
+        replace(subnetwork, synapse=replace(subnetwork.synapse, threshold=0.0))
+        for subnetwork in always.subnetworks
+    ]
+    # Less sure of everything, so that a second opinion weighs.
+    for strategy in (always, never):
+        strategy.calibration.temperature.add(1e6, n=1000)
+
+    asked, alone = always.predict(images), never.predict(images)
+
+    assert asked.functional.all()
+    assert not torch.allclose(asked.probabilities, alone.probabilities, atol=1e-3)
+    assert torch.equal(asked.unrouted, alone.probabilities)
+
+
 def test_a_synapse_below_its_threshold_takes_no_place_from_another(backbone, make_task):
     strategy = learned(backbone, make_task, max_routed=1)
     images = make_task(1, ("a", "b")).images
