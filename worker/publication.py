@@ -16,6 +16,7 @@ from registry.versions import NewVersion
 from worker.attempt import Attempt
 from worker.consolidate import is_consolidation
 from worker.screening import reason_to_hold
+from worker.training import with_lasting
 from worker.unlearn import is_unlearning
 
 HELD = "held"
@@ -25,7 +26,7 @@ HELD = "held"
 def config_of(attempt: Attempt, strategy: Strategy[Any]) -> dict[str, Any]:
     """Return what the version is learned with, spelled as the learner's own configuration is."""
     if not is_unlearning(attempt):
-        return attempt.task.config
+        return with_lasting(attempt.task.config, strategy)
     learner = attempt.learner
     return spelled_like(learner.strategy, learner.config, strategy.name, asdict(strategy.config))
 

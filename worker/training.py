@@ -25,6 +25,10 @@ log = structlog.get_logger()
 
 ResultT = TypeVar("ResultT")
 
+LASTING = ("bottleneck", "pooling")
+"""Hyperparameters that decide the shapes of what is stored. A learner keeps those it began with, whatever a task asks
+for itself: what is there and what comes could not be put together."""
+
 
 def load_task(
     attempt: Attempt, blobs: BlobStore, backbone: Backbone, progress: ProgressReporter
@@ -111,11 +115,19 @@ def go_on(
 
 def load_strategy(attempt: Attempt, context: AttemptContext, backbone: Backbone) -> Strategy[Any]:
     """Build the strategy with this task's configuration and what the learner knows so far."""
-    strategy = create_strategy(attempt.learner.strategy, attempt.task.config, backbone)
-    if attempt.parent_manifest_sha256 is not None:
-        parent = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
-        take_over(strategy, parent)
+    name, config = attempt.learner.strategy, attempt.task.config
+    if attempt.parent_manifest_sha256 is None:
+        return create_strategy(name, config, backbone)
+    parent = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
+    strategy = create_strategy(name, with_lasting(config, parent), backbone)
+    take_over(strategy, parent)
     return strategy
+
+
+def with_lasting(config: dict[str, Any], known: Strategy[Any]) -> dict[str, Any]:
+    """Return a configuration that has what lasts as a strategy has it that has learned something."""
+    lasting = {name: getattr(known.config, name, config.get(name)) for name in LASTING}
+    return {name: lasting.get(name, value) for name, value in config.items()}
 
 
 def take_over(strategy: Strategy[Any], known: Strategy[Any]) -> None:

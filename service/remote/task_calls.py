@@ -67,7 +67,7 @@ class TaskOptions:
     encoding: str | None = None
     """How names in an archive are written that are not marked as Unicode: `cp437`, `cp932`, `gbk` ..."""
     config: dict[str, Any] | None = None
-    """Hyperparameters for this task only."""
+    """Hyperparameters for this task only; `bottleneck` and `pooling` stay what the learner began with."""
 
     def given(self) -> dict[str, Any]:
         """Return the options that were set."""

@@ -80,7 +80,7 @@ class TaskOptions(TaskChoices):
     """How a task is to be learned."""
 
     config: dict[str, Any] = Field(default_factory=dict)
-    """Hyperparameters for this task only."""
+    """Hyperparameters for this task only; `bottleneck` and `pooling` stay what the learner began with."""
 
 
 class TaskQuery(TaskChoices):

@@ -310,6 +310,19 @@ def test_artsy_goes_on_with_all_the_sections_of_its_trial(
     assert task.result["tasks"] == [1]
 
 
+def test_artsy_keeps_the_shapes_that_it_began_with(learn, attempt, pending, version):
+    """A task may ask for others for itself, but what is there already has its own."""
+    quick = {"adapt": "always", "epochs": 1, "least_steps": 2}
+    began = {"bottleneck": 16, "pooling": "backbone"}
+    learn("heron", "egret", strategy="artsy", **quick, **began)
+    assert attempt(pending().id).status == "succeeded"
+    usual = {"bottleneck": 64, "pooling": "token_and_patches"}
+    learn("ibis", "crane", **quick, **usual)
+    task = attempt(pending().id)
+    assert (task.status, task.result["tasks"]) == ("succeeded", [2])
+    assert all(version(n).config.items() >= began.items() for n in range(1, 5))
+
+
 def test_it_goes_on_from_its_checkpoint_on_another_head(put_down, attempt, pending, version):
     with capture_logs() as logged:
         task = attempt(pending().id)
