@@ -214,10 +214,14 @@ def tasks_of(session: Session, task: TaskRow) -> list[int]:
 
 
 def take_up(session: Session, task: TaskRow) -> None:
-    """Fix what a consolidation is of, for the attempt that claims it, and what bounds it.
+    """Fix what a consolidation is of, for the attempt that claims it, what bounds it, and its configuration.
 
-    It must not forget more than any of its tasks was to, and do no harm that one of them would have been held for.
+    It must not forget more than any of its tasks was to, and do no harm that one of them would have been held for. Its
+    version answers as the head does that it builds on: a task may have brought hyperparameters meanwhile.
     """
+    head = _head(session, learners.get_learner_by_id(session, task.learner_id))
+    if head is not None:
+        task.config = head.config
     indexes = tasks_of(session, task)
     of_tasks = [row.options for row in learned_tasks(session, task.learner_id, indexes)]
     bounds = [options.get("max_forgetting") for options in of_tasks]

@@ -280,6 +280,16 @@ def test_it_is_of_the_tasks_that_it_was_begun_with(session, blobs, learner):
     assert (task.options["tasks"], version.unconsolidated) == ([1, 2], [])
 
 
+def test_it_is_configured_as_the_head_is_that_it_is_taken_up_on(session, blobs, learner):
+    """What a task brought for itself meanwhile must not be undone by training on what came before."""
+    learn_at_once(session, blobs, ("heron",))
+    task = make_task(session, blobs, classes=("egret",), config={"threshold": 0.5})
+    publish_task(session, task, unconsolidated=[1, 2])
+    pending(session, learner).not_before = None
+    taken_up, version = consolidate(session, learner)
+    assert taken_up.config == version.config == {"threshold": 0.5}
+
+
 def test_one_that_leaves_its_tasks_waiting_is_no_reason_for_another(session, blobs, learner):
     learn_at_once(session, blobs, ("heron",))
     _, version = consolidate(session, learner, unconsolidated=[1])
