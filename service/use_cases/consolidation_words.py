@@ -52,9 +52,10 @@ def learner_standing(
     if not waiting:
         return "Nothing waits to be consolidated."
     answers = f"{_named(waiting)} already."
-    if not with_images:
-        return f"{answers} The images were deleted, so they will not shape the features."
     its = "Its" if len(waiting) == 1 else "Their"
+    if not with_images:
+        # They were deleted, or never came along with an imported learner.
+        return f"{answers} {its} images are not stored here, so they will not shape the features."
     shape = f"{its} images will shape the features"
     if last is not None and last.status in UNFINISHED:
         if obstacle is not None and obstacle.what == "quiet" and not last.options.get("by_hand"):

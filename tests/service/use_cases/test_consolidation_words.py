@@ -69,7 +69,7 @@ def test_one_that_runs_or_has_ended_says_how(task, said):
             [],
             None,
             IDLE,
-            "Task 1 answers already. The images were deleted, so they will not shape the features.",
+            "Task 1 answers already. Its images are not stored here, so they will not shape the features.",
         ),
         (
             [1],
