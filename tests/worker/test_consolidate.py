@@ -300,7 +300,9 @@ def put_down(put_down_after_training):
 def test_artsy_goes_on_with_all_the_sections_of_its_trial(
     put_down_after_training, attempt, pending, augmentation
 ):
-    put_down_after_training(strategy="artsy", adapt="always", epochs=1, augmentation=augmentation)
+    put_down_after_training(
+        strategy="artsy", adapt="always", epochs=1, least_steps=2, augmentation=augmentation
+    )
     with capture_logs() as logged:
         task = attempt(pending().id)
     [found] = [entry for entry in logged if entry["event"] == "checkpoint_found"]
