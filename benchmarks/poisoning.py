@@ -33,6 +33,7 @@ from torch import Tensor
 
 from benchmarks.datasets import LabelledImages, read_digits, read_split
 from models.backbone import Backbone, choose_device, load_backbone
+from models.copies import thumbnails
 from models.head import GaussianHead
 from models.screening import KNOWN_IMAGES, LabelledFeatures, choose_suspects, screen
 from models.statistics import ClassStatistics
@@ -235,8 +236,8 @@ def judge_batch(pool: Pool, batch: Batch, backbone: Backbone) -> list[str]:
             chosen = [names.index(name) for name in suspects]
             rows = np.concatenate([list(batch.known.values())[i] for i in chosen])
             of = tuple(np.repeat(suspects, KNOWN_IMAGES).tolist())
-            known = LabelledFeatures(pool.features[rows], of, pool.images[rows])
-    findings = screen(LabelledFeatures(features, labels, images), known)
+            known = LabelledFeatures(pool.features[rows], of, thumbnails(pool.images[rows]))
+    findings = screen(LabelledFeatures(features, labels, thumbnails(images)), known)
     return [finding.code for finding in findings if finding.holds]
 
 

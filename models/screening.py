@@ -5,7 +5,7 @@ to do with the images than chance; a share of labels that look drawn by lot; two
 and copies of images under another label. What an honest batch of hard classes may look like too is not reported: each
 finding comes from the favourable end of a confidence interval, so few images prove nothing.
 
-Shapes: N images of the batch, M of reference classes, C classes together, D feature width, S input side.
+Shapes: N images of the batch, M of reference classes, C classes together, D feature width.
 
 Reference:
     Northcutt et al., 2021, https://arxiv.org/abs/1911.00068 (labels judged by predictions out of sample); Goldberger
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.copies import find_twins, thumbnails
+from models.copies import find_twins
 
 MIN_IMAGES = 20
 """Images in a batch below which nothing is said of its labels."""
@@ -91,8 +91,8 @@ class LabelledFeatures:
     """Of the frozen backbone, `(N, D)`."""
     labels: tuple[str, ...]
     """Length N."""
-    images: Tensor | None = None
-    """uint8 `(N, 3, S, S)`; without them no copies are looked for."""
+    thumbnails: Tensor | None = None
+    """Of the images, as `models.copies.thumbnails` makes them; without them no copies are looked for."""
 
 
 def screen(batch: LabelledFeatures, known: LabelledFeatures | None = None) -> list[Finding]:
@@ -335,12 +335,12 @@ def _alike(judged: _Judged, a: int, b: int, above: float, deviation: float) -> F
 
 def _find_copies(batch: LabelledFeatures, known: LabelledFeatures | None) -> list[Finding]:
     """Look for images of the batch that are also there under another label, re-encoded, resized or mirrored."""
-    if batch.images is None:
+    if batch.thumbnails is None:
         return []
-    labels, images = batch.labels, thumbnails(batch.images)
+    labels, images = batch.labels, batch.thumbnails
     everything = images
-    if known is not None and known.images is not None:
-        labels, everything = labels + known.labels, torch.cat([images, thumbnails(known.images)])
+    if known is not None and known.thumbnails is not None:
+        labels, everything = labels + known.labels, torch.cat([images, known.thumbnails])
     index = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     classes, targets = list(index), torch.tensor([index[label] for label in labels])
     twins = find_twins(images, everything, targets)
@@ -381,8 +381,8 @@ def _only(known: LabelledFeatures, keep: Sequence[bool]) -> LabelledFeatures | N
     if not rows.any():
         return None
     labels = tuple(label for label, kept in zip(known.labels, keep, strict=True) if kept)
-    images = None if known.images is None else known.images[rows]
-    return LabelledFeatures(known.features.cpu()[rows], labels, images)
+    thumbnails = None if known.thumbnails is None else known.thumbnails[rows]
+    return LabelledFeatures(known.features.cpu()[rows], labels, thumbnails)
 
 
 def choose_suspects(answers: Tensor, labels: Sequence[str], classes: Sequence[str]) -> list[str]:

@@ -109,11 +109,12 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     with context.session_factory() as session:
         attempt = load_attempt(session, task_id, token)
     backbone = context.warm.backbone(attempt.learner.backbone)
-    task, findings = None, []
+    task: Task | None = None
+    findings: list[Finding] = []
     if not is_unlearning(attempt) and not is_consolidation(attempt):
         task = load_task(attempt, context.blobs, backbone, progress)
         failpoint("learn.loaded")
-        findings = _screen(attempt, task, backbone, context)
+        findings, task = _screen(attempt, task, backbone, context)
         if reason := reason_to_hold(attempt, findings):
             _hold_unlearned(attempt, reason, context)
             return
@@ -234,6 +235,7 @@ def _learn_or_unlearn(
     if is_consolidation(attempt):
         return consolidate(attempt, backbone, context, progress)
     if task is None:
+        context.warm.forget_images()  # some of them are to be unlearned
         strategy, done = unlearn(
             attempt,
             backbone,
@@ -248,12 +250,13 @@ def _learn_or_unlearn(
 
 def _screen(
     attempt: Attempt, task: Task, backbone: Backbone, context: AttemptContext
-) -> list[Finding]:
+) -> tuple[list[Finding], Task]:
+    """Return what looks wrong with a task's images, and the task, with what was seen of them."""
     if not is_screened(attempt):
-        return []
-    findings = screen_task(attempt, task, backbone, context)
+        return [], task
+    findings, task = screen_task(attempt, task, backbone, context)
     _note(attempt, findings, context)
-    return findings
+    return findings, task
 
 
 def _hold_unlearned(attempt: Attempt, reason: str, context: AttemptContext) -> None:

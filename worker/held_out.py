@@ -88,7 +88,7 @@ class _Measuring:
         names = tuple(row.blob_sha256 for row in rows)
         features = None if known is None else known.of(self._fingerprint, names)
         if features is None:
-            features = self._strategy.features_of(self._images(index, rows))
+            features = self._features(index, rows, labels)
         if known is None or (self._fingerprint, names) != (known.fingerprint, known.images):
             again = HeldOutFeatures(self._fingerprint, names, features)
             self._measured.features[index] = again.pack()
@@ -109,13 +109,24 @@ class _Measuring:
             self._measured.cells.extend(evaluate_features(self._strategy, self._waiting))
             self._waiting.clear()
 
+    def _features(self, index: int, rows: Sequence[SampleRow], labels: tuple[str, ...]) -> Tensor:
+        """Return features of a task's images; of those of the task at hand they may be there."""
+        task = self._task_at_hand(index, labels)
+        seen = None if task is None else task.held_out_features(self._fingerprint)
+        return self._strategy.features_of(self._images(index, rows)) if seen is None else seen
+
     def _images(self, index: int, rows: Sequence[SampleRow]) -> Tensor:
         """Return images of a task; those of the task at hand are there if all of them are asked for."""
-        task, labels = self._task, tuple(row.label for row in rows)
-        is_at_hand = task is not None and (task.index, task.held_out_labels) == (index, labels)
-        if task is not None and is_at_hand and task.held_out_images is not None:
+        task = self._task_at_hand(index, tuple(row.label for row in rows))
+        if task is not None and task.held_out_images is not None:
             return task.held_out_images
         return load_images(rows, self._blobs, self._strategy.backbone, lambda _: None)
+
+    def _task_at_hand(self, index: int, labels: tuple[str, ...]) -> Task | None:
+        """Return the task at hand, if it is this one and all its held-out images are asked for."""
+        task = self._task
+        is_at_hand = task is not None and (task.index, task.held_out_labels) == (index, labels)
+        return task if is_at_hand else None
 
 
 def _read(kept: Mapping[int, str], blobs: BlobStore) -> dict[int, HeldOutFeatures]:

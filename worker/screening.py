@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
+from torch import Tensor
 
 from models.backbone import Backbone
+from models.copies import thumbnails
 from models.harm import find_harm
 from models.screening import (
     KNOWN_IMAGES,
@@ -18,14 +21,15 @@ from models.screening import (
     screen,
 )
 from models.strategies.base import Strategy
-from models.strategies.values import Task
+from models.strategies.catalog import create_strategy
+from models.strategies.values import Seen, Task
 from registry import samples, versions
-from registry.blobs.store import BlobStore
 from registry.errors import VersionNotFoundError
 from registry.postgres.database import Sessions
 from registry.tables import CONSOLIDATE, SampleRow
 from worker.attempt import Attempt, AttemptContext
 from worker.errors import PermanentTaskError
+from worker.known_images import KnownImages
 from worker.samples import load_images
 
 log = structlog.get_logger()
@@ -65,22 +69,33 @@ def screen_task(
     task: Task,
     backbone: Backbone,
     context: AttemptContext,
-) -> list[Finding]:
+) -> tuple[list[Finding], Task]:
     """Look for what is wrong with a task's images and labels. Takes a pass or two of each image.
 
-    Deterministic: another attempt finds the same.
+    Deterministic: another attempt finds the same, but for the rounding of features.
+
+    Returns:
+        Findings, and the task with what its images look like where the strategy reads features: they are not embedded
+        again then.
     """
-    batch_images, labels = _draw(attempt, task)
-    batch = LabelledFeatures(backbone.embed(batch_images).cpu(), labels, batch_images)
-    known = None
-    if attempt.parent_manifest_sha256 is not None:
-        address, blobs = attempt.parent_manifest_sha256, context.blobs
-        learner = context.warm.learner(address, blobs, backbone)
-        known = _look_up(attempt, learner, batch_images, labels, context.session_factory, blobs)
-    findings = screen(batch, known)
+    learner = _learner(attempt, backbone, context)
+    images, chosen = _images_of(task), _draw(attempt, task)
+    rows = [[*attempt.train, *attempt.held_out][i] for i in chosen.tolist()]
+    labels = tuple(row.label for row in rows)
+    if learner.reads_features:
+        task, frozen = _look(task, learner)
+        frozen = frozen[chosen]
+    else:
+        frozen = backbone.embed(images[chosen]).cpu()
+    small = thumbnails(images[chosen])
+    known = context.warm.known_images(attempt.learner.id, backbone)
+    suspects = _suspects(learner, task, images, chosen, labels)
+    compared = _look_up(attempt, learner, suspects, known, context)
+    findings = screen(LabelledFeatures(frozen, labels, small), compared)
+    known.add(rows, frozen, small)
     for finding in findings:
         log.info("finding", code=finding.code, holds=finding.holds, **finding.numbers)
-    return findings
+    return findings, task
 
 
 def screen_result(
@@ -110,46 +125,79 @@ def screen_result(
     )
 
 
-def _draw(attempt: Attempt, task: Task) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Return different images of the task, trained on or held out, at most `MOST_OF_CLASS` of each class."""
-    rows = [*attempt.train, *attempt.held_out]
-    images = task.images
-    if task.held_out_images is not None:
-        images = torch.cat([images, task.held_out_images])
+def _learner(attempt: Attempt, backbone: Backbone, context: AttemptContext) -> Strategy[Any]:
+    """Return what the learner knows so far; nothing before its first task."""
+    if attempt.parent_manifest_sha256 is not None:
+        return context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
+    return create_strategy(attempt.learner.strategy, attempt.task.config, backbone)
+
+
+def _images_of(task: Task) -> Tensor:
+    """Return all images of a task, trained on or held out, in the order of the attempt's rows."""
+    if task.held_out_images is None:
+        return task.images
+    return torch.cat([task.images, task.held_out_images])
+
+
+def _draw(attempt: Attempt, task: Task) -> Tensor:
+    """Return which images of the task are looked at, int64: different ones, at most `MOST_OF_CLASS` of each class."""
     by_label: dict[str, dict[str, int]] = defaultdict(dict)
-    for i, row in enumerate(rows):
+    for i, row in enumerate([*attempt.train, *attempt.held_out]):
         by_label[row.label].setdefault(row.blob_sha256, i)
     rng = np.random.default_rng(task.seed)
     chosen: list[int] = []
     for of_label in by_label.values():
         different = np.array(list(of_label.values()))
         chosen += sorted(rng.permutation(different)[:MOST_OF_CLASS].tolist())
-    return images[torch.tensor(chosen)], tuple(rows[i].label for i in chosen)
+    return torch.tensor(chosen)
 
 
-def _look_up(
-    attempt: Attempt,
-    learner: Strategy[Any],
-    images: torch.Tensor,
-    labels: tuple[str, ...],
-    session_factory: Sessions,
-    blobs: BlobStore,
-) -> LabelledFeatures | None:
-    """Return stored images of the known classes that the learner takes the batch for; None if there are none."""
+def _look(task: Task, learner: Strategy[Any]) -> tuple[Task, Tensor]:
+    """Embed a task's images; return it with their features, and what the frozen backbone makes of all, `(N + E, D)`."""
+    fingerprint = learner.fingerprint_of_features()
+    features, frozen = learner.look(task.images)
+    if task.held_out_images is None:
+        return replace(task, seen=Seen(fingerprint, features, features[:0])), frozen
+    held_out, frozen_held_out = learner.look(task.held_out_images)
+    seen = Seen(fingerprint, features, held_out)
+    return replace(task, seen=seen), torch.cat([frozen, frozen_held_out])
+
+
+def _suspects(
+    learner: Strategy[Any], task: Task, images: Tensor, chosen: Tensor, labels: Sequence[str]
+) -> list[str]:
+    """Return the known classes that the learner takes the chosen images for."""
+    if not learner.classes_:
+        return []
     seen: dict[str, int] = defaultdict(int)
     asked = []
     for i, label in enumerate(labels):
         if seen[label] < ASKED_OF_CLASS:
             seen[label] += 1
             asked.append(i)
-    answers = torch.cat(
-        [
-            learner.predict(part).probabilities.argmax(dim=1).cpu()
-            for part in images[torch.tensor(asked)].split(BATCH)
-        ]
-    )
-    suspects = choose_suspects(answers, [labels[i] for i in asked], learner.classes_)
-    with session_factory() as session:
+    answers = []
+    for part in torch.tensor(asked).split(BATCH):
+        mine = images[chosen[part]]
+        if task.seen is None:
+            prediction = learner.predict(mine)
+        else:
+            features = torch.cat([task.seen.images, task.seen.held_out])[chosen[part]]
+            prediction = learner.predict_features(features, mine.__getitem__)
+        answers.append(prediction.probabilities.argmax(dim=1).cpu())
+    return choose_suspects(torch.cat(answers), [labels[i] for i in asked], learner.classes_)
+
+
+def _look_up(
+    attempt: Attempt,
+    learner: Strategy[Any],
+    suspects: Sequence[str],
+    known: KnownImages,
+    context: AttemptContext,
+) -> LabelledFeatures | None:
+    """Return stored images of some known classes; None if there are none."""
+    if not suspects:
+        return None
+    with context.session_factory() as session:
         rows = samples.samples_of_classes(
             session, attempt.learner.id, learner.task_indexes_, suspects, per_class=KNOWN_IMAGES
         )
@@ -157,13 +205,14 @@ def _look_up(
     if not rows:
         return None
     try:
-        stored = load_images(rows, blobs, learner.backbone, lambda _: None)
+        features, small = known.look_up(
+            rows, lambda new: load_images(new, context.blobs, learner.backbone, lambda _: None)
+        )
     except PermanentTaskError as error:
         # Images of another task: this one can be learned without them.
         log.warning("known_images_not_compared", reason=error.detail)
         return None
-    features = learner.backbone.embed(stored).cpu()
-    return LabelledFeatures(features, tuple(row.label for row in rows), stored)
+    return LabelledFeatures(features, tuple(row.label for row in rows), small)
 
 
 def _different(rows: Sequence[SampleRow]) -> list[SampleRow]:

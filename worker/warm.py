@@ -12,6 +12,7 @@ from models import artifact
 from models.backbone import Backbone, choose_device, load_backbone
 from models.strategies.base import Strategy
 from registry.blobs.store import BlobStore
+from worker.known_images import KnownImages
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ class Warm:
         self._backbones: OrderedDict[tuple[str, _Stamp], Backbone] = OrderedDict()
         self._learner: tuple[str, Strategy[Any]] | None = None
         self._next: tuple[str, Backbone] | None = None
+        self._known_images: KnownImages | None = None
 
     def backbone(self, name: str) -> Backbone:
         """Return a backbone on the device of the settings.
@@ -82,9 +84,21 @@ class Warm:
             manifest_sha256, backbone = expected
             self.learner(manifest_sha256, blobs, backbone)
 
+    def known_images(self, learner_id: str, backbone: Backbone) -> KnownImages:
+        """Return where it is kept what stored images of a learner look like; of one learner at a time."""
+        kept = self._known_images
+        if kept is None or kept.learner_id != learner_id or kept.backbone is not backbone:
+            kept = self._known_images = KnownImages(learner_id, backbone)
+        return kept
+
+    def forget_images(self) -> None:
+        """Let go of what stored images look like."""
+        self._known_images = None
+
     def forget_learner(self) -> None:
-        """Let go of the learner."""
+        """Let go of the learner, and of what its images look like."""
         self._learner = self._next = None
+        self.forget_images()
 
 
 def _size(manifest: bytes) -> int:

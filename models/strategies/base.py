@@ -282,6 +282,13 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         raise NotImplementedError
 
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `features_of` images, and what the frozen backbone alone makes of them, `(B, D)` on the CPU.
+
+        As far as the passes are the same they are made once. Only of a strategy that `reads_features`.
+        """
+        raise NotImplementedError
+
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         """Score images by their features `(B, W)`, as `score` does. Only of a strategy that `reads_features`."""
         raise NotImplementedError

@@ -58,7 +58,10 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
         return self._means
 
     def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
-        features = self.backbone.embed(task.images).cpu().double()
+        features = task.features(self.fingerprint_of_features())
+        if features is None:
+            features = self.features_of(task.images)
+        features = features.double()
         mine = dict.fromkeys(targets.tolist())
         self.sums[task.index] = torch.stack([features[targets == k].sum(dim=0) for k in mine])
         self._means = None
@@ -72,6 +75,10 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
 
     def features_of(self, images: Tensor) -> Tensor:
         return self.backbone.embed(images).cpu()
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features_of(images)
+        return features, features
 
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         scores = cosine_scores(features, self.means)

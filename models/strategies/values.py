@@ -10,6 +10,22 @@ from models.checkpoint import NO_CHECKPOINTS, Checkpoints
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a task's images look like to a strategy that reads features, so that they take one pass and no more."""
+
+    fingerprint: str
+    """Of the features: `Strategy.fingerprint_of_features` when they were made."""
+    images: Tensor
+    """Of the training images, as `Strategy.features_of` returns them, `(N, W)`."""
+    held_out: Tensor
+    """Of the held-out images, `(E, W)`."""
+
+    def of(self, fingerprint: str, features: Tensor) -> Tensor | None:
+        """Return some of the features if they are those that are asked for."""
+        return features if fingerprint == self.fingerprint else None
+
+
+@dataclass(frozen=True)
 class Task:
     """One increment of labelled images, decoded and resized for the backbone.
 
@@ -29,6 +45,16 @@ class Task:
     """Everything random in learning this task derives from it."""
     checkpoints: Checkpoints = field(default=NO_CHECKPOINTS, repr=False, compare=False)
     """Where every training of this task keeps how far it is, and goes on from."""
+    seen: Seen | None = field(default=None, repr=False, compare=False)
+    """What its images look like, where somebody has looked at them already."""
+
+    def features(self, fingerprint: str) -> Tensor | None:
+        """Return the features of the training images, `(N, W)`, if these are known: `fingerprint` says which."""
+        return None if self.seen is None else self.seen.of(fingerprint, self.seen.images)
+
+    def held_out_features(self, fingerprint: str) -> Tensor | None:
+        """Return those of the held-out images, `(E, W)`, in the same way."""
+        return None if self.seen is None else self.seen.of(fingerprint, self.seen.held_out)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from models.copies import thumbnails
 from models.harm import find_harm
 from models.screening import (
     LabelledFeatures,
@@ -33,7 +34,8 @@ def shuffled(targets, share, seed=0):
 
 
 def labelled(features, targets, images=None, name="new"):
-    return LabelledFeatures(features, tuple(f"{name} {k}" for k in targets.tolist()), images)
+    labels = tuple(f"{name} {k}" for k in targets.tolist())
+    return LabelledFeatures(features, labels, None if images is None else thumbnails(images))
 
 
 def holding(findings):

@@ -1,11 +1,17 @@
+import threading
+
 import numpy as np
 import pytest
 
-from registry import events, learners, samples, tasks, versions
+from models.backbone import Backbone
+from registry import events, learners, queue, samples, tasks, versions
 from registry.errors import TaskNotRetryableError
 from registry.samples import NewSample
 from tests.factories import make_image, make_learner, make_task
+from worker.attempt import AttemptContext
+from worker.attempts import make_attempt
 from worker.settings import WorkerSettings
+from worker.warm import Warm
 
 LABELS = ("heron", "egret", "crane", "ibis")
 HOLD = {"screening": "hold"}
@@ -120,6 +126,35 @@ def test_screening_may_only_warn_or_be_off(learner, add, attempt, options, codes
     task = attempt(add(poisoned(), honest(), options))
     assert task.status == "succeeded"
     assert [finding["code"] for finding in task.findings] == codes
+
+
+def test_a_task_takes_one_pass_however_much_is_known(
+    session_factory, blobs, settings, add, monkeypatch
+):
+    with session_factory.begin() as session:
+        make_learner(session, strategy="artsy")
+    embedded = []
+    begin = Backbone.begin
+
+    def noted(self, images, adapter, block):
+        embedded.append(len(images))
+        return begin(self, images, adapter, block)
+
+    warm = Warm(settings)
+    for i, labels in enumerate((("heron", "egret"), ("crane", "ibis"), ("owl", "wren"))):
+        # Like all that is known, so that there is something to compare with.
+        task_id = add(honest(labels), honest(("heron", "crane")), {"screening": "warn"})
+        with session_factory.begin() as session:
+            claimed = queue.claim(session, task_id, "w", 30)
+        context = AttemptContext(session_factory, blobs, settings, threading.Event(), warm)
+        if i:  # the first embeds pictures of nothing too
+            embedded.clear()
+            monkeypatch.setattr(Backbone, "begin", noted)
+        assert make_attempt(task_id, claimed.token, context).well
+        with session_factory() as session:
+            found = tasks.get_task(session, task_id).findings
+        assert not i or "copies" in [finding["code"] for finding in found]
+        assert not i or sum(embedded) == 40
 
 
 def test_a_known_class_under_a_new_name_is_held(session_factory, learner, add, attempt):

@@ -106,3 +106,16 @@ def test_what_is_expected_is_loaded_before_it_is_asked_for(warm, addresses, blob
     warm.forget_learner()
     with pytest.raises(BlobMissingError):
         warm.learner(addresses[1], blobs, backbone)
+
+
+def test_what_images_look_like_is_kept_of_one_learner_until_it_is_let_go(warm):
+    tiny = warm.backbone("tiny")
+    known = warm.known_images("first", tiny)
+    assert warm.known_images("first", tiny) is known
+    assert warm.known_images("second", tiny) is not known
+    known = warm.known_images("second", tiny)
+    assert warm.known_images("second", warm.backbone("bundled")) is not known
+    for let_go in (warm.forget_images, warm.forget_learner):
+        known = warm.known_images("first", tiny)
+        let_go()
+        assert warm.known_images("first", tiny) is not known

@@ -163,6 +163,12 @@ class Artsy(Strategy[ArtsyConfig]):
     def features_of(self, images: Tensor) -> Tensor:
         return self._embed(images, self.functional).cpu()
 
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        adapters = [self.functional] if self.functional is None else [self.functional, None]
+        looks = self.backbone.embed_each(images, adapters, pooling=self.config.pooling)
+        # What the backbone's own head reads comes first.
+        return looks[0].cpu(), looks[-1][:, : self.backbone.feature_width].cpu()
+
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         self.prepare()
         assert self._head is not None
@@ -208,7 +214,9 @@ class Artsy(Strategy[ArtsyConfig]):
             self.reference = Reference.of(self.backbone.background, nothing)
         classes, local_targets = targets.unique(return_inverse=True)
         on_progress(Progress("training", 0.0))
-        features = self._embed(task.images, self.functional)
+        features = task.features(self.fingerprint_of_features())
+        if features is None:
+            features = self.features_of(task.images)
         on_progress(Progress("training", 1.0))
         records = FeatureRecords.of(
             features,

@@ -1,7 +1,7 @@
 """Every strategy of the catalog, against every promise of the contract."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from models.errors import (
 )
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
-from models.strategies.values import Task
+from models.strategies.values import Seen, Task
 from tests.models.strategies.quick import QUICK
 from tests.models.taught import teach
 
@@ -88,6 +88,35 @@ def test_features_are_answered_as_their_images_are_while_the_fingerprint_stays(f
     reloaded.task_indexes_ = strategy.task_indexes_
     reloaded.load_state_dict(strategy.state_dict())
     assert reloaded.fingerprint_of_features() == strategy.fingerprint_of_features()
+
+
+def test_one_look_tells_the_features_and_what_the_frozen_backbone_sees(fresh, make_task):
+    first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
+    strategy = teach(fresh(), first)
+    if not strategy.reads_features:
+        with pytest.raises(NotImplementedError):
+            strategy.look(second.images)
+        return
+    features, frozen = strategy.look(second.images)
+    assert torch.equal(features, strategy.features_of(second.images))
+    assert torch.equal(frozen, strategy.backbone.embed(second.images))
+
+
+def test_a_task_that_was_looked_at_before_is_learned_as_any_other(fresh, make_task):
+    task = make_task(1, ("a", "b"))
+    strategy, other = fresh(), fresh()
+    if not strategy.reads_features:
+        return
+    features, _ = strategy.look(task.images)
+    held_out, _ = strategy.look(task.held_out_images)
+    seen = Seen(strategy.fingerprint_of_features(), features, held_out)
+    strategy.learn(replace(task, seen=seen))
+    other.learn(task)
+    state = strategy.state_dict()
+    assert state.keys() == other.state_dict().keys()
+    assert all(torch.equal(state[key], tensor) for key, tensor in other.state_dict().items())
+    # Of other features nothing is taken.
+    assert replace(task, seen=replace(seen, fingerprint="other")).features("these") is None
 
 
 def test_learns_from_a_single_image_of_a_known_class(fresh, make_task):
