@@ -166,8 +166,6 @@ def _measure_and_publish(
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
-    if is_consolidation(attempt):
-        priority.step_forward()  # others wait while it holds the learner's lock
     packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
     stored = [*found.features.values(), *packed.files.values(), packed.manifest]
     hashes = blobs.put_many(stored)
@@ -196,13 +194,14 @@ def _measure_and_publish(
         unconsolidated=list(strategy.unconsolidated_),
         result=report.get("consolidation"),
     )
-    outcome = retry_transaction(
-        session_factory,
-        lambda session: publish(
-            session, attempt, new_version, findings, keep, features, context.settings.schedule
-        ),
-        may_go_on=patience(context.stop),
-    )
+    with priority.forward():  # others wait while it holds the learner's lock
+        outcome = retry_transaction(
+            session_factory,
+            lambda session: publish(
+                session, attempt, new_version, findings, keep, features, context.settings.schedule
+            ),
+            may_go_on=patience(context.stop),
+        )
     failpoint("publish.after_commit")
     if outcome != HELD:
         context.warm.expect(manifest_sha256, strategy.backbone)

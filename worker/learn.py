@@ -15,12 +15,10 @@ from registry.blobs.opening import open_blob_store
 from registry.logs import configure_logging
 from registry.postgres.lifeline import die_with_parent
 from registry.streams import settle
+from worker import priority
 from worker.settings import WorkerSettings
 from worker.title import WAIT
 from worker.transactions import connected
-
-NICENESS = 10
-"""Predictions go first where service and worker share a processor. Chosen, untested."""
 
 
 def main() -> int:
@@ -34,13 +32,13 @@ def main() -> int:
     if arguments.wait is None and arguments.token is None:
         parser.error("name a task and its token, or wait for them")
     die_with_parent(signal.SIGKILL, os.getppid())
-    os.nice(NICENESS)
+    priority.stand_back()
     configure_logging()
     settings = WorkerSettings.read()
     return _wait(settings) if arguments.wait is not None else _learn(arguments, settings)
 
 
-# Torch takes seconds to load: not before this process has gone behind others, and dies with its worker.
+# Torch takes seconds to load: not before this process stands back, and dies with its worker.
 
 
 def _wait(settings: WorkerSettings) -> int:
@@ -50,19 +48,18 @@ def _wait(settings: WorkerSettings) -> int:
 
 
 def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
-    from worker import priority
     from worker.attempts import run_attempt
 
     stop = threading.Event()
 
     def end(*_: object) -> None:
         stop.set()
-        if arguments.step_back:  # somebody waits for its checkpoint
-            priority.step_forward()
+        priority.step_forward()  # somebody waits for its checkpoint
 
     signal.signal(signal.SIGTERM, end)
     if arguments.step_back:
-        priority.step_back(settings)
+        priority.step_back()
+        settings = priority.sparing_a_core(settings)
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
     with connected(settings) as session_factory:
         return run_attempt(

@@ -19,7 +19,7 @@ import torch
 from registry.blobs.opening import open_blob_store
 from registry.blobs.store import BlobStore
 from registry.recent import recent_learner
-from worker import memory
+from worker import memory, priority
 from worker.attempt import AttemptContext
 from worker.attempts import Ended, make_attempt
 from worker.handover import ENDED, READY, TAKEN, Line
@@ -93,9 +93,13 @@ class _Waiting:
 
     def _take(self, task_id: str, token: str) -> None:
         # Until here, and again from the end on, `SIGTERM` ends the process: it has nothing to write.
-        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGTERM, self._end)
         self._title.show(task_id, token)
         self._line.say(TAKEN)
+
+    def _end(self, *_: object) -> None:
+        self._stop.set()
+        priority.step_forward()  # somebody waits for its checkpoint
 
     def _run(self, task_id: str, token: int) -> Ended:
         self._forget_random()

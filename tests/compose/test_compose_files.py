@@ -20,9 +20,9 @@ LASTING = set(SERVICES) - ONE_SHOT
 UID = 10001
 
 UNDERSTOOD = {
-    *("build", "cap_add", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image"),
-    *("init", "logging", "mem_limit", "network_mode", "networks", "pids_limit", "ports", "read_only", "restart"),
-    *("security_opt", "shm_size", "stop_grace_period", "stop_signal", "tmpfs", "user", "volumes"),
+    *("build", "cap_add", "cap_drop", "command", "cpu_shares", "depends_on", "deploy", "environment", "healthcheck"),
+    *("image", "init", "logging", "mem_limit", "network_mode", "networks", "pids_limit", "ports", "read_only"),
+    *("restart", "security_opt", "shm_size", "stop_grace_period", "stop_signal", "tmpfs", "user", "volumes"),
 }  # fmt: skip
 """Keys of a service that docker-compose 1.29 and the plugin read alike."""
 
@@ -51,6 +51,11 @@ def test_a_service_sees_nothing_of_the_machine(name):
     for volume in SERVICES[name].get("volumes", []):
         source = volume["source"] if isinstance(volume, dict) else volume.partition(":")[0]
         assert source in COMPOSE["volumes"]
+
+
+def test_learning_gets_the_processor_after_all_others():
+    assert SERVICES["worker"]["cpu_shares"] < 1024  # what a service has that says nothing
+    assert [name for name in SERVICES if "cpu_shares" in SERVICES[name]] == ["worker"]
 
 
 @pytest.mark.parametrize("name", sorted(LASTING))

@@ -26,7 +26,7 @@ if "worker.learn" in sys.orig_argv:
 IN_ITS_TURN = """
     # One that steps back waits for all that runs on the machine of the tests.
     from worker import priority
-    priority.step_back = lambda settings: None
+    priority.step_back = lambda: None
 """
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]

@@ -17,6 +17,7 @@ from registry import queue, tasks, versions
 from tests.factories import make_learner, make_task
 from tests.processes import is_alive
 from tests.waiting import wait_until
+from worker import priority
 from worker.settings import WorkerSettings
 from worker.standby import LearnProcesses
 from worker.supervisor import supervise
@@ -145,6 +146,25 @@ def test_it_waits_without_a_connection_or_the_processor_and_begins_at_once(
     assert is_alive(process.pid)
     assert command(process.pid)[3] == WAIT
     wait_until(lambda: connections(session_factory) == 0)
+
+
+def test_it_stands_back_with_its_group_before_a_task_and_after(processes, add, learn):
+    process = waiting(processes)
+    before = standing(process.pid)
+    task, _ = learn(add())
+    assert task.status == "succeeded"
+    assert processes._waiting is process
+    assert before == standing(process.pid)
+    niceness, group = before
+    assert niceness == min(os.nice(0) + priority.NICENESS, 19)
+    assert group in (None, priority.GROUP)
+
+
+def standing(pid):
+    """Return the niceness of a process, and of its session where the system groups processes by those."""
+    group = Path(f"/proc/{pid}/autogroup")
+    of_group = int(group.read_text().split()[-1]) if group.exists() else None
+    return os.getpriority(os.PRIO_PROCESS, pid), of_group
 
 
 @pytest.mark.parametrize("strike", ["kill", "freeze"])
