@@ -51,6 +51,8 @@ class Candidate:
         }[self.kind]
 
 
+MOST_SOLVED = 2
+"""Whitened heads that are built without the axes of the covariance, where nothing else needs these."""
 CANDIDATES = (
     Candidate("cosine"),
     Candidate("centred"),
@@ -111,8 +113,12 @@ class ClosedForm:
         self._empty = shown.counts == 0
         self._has_empty = bool(self._empty.any())
         self._distances = Distances(shown, prior)
-        by_axes = [c for c in candidates if c.kind not in ("pooled", "posterior")]
+        solved = _solved(shown, candidates)
+        by_axes = [
+            c for c in candidates if c.kind not in ("pooled", "posterior") and c not in solved
+        ]
         self._scaled = _Scaled(shown, prior.centre, by_axes) if by_axes else None
+        self._whitened = {c: _Whitened(shown, prior.centre, c.shrinkage) for c in solved}
         self._posterior = {
             c: _Posterior(shown, prior, c.shrinkage) for c in candidates if c.kind == "posterior"
         }
@@ -122,6 +128,7 @@ class ClosedForm:
         x = features.float().cpu()
         cosines, to_nothing = self._distances.cosines(x)
         logits = self._scaled.scores(x) if self._scaled is not None else {}
+        logits |= {c: head.cosines(x) for c, head in self._whitened.items()}
         logits |= {c: head.cosines(x) for c, head in self._posterior.items()}
         logits |= {c: cosines for c in self.candidates if c.kind == "pooled"}
         logits = {c: logits[c] * _SHARPNESS[c.kind] for c in self.candidates}
@@ -203,6 +210,28 @@ class _Scaled:
         return x * beyond + (along * (self._roots[a] - beyond)) @ self._axes.T
 
 
+class _Whitened:
+    """Cosines to class means in the space whitened by the covariance within classes, under one shrinkage."""
+
+    def __init__(self, shown: Shown, centre: Tensor, shrinkage: float) -> None:
+        covariance = (shown.scatter / shown.freedom).float()
+        sphere = float(covariance.diagonal().mean().clamp(min=1e-12))
+        covariance.mul_(1 - shrinkage).diagonal().add_(shrinkage * sphere)
+        self._root = torch.linalg.cholesky(covariance).T.contiguous()
+        self._centre = centre.float()
+        self._means = self._directions(shown.means.float())
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """Return `(B, K)` for `(B, W)`."""
+        return self._directions(features) @ self._means.T
+
+    def _directions(self, features: Tensor) -> Tensor:
+        x = features - self._centre
+        return F.normalize(
+            torch.linalg.solve_triangular(self._root, x, upper=True, left=False), dim=1
+        )
+
+
 class _Posterior:
     """Cosines to what class means probably are, drawn to the background's by as much as few images leave open.
 
@@ -222,10 +251,21 @@ class _Posterior:
         return F.normalize((features - self._centre) @ self._map, dim=1) @ self._means.T
 
 
+def _solved(shown: Shown, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the whitened heads that are built one by one: of two a Cholesky factor each costs less than the axes."""
+    whitened = [c for c in candidates if c.kind == "whitened"]
+    needs_axes = any(c.kind == "own" for c in candidates) or not _fills(shown)
+    return [] if needs_axes or len(whitened) > MOST_SOLVED else whitened
+
+
+def _fills(shown: Shown) -> bool:
+    """Tell whether there are so many rows that it is the covariance that is taken apart, and not their products."""
+    return 2 * len(shown.rows) > shown.means.shape[1]
+
+
 def _axes(shown: Shown) -> tuple[Tensor, Tensor]:
     """Return variances within classes, float64 `(R,)`, and their axes, float64 `(W, R)`."""
-    width = shown.means.shape[1]
-    if 2 * len(shown.rows) > width:
+    if _fills(shown):
         # The smallest are rounded; every shrinkage is far above what is lost.
         values, axes = torch.linalg.eigh((shown.scatter / shown.freedom).float())
         return values.double().clamp(min=0), axes.double()

@@ -10,7 +10,7 @@ Shapes: B images, K classes, W feature width, M rows left out in turn.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.closed_form import WITHOUT_EVIDENCE, Candidate, ClosedForm, Kind, Scores, offered
+from models.closed_form import (
+    CANDIDATES,
+    WITHOUT_EVIDENCE,
+    Candidate,
+    ClosedForm,
+    Kind,
+    Scores,
+    offered,
+)
 from models.reference import Prior
 from models.shown import Shown
 from models.state import StateReader
@@ -34,11 +42,9 @@ LEAST_WEIGHT = 0.01
 FOLDS = 5
 MOST_LEFT_OUT = 2000
 """Rows that are left out in turn at most, the same number of each class as far as there are."""
-HOPELESS = 0.1
-"""By how much the loss of own covariances is above the best head's in the first fold for them not to be built in the
-others: twice what leaves them `LEAST_WEIGHT` of its weight. They cost as much as all other heads together."""
 FEWEST_TO_TELL = 200
-"""Rows of the first fold from which that is told: fewer are soon asked, and chance would tell."""
+"""Rows of the first fold from which heads that do not count there are not asked about the others: fewer are soon asked,
+and chance would tell."""
 TEMPERATURES = torch.logspace(-1.2, 1.2, 25, dtype=torch.float64)
 """Among which each head's is chosen; 1 is what it is built for."""
 
@@ -163,13 +169,13 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
     """
     n_classes = len(shown.counts)
     asked: list[Scores] = []
-    hopeless: set[Candidate] = set()
+    promising: set[Candidate] = set(CANDIDATES)
     for fold in left_out:
         candidates = offered(fold.rest, prior) if n_classes > 1 else []
-        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c not in hopeless])
+        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c in promising])
         asked.append(heads.scores(shown.rows[fold.rows]))
-        if len(asked) == 1:
-            hopeless = _hopeless(asked[0], shown.targets[fold.rows])
+        if len(asked) == 1 and len(fold.rows) >= FEWEST_TO_TELL and n_classes > 1:
+            promising = set(_counted(_fitted(asked, shown.targets[fold.rows])))
     none = [torch.zeros(0)]
     distances = torch.cat([scores.distances for scores in asked] or none)
     beyond_nothing = torch.cat([scores.beyond_nothing for scores in asked] or none)
@@ -177,23 +183,12 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
         certain = torch.ones(len(distances), n_classes).double()
         return Weighed(without_evidence(shown, prior), certain, distances, beyond_nothing)
     targets = shown.targets[torch.cat([fold.rows for fold in left_out])]
-    common = [c for c in offered(shown, prior) if all(c in scores.logits for scores in asked)]
-    fitted = {
-        candidate: (joined, *_fit_temperature(joined, targets))
-        for candidate in common
-        for joined in [torch.cat([scores.logits[candidate] for scores in asked])]
-    }
-    best = min(loss for _, _, loss in fitted.values())
-    sharpness = min(SHARPNESS, float(len(targets)))
-    weights = {c: math.exp(-sharpness * (loss - best)) for c, (_, _, loss) in fitted.items()}
-    total = sum(weights.values())
-    counted = {c: weight for c, weight in weights.items() if weight >= LEAST_WEIGHT * total}
-    total = sum(counted.values())
+    fitted = _fitted(asked, targets)
     opinions, mixture = [], torch.zeros(len(targets), n_classes, dtype=torch.float64)
-    for candidate, weight in counted.items():
+    for candidate, weight in _counted(fitted).items():
         logits, temperature, loss = fitted[candidate]
-        opinions.append(Opinion(candidate, weight / total, temperature, loss))
-        mixture += weight / total * torch.softmax(logits.double() / temperature, dim=1)
+        opinions.append(Opinion(candidate, weight, temperature, loss))
+        mixture += weight * torch.softmax(logits.double() / temperature, dim=1)
     return Weighed(opinions, mixture, distances, beyond_nothing)
 
 
@@ -244,14 +239,25 @@ def opinions_from(reader: StateReader, name: str, buildable: Sequence[Candidate]
     return opinions
 
 
-def _hopeless(scores: Scores, targets: Tensor) -> set[Candidate]:
-    """Return the heads of own covariances that are so far behind that they will not count."""
-    costly = {candidate for candidate in scores.logits if candidate.kind == "own"}
-    if not costly or len(targets) < FEWEST_TO_TELL:
-        return set()
-    losses = {c: _fit_temperature(logits, targets)[1] for c, logits in scores.logits.items()}
+def _fitted(
+    asked: Sequence[Scores], targets: Tensor
+) -> dict[Candidate, tuple[Tensor, float, float]]:
+    """Return what each head that was asked about all rows says of them, `(M, K)`, its temperature, and its loss."""
+    common = [c for c in asked[0].logits if all(c in scores.logits for scores in asked)]
+    joined = {c: torch.cat([scores.logits[c] for scores in asked]) for c in common}
+    return {c: (logits, *_fit_temperature(logits, targets)) for c, logits in joined.items()}
+
+
+def _counted(fitted: Mapping[Candidate, tuple[Tensor, float, float]]) -> dict[Candidate, float]:
+    """Return the weights of the heads that count; they add up to 1."""
+    losses = {candidate: loss for candidate, (_, _, loss) in fitted.items()}
     best = min(losses.values())
-    return {candidate for candidate in costly if losses[candidate] > best + HOPELESS}
+    n_rows = len(next(iter(fitted.values()))[0])
+    sharpness = min(SHARPNESS, float(n_rows))
+    weights = {c: math.exp(-sharpness * (loss - best)) for c, loss in losses.items()}
+    least = LEAST_WEIGHT * sum(weights.values())
+    total = sum(weight for weight in weights.values() if weight >= least)
+    return {c: weight / total for c, weight in weights.items() if weight >= least}
 
 
 def _fit_temperature(scores: Tensor, targets: Tensor) -> tuple[float, float]:

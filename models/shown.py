@@ -136,6 +136,8 @@ class Shown:
     """Index of the task that brought each row, int64 `(M,)`."""
     untrained: Tensor
     """Whether its image trained no sub-network, bool `(M,)`: only such rows tell how new images will look."""
+    known_scatter: Tensor | None = None
+    """`scatter`, where it is known without adding up all rows."""
 
     @classmethod
     def merged(
@@ -200,7 +202,8 @@ class Shown:
         """Return what there is where features are after a move."""
         if drift is None:
             return self
-        return replace(self, means=drift.apply(self.means), rows=drift.apply(self.rows))
+        means, rows = drift.apply(self.means), drift.apply(self.rows)
+        return replace(self, means=means, rows=rows, known_scatter=None)
 
     def without(self, left_out: Tensor) -> "Shown":
         """Return what stays without some rows, bool `(M,)`; each goes as one image."""
@@ -209,7 +212,11 @@ class Shown:
         sums.index_add_(0, y, -x)
         counts = self.counts - torch.bincount(y, minlength=len(self.counts))
         means = sums / counts.clamp(min=1)[:, None]
-        return replace(self.select((~left_out).nonzero().squeeze(1)), counts=counts, means=means)
+        rest = self.select((~left_out).nonzero().squeeze(1))
+        scatter = None
+        if len(rest.rows) > len(y) + len(counts):  # so it costs less than adding up what stays
+            scatter = self._scatter_without(left_out, means)
+        return replace(rest, counts=counts, means=means, known_scatter=scatter)
 
     def select(self, rows: Tensor) -> "Shown":
         """Return some of the rows, int64 `(R,)`, with counts and means as they are."""
@@ -231,6 +238,8 @@ class Shown:
     @cached_property
     def scatter(self) -> Tensor:
         """Scatter of all rows around the means of their classes, float64 `(W, W)`."""
+        if self.known_scatter is not None:
+            return self.known_scatter
         W = self.means.shape[1]
         total = torch.zeros(W, W, dtype=torch.float64)
         # Products in float32, which are twice as fast, of parts that are small enough to stay exact.
@@ -239,6 +248,22 @@ class Shown:
             residuals = (residuals * self.weights[part].sqrt()[:, None]).float()
             total += residuals.T @ residuals
         return total
+
+    def _scatter_without(self, left_out: Tensor, means: Tensor) -> Tensor:
+        """Return the scatter of what stays without some rows, bool `(M,)`, around other means, `(K, W)`.
+
+        Seen from the new mean, what stays of a class scatters by `r'd + d'r - m d'd` less, d the way from the old mean,
+        m its weight and r the weighted sum of its residuals from there.
+        """
+        gone = self.select(left_out.nonzero().squeeze(1))
+        moved = means - self.means
+        residuals = (self.rows - self.means[self.targets]) * self.weights[:, None]
+        sums = torch.zeros_like(means).index_add_(0, self.targets, residuals)
+        sums.index_add_(0, gone.targets, -residuals[left_out])
+        stays = self.weights * ~left_out
+        weights = torch.zeros_like(self.counts).index_add_(0, self.targets, stays)
+        half = (sums - weights[:, None] * moved / 2).float().T @ moved.float()
+        return self.scatter - gone.scatter - half - half.T
 
     @cached_property
     def place(self) -> Tensor:

@@ -118,6 +118,18 @@ def test_own_covariances_are_the_same_in_some_axes_and_in_all(prior, n):
         assert torch.allclose(differences, expected[1] - expected[0], rtol=0.05, atol=1.0)
 
 
+@pytest.mark.parametrize("n", [2, 40])
+@pytest.mark.parametrize("shrinkages", [(0.9,), (0.6, 0.03)])
+def test_a_few_whitened_heads_answer_as_they_do_among_all(prior, n, shrinkages):
+    shown = seen(n)
+    few = [Candidate("whitened", shrinkage) for shrinkage in shrinkages]
+    found = ClosedForm(shown, prior, few).scores(ASKED).logits
+    among_all = ClosedForm(shown, prior, offered(shown, prior)).scores(ASKED).logits
+    assert list(found) == few
+    for candidate in few:
+        assert torch.allclose(found[candidate], among_all[candidate], atol=1e-3)
+
+
 def test_asks_only_what_is_wanted(prior):
     wanted = [Candidate("posterior", 0.9), Candidate("cosine")]
 

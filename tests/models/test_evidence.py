@@ -56,14 +56,16 @@ def with_folds(shown: Shown):
 
 
 @pytest.mark.parametrize(
-    ("counts", "how", "is_told"),
+    ("counts", "how", "own", "times"),
     [
-        ([20] * 60, {}, True),  # own covariances are of no use, and the first fold tells
-        ([20] * 60, {"stretch": 8.0, "own": True}, False),  # they are the best there is
-        ([12] * 6, {}, False),  # too few rows to tell
+        ([20] * 60, {}, 1, {1, 5}),  # own covariances are of no use, and the first fold tells
+        ([20] * 60, {"stretch": 8.0, "own": True}, 5, {1, 5}),  # they are the best there is
+        ([12] * 6, {}, 5, {5}),  # too few rows to tell
     ],
 )
-def test_own_covariances_that_will_not_count_are_built_once(monkeypatch, counts, how, is_told):
+def test_heads_that_do_not_count_in_the_first_fold_are_asked_no_more(
+    monkeypatch, counts, how, own, times
+):
     shown = seen(counts, **how)
     n_built = {}
 
@@ -75,16 +77,19 @@ def test_own_covariances_that_will_not_count_are_built_once(monkeypatch, counts,
 
     monkeypatch.setattr(evidence, "ClosedForm", Counted)
     found = weigh(*with_folds(shown))
+    asked = dict(n_built)
     monkeypatch.setattr(evidence, "FEWEST_TO_TELL", 10**9)
+    n_built.clear()
     afresh = weigh(*with_folds(shown))
 
-    # Five times each where nothing is told, as in the second run.
-    own = [n - 5 for candidate, n in n_built.items() if candidate.kind == "own"]
-    assert own
-    assert (1 in own) == is_told
-    assert {n - 5 for candidate, n in n_built.items() if candidate.kind != "own"} == {5}
-    assert found.opinions == afresh.opinions
-    assert torch.equal(found.answers, afresh.answers)
+    assert min(n for candidate, n in asked.items() if candidate.kind == "own") == own
+    assert set(asked.values()) == times
+    assert set(n_built.values()) == {5}
+    assert n_built.keys() == asked.keys()
+    # What is left out hardly counts.
+    assert len(found.answers) == len(afresh.answers)
+    assert float((found.answers - afresh.answers).abs().max()) < 0.05
+    assert {opinion.candidate for opinion in found.opinions} <= asked.keys()
 
 
 def test_the_mixture_is_never_far_behind_the_best_of_its_heads():

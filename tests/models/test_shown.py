@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -84,6 +86,26 @@ def test_rows_left_out_are_as_never_seen():
     for k in range(2):
         expected = rest.rows[rest.targets == k].mean(dim=0)
         assert torch.allclose(rest.means[k], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_left_out", [3, 40])
+def test_the_scatter_of_what_stays_is_that_of_its_rows(n_left_out):
+    features, targets = draw(400, 30)
+    records = FeatureRecords.of(
+        features, targets, 2, seed=1
+    )  # some rows stand for more images than one
+    seen = Shown.merged([(1, torch.arange(2), records, None)], 2, WIDTH)
+    left_out = torch.arange(len(seen.rows)) % (len(seen.rows) // n_left_out) == 0
+
+    rest = seen.without(left_out)
+
+    assert rest.known_scatter is not None
+    added_up = replace(rest, known_scatter=None).scatter
+    assert torch.allclose(rest.scatter, added_up, rtol=1e-4, atol=1e-3)
+    # It is of no use to anything else than these rows.
+    assert rest.select(torch.arange(4)).known_scatter is None
+    drift = Drift(torch.eye(WIDTH).double(), torch.ones(WIDTH).double())
+    assert torch.allclose(rest.moved(drift).scatter, 4 * added_up, rtol=1e-4, atol=1e-2)
 
 
 def test_all_moves_with_the_features():
