@@ -15,7 +15,7 @@ from service.app import create_app
 from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
-CLOSE = 1e-4
+CLOSE = 5e-4
 """By how much scores may differ: the processor may be of another kind than the one they were made on."""
 
 
