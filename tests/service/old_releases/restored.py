@@ -15,8 +15,10 @@ from service.app import create_app
 from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
-CLOSE = 5e-4
+CLOSE = 1e-4
 """By how much scores may differ: the processor may be of another kind than the one they were made on."""
+CLOSE_NOVELTY = 5e-4
+"""The same of novelty, which is steep where few images calibrate it."""
 
 
 class Restored:
@@ -86,8 +88,8 @@ def require_equal_answers(found, expected):
     assert [answer["label"] for answer in found] == [answer["label"] for answer in expected]
     assert [answer["known"] for answer in found] == [answer["known"] for answer in expected]
     for answer, before in zip(found, expected, strict=True):
-        for number in ("score", "novelty"):
-            assert answer[number] == pytest.approx(before[number], abs=CLOSE)
+        for number, close in (("score", CLOSE), ("novelty", CLOSE_NOVELTY)):
+            assert answer[number] == pytest.approx(before[number], abs=close)
         scores = {entry["label"]: entry["score"] for entry in answer["top"]}
         assert scores == pytest.approx(
             {entry["label"]: entry["score"] for entry in before["top"]}, abs=CLOSE
