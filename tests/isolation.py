@@ -36,6 +36,8 @@ ENDING_S = 5.0
 LASTING = "from multiprocessing.resource_tracker import main"
 """How the command of a helper begins that Python starts once for as long as we run."""
 MOST_ROUNDS = 5
+FROZEN_FOR = 200
+"""Tests after which the collector looks through all that is there, and not only what is new since the last test."""
 LAST_ERROR = ("last_exc", "last_type", "last_value", "last_traceback")
 
 
@@ -50,6 +52,7 @@ class Isolation:
         """What they run. A test may end one and start it again."""
         self._unraisable: list[str] = []
         self._has_failed = False
+        self._n_tests = 0
         self._limits: tuple[Any, ...] | None = None
 
     # The limit of time.
@@ -96,8 +99,7 @@ class Isolation:
 
     def pytest_collection_finish(self) -> None:
         """Leave what importing has made to itself, so that collecting after each test is cheap."""
-        gc.collect()
-        gc.freeze()
+        _collect()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
@@ -120,6 +122,9 @@ class Isolation:
         """Clear up after a test, and report what a test that passed has left as an error of its own."""
         self._has_failed = False
         result = yield
+        self._n_tests += 1
+        if self._n_tests % FROZEN_FOR == 0:
+            gc.unfreeze()
         if self._has_failed:
             self._clear_up()
             return result
@@ -181,10 +186,15 @@ class Isolation:
 
 
 def _collect() -> None:
-    """Collect until nothing is found: what is collected may hold on to more, as a pool does to its connections."""
+    """Collect until nothing is found: what is collected may hold on to more, as a pool does to its connections.
+
+    What is left, as in caches, is not looked through again after each of the next tests: it grows, and in the end that
+    took as long as the tests.
+    """
     for _ in range(MOST_ROUNDS):
         if gc.collect() == 0:
-            return
+            break
+    gc.freeze()
 
 
 def _servers(pids: list[int]) -> list[EmbeddedPostgres]:
