@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from threading import Event
 from typing import Any
 
 import torch
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from models.backbone import choose_device
 from registry.blobs.store import BlobStore
@@ -97,9 +99,31 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         openapi_url=None,
         lifespan=_lifespan,
         redirect_slashes=False,
+        routes=_routes(),
     )
     app.state.context = context
     exception_handlers.install(app, page_for)
+    app.add_middleware(
+        AdmissionMiddleware,
+        settings=settings,
+        keys=context.keys,
+        quotas=context.quotas,
+        metrics=context.metrics,
+        page_for=page_for,
+        demands=DemandTable(app.routes),
+    )
+    # Around admission, so that what it refuses can be read by other origins' pages and carries the prefix too.
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
+    if settings.root_path:
+        app.add_middleware(RootPathMiddleware, root=settings.root_path)
+    return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return all routes. What FastAPI works out of them takes a while, and holds for every app of this process."""
+    router = APIRouter()
     for module in (
         learners,
         classes,
@@ -120,23 +144,9 @@ def create_app(settings: ServiceSettings, session_factory: Sessions, blobs: Blob
         operations,
         workers,
     ):
-        app.include_router(module.router)
-    app.include_router(dashboard)
-    app.add_middleware(
-        AdmissionMiddleware,
-        settings=settings,
-        keys=context.keys,
-        quotas=context.quotas,
-        metrics=context.metrics,
-        page_for=page_for,
-        demands=DemandTable(app.routes),
-    )
-    # Around admission, so that what it refuses can be read by other origins' pages and carries the prefix too.
-    if settings.cors_origins:
-        app.add_middleware(Cors, origins=settings.cors_origins)
-    if settings.root_path:
-        app.add_middleware(RootPathMiddleware, root=settings.root_path)
-    return app
+        router.include_router(module.router)
+    router.include_router(dashboard)
+    return router.routes
 
 
 def build_context(
