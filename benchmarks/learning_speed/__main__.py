@@ -75,10 +75,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure, print each part when it is done, and write all of them."""
-    arguments = parse(argv)
-    given = Given(
+def given_of(arguments: argparse.Namespace) -> Given:
+    """Return what a command line asks for."""
+    return Given(
         backbone=arguments.backbone,
         weights=arguments.weights,
         cifar100=arguments.cifar100,
@@ -92,6 +91,12 @@ def main(argv: list[str] | None = None) -> int:
         epochs=arguments.epochs,
         adapt=arguments.adapt,
     )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print each part when it is done, and write all of them."""
+    arguments = parse(argv)
+    given = given_of(arguments)
     report: JSON = {
         "command": "python -m benchmarks.learning_speed",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, all processes on them",

@@ -4,14 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks.learning_speed.__main__ import PARTS, main
+from benchmarks.bad_input.service import Service
+from benchmarks.learning_speed import __main__ as command
+from benchmarks.learning_speed.__main__ import PARTS, PATIENCE_S, given_of, main, parse
+from benchmarks.learning_speed.given import JSON, Given
 from benchmarks.learning_speed.pictures import make_classes, pixels_of
 from benchmarks.learning_speed.plain import tensors, train
 from benchmarks.learning_speed.processes import below, costs, used
@@ -34,17 +39,50 @@ SMALL += [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_all_parts_are_measured_and_told(tmp_path: Path) -> None:
+@pytest.fixture
+def speed(tmp_path: Path) -> Callable[..., JSON]:
+    """Returns a function that runs the command and returns what it wrote."""
     out = tmp_path / "speed.json"
 
-    assert main([*SMALL, "--parts", "idle", "--out", str(out)]) == 0
-    idle = json.loads(out.read_text())["parts"]["idle"]
-    others = [name for name in PARTS if name != "idle"]
-    assert main([*SMALL, "--parts", *others, "--out", str(out)]) == 0
+    def run(*parts: str) -> JSON:
+        assert main([*SMALL, "--parts", *parts, "--out", str(out)]) == 0
+        report: JSON = json.loads(out.read_text())
+        return report
 
-    report = json.loads(out.read_text())
+    return run
+
+
+@pytest.fixture
+def one_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All parts are measured with one service: each would wait for a new one to import PyTorch."""
+    given = given_of(parse(SMALL))
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with Service(folder, backbone=given.backbone, settings=given.settings) as service:
+        service.client.timeout = httpx.Timeout(PATIENCE_S)
+
+        def measure(part: Callable[[Service, Given], JSON], given: Given) -> JSON:
+            measured = part(service, given)
+            for learner in service.client.get("/v1/learners").json()["items"]:
+                service.client.delete(f"/v1/learners/{learner['name']}").raise_for_status()
+            return measured
+
+        monkeypatch.setattr(command, "measure", measure)
+        yield
+
+
+@pytest.mark.slow
+def test_a_part_is_measured_with_a_service_of_its_own(speed: Callable[..., JSON]) -> None:
+    [(name, idle)] = speed("idle")["parts"].items()
+    assert name == "idle"
+    assert any(cost["name"].startswith("worker.") for cost in idle["others"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_service")
+def test_all_parts_are_measured_and_told(speed: Callable[..., JSON]) -> None:
+    idle = speed("idle")["parts"]["idle"]
+    report = speed(*(name for name in PARTS if name != "idle"))
     parts = report["parts"]
     assert set(parts) == set(PARTS) == set(LINES)
     first = parts["first_answers"]
@@ -58,7 +96,6 @@ def test_all_parts_are_measured_and_told(tmp_path: Path) -> None:
     assert len(grown["answered_s"]) == len(grown["rss_mib"]) == 3
     # What was measured before stays.
     assert parts["idle"] == idle
-    assert any(cost["name"].startswith("worker.") for cost in idle["others"])
     asked = parts["predictions"]
     assert asked["quiet"]["p99_ratio"] == 1.0
     assert ("consolidating" in asked) == CONSOLIDATES
