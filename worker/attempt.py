@@ -6,6 +6,7 @@ import json
 import platform
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from models.backbone import Backbone
@@ -85,7 +86,12 @@ def identity(attempt: Attempt, backbone: Backbone) -> dict[str, Any]:
 
 def code_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide what is learned."""
-    installed = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        installed[name] = importlib.metadata.version(name)
-    return installed
+    return {"python": platform.python_version()} | {
+        name: _version_of(name) for name in DISTRIBUTIONS
+    }
+
+
+@cache
+def _version_of(distribution: str) -> str:
+    """Return what is installed, which this process has loaded: reading it from the disk takes milliseconds."""
+    return importlib.metadata.version(distribution)

@@ -5,6 +5,7 @@ checkpoint and the end. `python -m worker.learn --wait` waits for attempts to be
 """
 
 import argparse
+import gc
 import os
 import signal
 import threading
@@ -38,18 +39,23 @@ def main() -> int:
     return _wait(settings) if arguments.wait is not None else _learn(arguments, settings)
 
 
-# Torch takes seconds to load: not before this process stands back, and dies with its worker.
+# Torch takes seconds to load: not before this process stands back, and dies with its worker. And without looking again
+# and again through what the libraries make, which takes a second of them.
 
 
 def _wait(settings: WorkerSettings) -> int:
+    gc.disable()
     from worker.waiting import wait
 
+    gc.enable()
     return wait(settings)
 
 
 def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
+    gc.disable()
     from worker.attempts import run_attempt
 
+    gc.enable()
     stop = threading.Event()
 
     def end(*_: object) -> None:
