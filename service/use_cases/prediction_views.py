@@ -9,7 +9,7 @@ from registry.tables import PredictionRow
 from service.inference.answers import named
 from service.schemas.predictions import GivenFeedback, StoredPrediction
 
-READ_OWN_WRITES_S = 1.0
+READ_OWN_WRITES_S = 5.0
 """How long a reader waits for answers just given to be stored."""
 
 

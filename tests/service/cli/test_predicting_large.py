@@ -8,6 +8,7 @@ import pytest
 from service.client import Filopodia
 from tests.factories import make_image
 from tests.service.intake.weighing import work
+from tests.waiting import wait_until
 
 PHOTOS = {f"{i:02d}.png": make_image("heron", i, size=200) for i in range(20)}
 HUGE = make_image("heron", 1, size=480)
@@ -59,7 +60,10 @@ def test_a_folder_is_answered_in_requests_as_large_as_the_service_takes_and_wait
     assert result.exit_code == 0, result.output
     assert "20 of 20 images answered by version 1, 20 heron" in result.output
     with Filopodia(address, role_keys["reader"]) as client:
-        stored = client.predictions("birds")
+        # They are stored soon after they are answered.
+        stored = wait_until(
+            lambda: len(replies := list(client.predictions("birds"))) >= 10 and replies
+        )
     assert [len(reply["results"]) for reply in stored] == [2] * 10
     # 16, 8, 4 and 4, 8, 4 and 4: what was found with the first sixteen holds for the others.
     assert answers_of(413) == 7
