@@ -104,7 +104,10 @@ class Neighbour:
 
     @contextmanager
     def watching(self, seconds: float) -> Iterator[Spell]:
-        """Gather what it meets during the block, which lasts at least so long, until its last question is answered."""
+        """Gather what it meets during the block, which lasts at least so long, until its last question is answered.
+
+        A question that was asked before and is still open when the block begins is one of them.
+        """
         started = time.monotonic()
         spell = self._begin_spell()
         yield spell
@@ -127,9 +130,14 @@ class Neighbour:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             asked, status, took_s = line.split()
-            spell = next(s for begins, s in reversed(self._spells) if begins <= float(asked))
-            spell.statuses.append(int(status))
-            spell.seconds.append(float(took_s))
+            began = next(
+                i for i in reversed(range(len(self._spells))) if self._spells[i][0] <= float(asked)
+            )
+            # One that was under way when a spell began may be what waits through all of it.
+            for begins, spell in self._spells[began:]:
+                if begins <= float(asked) + float(took_s):
+                    spell.statuses.append(int(status))
+                    spell.seconds.append(float(took_s))
 
 
 class TooLateError(AssertionError):
