@@ -42,7 +42,7 @@ class Service:
             **(settings or {}),
         }
         self._log = (folder / "log").open("wb")
-        command = [sys.executable, "-m", "service.main"]
+        command = [sys.executable, "-m", "service.cli.main", "serve"]
         self.process = subprocess.Popen(command, env=environment, stderr=self._log)
 
     def __enter__(self) -> Self:

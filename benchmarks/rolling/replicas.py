@@ -88,7 +88,7 @@ class Replica:
         }
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "service.main"]
+        command = [sys.executable, "-m", "service.cli.main", "serve"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self._environment, stderr=log)
         return self

@@ -5,8 +5,6 @@ from tests.factories import make_image
 
 SETTINGS = {
     "FILOPODIA_TORCH_THREADS": "1",
-    "FILOPODIA_POLL_S": "0.1",
-    "FILOPODIA_WATCH_S": "0.2",
     "FILOPODIA_LEASE_S": "5",
     "FILOPODIA_MIN_FREE_BYTES": "0",
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -33,7 +33,7 @@ class Started:
     def __init__(self, data, log, **environment):
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.main"],
+            [sys.executable, "-m", "service.cli.main", "serve"],
             env=os.environ | SETTINGS | {"FILOPODIA_DATA_DIR": str(data)} | environment,
             stdout=log,
             stderr=log,

@@ -26,7 +26,7 @@ Teach = Callable[..., dict[str, Any]]
 @pytest.fixture
 def settings(tmp_path: Path) -> ServiceSettings:
     return ServiceSettings(
-        data_dir=tmp_path, device="cpu", watch_s=0.05, min_free_bytes=0, decode_threads=2
+        data_dir=tmp_path, device="cpu", watch_s=0.2, min_free_bytes=0, decode_threads=2
     )
 
 

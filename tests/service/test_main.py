@@ -33,7 +33,7 @@ class Served:
         }
         with (self.data_dir / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service.main"],
+                [sys.executable, "-m", "service.cli.main", "serve"],
                 env=environment | self.environment,
                 stderr=log,
             )
@@ -52,9 +52,9 @@ class Served:
 
 
 @pytest.fixture
-def served():
+def served(request):
     with tempfile.TemporaryDirectory(prefix="filopodia-serve-") as folder:
-        service = Served(Path(folder))
+        service = Served(Path(folder), **getattr(request, "param", {}))
         service.start()
         yield service
         service.client.close()
@@ -94,6 +94,7 @@ def test_killed_in_the_middle_of_a_task_it_finishes_once_after_a_restart(served)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("served", [{"FILOPODIA_EMBEDDED_WORKER": "false"}], indirect=True)
 def test_slow_and_silent_connections_are_dropped_and_others_served(served):
     address = (served.client.base_url.host, served.client.base_url.port)
     key = (served.data_dir / "admin.key").read_text().strip()

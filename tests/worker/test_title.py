@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 from benchmarks.chaos.system import command
+from tests.waiting import wait_until
 from worker.title import ROOM, WAIT, Title
 
 SHOW = """
 import sys
+from tests.waiting import wait_until
 from worker.title import Title
 title = Title()
 for line in sys.stdin:
@@ -26,7 +28,8 @@ def test_a_process_shows_what_it_learns_and_then_that_it_waits():
             assert process.stdout.readline() == b"shown\n"
             return command(process.pid)
 
-        assert command(process.pid) == waiting
+        # Before it has begun there is nothing to see.
+        wait_until(lambda: command(process.pid) == waiting)
         shown = show("tsk_06h2d7nf6y0dm6mpvspbj1cpyt 123456")
         assert shown[:5] == [*waiting[:3], "tsk_06h2d7nf6y0dm6mpvspbj1cpyt", "123456"]
         assert not any(shown[5:])

@@ -18,6 +18,8 @@ from tests.waiting import PACE, wait_until, within
 pytestmark = pytest.mark.slow
 
 N_CLIENTS = 4
+EVERY_S = 0.05
+"""That a client asks, at most: a service that starts beside them wants the processor too."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_no_prediction_fails_while_services_behind_a_proxy_are_restarted(site: S
     def predict(url: str, key: str) -> None:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/png"}
         with httpx.Client(base_url=url, headers=headers, timeout=PACE.scaled(60)) as client:
-            while not stopping.is_set():
+            while not stopping.wait(EVERY_S):
                 statuses[client.post(PREDICTIONS, content=picture("heron", 1)).status_code] += 1
 
     with (

@@ -3,7 +3,7 @@
 import http.client
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -48,13 +48,19 @@ class Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         path = self.path.removeprefix(self.server.prefix) if self.server.strips else self.path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        connection = http.client.HTTPConnection(self.server.netloc, timeout=PACE.scaled(60))
-        connection.putrequest(self.command, path or "/", skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
+        # The browser may go to another page meanwhile, and take no more of this one.
+        with closing(
+            http.client.HTTPConnection(self.server.netloc, timeout=PACE.scaled(60))
+        ) as site:
+            site.putrequest(self.command, path or "/", skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in HOP_BY_HOP:
+                    site.putheader(name, value)
+            site.endheaders(body)
+            with site.getresponse() as answer, suppress(ConnectionError):
+                self._answer(answer)
+
+    def _answer(self, answer: http.client.HTTPResponse) -> None:
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in HOP_BY_HOP:
@@ -64,7 +70,6 @@ class Handler(BaseHTTPRequestHandler):
         while data := answer.read1(65536):
             self.wfile.write(data)
             self.wfile.flush()
-        connection.close()
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
