@@ -15,18 +15,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import safetensors.torch
-import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
-from timm.data.config import resolve_model_data_config
-from timm.layers.conv_bn_act import ConvNormAct
-from timm.layers.hybrid_embed import HybridEmbed
-from timm.layers.norm_act import BatchNormAct2d
-from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import Block, VisionTransformer
-from timm.models.vision_transformer_hybrid import ConvStem
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -47,6 +39,17 @@ from models.passes import (
     first_difference,
     go_to,
     tokens_of,
+)
+from models.timm_parts import (
+    BatchNormAct2d,
+    Block,
+    ConvNormAct,
+    ConvStem,
+    HybridEmbed,
+    VisionTransformer,
+    resample_abs_pos_embed,
+    resolve_model_data_config,
+    timm,
 )
 
 BUNDLED = "bundled"

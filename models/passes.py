@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from timm.layers.attention import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.adapter import Adapter
+from models.timm_parts import Attention, Block, VisionTransformer
 
 
 @dataclass(frozen=True)
