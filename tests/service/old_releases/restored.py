@@ -12,6 +12,7 @@ from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import driver_url, make_engine, make_session_factory
 from registry.upkeep.restore import check_backup, restore
 from service.app import create_app
+from tests.waiting import wait_until
 from worker.attempts import run_attempt
 from worker.settings import WorkerSettings
 
@@ -64,7 +65,12 @@ class Restored:
     def answers(self, name, version, pictures, **query):
         files = [("images", (f"{i}.png", data, "image/png")) for i, data in enumerate(pictures)]
         query |= {"top_k": 100, "store": False, "version": version}
-        answer = self.client.post(f"/v1/learners/{name}/predictions", files=files, params=query)
+
+        def ask():
+            return self.client.post(f"/v1/learners/{name}/predictions", files=files, params=query)
+
+        # What it holds is loaded once it has started.
+        answer = wait_until(lambda: (found := ask()).status_code != 503 and found)
         assert answer.status_code == 200, answer.text
         return answer.json()["results"]
 
