@@ -19,6 +19,7 @@ def learning_speed(stem: str, report: JSON) -> Section:
         *(["--cifar100 DIR"] if report["images"] == "CIFAR-100" else []),
         *(["--adapt evidence"] if report["adapt"] == "evidence" else []),
         f"--parts {' '.join(name for name in LINES if name in parts)}",
+        *([f"--tasks {parts['growth']['tasks']}"] if "growth" in parts else []),
         f"--out benchmarks/results/{stem}.json",
     )
     return Section([f"### {stem}", call, text, table(("what", "measured", "over"), lines)])
