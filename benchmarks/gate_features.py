@@ -27,12 +27,12 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from benchmarks.class_incremental import Increment, Protocol, make_stream
 from benchmarks.datasets import read_split
 from models.backbone import Backbone, choose_device, load_backbone
-from models.timm_parts import Block
 
 
 def embed_twice(backbone: Backbone, images: Tensor, block: int) -> tuple[Tensor, Tensor]:

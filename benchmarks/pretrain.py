@@ -27,10 +27,13 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save
 from timm.layers.config import set_fused_attn
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +41,6 @@ from benchmarks.datasets import read_split
 from benchmarks.files import write_bytes
 from benchmarks.glyphs import draw_all
 from models.backbone import build_vit
-from models.timm_parts import VisionTransformer, resample_abs_pos_embed, timm
 
 ARCHITECTURE: dict[str, Any] = {
     "img_size": 64,

@@ -8,12 +8,15 @@ import pytest
 ANSWERS = """
 import sys
 import torch
-from models.adapter import Adapter
 from models.backbone import load_backbone
+from models.strategies.catalog import create_strategy
+from models.strategies.values import Task
 
-backbone = load_backbone("bundled")
-images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
-backbone.embed(images)
+images = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8)
+strategy = create_strategy("artsy", {}, load_backbone("bundled"))
+for index in (1, 2):
+    strategy.learn(Task(index, images, (f"heron {index}", f"egret {index}") * 6))
+strategy.predict(images[:2])
 """
 LATER = """
 import sys
@@ -50,7 +53,7 @@ assert torch._dynamo.utils.is_compile_supported is not is_compile_supported
         + LATER
         + "assert sys.modules['torch._dynamo'] is before\n",
     ],
-    ids=["answers", "service and worker", "disabled", "supported", "more", "loaded"],
+    ids=["learns and answers", "service and worker", "disabled", "supported", "more", "loaded"],
 )
 def test_the_compiler_is_loaded_by_who_uses_it(script):
     done = subprocess.run(

@@ -9,7 +9,6 @@ from worker.title import ROOM, WAIT, Title
 
 SHOW = """
 import sys
-from tests.waiting import wait_until
 from worker.title import Title
 title = Title()
 for line in sys.stdin:

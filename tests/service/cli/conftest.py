@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from service.cli.main import app as commands
 from service.cli.main import main
+from service.client import Filopodia
 from tests.factories import write_images
 from tests.served import learning, served
+from tests.waiting import wait_until
 from worker.settings import WorkerSettings
 
 Run = Callable[..., Any]
@@ -46,6 +48,21 @@ def known_birds(run, tmp_path) -> str:
     learned = run("learn", *learner, "--backbone", "tiny")
     assert learned.exit_code == 0, learned.output
     return "birds"
+
+
+@pytest.fixture
+def asked(address, role_keys):
+    """Returns a function that waits for so many stored requests and says how many images each had, the oldest first."""
+
+    def run(n):
+        with Filopodia(address, role_keys["reader"]) as client:
+            # They are stored soon after they are answered.
+            stored = wait_until(
+                lambda: len(replies := list(client.predictions("birds"))) >= n and replies
+            )
+            return [len(item["results"]) for item in reversed(stored)]
+
+    return run
 
 
 @pytest.fixture

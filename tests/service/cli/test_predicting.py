@@ -10,9 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from service.cli.main import app as commands
-from service.client import Filopodia
 from tests.factories import make_image, write_images
-from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -39,21 +37,6 @@ def folder(tmp_path):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(make_image("heron", 1))
     return folder
-
-
-@pytest.fixture
-def asked(address, role_keys):
-    """Returns a function that waits for so many stored requests and says how many images each had, the oldest first."""
-
-    def run(n):
-        with Filopodia(address, role_keys["reader"]) as client:
-            # They are stored soon after they are answered.
-            stored = wait_until(
-                lambda: len(replies := list(client.predictions("birds"))) >= n and replies
-            )
-            return [len(item["results"]) for item in reversed(stored)]
-
-    return run
 
 
 def test_a_folder_is_a_table_of_all_its_images(run, known_birds, folder, asked):

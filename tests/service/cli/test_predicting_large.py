@@ -5,10 +5,8 @@ import json
 import httpx
 import pytest
 
-from service.client import Filopodia
 from tests.factories import make_image
 from tests.service.intake.weighing import work
-from tests.waiting import wait_until
 
 PHOTOS = {f"{i:02d}.png": make_image("heron", i, size=200) for i in range(20)}
 HUGE = make_image("heron", 1, size=480)
@@ -54,17 +52,12 @@ def answers_of(address, role_keys):
 
 
 def test_a_folder_is_answered_in_requests_as_large_as_the_service_takes_and_waits_as_told(
-    run, known_birds, photos, answers_of, address, role_keys
+    run, known_birds, photos, answers_of, asked
 ):
     result = run("predict", known_birds, photos)
     assert result.exit_code == 0, result.output
     assert "20 of 20 images answered by version 1, 20 heron" in result.output
-    with Filopodia(address, role_keys["reader"]) as client:
-        # They are stored soon after they are answered.
-        stored = wait_until(
-            lambda: len(replies := list(client.predictions("birds"))) >= 10 and replies
-        )
-    assert [len(reply["results"]) for reply in stored] == [2] * 10
+    assert asked(10) == [2] * 10
     # 16, 8, 4 and 4, 8, 4 and 4: what was found with the first sixteen holds for the others.
     assert answers_of(413) == 7
     # The last ones were more than the key has in a minute, until it had waited.
