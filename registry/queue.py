@@ -55,7 +55,7 @@ def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask 
     unfinished one of its learner, none of whose tasks is running. Several workers may call this at once. Commit soon:
     the learner's row stays locked until then.
     """
-    end_abandoned(session)
+    settle_abandoned(session)
     candidate = session.execute(
         select(TaskRow.id, TaskRow.learner_id)
         .join(LearnerRow, LearnerRow.id == TaskRow.learner_id)
@@ -69,7 +69,7 @@ def claim_next(session: Session, worker_id: str, lease_s: float) -> ClaimedTask 
 
 def claim(session: Session, task_id: str, worker_id: str, lease_s: float) -> ClaimedTask | None:
     """Take this task under the rules of `claim_next`, or None if it may not be learned now or does not exist."""
-    end_abandoned(session)
+    settle_abandoned(session)
     learner = session.execute(
         select(LearnerRow.id)
         .join(TaskRow, LearnerRow.id == TaskRow.learner_id)
@@ -82,9 +82,9 @@ def claim(session: Session, task_id: str, worker_id: str, lease_s: float) -> Cla
 def due_to_ring(session: Session, every_s: float, *, limit: int) -> list[str]:
     """Return tasks that some worker may claim now and that were not rung for in the last `every_s`, in their turn.
 
-    They count as rung for from now on: of several callers one gets each. Ends what `end_abandoned` ends.
+    They count as rung for from now on: of several callers one gets each. Settles what `settle_abandoned` does.
     """
-    end_abandoned(session)
+    settle_abandoned(session)
     due = (
         select(TaskRow.id)
         .where(
@@ -307,21 +307,26 @@ def release_leases(session: Session, worker_id: str) -> int:
     return len(session.scalars(statement).all())
 
 
-def end_abandoned(session: Session) -> None:
-    """End tasks whose worker let the lease run out and that nobody may take over.
+def settle_abandoned(session: Session) -> None:
+    """Settle tasks whose worker let the lease run out and that nobody may take over as they are.
 
-    A task being cancelled is cancelled; one at its last attempt fails as `worker-lost`.
+    A task being cancelled is cancelled; one at its last attempt fails as `worker-lost`; one that another of its learner
+    goes before is queued behind it, or each would wait for the other for ever.
     """
+    is_last = TaskRow.attempt >= MAX_ATTEMPTS
+    is_running = TaskRow.status == TaskStatus.RUNNING
     abandoned = select(TaskRow).where(
         TaskRow.lease_until < func.now(),
         or_(
             TaskRow.status == TaskStatus.CANCELLING,
-            and_(TaskRow.status == TaskStatus.RUNNING, TaskRow.attempt >= MAX_ATTEMPTS),
+            and_(is_running, or_(is_last, turns.is_blocked())),
         ),
     )
     for task in session.scalars(abandoned.with_for_update(skip_locked=True)):
         if task.status == TaskStatus.CANCELLING:
             _end_cancelled(session, task)
+        elif task.attempt < MAX_ATTEMPTS:
+            _back_to_queue(session, task)
         else:
             detail = (
                 f"The worker disappeared in each of {task.attempt} attempts to learn this task."

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, update
 
 from registry import queue, tasks, versions
+from registry.errors import FencedError
 from registry.tables import CONSOLIDATE, TaskRow
 from tests.factories import (
     learn_at_once,
@@ -172,6 +173,91 @@ def test_a_killed_one_is_taken_over_before_another_of_its_learner(session, waiti
     assert claim(session) is None
     task = tasks.get_task(session, waiting.id)
     assert (task.status, task.error["code"]) == ("failed", "worker-lost")
+
+
+def abandon(session, worker="w"):
+    """Let the leases of a worker run out."""
+    queue.release_leases(session, worker)
+    session.commit()
+
+
+def test_one_that_was_abandoned_is_not_in_the_way_of_a_task(session, blobs, waiting):
+    lost = claim(session)
+    task = make_task(session, blobs, classes=("egret",))
+    session.commit()
+    abandon(session)
+    assert claim(session, "other").id == task.id
+    assert tasks.get_task(session, waiting.id).status == "queued"
+    # Its worker may live after all: then it hears so, and it has lost no more than one attempt.
+    assert beat(session, lost) == "lost"
+    with pytest.raises(FencedError):
+        queue.give_back(session, lost.id, lost.token)
+    session.rollback()
+    queue.fail_task(session, task.id, 1, "diverged", "It did.")
+    session.commit()
+    claimed = claim(session, "other")
+    assert (claimed.id, claimed.attempt) == (waiting.id, 2)
+
+
+def test_nor_for_a_worker_that_is_rung_for_the_task(session, blobs, waiting):
+    claim(session)
+    task = make_task(session, blobs, classes=("egret",))
+    session.commit()
+    abandon(session)
+    assert queue.due_to_ring(session, 0, limit=9) == [task.id]
+    session.commit()
+    assert queue.claim(session, task.id, "other", 30).id == task.id
+
+
+def test_one_that_was_abandoned_waits_for_a_held_task_as_any_other(session, blobs, waiting):
+    held = make_task(session, blobs, classes=("egret",))
+    session.commit()
+    claimed = claim(session)
+    versions.hold(session, held.id, claimed.token, make_new_version(session, held), "Forgets.")
+    # As it was before it knew of held ones: it runs beside one.
+    row = tasks.get_task(session, waiting.id)
+    row.status, row.worker_id, row.lease_until = "running", "w", func.now()
+    session.commit()
+    assert claim(session, "other") is None
+    assert tasks.get_task(session, waiting.id).status == "queued"
+    later = make_task(session, blobs, classes=("ibis",))
+    session.commit()
+    assert claim(session, "other").id == later.id
+
+
+@pytest.mark.parametrize("comes_back", ["released", "retried"])
+def test_a_task_that_was_abandoned_is_not_in_the_way_of_an_earlier_one(session, blobs, comes_back):
+    make_learner(session)
+    first, second = (make_task(session, blobs, classes=(name,)) for name in ("heron", "egret"))
+    session.commit()
+    claimed = claim(session)
+    if comes_back == "released":
+        queue.hold_unlearned(session, first.id, claimed.token, "They look blank.")
+    else:
+        queue.fail_task(session, first.id, claimed.token, "diverged", "It did.")
+    session.commit()
+    assert claim(session).id == second.id
+    if comes_back == "released":
+        queue.release_held(session, tasks.get_task(session, first.id))
+    else:
+        tasks.retry_task(session, first.id)
+    session.commit()
+    assert claim(session, "other") is None
+    abandon(session)
+    assert claim(session, "other").id == first.id
+    queue.fail_task(session, first.id, 2, "diverged", "It did.")
+    session.commit()
+    claimed = claim(session, "other")
+    assert (claimed.id, claimed.attempt) == (second.id, 2)
+
+
+def test_an_attempt_that_nothing_goes_before_is_left_to_its_worker(session, blobs, waiting):
+    claimed = claim(session)
+    abandon(session)
+    # The database was away for longer than a lease, and the worker is still at it.
+    assert queue.due_to_ring(session, 0, limit=9) == [waiting.id]
+    session.commit()
+    assert beat(session, claimed) == "ok"
 
 
 def test_two_workers_never_have_two_things_of_one_learner(session_factory, blobs):
