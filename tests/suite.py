@@ -4,8 +4,9 @@
 
 Much of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
 than cores. Those that measure time (`timed`) come when the others are done, in two runs beside each other (on a single
-core one after the other), of which each does one test after another. Says at the end how every part went; ends with 1
-if one failed or ran nothing.
+core one after the other), of which each does one test after another. A few that failed side by side are run once more,
+alone: what fails then too is broken, and what passes is named as unsteady. Says at the end how every part went; ends
+with 1 if one failed or ran nothing.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,11 @@ MARK = "pytest.mark.timed"
 MOST_PROCESSES = 4
 """More would not fit into the memory of a machine with a few cores: each holds a PyTorch of its own."""
 FAILED = ("failures", "errors")
-ENDED_WELL = 0
+ENDED_WELL, TESTS_FAILED = 0, 1
+MOST_UNSTEADY = 3
+"""Tests that may fail beside others and pass alone: of thousands that start processes on shared cores some do, now and
+then. If more fail, they are broken."""
+AGAIN = ", again alone"
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,22 @@ class Part:
     options: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """Where its tests are; nothing for everywhere."""
+    alone: tuple[str, ...] | None = None
+    """Options for those that failed, run once more; None if what fails is broken."""
+
+    @property
+    def first_name(self) -> str:
+        """Of the part whose tests it runs again, or its own."""
+        return self.name.removesuffix(AGAIN)
 
     def command(self, report: Path, more: Sequence[str]) -> list[str]:
         """Return what runs it, with a report in the format of JUnit. Paths among the arguments take precedence."""
         marked = ["-m", self.marks, f"--junitxml={report}"]
         is_told = any(Path(argument.partition("::")[0]).exists() for argument in more)
         files = () if is_told else self.files
-        return [sys.executable, "-m", "pytest", *marked, *self.options, *more, *files]
+        # Where pytest notes what failed: one for a part, and for its second run.
+        failed = ("-o", f"cache_dir={report.parent / self.first_name}.failed")
+        return [sys.executable, "-m", "pytest", *marked, *self.options, *failed, *more, *files]
 
 
 @dataclass(frozen=True)
@@ -54,17 +68,35 @@ class Result:
     code: int
     counts: dict[str, int]
     took_s: float
+    failed: frozenset[str]
+    """Names of the tests that failed, or could not be set up or cleaned up."""
+    again: "Result | None" = None
+    """How those went that were run once more."""
 
     @property
     def is_good(self) -> bool:
-        """Whether it ran something and nothing failed."""
-        failed = sum(self.counts[name] for name in FAILED)
-        return self.code == ENDED_WELL and self.counts["tests"] > 0 and failed == 0
+        """Whether it ran something and nothing failed, or passed alone, each of it."""
+        if self.again is not None:
+            return self.again.is_good and self.again.counts["tests"] >= len(self.failed)
+        return self.code == ENDED_WELL and self.counts["tests"] > 0 and not self.failed
+
+    @property
+    def may_be_unsteady(self) -> bool:
+        """Whether those that failed are few enough to be run once more."""
+        is_told = self.part.alone is not None and self.code == TESTS_FAILED
+        return is_told and 0 < len(self.failed) <= MOST_UNSTEADY
 
     def __str__(self) -> str:
         told = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         how = "passed" if self.is_good else f"FAILED (pytest ended with {self.code})"
-        return f"{self.part.name}: {how}; {told}; {self.took_s:.0f} s"
+        lines = [f"{self.part.name}: {how}; {told}; {self.took_s:.0f} s"]
+        if self.again is not None:
+            steady_alone = sorted(self.failed - self.again.failed)
+            lines += [
+                str(self.again),
+                *(f"UNSTEADY, to be mended: {name}" for name in steady_alone),
+            ]
+        return "\n".join(lines)
 
 
 def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
@@ -79,7 +111,8 @@ def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
         Part("faults", f"not gpu and timed and not {attacks}", files=timed_files()),
     ]
     turns = [timed] if n_cores > 1 else [[part] for part in timed]
-    return [[Part("side by side", "not gpu and not timed", spread)], *turns]
+    alone = ("--last-failed", "--last-failed-no-failures", "none")
+    return [[Part("side by side", "not gpu and not timed", spread, alone=alone)], *turns]
 
 
 def timed_files() -> tuple[str, ...]:
@@ -92,7 +125,7 @@ def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result
     """Run parts beside each other, with their reports in a folder. What the others print comes after the first."""
 
     def run_part(part: Part) -> tuple[Result, str]:
-        report = reports / f"{part.name.replace(' ', '-')}.xml"
+        report = reports / f"{part.name.replace(',', '').replace(' ', '-')}.xml"
         printed = None if part is turn[0] else subprocess.PIPE
         started = time.monotonic()
         done = subprocess.run(
@@ -102,13 +135,25 @@ def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result
             text=True,
             check=False,
         )
-        result = Result(part, done.returncode, counted(report), time.monotonic() - started)
+        took_s = time.monotonic() - started
+        result = Result(part, done.returncode, counted(report), took_s, failed(report))
         return result, done.stdout or ""
 
     with ThreadPoolExecutor(len(turn)) as pool:
         results, texts = zip(*pool.map(run_part, turn), strict=True)
     sys.stdout.write("".join(texts))
     return list(results)
+
+
+def run_again(result: Result, reports: Path, more: Sequence[str]) -> Result:
+    """Run what failed of a part once more, alone, if it may be unsteady; return how it all went."""
+    if result.part.alone is None or not result.may_be_unsteady:
+        return result
+    part = replace(
+        result.part, name=f"{result.part.name}{AGAIN}", options=result.part.alone, alone=None
+    )
+    (again,) = run([part], reports, more)
+    return replace(result, again=again)
 
 
 def counted(report: Path) -> dict[str, int]:
@@ -119,6 +164,16 @@ def counted(report: Path) -> dict[str, int]:
     # What the suite itself says of its number counts the parts of a test again, where it has some.
     tests = len(suite.findall("testcase"))
     return {"tests": tests, **{name: int(suite.get(name, 0)) for name in (*FAILED, "skipped")}}
+
+
+def failed(report: Path) -> frozenset[str]:
+    """Return the names of the tests that failed by a report, or could not be set up or cleaned up."""
+    cases = read(report).iter("testcase") if report.exists() else ()
+    return frozenset(
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    )
 
 
 def read(report: Path) -> ElementTree.Element:
@@ -136,7 +191,11 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         reports = given.reports or Path(folder)
         turns = parts(len(os.sched_getaffinity(0)), quick=given.quick)
-        results = [result for turn in turns for result in run(turn, reports, more)]
+        results = [
+            run_again(result, reports, more)
+            for turn in turns
+            for result in run(turn, reports, more)
+        ]
     sys.stdout.write("\n" + "".join(f"{result}\n" for result in results))
     return 0 if all(result.is_good for result in results) else 1
 

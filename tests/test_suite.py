@@ -42,7 +42,7 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     file.write_text(text)
     reports = folder / "reports"
     reports.mkdir()
-    command = [sys.executable, "-m", "tests.suite", "--reports", reports, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "tests.suite", "--reports", reports]
     command += ["-c", ROOT / "pyproject.toml", "--rootdir", folder, file]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -55,9 +55,9 @@ def ran(folder: Path) -> dict[str, list[str | None]]:
     }
 
 
-def ends(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what is said of each part, without how long it took."""
-    return [line.split(", 0 skipped")[0] for line in done.stdout.splitlines()[-3:]]
+def ends(done: subprocess.CompletedProcess[str], n: int = 3) -> list[str]:
+    """Return what is said of each part, in so many lines, without how long it took."""
+    return [line.split(", 0 skipped")[0] for line in done.stdout.splitlines()[-n:]]
 
 
 def test_every_test_runs_once_and_those_of_time_apart(tmp_path: Path):
@@ -78,10 +78,76 @@ def test_every_test_runs_once_and_those_of_time_apart(tmp_path: Path):
 def test_a_part_that_fails_fails_all_and_does_not_keep_the_next_from_running(tmp_path: Path):
     done = run(tmp_path, TESTS.replace("2 == 2", "2 == 3"))
     assert done.returncode == 1
-    assert ends(done) == [
+    assert ends(done, 4) == [
         "side by side: FAILED (pytest ended with 1); 1 tests, 1 failures, 0 errors",
+        "side by side, again alone: FAILED (pytest ended with 1); 1 tests, 1 failures, 0 errors",
         "attacks and load: passed; 1 tests, 0 failures, 0 errors",
         "faults: passed; 2 tests, 0 failures, 0 errors",
+    ]
+
+
+UNSTEADY = """
+import os
+from pathlib import Path
+
+import pytest
+
+def is_alone():
+    return "PYTEST_XDIST_WORKER" not in os.environ
+
+@pytest.fixture
+def cleaned_up():
+    yield
+    assert is_alone()
+
+def test_steady():
+    pass
+
+@pytest.mark.parametrize("n", range(N_UNSTEADY))
+def test_unsteady(n):
+    assert is_alone()
+
+def test_cleaned_up(cleaned_up):
+    pass
+
+@pytest.mark.timed(group="attacks and load")
+def test_attack():
+    pass
+
+@pytest.mark.timed
+def test_timed():
+    assert Path(REMEMBERED).exists() or Path(REMEMBERED).mkdir()
+"""
+
+
+def unsteady(folder: Path, n: int) -> str:
+    text = UNSTEADY.replace("N_UNSTEADY", str(n))
+    return text.replace("REMEMBERED", repr(str(folder / "remembered")))
+
+
+def test_a_few_that_fail_side_by_side_and_pass_alone_are_named(tmp_path: Path):
+    (tmp_path / "remembered").mkdir()
+    done = run(tmp_path, unsteady(tmp_path, 2))
+    assert done.returncode == 0, done.stdout
+    assert ends(done, 7) == [
+        "side by side: passed; 4 tests, 2 failures, 1 errors",
+        "side by side, again alone: passed; 3 tests, 0 failures, 0 errors",
+        "UNSTEADY, to be mended: test_inner::test_cleaned_up",
+        "UNSTEADY, to be mended: test_inner::test_unsteady[0]",
+        "UNSTEADY, to be mended: test_inner::test_unsteady[1]",
+        "attacks and load: passed; 1 tests, 0 failures, 0 errors",
+        "faults: passed; 1 tests, 0 failures, 0 errors",
+    ]
+    assert "test_steady" not in ran(tmp_path)["side-by-side-again-alone"]
+
+
+def test_many_that_fail_and_those_that_measure_time_are_not_run_again(tmp_path: Path):
+    done = run(tmp_path, unsteady(tmp_path, 3))
+    assert done.returncode == 1
+    assert [line.partition(";")[0] for line in ends(done)] == [
+        "side by side: FAILED (pytest ended with 1)",
+        "attacks and load: passed",
+        "faults: FAILED (pytest ended with 1)",
     ]
 
 
