@@ -203,8 +203,9 @@ def _measure_and_publish(
             may_go_on=patience(context.stop),
         )
     failpoint("publish.after_commit")
-    if outcome != HELD:
-        context.warm.expect(manifest_sha256, strategy.backbone)
+    # Of what was unlearned nothing is to be left, in no corner of memory: that is loaded when it is asked for.
+    if outcome != HELD and not is_unlearning(attempt):
+        context.warm.keep(manifest_sha256, strategy, packed.size_bytes)
     log.info("attempt_ended", outcome=outcome)
 
 
@@ -234,7 +235,7 @@ def _learn_or_unlearn(
     if is_consolidation(attempt):
         return consolidate(attempt, backbone, context, progress)
     if task is None:
-        context.warm.forget_images()  # some of them are to be unlearned
+        context.warm.forget_learner()  # some of it is to be unlearned
         strategy, done = unlearn(
             attempt,
             backbone,

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 MOST_ATTEMPTS = 50
 """That one process runs. What leaks a little must not leak for ever."""
 QUIET_S = 2.0
-"""After an attempt, until what it published is loaded: tasks that come at once, and first answers, go before."""
+"""After an attempt, until what it does not need while it waits is let go: a task that comes at once would need it."""
 KEEP_LEARNER_S = 600.0
 """How long a learner that no task asks for is kept in memory."""
 
@@ -81,8 +81,6 @@ class _Waiting:
         """Return the words of the next attempt, and get ready for it as long as none comes."""
         words = self._line.hear(QUIET_S)
         if words is None:
-            with suppress(Exception):  # whoever asks for it will hear of it
-                self._warm.load_expected(self._blobs)
             memory.let_go_of_files()
             words = self._line.hear(KEEP_LEARNER_S)
         if words is None:

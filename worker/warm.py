@@ -32,7 +32,6 @@ class Warm:
         self._settings = settings
         self._backbones: OrderedDict[tuple[str, _Stamp], Backbone] = OrderedDict()
         self._learner: tuple[str, Strategy[Any]] | None = None
-        self._next: tuple[str, Backbone] | None = None
         self._known_images: KnownImages | None = None
 
     def backbone(self, name: str) -> Backbone:
@@ -73,16 +72,15 @@ class Warm:
             self._learner = (manifest_sha256, learner)
         return learner
 
-    def expect(self, manifest_sha256: str, backbone: Backbone) -> None:
-        """Note which learner the next attempt is likely to ask for."""
-        self._next = (manifest_sha256, backbone)
+    def keep(self, manifest_sha256: str, learner: Strategy[Any], n_bytes: int) -> None:
+        """Keep what an attempt has published, if it is not too large: the next one goes on from it without loading it.
 
-    def load_expected(self, blobs: BlobStore) -> None:
-        """Load what was noted, if anything was. Raises what `learner` does."""
-        expected, self._next = self._next, None
-        if expected is not None:
-            manifest_sha256, backbone = expected
-            self.learner(manifest_sha256, blobs, backbone)
+        Args:
+            manifest_sha256: Of its artifact.
+            learner: Is never changed any more.
+            n_bytes: Of the files of its artifact.
+        """
+        self._learner = (manifest_sha256, learner) if n_bytes <= MOST_LEARNER_BYTES else None
 
     def known_images(self, learner_id: str, backbone: Backbone) -> KnownImages:
         """Return where it is kept what stored images of a learner look like; of one learner at a time."""
@@ -97,7 +95,7 @@ class Warm:
 
     def forget_learner(self) -> None:
         """Let go of the learner, and of what its images look like."""
-        self._learner = self._next = None
+        self._learner = None
         self.forget_images()
 
 

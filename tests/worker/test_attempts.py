@@ -1,4 +1,6 @@
+import hashlib
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,8 +12,10 @@ from registry import accuracy, events, learners, queue, samples, tasks, versions
 from tests.factories import make_learner, make_pixels, make_task
 from tests.models.strategies.leaving_out import LeavingOut
 from tests.waiting import wait_until
-from worker.attempts import EXIT_SETTLED, EXIT_UNSETTLED, run_attempt
+from worker.attempt import AttemptContext
+from worker.attempts import EXIT_SETTLED, EXIT_UNSETTLED, make_attempt, run_attempt
 from worker.settings import WorkerSettings
+from worker.warm import Warm
 
 
 @pytest.fixture
@@ -135,6 +139,45 @@ def test_the_same_images_and_seed_give_the_same_artifact(session_factory, learne
     assert len(live) == 2
     # So an attempt that is repeated after a crash writes nothing new.
     assert len({version.manifest_sha256 for version in live}) == 1
+
+
+@pytest.mark.parametrize("strategy", ["artsy", "simplecil"])
+def test_the_next_task_goes_on_from_what_was_published_but_not_after_an_unlearning(
+    session_factory, blobs, settings, add, strategy, monkeypatch
+):
+    context = AttemptContext(session_factory, blobs, settings, threading.Event(), Warm(settings))
+    loaded = []
+    load = artifact.load
+
+    def counting(manifest, *rest):
+        loaded.append(hashlib.sha256(manifest).hexdigest())
+        return load(manifest, *rest)
+
+    monkeypatch.setattr("models.artifact.load", counting)
+    with session_factory.begin() as session:
+        make_learner(session, strategy=strategy)
+
+    def learn(task_id):
+        with session_factory.begin() as session:
+            claimed = queue.claim(session, task_id, "w", 30)
+        assert make_attempt(task_id, claimed.token, context).well
+        with session_factory() as session:
+            return tasks.get_task(session, task_id).status
+
+    for classes in (("heron", "egret"), ("crane",), ("ibis",)):
+        assert learn(add(*classes)) == "succeeded"
+    assert loaded == []
+    with session_factory.begin() as session:
+        unlearning = tasks.add_unlearning(
+            session, "birds", name=None, tasks=[2], classes=(), options={}, needs_images=False
+        ).id
+    assert learn(unlearning) == "succeeded"
+    loaded.clear()
+    assert learn(add("stork")) == "succeeded"
+    with session_factory() as session:
+        (live,) = versions.live_versions(session)
+        before = versions.get_version(session, live.learner_id, live.version - 1)
+    assert loaded == [before.manifest_sha256]
 
 
 def test_a_task_that_breaks_max_forgetting_is_held(session_factory, learner, add, attempt):

@@ -39,10 +39,13 @@ def test_whoever_learns_on_neither_changes_what_is_kept_nor_learns_otherwise(
         strategy.learn(task)
         return packed(strategy).manifest
 
-    warm = Warm(settings)
-    before = warm.learner(address, blobs, tiny_backbone).predict(first.images).probabilities
-    warmly = [learn_on(task, warm) for task in (second, third, second)]
-    assert warmly == [learn_on(task, Warm(settings)) for task in (second, third, second)]
-    kept = warm.learner(address, blobs, tiny_backbone)
-    assert kept.predict(first.images).probabilities.equal(before)
-    assert packed(kept).manifest == packed(learned).manifest
+    coldly = [learn_on(task, Warm(settings)) for task in (second, third, second)]
+    published = Warm(settings)
+    published.keep(address, learned, 1000)
+    for warm in (Warm(settings), published):
+        before = warm.learner(address, blobs, tiny_backbone).predict(first.images).probabilities
+        assert [learn_on(task, warm) for task in (second, third, second)] == coldly
+        kept = warm.learner(address, blobs, tiny_backbone)
+        assert kept.predict(first.images).probabilities.equal(before)
+        assert packed(kept).manifest == packed(learned).manifest
+    assert kept is learned

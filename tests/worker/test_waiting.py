@@ -121,24 +121,19 @@ def test_it_ends_when_nobody_is_there_to_give_it_anything(process, worker):
     assert process.run() == 0
 
 
-@pytest.mark.parametrize(("keep_s", "is_kept"), [(3600.0, True), (0.0, False)])
-def test_it_loads_what_it_has_just_published_and_lets_go_of_it_later(
-    process, worker, blobs, monkeypatch, keep_s, is_kept
+def test_it_lets_go_of_what_it_has_just_published_after_a_while(
+    process, worker, blobs, monkeypatch
 ):
     monkeypatch.setattr("worker.waiting.QUIET_S", 0.0)
-    monkeypatch.setattr("worker.waiting.KEEP_LEARNER_S", keep_s)
+    monkeypatch.setattr("worker.waiting.KEEP_LEARNER_S", 0.0)
     warm = process._warm
     learner = SimpleCIL(warm.backbone("tiny"), SimpleCIL.config_type())
     learner.learn(task_of(learner.backbone, 1, "heron", "crane"))
-    address = put(blobs, learner)
-    if is_kept:
-        warm.expect(address, learner.backbone)
-    else:
-        warm.learner(address, blobs, learner.backbone)
+    warm.keep(put(blobs, learner), learner, 1000)
     with ThreadPoolExecutor(1) as pool:
         hearing = pool.submit(process._hear_next)
         try:
-            wait_until(lambda: (warm._learner is not None) == is_kept)
+            wait_until(lambda: warm._learner is None)
         finally:
             worker[0].say("tsk_1", 2)
         assert hearing.result() == ["tsk_1", "2"]

@@ -96,16 +96,20 @@ def test_a_large_learner_is_not_kept(warm, addresses, blobs, monkeypatch):
     assert warm.learner(addresses[0], blobs, warm.backbone("tiny")) is not learner
 
 
-def test_what_is_expected_is_loaded_before_it_is_asked_for(warm, addresses, blobs):
+def test_what_was_just_published_is_kept_as_it_is_if_it_is_not_too_large(
+    warm, addresses, blobs, monkeypatch
+):
     backbone = warm.backbone("tiny")
-    warm.load_expected(blobs)
-    warm.expect(addresses[1], backbone)
-    warm.load_expected(blobs)
-    blobs.delete(addresses[1])
-    assert warm.learner(addresses[1], blobs, backbone).classes_ == ("egret", "crane")
+    learner = warm.learner(addresses[0], blobs, backbone)
+    warm.keep("just published", learner, 1000)
+    assert warm.learner("just published", blobs, backbone) is learner
     warm.forget_learner()
     with pytest.raises(BlobMissingError):
-        warm.learner(addresses[1], blobs, backbone)
+        warm.learner("just published", blobs, backbone)
+    monkeypatch.setattr("worker.warm.MOST_LEARNER_BYTES", 999)
+    warm.keep("too large", learner, 1000)
+    with pytest.raises(BlobMissingError):
+        warm.learner("too large", blobs, backbone)
 
 
 def test_what_images_look_like_is_kept_of_one_learner_until_it_is_let_go(warm):
