@@ -87,25 +87,25 @@ def test_a_part_that_fails_fails_all_and_does_not_keep_the_next_from_running(tmp
 
 
 UNSTEADY = """
-import os
 from pathlib import Path
 
 import pytest
 
-def is_alone():
-    return "PYTEST_XDIST_WORKER" not in os.environ
+@pytest.fixture
+def is_alone(request):
+    return not hasattr(request.config, "workerinput")
 
 @pytest.fixture
-def cleaned_up():
+def cleaned_up(is_alone):
     yield
-    assert is_alone()
+    assert is_alone
 
 def test_steady():
     pass
 
 @pytest.mark.parametrize("n", range(N_UNSTEADY))
-def test_unsteady(n):
-    assert is_alone()
+def test_unsteady(n, is_alone):
+    assert is_alone
 
 def test_cleaned_up(cleaned_up):
     pass
