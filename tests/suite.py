@@ -80,12 +80,6 @@ class Result:
             return self.again.is_good and self.again.counts["tests"] >= len(self.failed)
         return self.code == ENDED_WELL and self.counts["tests"] > 0 and not self.failed
 
-    @property
-    def may_be_unsteady(self) -> bool:
-        """Whether those that failed are few enough to be run once more."""
-        is_told = self.part.alone is not None and self.code == TESTS_FAILED
-        return is_told and 0 < len(self.failed) <= MOST_UNSTEADY
-
     def __str__(self) -> str:
         told = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         how = "passed" if self.is_good else f"FAILED (pytest ended with {self.code})"
@@ -147,12 +141,11 @@ def run(turn: Sequence[Part], reports: Path, more: Sequence[str]) -> list[Result
 
 def run_again(result: Result, reports: Path, more: Sequence[str]) -> Result:
     """Run what failed of a part once more, alone, if it may be unsteady; return how it all went."""
-    if result.part.alone is None or not result.may_be_unsteady:
+    part, n_failed = result.part, len(result.failed)
+    if part.alone is None or result.code != TESTS_FAILED or not 0 < n_failed <= MOST_UNSTEADY:
         return result
-    part = replace(
-        result.part, name=f"{result.part.name}{AGAIN}", options=result.part.alone, alone=None
-    )
-    (again,) = run([part], reports, more)
+    second = replace(part, name=f"{part.name}{AGAIN}", options=part.alone, alone=None)
+    (again,) = run([second], reports, more)
     return replace(result, again=again)
 
 

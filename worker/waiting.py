@@ -78,7 +78,7 @@ class _Waiting:
         raise AssertionError("The last attempt ends the process.")
 
     def _hear_next(self) -> list[str]:
-        """Return the words of the next attempt, and get ready for it as long as none comes."""
+        """Return the words of the next attempt; what is not needed to wait for it is let go, the longer the more."""
         words = self._line.hear(QUIET_S)
         if words is None:
             memory.let_go_of_files()

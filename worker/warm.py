@@ -68,12 +68,11 @@ class Warm:
         self._learner = None
         manifest = blobs.get(manifest_sha256)
         learner = artifact.load(manifest, blobs.get, backbone)
-        if _size(manifest) <= MOST_LEARNER_BYTES:
-            self._learner = (manifest_sha256, learner)
+        self.keep(manifest_sha256, learner, _size(manifest))
         return learner
 
     def keep(self, manifest_sha256: str, learner: Strategy[Any], n_bytes: int) -> None:
-        """Keep what an attempt has published, if it is not too large: the next one goes on from it without loading it.
+        """Keep a learner if it is not too large: one that an attempt has published need not be loaded for the next one.
 
         Args:
             manifest_sha256: Of its artifact.
