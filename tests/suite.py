@@ -4,9 +4,9 @@
 
 Much of a test is waiting, for processes that start, for leases and for kills: so there are more processes of pytest
 than cores. Those that measure time (`timed`) come when the others are done, in two runs beside each other (on a single
-core one after the other), of which each does one test after another. A few that failed side by side are run once more,
-alone: what fails then too is broken, and what passes is named as unsteady. Says at the end how every part went; ends
-with 1 if one failed or ran nothing.
+core one after the other), of which each does one test after another. A few that failed beside others are run once more,
+alone: what fails then too is broken, and what passes is named as unsteady. The faults get no second chance:
+what a machine is slow at, they wait for. Says at the end how every part went; ends with 1 if one failed or ran nothing.
 """
 
 import argparse
@@ -100,12 +100,11 @@ def parts(n_cores: int, *, quick: bool) -> list[list[Part]]:
         marks = "not gpu and not timed and not slow and not browser and not chaos"
         return [[Part("quick", marks, (*spread, "-x"))]]
     attacks = "timed(group='attacks and load')"
-    timed = [
-        Part("attacks and load", f"not gpu and {attacks}", files=timed_files()),
-        Part("faults", f"not gpu and timed and not {attacks}", files=timed_files()),
-    ]
-    turns = [timed] if n_cores > 1 else [[part] for part in timed]
     alone = ("--last-failed", "--last-failed-no-failures", "none")
+    load = Part("attacks and load", f"not gpu and {attacks}", files=timed_files())
+    faults = Part("faults", f"not gpu and timed and not {attacks}", files=timed_files())
+    # Of what was late beside the faults, which keep all cores busy, only another try tells why.
+    turns = [[replace(load, alone=alone), faults]] if n_cores > 1 else [[load], [faults]]
     return [[Part("side by side", "not gpu and not timed", spread, alone=alone)], *turns]
 
 

@@ -39,15 +39,16 @@ def photo(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def wait_idle(pid: int, spell_s: float = 0.5) -> None:
-    """Wait until a process uses next to no processor time."""
+def wait_idle(pid: int, beside: float, spell_s: float = 0.5) -> None:
+    """Wait until a process uses hardly more processor time than it did, in cores, before it had something to do."""
     last: list[tuple[float, float]] = []
 
     def is_idle() -> bool:
         now = os.times().elapsed
         if not last or now - last[-1][0] >= spell_s:
             last.append((now, cpu_s(pid)))
-        return len(last) > 1 and last[-1][1] - last[-2][1] < 0.2 * (last[-1][0] - last[-2][0])
+        share = 1.5 * beside + 0.2
+        return len(last) > 1 and last[-1][1] - last[-2][1] < share * (last[-1][0] - last[-2][0])
 
     wait_until(is_idle)
 

@@ -97,7 +97,7 @@ def test_large_pictures_of_one_key_do_no_harm_to_another(service, key, format, s
             attackers(service, attacker, sends(PATH, files)) as answers,
         ):
             wait_until(lambda: len(attacked.seconds) >= 12)
-        wait_idle(service.process.pid)
+        wait_idle(service.process.pid, quiet.cores)
         require_unharmed(attacked, quiet, neighbour.watch(2.0))
     require_honest(answers, 200, 413, 429, 503)
 
@@ -128,7 +128,7 @@ def test_what_nobody_waits_for_is_not_decoded(service, key):
             for _ in range(3):
                 with socket.create_connection(service.address) as connection:
                     connection.sendall(head + request.read())
-        wait_idle(service.process.pid)
+        wait_idle(service.process.pid, quiet.cores)
         # All of it would be 3 x 16 pictures of about a second.
         assert cpu_s(service.process.pid) - before < 12.0
         require_unharmed(attacked, quiet, neighbour.watch(1.0))
