@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.synapse import Synapse, firing
+from models.synapse import Synapse, firing, thresholds_of
 
 NEVER = 1.0
 """Threshold of a synapse that has not earned its pass: a current stays below 1."""
@@ -57,3 +57,9 @@ def route(
     ranks = currents.masked_fill(~fires, -1).topk(allowed, dim=1).indices
     strongest = torch.zeros_like(fires).scatter_(1, ranks, True)
     return currents, strongest & fires
+
+
+def thresholds(synapses: Sequence[EvidenceSynapse], *, at_most: int) -> Tensor:
+    """Return the threshold of each of T synapses, `(T,)`: `NEVER` where none may be functional, whatever it is."""
+    own = thresholds_of(synapses)
+    return own if at_most else torch.full_like(own, NEVER)

@@ -1,6 +1,6 @@
 import torch
 
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
 
 ANSWERS = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.125, 0.125, 0.25, 0.5]])
 """Probabilities of four classes for two images; either answer is wrong with a probability of a half."""
@@ -52,3 +52,10 @@ def test_the_surest_answer_of_a_one_class_learner_never_fires():
 
     assert currents.tolist() == [[0.0], [0.0], [0.0]]
     assert not functional.any()
+
+
+def test_where_none_may_be_functional_no_current_reaches_a_threshold():
+    synapses = [synapse(0.25, 0), synapse(NEVER, 1)]
+
+    assert thresholds(synapses, at_most=1).tolist() == [0.25, NEVER]
+    assert thresholds(synapses, at_most=0).tolist() == [NEVER, NEVER]

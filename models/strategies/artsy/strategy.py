@@ -45,7 +45,7 @@ from models.evidence import (
     opinions_tensor,
     weigh,
 )
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
 from models.fitting import derive_seed
 from models.ledger import Removal
 from models.merging import merge
@@ -61,7 +61,6 @@ from models.strategies.artsy.silent import SilentSubnetwork
 from models.strategies.artsy.trial import Shots, Trial
 from models.strategies.base import ImagesOf, Strategy
 from models.strategies.values import CrossValidation, RawScores, Routes, Task
-from models.synapse import thresholds_of
 
 
 class Artsy(Strategy[ArtsyConfig]):
@@ -194,7 +193,7 @@ class Artsy(Strategy[ArtsyConfig]):
                 opinion = subnetwork.log_probabilities(own[fires])
                 mine = rows[fires]
                 probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
-        routes = Routes(currents, thresholds_of(synapses), functional, passes)
+        routes = Routes(currents, thresholds(synapses, at_most=at_most), functional, passes)
         return RawScores(logits, answer.distances, routes, probabilities, novelty, unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.consolidation import RESIDUE, consolidated, undone
 from models.episodes import Episode, trimmed_episode, without_idle_drifts
 from models.errors import CheckpointError
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.merging import earns_its_pass, merge
@@ -47,7 +47,6 @@ from models.strategies.artsy_gaussian.silent import SilentSubnetwork, make_head
 from models.strategies.base import Strategy
 from models.strategies.subnetwork import train_subnetwork
 from models.strategies.values import RawScores, Routes, Task
-from models.synapse import thresholds_of
 
 
 class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
@@ -119,7 +118,8 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         probabilities = self.calibration.probabilities(logits)
         unrouted = probabilities.clone()
         synapses = self.synapses
-        currents, functional = route(synapses, probabilities, at_most=self.config.max_routed)
+        at_most = self.config.max_routed
+        currents, functional = route(synapses, probabilities, at_most=at_most)
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
             if len(rows):
@@ -127,7 +127,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
                 opinion = subnetwork.log_probabilities(features)
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
-        routes = Routes(currents, thresholds_of(synapses), functional, passes)
+        routes = Routes(currents, thresholds(synapses, at_most=at_most), functional, passes)
         return RawScores(logits, distances.amin(dim=1), routes, probabilities, unrouted=unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:

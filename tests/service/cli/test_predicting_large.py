@@ -1,6 +1,7 @@
 """`filopodia predict` with folders of photos that are too much work to decode in one request."""
 
 import json
+import time
 
 import httpx
 import pytest
@@ -10,6 +11,8 @@ from tests.service.intake.weighing import work
 
 PHOTOS = {f"{i:02d}.png": make_image("heron", i, size=200) for i in range(20)}
 HUGE = make_image("heron", 1, size=480)
+A_MINUTE = 0.95
+"""Share of the photos that a key may have decoded in a minute."""
 REFUSED = 'filopodia_requests_total{method="POST",route="/v1/learners/{name}/predictions",status='
 
 
@@ -23,7 +26,7 @@ def settings(settings):
         update={
             "max_predict_images": 16,
             "max_predict_pixels": int(most),
-            "predict_pixels_per_minute": int(0.97 * sum(works)),
+            "predict_pixels_per_minute": int(A_MINUTE * sum(works)),
         }
     )
 
@@ -54,14 +57,17 @@ def answers_of(address, role_keys):
 def test_a_folder_is_answered_in_requests_as_large_as_the_service_takes_and_waits_as_told(
     run, known_birds, photos, answers_of, asked
 ):
+    started = time.monotonic()
     result = run("predict", known_birds, photos)
+    took_s = time.monotonic() - started
     assert result.exit_code == 0, result.output
     assert "20 of 20 images answered by version 1, 20 heron" in result.output
     assert asked(10) == [2] * 10
     # 16, 8, 4 and 4, 8, 4 and 4: what was found with the first sixteen holds for the others.
     assert answers_of(413) == 7
-    # The last ones were more than the key has in a minute, until it had waited.
-    assert answers_of(429) >= 1
+    # The last ones were more than the key has in a minute, until it had waited, or had taken as long anyway.
+    assert answers_of(429) >= 1 or took_s > 60 * (1 - A_MINUTE)
+    assert took_s > 0.9 * 60 * (1 - A_MINUTE)
 
 
 def test_one_that_is_too_much_alone_is_named_and_the_others_answered(run, known_birds, photos):

@@ -7,6 +7,7 @@ import torch
 
 from models import artifact
 from models.errors import CheckpointError
+from models.evidence_synapse import NEVER
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.strategy import Artsy
 from tests.models.taught import consolidate, teach
@@ -65,6 +66,27 @@ def test_what_would_be_answered_without_sub_networks_is_told_beside_the_answer(b
     assert not torch.allclose(asked.probabilities, alone.probabilities, atol=1e-3)
     for unrouted in (asked.unrouted, alone.unrouted):
         torch.testing.assert_close(unrouted, alone.probabilities, atol=1e-5, rtol=1e-4)
+
+
+def test_a_sub_network_that_answers_anyway_has_no_threshold_to_reach(backbone, tasks):
+    """The functional adapter is a copy of the first one: it fires as soon as a second one has moved it."""
+    strategy = learned(backbone, tasks[:1])
+    strategy.consolidate(tasks[:1], seed=7)
+    first = strategy.subnetworks[1]
+    opened = {1: first.with_threshold(0.0)}
+    ((number, only),) = strategy.history.consolidations.items()
+    strategy.history.consolidations[number] = replace(only, subnetworks=opened)
+    strategy._build(strategy.shown, strategy._prior())
+
+    alone = strategy.predict(tasks[0].images)
+    strategy.learn(tasks[2])
+    strategy.consolidate(tasks[2:3], seed=7)
+    both = strategy.predict(tasks[0].images)
+
+    assert alone.thresholds.tolist() == [NEVER]
+    assert not alone.functional.any()
+    assert both.thresholds[0] == 0
+    assert both.functional[:, 0].all()
 
 
 def test_tasks_that_are_consolidated_together_share_one_sub_network(backbone, tasks):
