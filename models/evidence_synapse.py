@@ -38,7 +38,7 @@ class EvidenceSynapse(Synapse):
 
 def route(
     synapses: Sequence[EvidenceSynapse], probabilities: Tensor, *, at_most: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Say which of T synapses, at least one, are functional for each image: the strongest of those that fire.
 
     Args:
@@ -47,7 +47,8 @@ def route(
         at_most: How many may be functional for one image.
 
     Returns:
-        Currents `(B, T)`, and which are functional, bool `(B, T)`.
+        Currents `(B, T)`, the thresholds that count, `(T,)`, all of them `NEVER` where none may be functional, and
+        which are functional, bool `(B, T)`.
     """
     uncertainty = 1 - probabilities.amax(dim=1)
     currents = torch.stack([each.current(probabilities, uncertainty) for each in synapses], dim=1)
@@ -56,10 +57,7 @@ def route(
     allowed = min(at_most, len(synapses))
     ranks = currents.masked_fill(~fires, -1).topk(allowed, dim=1).indices
     strongest = torch.zeros_like(fires).scatter_(1, ranks, True)
-    return currents, strongest & fires
-
-
-def thresholds(synapses: Sequence[EvidenceSynapse], *, at_most: int) -> Tensor:
-    """Return the threshold of each of T synapses, `(T,)`: `NEVER` where none may be functional, whatever it is."""
-    own = thresholds_of(synapses)
-    return own if at_most else torch.full_like(own, NEVER)
+    thresholds = thresholds_of(synapses)
+    if not at_most:
+        thresholds = torch.full_like(thresholds, NEVER)
+    return currents, thresholds, strongest & fires

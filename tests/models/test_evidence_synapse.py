@@ -1,6 +1,6 @@
 import torch
 
-from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
+from models.evidence_synapse import NEVER, EvidenceSynapse, route
 
 ANSWERS = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.125, 0.125, 0.25, 0.5]])
 """Probabilities of four classes for two images; either answer is wrong with a probability of a half."""
@@ -22,7 +22,7 @@ def test_the_current_is_evidence_times_uncertainty():
 def test_routes_are_those_that_fire():
     synapses = [synapse(0.25, 0), synapse(0.25, 1, 2), synapse(0.25, 3)]
 
-    currents, functional = route(synapses, ANSWERS, at_most=2)
+    currents, _, functional = route(synapses, ANSWERS, at_most=2)
 
     assert currents.tolist() == [[0.25, 0.25, 0.0], [0.0625, 0.1875, 0.25]]
     assert functional.tolist() == [[True, True, False], [False, False, True]]
@@ -31,24 +31,24 @@ def test_routes_are_those_that_fire():
 def test_of_too_many_the_strongest_are_functional():
     synapses = [synapse(0.0, 0), synapse(0.0, 1), synapse(0.0, 2, 3)]
 
-    assert route(synapses, ANSWERS, at_most=1)[1].tolist() == [
+    assert route(synapses, ANSWERS, at_most=1)[2].tolist() == [
         [True, False, False],
         [False, False, True],
     ]
-    assert not route(synapses, ANSWERS, at_most=0)[1].any()
-    assert route(synapses, ANSWERS, at_most=9)[1].all()
+    assert not route(synapses, ANSWERS, at_most=0)[2].any()
+    assert route(synapses, ANSWERS, at_most=9)[2].all()
 
 
 def test_one_that_cannot_fire_takes_no_place_from_another():
     synapses = [synapse(NEVER, 0, 1, 2, 3), synapse(0.1, 0)]
 
-    functional = route(synapses, ANSWERS, at_most=1)[1]
+    functional = route(synapses, ANSWERS, at_most=1)[2]
 
     assert functional.tolist() == [[False, True], [False, False]]
 
 
 def test_the_surest_answer_of_a_one_class_learner_never_fires():
-    currents, functional = route([synapse(0.25, 0)], torch.ones(3, 1), at_most=2)
+    currents, _, functional = route([synapse(0.25, 0)], torch.ones(3, 1), at_most=2)
 
     assert currents.tolist() == [[0.0], [0.0], [0.0]]
     assert not functional.any()
@@ -57,5 +57,5 @@ def test_the_surest_answer_of_a_one_class_learner_never_fires():
 def test_where_none_may_be_functional_no_current_reaches_a_threshold():
     synapses = [synapse(0.25, 0), synapse(NEVER, 1)]
 
-    assert thresholds(synapses, at_most=1).tolist() == [0.25, NEVER]
-    assert thresholds(synapses, at_most=0).tolist() == [NEVER, NEVER]
+    assert route(synapses, ANSWERS, at_most=1)[1].tolist() == [0.25, NEVER]
+    assert route(synapses, ANSWERS, at_most=0)[1].tolist() == [NEVER, NEVER]

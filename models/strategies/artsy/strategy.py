@@ -45,7 +45,7 @@ from models.evidence import (
     opinions_tensor,
     weigh,
 )
-from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
+from models.evidence_synapse import NEVER, EvidenceSynapse, route
 from models.fitting import derive_seed
 from models.ledger import Removal
 from models.merging import merge
@@ -179,7 +179,7 @@ class Artsy(Strategy[ArtsyConfig]):
         synapses, shared = self._synapses, self._columns()
         # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
         at_most = self.config.max_routed if len(shared) > 1 else 0
-        currents, functional = route(synapses, probabilities, at_most=at_most)
+        currents, thresholds, functional = route(synapses, probabilities, at_most=at_most)
         passes = torch.ones(len(features), dtype=torch.int64)
         unrouted = probabilities.clone()
         for columns in shared:
@@ -193,7 +193,7 @@ class Artsy(Strategy[ArtsyConfig]):
                 opinion = subnetwork.log_probabilities(own[fires])
                 mine = rows[fires]
                 probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
-        routes = Routes(currents, thresholds(synapses, at_most=at_most), functional, passes)
+        routes = Routes(currents, thresholds, functional, passes)
         return RawScores(logits, answer.distances, routes, probabilities, novelty, unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:

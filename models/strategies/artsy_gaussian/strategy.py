@@ -34,7 +34,7 @@ from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.consolidation import RESIDUE, consolidated, undone
 from models.episodes import Episode, trimmed_episode, without_idle_drifts
 from models.errors import CheckpointError
-from models.evidence_synapse import NEVER, EvidenceSynapse, route, thresholds
+from models.evidence_synapse import NEVER, EvidenceSynapse, route
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.merging import earns_its_pass, merge
@@ -117,9 +117,9 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         logits = self.head.logits_at(distances)
         probabilities = self.calibration.probabilities(logits)
         unrouted = probabilities.clone()
-        synapses = self.synapses
-        at_most = self.config.max_routed
-        currents, functional = route(synapses, probabilities, at_most=at_most)
+        currents, thresholds, functional = route(
+            self.synapses, probabilities, at_most=self.config.max_routed
+        )
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
             if len(rows):
@@ -127,7 +127,7 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
                 opinion = subnetwork.log_probabilities(features)
                 probabilities[rows] = merge(probabilities[rows], opinion, subnetwork.classes)
         passes = 1 + functional.sum(dim=1)
-        routes = Routes(currents, thresholds(synapses, at_most=at_most), functional, passes)
+        routes = Routes(currents, thresholds, functional, passes)
         return RawScores(logits, distances.amin(dim=1), routes, probabilities, unrouted=unrouted)
 
     def predict_logits(self, images: Tensor) -> Tensor:

@@ -33,6 +33,14 @@ def learned(backbone, tasks, config=CONFIG):
     return strategy
 
 
+def open_synapses(strategy):
+    """Let every synapse that is there fire for every image."""
+    for number, each in strategy.history.consolidations.items():
+        open_ = {i: one.with_threshold(0.0) for i, one in each.subnetworks.items()}
+        strategy.history.consolidations[number] = replace(each, subnetworks=open_)
+    strategy._build(strategy.shown, strategy._prior())
+
+
 def assert_same(one, other, images):
     assert one.classes_ == other.classes_
     assert one.unconsolidated_ == other.unconsolidated_
@@ -54,10 +62,7 @@ def test_what_would_be_answered_without_sub_networks_is_told_beside_the_answer(b
     always, never = (
         teach(Artsy(backbone, replace(CONFIG, max_routed=n)), tasks[0], tasks[2]) for n in (2, 0)
     )
-    for number, each in always.history.consolidations.items():
-        open_ = {i: one.with_threshold(0.0) for i, one in each.subnetworks.items()}
-        always.history.consolidations[number] = replace(each, subnetworks=open_)
-    always._build(always.shown, always._prior())
+    open_synapses(always)
 
     asked, alone = (strategy.predict(tasks[0].images) for strategy in (always, never))
 
@@ -72,11 +77,7 @@ def test_a_sub_network_that_answers_anyway_has_no_threshold_to_reach(backbone, t
     """The functional adapter is a copy of the first one: it fires as soon as a second one has moved it."""
     strategy = learned(backbone, tasks[:1])
     strategy.consolidate(tasks[:1], seed=7)
-    first = strategy.subnetworks[1]
-    opened = {1: first.with_threshold(0.0)}
-    ((number, only),) = strategy.history.consolidations.items()
-    strategy.history.consolidations[number] = replace(only, subnetworks=opened)
-    strategy._build(strategy.shown, strategy._prior())
+    open_synapses(strategy)
 
     alone = strategy.predict(tasks[0].images)
     strategy.learn(tasks[2])
