@@ -22,18 +22,20 @@ class EvidenceSynapse(Synapse):
     classes: Tensor
     """Indexes of the classes of its task, int64 `(C,)`."""
 
-    def evidence(self, probabilities: Tensor) -> Tensor:
-        """Return the probability `(B,)` that an image is of its task, of the probabilities `(B, K)` of all classes."""
-        return probabilities[:, self.classes].sum(dim=1)
 
-    def current(self, probabilities: Tensor, uncertainty: Tensor) -> Tensor:
-        """Return evidence times uncertainty, `(B,)`, non-negative.
+def currents_of(synapses: Sequence[EvidenceSynapse], probabilities: Tensor) -> Tensor:
+    """Return the currents of T synapses, non-negative, `(B, T)`, of the probabilities `(B, K)` of all classes.
 
-        Args:
-            probabilities: Of all classes, `(B, K)`.
-            uncertainty: Probability that the answer is wrong, `(B,)`.
-        """
-        return (self.evidence(probabilities) * uncertainty).clamp(min=0)
+    Evidence is the probability that an image is of the synapse's task, uncertainty that the answer is wrong. All at
+    once: there may be hundreds of tasks, and this is done for every image.
+    """
+    classes = torch.cat([synapse.classes for synapse in synapses])
+    sizes = torch.tensor([len(synapse.classes) for synapse in synapses])
+    tasks = torch.arange(len(synapses)).repeat_interleave(sizes)
+    evidence = probabilities.new_zeros(len(probabilities), len(synapses))
+    evidence.index_add_(1, tasks, probabilities[:, classes])
+    uncertainty = 1 - probabilities.amax(dim=1, keepdim=True)
+    return (evidence * uncertainty).clamp(min=0)
 
 
 def route(
@@ -50,14 +52,17 @@ def route(
         Currents `(B, T)`, the thresholds that count, `(T,)`, all of them `NEVER` where none may be functional, and
         which are functional, bool `(B, T)`.
     """
-    uncertainty = 1 - probabilities.amax(dim=1)
-    currents = torch.stack([each.current(probabilities, uncertainty) for each in synapses], dim=1)
-    fires = firing(synapses, currents)
+    currents = currents_of(synapses, probabilities)
+    thresholds = thresholds_of(synapses)
+    fires = torch.zeros_like(currents, dtype=torch.bool)
+    # Most tasks of a long life have no sub-network: only the others are asked.
+    can_fire = [t for t, synapse in enumerate(synapses) if synapse.threshold < NEVER]
+    if can_fire:
+        fires[:, can_fire] = firing([synapses[t] for t in can_fire], currents[:, can_fire])
     # Only among those that fire: one that cannot must not take another's place.
     allowed = min(at_most, len(synapses))
     ranks = currents.masked_fill(~fires, -1).topk(allowed, dim=1).indices
     strongest = torch.zeros_like(fires).scatter_(1, ranks, True)
-    thresholds = thresholds_of(synapses)
     if not at_most:
         thresholds = torch.full_like(thresholds, NEVER)
     return currents, thresholds, strongest & fires

@@ -1,10 +1,9 @@
 import torch
 
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, currents_of, route
 
 ANSWERS = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.125, 0.125, 0.25, 0.5]])
 """Probabilities of four classes for two images; either answer is wrong with a probability of a half."""
-HALF = torch.tensor([0.5, 0.5])
 
 
 def synapse(threshold: float, *classes: int) -> EvidenceSynapse:
@@ -14,9 +13,16 @@ def synapse(threshold: float, *classes: int) -> EvidenceSynapse:
 def test_the_current_is_evidence_times_uncertainty():
     one = synapse(0.3, 0, 2)
 
-    assert one.evidence(ANSWERS).tolist() == [0.75, 0.375]
-    assert one.current(ANSWERS, HALF).tolist() == [0.375, 0.1875]
-    assert one.fires(one.current(ANSWERS, HALF)).tolist() == [True, False]
+    currents = currents_of([one], ANSWERS)
+
+    assert currents.tolist() == [[0.375], [0.1875]]
+    assert one.fires(currents[:, 0]).tolist() == [True, False]
+
+
+def test_a_class_of_several_tasks_is_evidence_for_each():
+    synapses = [synapse(0.3, 0), synapse(NEVER, 1, 3), synapse(0.3, 0, 1, 2, 3)]
+
+    assert currents_of(synapses, ANSWERS).tolist() == [[0.25, 0.125, 0.5], [0.0625, 0.3125, 0.5]]
 
 
 def test_routes_are_those_that_fire():
