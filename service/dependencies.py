@@ -1,4 +1,4 @@
-"""What endpoints ask for by type: the app's context, the caller, pages."""
+"""What endpoints ask for by type: the app's context, the caller, pages. Asynchronous, as `service.http.roles` is."""
 
 from dataclasses import dataclass, replace
 from threading import Event
@@ -66,7 +66,7 @@ class AppContext:
         return self.learner_ids is None or learner_id in self.learner_ids
 
 
-def get_context(request: Request) -> AppContext:
+async def get_context(request: Request) -> AppContext:
     """Return the app's context as it is for the caller: a key with a learner scope finds no other learners.
 
     This is the one place that keeps the scope, for every route that asks for them: in the database by sessions in which
@@ -92,7 +92,7 @@ def get_context(request: Request) -> AppContext:
 ContextDep = Annotated[AppContext, Depends(get_context)]
 
 
-def get_actor(request: Request, principal: PrincipalDep) -> Actor:
+async def get_actor(request: Request, principal: PrincipalDep) -> Actor:
     """Return who the audit log names for what this request changes."""
     return Actor(principal.key_id, principal.name, request.state.request_id)
 

@@ -14,7 +14,7 @@ from service.dashboard.forms import PageRequest
 from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import ON_PAGES
 from service.http.demands import Demands, form_bytes
-from service.http.roles import RoleCheck, get_principal
+from service.http.roles import RoleCheck, principal_of
 from service.http.security import Principal
 from service.problems import Problem
 from service.registry_problems import problem_of
@@ -60,7 +60,7 @@ class PageRoute(APIRoute):
         async def handle_with_pages(request: Request) -> Response:
             try:
                 for check in checks:
-                    check(get_principal(request))
+                    check.check(principal_of(request))
                 return await handle(PageRequest(request.scope, request.receive))
             except (Problem, RegistryError, RequestValidationError) as error:
                 answer = page_for(as_problem(error), request.scope)

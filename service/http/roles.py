@@ -1,4 +1,7 @@
-"""Who sends a request, and whether their role is enough: what routes and forms declare."""
+"""Who sends a request, and whether their role is enough: what routes and forms declare.
+
+What FastAPI calls is asynchronous although nothing waits: it sends anything else through a thread, for every request.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,7 +12,7 @@ from service.http.security import Principal, unauthorized
 from service.problems import Problem
 
 
-def get_principal(request: Request) -> Principal:
+def principal_of(request: Request) -> Principal:
     """Return who sends this request.
 
     Raises:
@@ -19,6 +22,11 @@ def get_principal(request: Request) -> Principal:
     if principal is None:
         raise unauthorized()
     return principal
+
+
+async def get_principal(request: Request) -> Principal:
+    """Do what `principal_of` does."""
+    return principal_of(request)
 
 
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
@@ -32,7 +40,11 @@ class RoleCheck:
     everywhere: bool = False
     """Whether a key that is limited to some learners is refused too."""
 
-    def __call__(self, principal: PrincipalDep) -> None:
+    async def __call__(self, principal: PrincipalDep) -> None:
+        """Do what `check` does."""
+        self.check(principal)
+
+    def check(self, principal: Principal) -> None:
         """Check the caller.
 
         Raises:

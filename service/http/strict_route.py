@@ -10,7 +10,7 @@ from fastapi.utils import is_body_allowed_for_status_code
 
 from service.http import accept
 from service.http.demands import NOTHING_SPECIAL
-from service.http.roles import RoleCheck, get_principal
+from service.http.roles import RoleCheck, principal_of
 from service.problems import Problem
 from service.strict_json import StrictRequest, media_type
 
@@ -32,7 +32,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             for check in checks:
-                check(get_principal(request))
+                check.check(principal_of(request))
             accept.require(request.headers.get("accept", ""), offered)
             strict_request = StrictRequest(request.scope, request.receive)
             if wants_json and request.method in _BODY_METHODS:
