@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Lock, get_native_id
+from threading import Condition, Event, Lock, get_native_id
 
 import structlog
 
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 BATCH_IMAGES = 64
 """Images after which a batch is written: encoding them takes about a second, and the answers wait for it."""
+GATHER_S = 0.1
+"""How long an answer waits for others to be stored with it, unless somebody wants to read it; chosen, untested."""
 RETRY_S = 1.0
 NICENESS = 10
 
@@ -86,6 +88,7 @@ class PredictionWriter:
         self._queue: queue.Queue[_Answered | None] = queue.Queue(settings.prediction_backlog)
         self._written = Condition()
         self._n_put = self._n_written = 0
+        self._is_awaited = Event()
         self.thread = SteadyThread("prediction-writer", self._run, most_pause_s=RETRY_S)
         self._is_stopping = False
 
@@ -133,6 +136,7 @@ class PredictionWriter:
 
     def wait_written(self, timeout_s: float) -> None:
         """Wait until everything put so far is stored, or the time is over: a reader sees its own writes."""
+        self._is_awaited.set()
         with self._written:
             n_put = self._n_put
             self._written.wait_for(lambda: self._n_written >= n_put, timeout_s)
@@ -161,8 +165,10 @@ class PredictionWriter:
 
     def _take(self) -> tuple[list[_Answered], bool]:
         batch: list[_Answered] = []
-        n_images = 0
-        item = self._queue.get()
+        n_images, item = 0, self._queue.get()
+        if item is not None and self._queue.qsize() < BATCH_IMAGES:
+            self._is_awaited.wait(GATHER_S)
+        self._is_awaited.clear()  # who waits from now on has put before into the queue
         while item is not None:
             batch.append(item)
             n_images += len(item.images)

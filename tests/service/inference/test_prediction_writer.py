@@ -9,6 +9,7 @@ import pytest
 from registry.errors import BlobStoreUnavailableError
 from registry.ids import new_id
 from registry.predictions import NewPrediction, kept_images, list_predictions
+from service.inference import prediction_writer
 from service.inference.prediction_writer import PixelBudget, PredictionWriter
 from service.intake.images import DecodedImage
 from service.metrics import Metrics
@@ -114,3 +115,29 @@ def test_a_reader_waits_for_its_own_writes_only(session_factory, make_writer):
         stop.set()
         thread.join()
         writer.stop()
+
+
+def test_answers_are_stored_together_and_at_once_for_who_wants_to_read_them(
+    session_factory, make_writer, monkeypatch
+):
+    monkeypatch.setattr(prediction_writer, "GATHER_S", 3600.0)
+    batches = []
+    monkeypatch.setattr(
+        prediction_writer,
+        "add_predictions",
+        lambda session, predictions: batches.append([one.id for one in predictions]),
+    )
+    writer = make_writer()
+    answers = [_prediction("lrn_x") for _ in range(3)]
+    writer.start()
+    for answer in answers:
+        writer.put(answer)
+
+    with within(10):
+        writer.wait_written(3600)
+    writer.put(_prediction("lrn_x"))
+    with within(10):
+        writer.stop()
+
+    assert batches[0] == [answer.id for answer in answers]
+    assert [len(batch) for batch in batches] == [3, 1]
