@@ -26,6 +26,7 @@ from benchmarks.sections import (
     papers,
     reliability,
     screening,
+    serving,
     training,
 )
 from benchmarks.sections.common import Section, command, prose
@@ -131,6 +132,7 @@ CHAPTERS = {
     "Class-incremental learning": ("class_incremental", comparison.class_incremental),
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
+    "Predictions over HTTP": ("serving", serving.served),
     "Learning speed": ("learning_speed", learning.learning_speed),
     "How fast a sub-network is trained": ("training_pace", training.training_pace),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
@@ -215,7 +217,7 @@ EXPERIMENTS = {
 }
 """Benchmarks of several experiments: how their files' names begin, and what they are called."""
 ALONE = frozenset(
-    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed".split()  # noqa: SIM905
+    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed serving".split()  # noqa: SIM905
 )
 """Benchmarks that need no images and no weights."""
 

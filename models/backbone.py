@@ -7,7 +7,7 @@ its name and pre-trained tag, from the hub or from a file the operator set, and 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,8 @@ class Backbone(nn.Module):
         self.fingerprint = _fingerprint(vit, preprocessing)
         self.background: Background | None = None
         """Statistics of general images; no part of the fingerprint, and on the CPU wherever the weights are."""
+        self.graph: Callable[[Tensor, Adapter | None], Tensor] | None = None
+        """Where it is set, `embed` and `embed_each` leave complete passes to it: the same but for rounding, sooner."""
         _fold_norms(vit)
 
     @property
@@ -248,6 +250,10 @@ class Backbone(nn.Module):
         Returns:
             What `embed` returns, for each of the sub-networks.
         """
+        if self.graph is not None:
+            parts_of = images.cpu().split(batch_size) if len(images) else ()
+            looks = [[self.graph(part, adapter) for part in parts_of] for adapter in adapters]
+            return [self._joined(mine, pooling) for mine in looks]
         for adapter in adapters:
             if adapter is not None:
                 adapter.eval()
@@ -257,8 +263,13 @@ class Backbone(nn.Module):
             midway = self.begin(part.to(self.device), adapters[0], block)
             for mine, adapter in zip(parts, adapters, strict=True):
                 mine.append(self.finish(midway, adapter, pooling=pooling))
-        nothing = torch.empty(0, self.width_of(pooling), device=self.device)
-        return [torch.cat(mine) if mine else nothing for mine in parts]
+        return [self._joined(mine, pooling) for mine in parts]
+
+    def _joined(self, parts: Sequence[Tensor], pooling: Pooling) -> Tensor:
+        """Put features of several passes together, no wider than `pooling` says."""
+        width = self.width_of(pooling)
+        nothing = torch.empty(0, width, device=self.device)
+        return torch.cat(list(parts))[:, :width] if parts else nothing
 
 
 def load_backbone(

@@ -161,7 +161,13 @@ def build_context(
         max_bytes=settings.max_loaded_bytes,
     )
     device = choose_device(settings.device)
-    loader = VersionLoader(blobs, device=device, weights=settings.backbone_weights, metrics=metrics)
+    loader = VersionLoader(
+        blobs,
+        device=device,
+        weights=settings.backbone_weights,
+        metrics=metrics,
+        as_graph=settings.onnx_runtime,
+    )
     watcher = Watcher(
         session_factory,
         keys=keys,

@@ -18,7 +18,8 @@ import torch
 from models import artifact
 from models.admission import admit
 from models.backbone import Backbone, load_backbone
-from models.errors import LearnerError
+from models.errors import BackboneError, LearnerError
+from models.onnx_pass import OnnxPass
 from models.strategies.base import Strategy
 from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
@@ -76,13 +77,29 @@ class VersionLoader:
     """Reads versions out of the blob store; every byte is checked against its hash on the way."""
 
     def __init__(
-        self, blobs: BlobStore, *, device: torch.device, weights: Path | None, metrics: Metrics
+        self,
+        blobs: BlobStore,
+        *,
+        device: torch.device,
+        weights: Path | None,
+        metrics: Metrics,
+        as_graph: bool = False,
     ) -> None:
+        """Load nothing yet.
+
+        Args:
+            blobs: Where artifacts lie.
+            device: Where predictions run.
+            weights: See `load_backbone`.
+            metrics: Told what could not be loaded.
+            as_graph: Whether ONNX Runtime runs the passes on a CPU, where it can.
+        """
         self._metrics = metrics
         self._failed: dict[tuple[str, int], tuple[str | None, float]] = {}
         self._blobs = blobs
         self._device = device
         self._weights = weights
+        self._as_graph = as_graph and device.type == "cpu"
         self._backbones: dict[str, Backbone] = {}
         self._lock = Lock()
         self._admitting = Lock()
@@ -168,5 +185,16 @@ class VersionLoader:
             backbone = self._backbones.get(name)
             if backbone is None:
                 backbone = load_backbone(name, weights=self._weights).to(self._device)
+                if self._as_graph:
+                    backbone.graph = _graph_of(backbone)
                 self._backbones[name] = backbone
             return backbone
+
+
+def _graph_of(backbone: Backbone) -> OnnxPass | None:
+    """Return what runs its passes sooner; None where PyTorch has to."""
+    try:
+        return OnnxPass(backbone)
+    except BackboneError as error:
+        log.warning("backbone_without_graph", backbone=backbone.name, reason=str(error))
+        return None

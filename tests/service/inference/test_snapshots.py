@@ -4,8 +4,12 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+import torch
+from structlog.testing import capture_logs
 
-from models.errors import CheckpointError
+from models.errors import BackboneError, CheckpointError
+from service.inference.snapshots import VersionLoader
+from service.metrics import Metrics
 from service.problems import Problem
 
 A_WHILE_S = 60.0
@@ -58,3 +62,36 @@ def test_who_waits_for_a_version_that_cannot_be_loaded_is_told_so(
         with pytest.raises(Problem, match="other weights"):
             asked.result()
     assert joining == [1]
+
+
+def test_on_a_processor_passes_run_as_one_graph(client, taught, app):
+    backbone = app.state.context.loader.backbone("tiny")
+
+    assert backbone.graph is not None
+
+
+def test_pytorch_runs_them_where_the_operator_wants_it(settings, blobs):
+    assert a_loader(settings, blobs, as_graph=False).backbone("tiny").graph is None
+
+
+def test_pytorch_runs_what_no_graph_can(settings, blobs, monkeypatch):
+    def fail(backbone):
+        raise BackboneError("The packages onnx and onnxruntime are not installed.")
+
+    monkeypatch.setattr("service.inference.snapshots.OnnxPass", fail)
+    with capture_logs() as logs:
+        backbone = a_loader(settings, blobs, as_graph=True).backbone("tiny")
+
+    assert backbone.graph is None
+    assert [(log["event"], log["backbone"]) for log in logs] == [("backbone_without_graph", "tiny")]
+    assert "onnxruntime" in logs[0]["reason"]
+
+
+def a_loader(settings, blobs, *, as_graph):
+    return VersionLoader(
+        blobs,
+        device=torch.device("cpu"),
+        weights=settings.backbone_weights,
+        metrics=Metrics(),
+        as_graph=as_graph,
+    )
