@@ -16,6 +16,7 @@ import io
 import json
 import os
 import platform
+import signal
 import socket
 import statistics
 import subprocess
@@ -23,7 +24,7 @@ import sys
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
@@ -38,6 +39,7 @@ from benchmarks.files import write_rows
 from benchmarks.learning_speed.pictures import make_classes
 from benchmarks.learning_speed.teaching import Teacher
 from benchmarks.waiting import wait_until
+from service.cli.local.demo_process import free_port
 
 SIZES = {"64 px": (64, 64), "1000 x 750": (1000, 750), "12 megapixels": (4000, 3000)}
 SERVERS = ("ours", "no store", "pytorch", "litserve")
@@ -111,17 +113,18 @@ def ours(backbone: str, weights: Path | None, **settings: str) -> Iterator[Targe
 @contextmanager
 def litserve(backbone: str, weights: Path | None) -> Iterator[Target]:
     """Run LitServe."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.serving.litserve_app", str(port)]
     command += ["--backbone", backbone, *(["--weights", str(weights)] if weights else [])]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         wait_until(lambda: _answers(port) or process.poll() is not None)
+        if process.poll() is not None:
+            raise RuntimeError("LitServe did not start.")
         yield Target(port, "/predict", {}, is_form=True)
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
