@@ -63,6 +63,7 @@ RECOMMENDED = (
 Pooling = Literal["backbone", "token_and_patches"]
 """What becomes of the tokens: `backbone` is what its own head would read (mostly the class token), `token_and_patches`
 that and the mean of the patch tokens side by side, from the same pass."""
+_torch_jit: Any = torch.jit
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -250,8 +251,9 @@ class Backbone(nn.Module):
         Returns:
             What `embed` returns, for each of the sub-networks.
         """
-        if self.graph is not None:
-            parts_of = images.cpu().split(batch_size) if len(images) else ()
+        # What is written down as a graph itself is made of PyTorch's steps.
+        if self.graph is not None and not _torch_jit.is_tracing():
+            parts_of = _batches(images.cpu(), batch_size)
             looks = [[self.graph(part, adapter) for part in parts_of] for adapter in adapters]
             return [self._joined(mine, pooling) for mine in looks]
         for adapter in adapters:
@@ -259,7 +261,7 @@ class Backbone(nn.Module):
                 adapter.eval()
         block = first_difference(adapters, self.depth)
         parts: list[list[Tensor]] = [[] for _ in adapters]
-        for part in images.split(batch_size) if len(images) else ():
+        for part in _batches(images, batch_size):
             midway = self.begin(part.to(self.device), adapters[0], block)
             for mine, adapter in zip(parts, adapters, strict=True):
                 mine.append(self.finish(midway, adapter, pooling=pooling))
@@ -270,6 +272,13 @@ class Backbone(nn.Module):
         width = self.width_of(pooling)
         nothing = torch.empty(0, width, device=self.device)
         return torch.cat(list(parts))[:, :width] if parts else nothing
+
+
+def _batches(images: Tensor, size: int) -> Sequence[Tensor]:
+    """Cut images into batches. What is one already stays as it is, so that a graph of its pass serves any number."""
+    if 0 < len(images) <= size:
+        return [images]
+    return images.split(size) if len(images) else ()
 
 
 def load_backbone(

@@ -2,7 +2,7 @@
 
     LearnerError
     ├── ConfigError, BackboneError, ShapeError, NotLearnedError, TaskDataError
-    ├── DivergedError, StoppedError, CheckpointError
+    ├── DivergedError, StoppedError, CheckpointError, ExportError
     └── UnlearningError      UnknownContentError, MissingImagesError
 
 They carry one full sentence a user can act on, and know neither HTTP nor the database.
@@ -43,6 +43,10 @@ class StoppedError(LearnerError):
 
 class CheckpointError(LearnerError):
     """An artifact or checkpoint is damaged, of another format, or of something else."""
+
+
+class ExportError(LearnerError):
+    """What was learned cannot be written as a graph."""
 
 
 class UnlearningError(LearnerError):

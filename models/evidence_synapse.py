@@ -38,6 +38,26 @@ def currents_of(synapses: Sequence[EvidenceSynapse], probabilities: Tensor) -> T
     return (evidence * uncertainty).clamp(min=0)
 
 
+def would_fire(
+    synapses: Sequence[EvidenceSynapse], probabilities: Tensor, *, at_most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Say which synapses fire for each image, by the same steps for every image; see `route`.
+
+    Returns:
+        Currents, thresholds, and which fire, bool `(B, T)`, more than `at_most` perhaps.
+    """
+    thresholds = thresholds_of(synapses)
+    if not at_most:
+        thresholds = torch.full_like(thresholds, NEVER)
+    # A product, which a graph has for any number of images.
+    belongs = probabilities.new_zeros(probabilities.shape[1], len(synapses))
+    for t, synapse in enumerate(synapses):
+        belongs[synapse.classes, t] = 1
+    uncertainty = 1 - probabilities.amax(dim=1, keepdim=True)
+    currents = ((probabilities @ belongs) * uncertainty).clamp(min=0)
+    return currents, thresholds, (currents >= thresholds) & (thresholds < NEVER)
+
+
 def route(
     synapses: Sequence[EvidenceSynapse], probabilities: Tensor, *, at_most: int
 ) -> tuple[Tensor, Tensor, Tensor]:

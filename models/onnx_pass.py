@@ -7,11 +7,8 @@ runs nothing of Python does, so other threads of the process do not wait for eac
 Shapes: B images, S input side, P bottleneck width, D feature width.
 """
 
-import importlib
-import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,11 +19,9 @@ from torch.nn import functional as F
 
 from models.adapter import SCALE, Adapter
 from models.backbone import Backbone
-from models.errors import BackboneError
+from models.errors import BackboneError, ExportError
+from models.onnx_graphs import open_graph, require_packages, write_graph
 
-PACKAGES = ("onnx", "onnxruntime")
-"""Only processes that run graphs pay for importing them."""
-OPSET = 17
 CLOSE = 1e-3
 """How far features may lie from PyTorch's, of the largest of them."""
 CHECKED = 3
@@ -48,15 +43,17 @@ class OnnxPass:
         Raises:
             BackboneError: If its packages are not there, or the graph cannot be built, or answers otherwise.
         """
-        if not all(find_spec(package) for package in PACKAGES):
-            raise BackboneError(f"The packages {' and '.join(PACKAGES)} are not installed.")
+        try:
+            require_packages()
+        except ExportError as error:
+            raise BackboneError(str(error)) from error
         self._none = _Absent(backbone.feature_width)
         self._depth = backbone.depth
         try:
             with TemporaryDirectory(prefix="filopodia-graph-") as folder:
                 file = Path(folder) / "pass.onnx"
                 _export(backbone, self._inputs(_example(backbone, first=0)), file)
-                self._session = _session(file)
+                self._session = open_graph(file)
             self._check(backbone)
         except BackboneError:
             raise
@@ -153,27 +150,12 @@ def _export(backbone: Backbone, weights: dict[str, Tensor], file: Path) -> None:
     size = backbone.image_size
     wide = {name: {1 if name.endswith("up.weight") else 0: f"P{name}"} for name in weights}
     of_up = {name for name in weights if name.endswith("up.bias")}
-    with warnings.catch_warnings(), torch.inference_mode():
-        # The exporter that PyTorch recommends instead takes twelve seconds where this one takes half of one.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Traced(backbone),
-            (torch.zeros(2, 3, size, size, dtype=torch.uint8), *weights.values()),
-            file,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[_IMAGES, *weights],
-            output_names=[_FEATURES],
-            dynamic_axes={_IMAGES: {0: "B"}, _FEATURES: {0: "B"}}
-            | {name: axes for name, axes in wide.items() if name not in of_up},
-        )
-
-
-def _session(file: Path) -> Any:
-    onnxruntime = importlib.import_module("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    # Threads that spin while they wait take the cores from whatever else runs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    write_graph(
+        _Traced(backbone),
+        (torch.zeros(2, 3, size, size, dtype=torch.uint8), *weights.values()),
+        file,
+        inputs=[_IMAGES, *weights],
+        outputs=[_FEATURES],
+        axes={_IMAGES: {0: "B"}, _FEATURES: {0: "B"}}
+        | {name: axes for name, axes in wide.items() if name not in of_up},
+    )

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import torch
+from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
@@ -192,6 +193,7 @@ def build_context(
         store=store,
         loader=loader,
         loads=Loads(store, loader, metrics, max_wait_s=settings.max_wait_s),
+        exporting=CapacityLimiter(1),
         watcher=watcher,
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
         doorbell=doorbell,

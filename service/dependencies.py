@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request, Response
 
 from registry.audit import Actor as Actor
@@ -47,6 +48,8 @@ class AppContext:
     store: SnapshotStore
     loader: VersionLoader
     loads: Loads
+    exporting: CapacityLimiter
+    """Versions being written as ONNX files."""
     watcher: Watcher
     writer: PredictionWriter
     doorbell: Doorbell

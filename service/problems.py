@@ -104,6 +104,7 @@ def _table() -> dict[str, ProblemType]:
         # Bundles
         "artifact-format-unsupported": p(415, "Unsupported format", "Import bundles: pickles and zips are never read."),
         "artifact-invalid": p(422, "Invalid artifact", "The bundle does not hold together: export the version again."),
+        "cannot-export": p(409, "Cannot export", "What this strategy answers is no one graph: export a bundle."),
         "backbone-differs": p(422, "Other backbone weights", "Set the weights that the version was learned on."),
         # Images
         "image-empty": p(422, "Empty image", "The file has no bytes."),

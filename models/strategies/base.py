@@ -73,6 +73,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """Whether learning leaves training for later: its tasks wait as `unconsolidated_`."""
     reads_features: ClassVar[bool] = False
     """Whether it answers by `features_of` an image, and asks for the image itself only where a synapse fires."""
+    is_one_graph: ClassVar[bool] = True
+    """Whether `score_unrouted` takes the same steps for every image, so that it can be written as a graph."""
     current_below: ClassVar[float] = math.inf
     """What the currents of its synapses stay below: one whose threshold is not lower can never fire."""
     prior: ClassVar[float] = LOGIT_PRIOR
@@ -231,6 +233,19 @@ class Strategy(ABC, Generic[ConfigT]):
         return self._answered(self.score(images))
 
     @torch.no_grad()
+    def predict_unrouted(self, images: Tensor) -> Prediction:
+        """Answer as `predict` does where no synapse fires; `functional` tells which would fire.
+
+        Args:
+            images: As in `predict`.
+
+        Raises:
+            NotLearnedError: If nothing was learned yet.
+        """
+        self._require_learned()
+        return self._answered(self.score_unrouted(images))
+
+    @torch.no_grad()
     def predict_features(self, features: Tensor, images_of: ImagesOf) -> Prediction:
         """Answer as `predict` does to the images that features came from. Only of a strategy that `reads_features`.
 
@@ -267,6 +282,13 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         self._require_learned()
         return self.score(images).logits
+
+    def score_unrouted(self, images: Tensor) -> RawScores:
+        """Score images as `score` does, without a pass through a silent sub-network. Only where `is_one_graph`.
+
+        Its routes tell which synapses would fire.
+        """
+        return self.score(images)
 
     def prepare(self) -> None:
         """Build what answers need. The first prediction does it otherwise, and takes as much longer."""

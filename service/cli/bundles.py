@@ -12,6 +12,14 @@ from service.cli.output import make_console, print_json
 def export(
     name: LearnerArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="To write.")],
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help="As an ONNX model, which answers with onnxruntime alone, but cannot be imported; what a file is "
+            "that ends in .onnx.",
+        ),
+    ] = False,
     version: Annotated[
         int | None, typer.Option(min=1, help="Which version; the one that is served unless set.")
     ] = None,
@@ -34,7 +42,8 @@ def export(
             console.print(f"{name} has learned nothing yet.", style="red")
             raise typer.Exit(1)
         try:
-            client.save_bundle(name, number, file)
+            save = client.save_onnx if onnx or file.suffix == ".onnx" else client.save_bundle
+            save(name, number, file)
         except OSError as error:
             console.print(f"{file} cannot be written: {error.strerror or error}.", style="red")
             raise typer.Exit(1) from error

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from models.strategies.catalog import find_strategy
+from models.strategies.spelling import strategy_name
 from registry import accuracy, ancestry, classes, learners, versions
 from registry.comparison import Comparison, compare
 from registry.measures import Measure
@@ -50,6 +52,8 @@ class VersionPage:
     created_at: datetime
     is_erased: bool
     strategy: str
+    is_one_graph: bool
+    """Whether what it answers can be written as an ONNX file."""
     config: dict[str, Any]
     seed: int
     manifest_sha256: str | None
@@ -105,6 +109,7 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
         created_at=row.created_at,
         is_erased=row.erased_at is not None,
         strategy=learner.strategy,
+        is_one_graph=find_strategy(strategy_name(learner.strategy, row.config)).is_one_graph,
         config=row.config,
         seed=row.seed,
         manifest_sha256=row.manifest_sha256,

@@ -110,6 +110,9 @@ PREDICTION_BODY: dict[str, Any] = {
 BUNDLE_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/x-tar": _BINARY}}
 }
+ONNX_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The ONNX model", "content": {"application/octet-stream": _BINARY}}
+}
 BUNDLE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "The bundle", "content": {"application/x-tar": _BINARY}}
 }

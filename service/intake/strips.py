@@ -15,7 +15,7 @@ SHORT_SIDE = 384
 STRIP_PIXELS = 1_000_000
 _WHOLE_PIXELS = 4 * STRIP_PIXELS
 """Up to here an image that is not averaged is converted in one go, which is faster."""
-_GAP = 3.0
+REDUCING_GAP = 3.0
 """Pixels are averaged down to this many times the final size, then Lanczos decides; more would show nothing."""
 
 
@@ -65,7 +65,7 @@ def canonical_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _averaging(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     """Return how many pixels across and down become one before Lanczos: what Pillow's `reducing_gap` gives."""
-    across, down = (int(a / b / _GAP) or 1 for a, b in zip(size, target, strict=True))
+    across, down = (int(a / b / REDUCING_GAP) or 1 for a, b in zip(size, target, strict=True))
     return across, down
 
 

@@ -1,4 +1,4 @@
-"""Bundles: a version of a learner as one file, out of one installation and into another."""
+"""A version of a learner as one file: a bundle for another installation, or an ONNX model for other software."""
 
 from pathlib import Path
 
@@ -13,6 +13,19 @@ def save_bundle(name: str, number: int, file: Path) -> Call[Path]:
         "/v1/learners/{name}/versions/{number}/bundle",
         {"name": name, "number": number},
         headers={"Accept": "application/x-tar"},
+        into=file,
+        read=lambda _: file,
+    )
+
+
+def save_onnx(name: str, number: int, file: Path) -> Call[Path]:
+    """Write a version as an ONNX model, which answers with ONNX Runtime alone. Appears complete or not at all."""
+    return Call(
+        "GET",
+        "/v1/learners/{name}/versions/{number}/export",
+        {"name": name, "number": number},
+        params={"format": "onnx"},
+        headers={"Accept": "application/octet-stream"},
         into=file,
         read=lambda _: file,
     )

@@ -171,6 +171,7 @@ class Methods:
     sample_image = asks(task_calls.sample_image)
 
     save_bundle = asks(bundle_calls.save_bundle)
+    save_onnx = asks(bundle_calls.save_onnx)
     import_learner = asks(bundle_calls.import_learner)
 
     predict = asks(prediction_calls.predict)

@@ -1,7 +1,7 @@
-"""Bundles: a version of a learner as one file, out of this installation and into another."""
+"""A version of a learner as one file: a bundle for another installation, or an ONNX model for other software."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from registry import bundles, learners, versions
 from service.dependencies import ActorDep, ContextDep
 from service.http.demands import bundle_bytes, demands
-from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY
-from service.http.roles import requires
+from service.http.openapi import BUNDLE_ANSWER, BUNDLE_BODY, ONNX_ANSWER
+from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
 from service.intake.spool import Spool
 from service.schemas.base import MAX_INT, LearnerName
@@ -19,6 +19,9 @@ from service.schemas.learners import LearnerRead
 from service.use_cases.bundle_files import MEDIA_TYPE, compose
 from service.use_cases.bundle_import import import_bundle
 from service.use_cases.bundles import receive
+from service.use_cases.onnx_files import MEDIA_TYPE as ONNX_MEDIA_TYPE
+from service.use_cases.onnx_files import make_onnx_file
+from service.use_cases.serving import choose_snapshot
 
 router = APIRouter(
     prefix="/v1/learners",
@@ -56,6 +59,36 @@ def get_bundle(
         "Content-Disposition": f'attachment; filename="{name}-v{number}.tar"',
     }
     return StreamingResponse(bundle.chunks(context.blobs), media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.get("/{name}/versions/{number}/export", response_class=Response, responses=ONNX_ANSWER)
+async def export_version(
+    name: LearnerName,
+    number: Annotated[int, Path(ge=1, le=MAX_INT)],
+    context: ContextDep,
+    principal: PrincipalDep,
+    format: Annotated[Literal["onnx"], Query(description="What to write it as")] = "onnx",
+) -> Response:
+    """Download a version as an ONNX model, which answers with ONNX Runtime alone.
+
+    Backbone, heads and calibration are one graph: `images`, uint8 `(B, S, S, 3)`, become `scores`, `novelty`, `known`
+    and `would_fire`. Its metadata say which classes the scores are of, and how an image is brought to that size.
+    Classes are called as they are now, and hidden ones are left out. Silent sub-networks are not in it. It needs the
+    role `trainer`: it is the whole model.
+
+    - **404** `learner-not-found`, `version-not-found`
+    - **409** `cannot-export`: the strategy takes other steps for every image; `nothing-learned`
+    - **503** `version-damaged`: a stored file is missing
+    """
+    snapshot = await choose_snapshot(
+        context, name, version=number, min_version=None, owner=principal.key_id
+    )
+    file = await make_onnx_file(context, snapshot)
+    headers = {
+        "Content-Length": str(file.size_bytes),
+        "Content-Disposition": f'attachment; filename="{name}-v{number}.onnx"',
+    }
+    return StreamingResponse(file.chunks(), media_type=ONNX_MEDIA_TYPE, headers=headers)
 
 
 @router.post(

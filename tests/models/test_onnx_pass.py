@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from models import artifact, onnx_pass
+from models import artifact, onnx_graphs, onnx_pass
 from models.adapter import Adapter
 from models.backbone import BUNDLED, Backbone, Preprocessing, build_vit, load_backbone
 from models.errors import BackboneError
@@ -147,7 +147,7 @@ def test_a_learner_answers_as_without(in_both, make_task):
 
 def test_without_its_packages_it_says_so(backbone, monkeypatch):
     monkeypatch.setattr(
-        onnx_pass, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+        onnx_graphs, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
     )
 
     with pytest.raises(BackboneError, match="onnxruntime"):
@@ -155,7 +155,7 @@ def test_without_its_packages_it_says_so(backbone, monkeypatch):
 
 
 def test_what_cannot_be_exported_is_refused(backbone, monkeypatch):
-    monkeypatch.setattr(onnx_pass, "OPSET", 10_000)
+    monkeypatch.setattr(onnx_graphs, "OPSET", 10_000)
 
     with pytest.raises(BackboneError, match="tiny cannot be run as one graph"):
         OnnxPass(backbone)

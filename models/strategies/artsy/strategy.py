@@ -45,7 +45,7 @@ from models.evidence import (
     opinions_tensor,
     weigh,
 )
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route, would_fire
 from models.fitting import derive_seed
 from models.ledger import Removal
 from models.merging import merge
@@ -159,6 +159,13 @@ class Artsy(Strategy[ArtsyConfig]):
     def score(self, images: Tensor) -> RawScores:
         return self.score_features(self.features_of(images), images.__getitem__)
 
+    def score_unrouted(self, images: Tensor) -> RawScores:
+        probabilities, novelty, distances = self._functional_answer(self.features_of(images))
+        fires = would_fire(self._synapses, probabilities, at_most=self._at_most())
+        routes = Routes(*fires, torch.ones(len(probabilities), dtype=torch.int64))
+        logits = probabilities.clamp(min=1e-30).log()
+        return RawScores(logits, distances, routes, probabilities, novelty)
+
     def features_of(self, images: Tensor) -> Tensor:
         return self._embed(images, self.functional).cpu()
 
@@ -169,17 +176,10 @@ class Artsy(Strategy[ArtsyConfig]):
         return looks[0].cpu(), looks[-1][:, : self.backbone.feature_width].cpu()
 
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
-        self.prepare()
-        assert self._head is not None
-        assert self.scale is not None
-        answer = self._head.answer(features)
-        probabilities = answer.probabilities
+        probabilities, novelty, distances = self._functional_answer(features)
         logits = probabilities.clamp(min=1e-30).log()
-        novelty = self.scale.novelty(answer.distances, answer.beyond_nothing)
         synapses, shared = self._synapses, self._columns()
-        # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
-        at_most = self.config.max_routed if len(shared) > 1 else 0
-        currents, thresholds, functional = route(synapses, probabilities, at_most=at_most)
+        currents, thresholds, functional = route(synapses, probabilities, at_most=self._at_most())
         passes = torch.ones(len(features), dtype=torch.int64)
         unrouted = probabilities.clone()
         for columns in shared:
@@ -194,10 +194,24 @@ class Artsy(Strategy[ArtsyConfig]):
                 mine = rows[fires]
                 probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
         routes = Routes(currents, thresholds, functional, passes)
-        return RawScores(logits, answer.distances, routes, probabilities, novelty, unrouted)
+        return RawScores(logits, distances, routes, probabilities, novelty, unrouted)
+
+    def _functional_answer(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return probabilities `(B, K)`, novelty `(B,)` and distances `(B,)` by the functional adapter's features."""
+        self.prepare()
+        assert self._head is not None
+        assert self.scale is not None
+        answer = self._head.answer(features)
+        novelty = self.scale.novelty(answer.distances, answer.beyond_nothing)
+        return answer.probabilities, novelty, answer.distances
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()
+
+    def _at_most(self) -> int:
+        """Return how many sub-networks may be asked about an image."""
+        # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
+        return self.config.max_routed if len(self.history.subnetworks) > 1 else 0
 
     def _columns(self) -> list[dict[int, SilentSubnetwork]]:
         """Return the sub-networks, each as it lies behind synapses by their columns."""

@@ -34,7 +34,7 @@ from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.consolidation import RESIDUE, consolidated, undone
 from models.episodes import Episode, trimmed_episode, without_idle_drifts
 from models.errors import CheckpointError
-from models.evidence_synapse import NEVER, EvidenceSynapse, route
+from models.evidence_synapse import NEVER, EvidenceSynapse, route, would_fire
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.merging import earns_its_pass, merge
@@ -112,10 +112,14 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         on_progress(Progress("consolidating", 1.0))
         return {"loss": loss, "drift": move, "threshold": subnetwork.synapse.threshold}
 
+    def score_unrouted(self, images: Tensor) -> RawScores:
+        distances, logits, probabilities = self._functional_answer(images)
+        fires = would_fire(self.synapses, probabilities, at_most=self.config.max_routed)
+        routes = Routes(*fires, torch.ones(len(probabilities), dtype=torch.int64))
+        return RawScores(logits, distances.amin(dim=1), routes, probabilities)
+
     def score(self, images: Tensor) -> RawScores:
-        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
-        logits = self.head.logits_at(distances)
-        probabilities = self.calibration.probabilities(logits)
+        distances, logits, probabilities = self._functional_answer(images)
         unrouted = probabilities.clone()
         currents, thresholds, functional = route(
             self.synapses, probabilities, at_most=self.config.max_routed
@@ -132,6 +136,12 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
 
     def predict_logits(self, images: Tensor) -> Tensor:
         return self.predict(images).probabilities.clamp(min=1e-30).log()
+
+    def _functional_answer(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return squared distances, logits and probabilities, each `(B, K)`, by the functional adapter's features."""
+        distances = self.head.squared_distances(self.backbone.embed(images, self.functional))
+        logits = self.head.logits_at(distances)
+        return distances, logits, self.calibration.probabilities(logits)
 
     def _state_dict(self) -> dict[str, Tensor]:
         indexes = [episode.index for episode in self.episodes]

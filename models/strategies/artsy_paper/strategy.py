@@ -84,6 +84,7 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
         "T + 1 passes an image. For comparison."
     )
     unlearning = "partial"
+    is_one_graph = False
     config_type = ArtsyPaperConfig
     prior = COSINE_PRIOR
 

@@ -73,6 +73,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", f"{LEARNER}/versions/{{number}}"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/confusion"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/bundle"): same(),
+    ("GET", f"{LEARNER}/versions/{{number}}/export"): same(),
     ("GET", "/v1/strategies"): OPEN,
     ("GET", "/v1/backbones"): OPEN,
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),

@@ -3,8 +3,11 @@
 import json
 import threading
 
+import numpy as np
+import onnxruntime
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from service.cli.local.demo_process import free_port
@@ -23,7 +26,9 @@ def run(app, client, role_keys):
     thread.start()
     wait_until(lambda: server.started)
     address = ["--url", f"http://127.0.0.1:{port}", "--key", role_keys["trainer"]]
-    yield lambda *arguments: CliRunner().invoke(commands, [*map(str, arguments), *address])
+    # The service's log, a line of which may come late, is not what the commands print.
+    with capture_logs():
+        yield lambda *arguments: CliRunner().invoke(commands, [*map(str, arguments), *address])
     server.should_exit = True
     thread.join()
 
@@ -45,6 +50,21 @@ def test_a_version_goes_out_and_comes_in_under_another_name(run, client, taught,
     assert "copy knows 2 classes, learned in 1 tasks" in imported.output
     assert client.get("/v1/learners/copy").json()["live_version"] == 1
     assert [path.name for path in tmp_path.glob("*.tar*")] == ["birds.tar"]
+
+
+def test_a_file_that_is_called_so_or_asked_for_is_an_onnx_file(run, taught, tmp_path):
+    by_name = run("export", taught, tmp_path / "birds.onnx", "--version", 1)
+    by_option = run("export", taught, tmp_path / "birds.bin", "--onnx")
+
+    assert (by_name.exit_code, by_option.exit_code) == (0, 0), by_name.output + by_option.output
+    assert "Wrote version 1 of birds" in by_name.output
+    for file in (tmp_path / "birds.onnx", tmp_path / "birds.bin"):
+        session = onnxruntime.InferenceSession(file)
+        side = session.get_inputs()[0].shape[1]
+        images = np.zeros((2, side, side, 3), dtype=np.uint8)
+        assert session.run(["scores"], {"images": images})[0].shape == (2, 2)
+    refused = run("import", tmp_path / "birds.onnx")
+    assert refused.exit_code == 1
 
 
 def test_what_cannot_be_done_is_said(run, birds, tmp_path):

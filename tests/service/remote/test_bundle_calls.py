@@ -26,6 +26,15 @@ def test_a_bundle_appears_complete_or_not_at_all(connect, address, script, tmp_p
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
 
 
+def test_an_onnx_file_is_saved_in_the_same_way(client, script, tmp_path):
+    script.stream(b"wh", b"ole")
+
+    assert client.save_onnx("birds", 3, tmp_path / "birds.onnx") == tmp_path / "birds.onnx"
+
+    assert (tmp_path / "birds.onnx").read_bytes() == b"whole"
+    assert script.requests[0][1] == "/v1/learners/birds/versions/3/export?format=onnx"
+
+
 def test_a_bundle_is_sent_from_its_file(client, script, tmp_path):
     (tmp_path / "birds.tar").write_bytes(b"whole")
     script.hang_up()

@@ -13,7 +13,9 @@ from tests.service.http.prefix_proxy import prefix_proxy
 from tests.waiting import wait_until
 
 ROOT = "/some/where"
-LINKS = "JSON.stringify([...document.links].map((link) => link.pathname + link.search))"
+LINKS = """JSON.stringify([...document.links].map((link) => [
+    link.pathname + link.search, link.hasAttribute("download")
+]))"""
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ def test_a_browser_never_leaves_the_prefix(chromium, proxy, role_keys):
     chromium.evaluate("document.querySelector('main form').requestSubmit()")
     chromium.wait_until(f"location.pathname === '{ROOT}/admin'")
     seen: set[str] = set()
+    files: set[str] = set()
     waiting = {f"{ROOT}/admin"}
     while waiting:
         path = waiting.pop()
@@ -53,7 +56,11 @@ def test_a_browser_never_leaves_the_prefix(chromium, proxy, role_keys):
         chromium.open(host + path)
         chromium.wait_until("document.readyState === 'complete'")
         if not path.startswith(f"{ROOT}/docs"):
-            waiting |= set(json.loads(chromium.evaluate(LINKS))) - seen
+            links = json.loads(chromium.evaluate(LINKS))
+            assert all(link.startswith(ROOT) for link, _ in links)
+            # What is to be saved is no page.
+            waiting |= {link for link, is_file in links if not is_file} - seen
+            files |= {link.removeprefix(ROOT) for link, is_file in links if is_file}
     walked = {path.split("?")[0].removeprefix(ROOT) for path in seen}
     assert walked >= {
         "/admin",
@@ -66,6 +73,7 @@ def test_a_browser_never_leaves_the_prefix(chromium, proxy, role_keys):
         "/admin/audit",
         "/docs",
     }
+    assert "/v1/learners/birds/versions/1/export?format=onnx" in files
     # A form, and back to the page it was sent from.
     chromium.open(f"{proxy.url}/admin/learners/birds")
     chromium.evaluate("document.querySelector('form[action$=\"/cancel\"]').requestSubmit()")

@@ -1,0 +1,97 @@
+"""The program of docs/onnx.md gives the service's answers, without the service and without PyTorch."""
+
+import re
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.client import Filopodia, LabelledImage
+from tests.factories import make_image
+
+PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FORBIDDEN = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "timm", "service", "models", "registry"}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Nothing())
+"""
+
+
+def photo(width, height, *, format, mode="RGB", turn=None, seed=0, **how):
+    """Return a file that shows something smooth, which resizing keeps, with something fine on it, which it does not."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    pixels = (pixels + rng.integers(-20, 20, (height, width, 1))).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    elif mode == "P":
+        image = image.quantize(64)
+    elif mode != "RGB":
+        image = image.convert(mode)
+    exif = Image.Exif()
+    if turn is not None:
+        exif[0x0112] = turn
+    out = BytesIO()
+    image.save(out, format=format, exif=exif, **how)
+    return out.getvalue()
+
+
+PHOTOS = {
+    "small.png": photo(70, 50, format="PNG"),
+    "as-large-as-it-gets.png": photo(384, 500, format="PNG", seed=1),
+    "screen.jpg": photo(1000, 750, format="JPEG", quality=90, seed=2),
+    "upright.jpg": photo(750, 1000, format="JPEG", turn=6, seed=3),
+    "mirrored.jpg": photo(1700, 1501, format="JPEG", turn=5, seed=4),
+    "phone.jpg": photo(4000, 3000, format="JPEG", turn=8, progressive=True, seed=5),
+    "wide.webp": photo(2600, 300, format="WEBP", seed=6),
+    "see-through.png": photo(900, 700, format="PNG", mode="RGBA", seed=7),
+    "grey.jpg": photo(801, 603, format="JPEG", mode="L", seed=8),
+    "colours.gif": photo(640, 480, format="GIF", mode="P", seed=9),
+    "large.png": photo(2500, 2000, format="PNG", seed=10),
+    "heron.png": make_image("heron", 77, size=64),
+}
+
+
+@pytest.mark.parametrize("text", ["onnx.md"], indirect=True)
+def test_the_program_answers_as_the_service_does(text, service, tmp_path):
+    [program] = PROGRAM.findall(text)
+    assert program.count("\n") <= 40
+    files = []
+    for name, data in PHOTOS.items():
+        files.append(tmp_path / name)
+        files[-1].write_bytes(data)
+    key = (Path("filopodia-data") / "admin.key").read_text().strip()
+    with Filopodia(service, key) as client:
+        client.create_learner("fruit", backbone="bundled")
+        images = [
+            LabelledImage(make_image(label, i, size=64), label)
+            for label in ("heron", "egret", "stork")
+            for i in range(8)
+        ]
+        client.learn_images("fruit", images).wait(timeout_s=120)
+        model = client.save_onnx("fruit", 1, tmp_path / "fruit.onnx")
+        answers = [client.predict("fruit", [(f.name, f.read_bytes())])["results"][0] for f in files]
+
+    (tmp_path / "answer.py").write_text(FORBIDDEN + program)
+    command = [sys.executable, "answer.py", model.name, *(file.name for file in files)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == list(PHOTOS)
+    for (name, label, score, novelty, known), answer in zip(lines, answers, strict=True):
+        assert label == answer["label"], name
+        assert float(score) == pytest.approx(answer["score"], abs=1e-4), name
+        assert float(novelty) == pytest.approx(answer["novelty"], abs=1e-3), name
+        assert (known == "True") == answer["known"], name
