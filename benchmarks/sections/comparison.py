@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.class_incremental import parse_arguments, percent, plain, respelled
+from benchmarks.class_incremental import parse_arguments, percent, plain, respelled, suffix
 from benchmarks.plots import (
     COLOURS,
     DASHES,
@@ -31,6 +31,8 @@ class Group:
     settings: Mapping[str, Any]
     """What differs from the strategy's defaults."""
     at_once: bool
+    every: int
+    """How many tasks are consolidated together; 0 is none, ever."""
     rows: Sequence[JSON]
     common: Mapping[str, Any] = field(default_factory=dict)
     """Settings that all groups of the file have where they can: said once, left out of names."""
@@ -49,12 +51,12 @@ class Group:
     @property
     def label(self) -> str:
         """How pictures write it."""
-        return self.name + (", all at once" if self.at_once else "")
+        return self.name + suffix(self.rows[0])
 
     @property
     def written(self) -> str:
         """How Markdown writes it."""
-        return f"`{self.name}`" + (", all at once" if self.at_once else "")
+        return f"`{self.name}`" + suffix(self.rows[0])
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -88,16 +90,16 @@ def common_settings(groups: Sequence[Group]) -> dict[str, Any]:
 def group_rows(rows: Sequence[JSON]) -> list[Group]:
     """Put the seeds of each configuration together, the best last accuracy first."""
     rows_of: dict[str, list[JSON]] = {}
-    for row in map(respelled, rows):
-        key = json.dumps([row["strategy"], row["config"], row.get("at_once", False)])
-        rows_of.setdefault(key, []).append(row)
+    for row in ({"at_once": False, "consolidate_every": 1, **respelled(row)} for row in rows):
+        how = [row["strategy"], row["config"], row["at_once"], row["consolidate_every"]]
+        rows_of.setdefault(json.dumps(how), []).append(row)
     groups = []
     for same in rows_of.values():
         name = same[0]["strategy"]
         defaults = json.loads(json.dumps(asdict(find_strategy(name).config_type())))
         config = same[0]["config"].items()
         settings = {k: v for k, v in config if k not in defaults or v != defaults[k]}
-        groups.append(Group(name, settings, same[0].get("at_once", False), same))
+        groups.append(Group(name, settings, same[0]["at_once"], same[0]["consolidate_every"], same))
     common = common_settings(groups)
     groups = [replace(group, common=common) for group in groups]
     return sorted(groups, key=lambda group: (-group.mean("last"), group.label))
@@ -152,7 +154,7 @@ def runs(groups: Sequence[Group]) -> list[list[Group]]:
     """Cut the groups into those that one command measures."""
     runs_of: dict[tuple[Any, ...], list[Group]] = {}
     for group in groups:
-        runs_of.setdefault((group.seeds, group.at_once), []).append(group)
+        runs_of.setdefault((group.seeds, group.at_once, group.every), []).append(group)
     return list(runs_of.values())
 
 
@@ -174,6 +176,7 @@ def class_incremental_command(stem: str, protocol: JSON, groups: Sequence[Group]
         f"--seeds {seeds}",
         f"--strategies {strategies}",
         *([f"--at-once {once}"] if once else []),
+        *([f"--consolidate-every {groups[0].every}"] if groups[0].every != 1 else []),
         f"--out benchmarks/results/{stem}.json",
     ]
     return command(*parts)
@@ -210,7 +213,7 @@ def paired(one: Group, other: Group, key: str) -> str:
 def default_of(groups: Sequence[Group], strategy: str) -> Group | None:
     """Return the configuration of a strategy that is nearest to its defaults."""
     own = [group for group in groups if group.strategy == strategy]
-    return min(own, key=lambda group: len(group.settings), default=None)
+    return min(own, key=lambda group: (len(group.settings), group.every != 1), default=None)
 
 
 def ours(groups: Sequence[Group]) -> Group | None:

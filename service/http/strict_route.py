@@ -27,6 +27,7 @@ class StrictRoute(APIRoute):
         """Wrap FastAPI's handler."""
         handler = super().get_route_handler()
         wants_json = self.body_field is not None
+        needs_json = self.body_field is not None and self.body_field.field_info.is_required()
         checks = [d.dependency for d in self.dependencies if isinstance(d.dependency, RoleCheck)]
         offered = offered_types(self)
 
@@ -35,7 +36,8 @@ class StrictRoute(APIRoute):
                 check.check(principal_of(request))
             accept.require(request.headers.get("accept", ""), offered)
             strict_request = StrictRequest(request.scope, request.receive)
-            if wants_json and request.method in _BODY_METHODS:
+            may_have_json = wants_json and request.method in _BODY_METHODS
+            if may_have_json and (needs_json or await strict_request.body()):
                 await _require_json(strict_request)
             return await handler(strict_request)
 

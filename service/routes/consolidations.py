@@ -33,11 +33,11 @@ router = APIRouter(
 @demands(is_idempotent=True)
 def consolidate(
     name: LearnerName,
-    body: ConsolidationCreate,
     raw: BodyDep,
     request: Request,
     context: ContextDep,
     actor: ActorDep,
+    body: ConsolidationCreate | None = None,
 ) -> Response:
     """Consolidate what a learner has learned, now rather than when it is quiet.
 
@@ -60,7 +60,8 @@ def consolidate(
         with context.session_factory() as session:
             context.quotas.require_day(session, request.state.principal, 0)
         with context.session_factory.begin() as session:
-            task = request_consolidation(session, actor, name, context.settings.schedule, body.name)
+            called = None if body is None else body.name
+            task = request_consolidation(session, actor, name, context.settings.schedule, called)
             read = read_task(session, task, name).model_dump(mode="json")
             headers = {"Location": f"/v1/tasks/{task.id}"}
             answer = idempotent.answer(session, status.HTTP_202_ACCEPTED, read, headers)

@@ -328,6 +328,30 @@ def test_differences_are_paired_by_seed():
     assert paired(artsy, ease, "last") == "+30.0"
 
 
+def test_rows_that_were_consolidated_otherwise_are_no_seeds_of_one_another():
+    rows = [asdict(row("artsy", 1, last)) for last in (0.5, 0.7, 0.6)]
+    for one, every in zip(rows, (0, 20, 1), strict=True):
+        one["consolidate_every"] = every
+    del rows[2]["consolidate_every"]  # as files of earlier releases have it
+    before = json.dumps(rows)
+
+    text = "\n".join(
+        class_incremental(
+            "colours", {"protocol": asdict(PROTOCOL), "machine": "one", "rows": rows}
+        ).text
+    )
+
+    assert [group.label for group in group_rows(rows)] == [
+        "artsy, consolidated every 20 tasks",
+        "artsy",
+        "artsy, never consolidated",
+    ]
+    assert "--consolidate-every 0" in text
+    assert "--consolidate-every 20" in text
+    assert text.count("python -m benchmarks.class_incremental") == 3
+    assert json.dumps(rows) == before
+
+
 def test_the_mean_is_over_the_tasks_learned_by_then():
     found = np.asarray([[[1.0, 0.5], [0.6, 0.8]]])
 

@@ -56,6 +56,8 @@ def test_it_is_asked_for_once_and_followed_as_a_task(client, learned):
     assert (told["by_hand"], told["adopted"], told["details"]) == (True, None, {})
     assert told["standing"] == "waits for a free worker"
     assert client.post(URL, json={}).json()["id"] == task["id"]
+    assert client.post(URL).json()["id"] == task["id"], "a body has nothing to say"
+    assert client.post(URL, content=b"name=x").json()["code"] == "unsupported-media-type"
     assert client.get(f"/v1/tasks/{task['id']}").json() == task
     cancelled = client.post(f"/v1/tasks/{task['id']}/cancel").json()
     assert (cancelled["status"], cancelled["consolidation"]["standing"]) == ("cancelled",) * 2

@@ -4,7 +4,6 @@ import torch
 from models.strategies.artsy.verdict import (
     FEW,
     FEWEST,
-    MOST_JUDGED,
     PARTS,
     astray,
     parts,
@@ -95,12 +94,16 @@ def test_the_classes_need_not_lie_in_order():
     assert torch.bincount(targets[split(targets, seed=0)]).tolist() == [2, 2]
 
 
-def test_many_images_give_only_as_many_judges_as_needed():
-    targets = targets_of(*[100] * 10)
+@pytest.mark.parametrize(
+    ("n_classes", "images", "judges"),
+    [(10, 50, 10), (10, 80, 10), (10, 100, 10), (100, 40, 4), (1000, 10, 1), (3, 1000, 100)],
+)
+def test_many_images_give_fewer_judges_but_never_less_than_a_tenth(n_classes, images, judges):
+    targets = targets_of(*[images] * n_classes)
 
     judged = split(targets, seed=0)
 
-    assert torch.bincount(targets[judged]).tolist() == [MOST_JUDGED // 10] * 10
+    assert torch.bincount(targets[judged]).tolist() == [judges] * n_classes
 
 
 def test_a_clear_fall_of_the_loss_is_adopted():
