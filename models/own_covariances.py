@@ -101,8 +101,12 @@ class OwnCovariances:
             along = self._along_all(whitened).gather(1, likely[:, :, None].expand(-1, -1, R))
         else:
             at_once = max(1, _MOST_NUMBERS // (n_likely * R * W))
-            parts = zip(whitened.split(at_once), likely.split(at_once), strict=True)
-            along = torch.cat([self._along(x, classes) for x, classes in parts])
+            along = torch.cat(
+                [
+                    self._along(whitened[rows], likely[rows])
+                    for rows in _slices(len(whitened), at_once)
+                ]
+            )
         own = self._scores(along, shared.gather(1, likely), likely)
         if n_likely == K:
             return torch.empty_like(shared).scatter(1, likely, own)
@@ -126,6 +130,13 @@ class OwnCovariances:
         distances = -2 * shared * self._outside[classes]
         distances = distances - (along.square() * self._less[classes]).sum(dim=2)
         return -0.5 * (distances + self._constants[classes])
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    """Cut n rows into parts. A single one is all there is, whatever n: so a graph of it serves any number of rows."""
+    if n <= size:
+        return [slice(None)]
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def most_directions(n_classes: int) -> int:

@@ -77,7 +77,7 @@ async def export_version(
     role `trainer`: it is the whole model.
 
     - **404** `learner-not-found`, `version-not-found`
-    - **409** `cannot-export`: the strategy takes other steps for every image; `nothing-learned`
+    - **409** `cannot-export`: the strategy takes other steps for every image; `nothing-learned`; `all-classes-hidden`
     - **503** `version-damaged`: a stored file is missing
     """
     snapshot = await choose_snapshot(

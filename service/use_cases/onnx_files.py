@@ -14,6 +14,7 @@ from models.errors import ExportError
 from models.onnx_file import write_file
 from registry.classes import Shown
 from service.dependencies import AppContext
+from service.inference.answers import require_shown
 from service.inference.snapshots import Snapshot
 from service.intake.pictures import DRAFT_SIDE
 from service.intake.strips import REDUCING_GAP, SHORT_SIDE
@@ -43,9 +44,10 @@ async def make_onnx_file(context: AppContext, snapshot: Snapshot) -> OnnxFile:
     Takes a few seconds of one core; one is written at a time.
 
     Raises:
-        Problem: `cannot-export`.
+        Problem: `cannot-export`, or `all-classes-hidden`.
     """
     shown = context.store.shown(snapshot.learner_id)
+    require_shown(snapshot, shown.hidden)
     return await to_thread.run_sync(partial(_write, snapshot, shown), limiter=context.exporting)
 
 

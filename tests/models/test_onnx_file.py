@@ -10,10 +10,13 @@ import torch
 
 from models import onnx_file, onnx_graphs
 from models.backbone import TINY, load_backbone
+from models.closed_form import Candidate
 from models.errors import ExportError
+from models.evidence import Opinion
 from models.onnx_file import write_file
 from models.onnx_pass import OnnxPass
 from models.strategies.catalog import create_strategy, find_strategy
+from models.strategies.values import Task
 from tests.models.strategies.quick import QUICK
 from tests.models.taught import teach
 
@@ -99,6 +102,33 @@ def test_it_tells_which_images_the_service_would_ask_a_sub_network_about(backbon
     routed = strategy.predict(images)
     np.testing.assert_allclose(scores[~fires], routed.probabilities[~fires], atol=ROUNDING)
     np.testing.assert_allclose(scores, routed.unrouted, atol=ROUNDING)
+
+
+def test_any_number_of_images_is_answered_among_many_classes(backbone, tmp_path):
+    """Own covariances, of which only the most likely classes' are asked then, in parts where there are many images."""
+    size, generator = backbone.image_size, torch.Generator().manual_seed(0)
+    shape = (300, 3, size, size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    strategy = make("artsy", backbone)
+    strategy.learn(Task(1, images, tuple(str(i // 2) for i in range(300))))
+    strategy.opinions = [Opinion(Candidate("own", 0.3, 1.0), 1.0, 1.0, None)]
+    strategy._head = None
+
+    write_file(strategy, tmp_path / "file.onnx", hidden=(), facts={})
+
+    for n in (1, 7, 200):
+        scores = ask(tmp_path / "file.onnx", images[:n])[0]
+        expected = strategy.predict_unrouted(images[:n]).probabilities
+        assert (scores.argmax(axis=1) == expected.argmax(dim=1).numpy()).mean() > 0.99
+        np.testing.assert_allclose(scores, expected, atol=0.02)
+
+
+def test_what_the_exporter_refuses_is_told_in_one_sentence(backbone, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_graphs, "OPSET", 10_000)
+    with pytest.raises(ExportError, match="cannot be written as one graph"):
+        write_file(
+            teach(make("simplecil", backbone), tasks[0]), tmp_path / "x", hidden=(), facts={}
+        )
 
 
 def test_hidden_classes_leave_their_scores_to_the_others(backbone, tasks, tmp_path):

@@ -67,6 +67,9 @@ def test_classes_are_called_as_now_and_hidden_ones_are_not_there(client, taught)
 
     assert facts["labels"] == ["grey heron"]
     assert best(session, facts, "egret")[:2] == ("grey heron", pytest.approx(1.0))
+    assert client.patch(f"{path}/heron", json={"hidden": True}).status_code == 200
+    wait_until(lambda: get(client).status_code == 409)
+    assert get(client).json()["code"] == "all-classes-hidden"
 
 
 def test_who_may_not_and_what_is_not_there(client, taught, role_keys):
