@@ -16,6 +16,9 @@ from service.schemas.tasks import Status, TaskRead
 from service.use_cases.consolidations import request_consolidation
 from service.use_cases.task_views import list_page, read_task
 
+NOTHING_SAID = ConsolidationCreate()
+"""What a request without a body means."""
+
 router = APIRouter(
     prefix="/v1/learners/{name}/consolidations",
     tags=["Tasks"],
@@ -37,7 +40,7 @@ def consolidate(
     request: Request,
     context: ContextDep,
     actor: ActorDep,
-    body: ConsolidationCreate | None = None,
+    body: ConsolidationCreate = NOTHING_SAID,
 ) -> Response:
     """Consolidate what a learner has learned, now rather than when it is quiet.
 
@@ -60,8 +63,7 @@ def consolidate(
         with context.session_factory() as session:
             context.quotas.require_day(session, request.state.principal, 0)
         with context.session_factory.begin() as session:
-            called = None if body is None else body.name
-            task = request_consolidation(session, actor, name, context.settings.schedule, called)
+            task = request_consolidation(session, actor, name, context.settings.schedule, body.name)
             read = read_task(session, task, name).model_dump(mode="json")
             headers = {"Location": f"/v1/tasks/{task.id}"}
             answer = idempotent.answer(session, status.HTTP_202_ACCEPTED, read, headers)
