@@ -1,8 +1,6 @@
 """The program of docs/onnx.md gives the service's answers, without the service and without PyTorch."""
 
 import re
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -11,19 +9,11 @@ import pytest
 from PIL import Image
 
 from service.client import Filopodia, LabelledImage
+from tests.alone import run_alone
 from tests.factories import make_image
 
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FORBIDDEN = """
-import sys
-
-class Nothing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "timm", "service", "models", "registry"}:
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Nothing())
-"""
+REFUSED = frozenset({"torch", "timm", "service", "models", "registry"})
 
 
 def photo(width, height, *, format, mode="RGB", turn=None, seed=0, **how):
@@ -83,9 +73,8 @@ def test_the_program_answers_as_the_service_does(text, service, tmp_path):
         model = client.save_onnx("fruit", 1, tmp_path / "fruit.onnx")
         answers = [client.predict("fruit", [(f.name, f.read_bytes())])["results"][0] for f in files]
 
-    (tmp_path / "answer.py").write_text(FORBIDDEN + program)
-    command = [sys.executable, "answer.py", model.name, *(file.name for file in files)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    names = [model.name, *(file.name for file in files)]
+    done = run_alone(program, *names, cwd=tmp_path, refused=REFUSED)
 
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]

@@ -1,7 +1,7 @@
 """A learner's ONNX file answers as the learner does, with ONNX Runtime alone."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -15,20 +15,14 @@ from models.errors import ExportError
 from models.evidence import Opinion
 from models.onnx_file import write_file
 from models.onnx_pass import OnnxPass
-from models.strategies.catalog import create_strategy, find_strategy
+from models.strategies.catalog import find_strategy
 from models.strategies.values import Task
-from tests.models.strategies.quick import QUICK
+from tests.models.strategies.quick import QUICK, make_quick
 from tests.models.taught import teach
 
 ROUNDING = 1e-3
 FORMS = [name for name in sorted(QUICK) if "-" not in name or name == "artsy-adapting"]
 WRITABLE = [form for form in FORMS if find_strategy(form.split("-")[0]).is_one_graph]
-
-
-def make(variant, backbone):
-    name = variant.split("-")[0]
-    config = asdict(find_strategy(name).config_type(**QUICK[variant]))
-    return create_strategy(name, config, backbone)
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def facts_of(file):
 
 @pytest.mark.parametrize("variant", WRITABLE)
 def test_every_strategy_with_one_graph_answers_the_same(variant, backbone, tasks, tmp_path):
-    strategy, file = teach(make(variant, backbone), *tasks), tmp_path / "file.onnx"
+    strategy, file = teach(make_quick(variant, backbone), *tasks), tmp_path / "file.onnx"
     write_file(strategy, file, hidden=(), facts={})
     shape = (70, *tasks[0].images.shape[1:])
     strange = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator())
@@ -74,14 +68,14 @@ def test_every_strategy_with_one_graph_answers_the_same(variant, backbone, tasks
 
 @pytest.mark.parametrize("variant", sorted(set(FORMS) - set(WRITABLE)))
 def test_what_is_no_one_graph_is_refused(variant, backbone, tasks, tmp_path):
-    strategy = teach(make(variant, backbone), tasks[0])
+    strategy = teach(make_quick(variant, backbone), tasks[0])
     with pytest.raises(ExportError, match=strategy.name):
         write_file(strategy, tmp_path / "file.onnx", hidden=(), facts={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_it_tells_which_images_the_service_would_ask_a_sub_network_about(backbone, tasks, tmp_path):
-    strategy = teach(make("artsy-adapting", backbone), *tasks)
+    strategy = teach(make_quick("artsy-adapting", backbone), *tasks)
     images = torch.cat([task.images for task in tasks])
     currents = strategy.predict(images).currents
     # Between two currents, so that rounding decides nothing.
@@ -109,7 +103,7 @@ def test_any_number_of_images_is_answered_among_many_classes(backbone, tmp_path)
     size, generator = backbone.image_size, torch.Generator().manual_seed(0)
     shape = (300, 3, size, size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    strategy = make("artsy", backbone)
+    strategy = make_quick("artsy", backbone)
     strategy.learn(Task(1, images, tuple(str(i // 2) for i in range(300))))
     strategy.opinions = [Opinion(Candidate("own", 0.3, 1.0), 1.0, 1.0, None)]
     strategy._head = None
@@ -127,12 +121,12 @@ def test_what_the_exporter_refuses_is_told_in_one_sentence(backbone, tasks, tmp_
     monkeypatch.setattr(onnx_graphs, "OPSET", 10_000)
     with pytest.raises(ExportError, match="cannot be written as one graph"):
         write_file(
-            teach(make("simplecil", backbone), tasks[0]), tmp_path / "x", hidden=(), facts={}
+            teach(make_quick("simplecil", backbone), tasks[0]), tmp_path / "x", hidden=(), facts={}
         )
 
 
 def test_hidden_classes_leave_their_scores_to_the_others(backbone, tasks, tmp_path):
-    strategy = teach(make("artsy", backbone), *tasks)
+    strategy = teach(make_quick("artsy", backbone), *tasks)
     write_file(strategy, tmp_path / "file.onnx", hidden={"a", "d"}, facts={"labels": list("bcef")})
     images = torch.cat([task.images for task in tasks])
 
@@ -149,7 +143,7 @@ def test_hidden_classes_leave_their_scores_to_the_others(backbone, tasks, tmp_pa
 
 def test_a_backbone_that_runs_as_a_graph_is_written_by_its_own_steps(tasks, tmp_path):
     backbone = load_backbone(TINY)
-    strategy = teach(make("artsy", backbone), *tasks)
+    strategy = teach(make_quick("artsy", backbone), *tasks)
     expected = strategy.predict_unrouted(tasks[0].images).probabilities
     backbone.graph = OnnxPass(backbone)
 
@@ -160,7 +154,7 @@ def test_a_backbone_that_runs_as_a_graph_is_written_by_its_own_steps(tasks, tmp_
 
 
 def test_a_file_that_answers_otherwise_is_not_handed_out(backbone, tasks, tmp_path, monkeypatch):
-    strategy = teach(make("artsy", backbone), *tasks)
+    strategy = teach(make_quick("artsy", backbone), *tasks)
 
     class Wrong(torch.nn.Module):
         def forward(self, images):
@@ -178,7 +172,7 @@ def test_a_file_that_answers_otherwise_is_not_handed_out(backbone, tasks, tmp_pa
 
 
 def test_without_its_packages_nothing_is_written(backbone, tasks, tmp_path, monkeypatch):
-    strategy = teach(make("simplecil", backbone), tasks[0])
+    strategy = teach(make_quick("simplecil", backbone), tasks[0])
     monkeypatch.setattr(onnx_graphs, "PACKAGES", ("no_such_package",))
     with pytest.raises(ExportError, match="not installed"):
         write_file(strategy, tmp_path / "file.onnx", hidden=(), facts={})

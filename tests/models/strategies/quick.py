@@ -1,5 +1,11 @@
 """Configurations that tests of every strategy learn with."""
 
+from dataclasses import asdict
+
+from models.backbone import Backbone
+from models.strategies.base import Strategy
+from models.strategies.catalog import create_strategy, find_strategy
+
 QUICK = {
     "artsy": {"epochs": 2, "least_steps": 0, "bottleneck": 8},
     "artsy-adapting": {
@@ -42,3 +48,10 @@ QUICK = {
     "synaptic_intelligence-all": {"epochs": 2, "bottleneck": 8, "softmax": "all"},
 }
 """A fast configuration of every strategy, and of every form of one."""
+
+
+def make_quick(variant: str, backbone: Backbone) -> Strategy:
+    """Return an unlearned strategy with one of these configurations."""
+    name = variant.split("-")[0]
+    config = asdict(find_strategy(name).config_type(**QUICK[variant]))
+    return create_strategy(name, config, backbone)

@@ -18,7 +18,7 @@ from models.errors import (
 from models.strategies.base import Strategy
 from models.strategies.catalog import CATALOG, create_strategy, find_strategy
 from models.strategies.values import Seen, Task
-from tests.models.strategies.quick import QUICK
+from tests.models.strategies.quick import QUICK, make_quick
 from tests.models.taught import teach
 
 
@@ -32,9 +32,7 @@ def fresh(variant, backbone):
     """Return a function that makes an unlearned strategy."""
 
     def make(on: Backbone = backbone) -> Strategy:
-        name = variant.split("-")[0]
-        config = asdict(find_strategy(name).config_type(**QUICK[variant]))
-        return create_strategy(name, config, on)
+        return make_quick(variant, on)
 
     return make
 
