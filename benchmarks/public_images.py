@@ -23,8 +23,8 @@ from PIL import Image, ImageOps
 
 from service.intake.deep_png import is_deep
 from service.intake.formats import detect
+from service.intake.forms import REDUCING_GAP, RESAMPLED, RESAMPLED_SIDE
 from service.intake.images import DecodedImage, ImageLimits, decode_image
-from service.intake.strips import canonical_size
 from service.problems import Problem
 from service.settings import ServiceSettings
 
@@ -71,7 +71,7 @@ def sweep(paths: list[Path]) -> dict[str, Any]:
         data = path.read_bytes()
         format = detect(data) or "other"
         try:
-            decoded = decode_image(data, limits)
+            decoded = decode_image(data, limits, RESAMPLED)
         except Problem as problem:
             refused[problem.code] += 1
             if format != "other" and expected_pixels(data) is not None:
@@ -101,7 +101,7 @@ def compare(decoded: DecodedImage, data: bytes) -> str | None:
     if expected.shape != decoded.pixels.shape:
         return f"{decoded.pixels.shape} instead of {expected.shape}"
     apart = np.abs(expected.astype(int) - decoded.pixels)
-    is_whole = min(expected.shape[:2]) < min(canonical_size((10_000, 10_000)))
+    is_whole = min(expected.shape[:2]) < RESAMPLED_SIDE
     if apart.mean() <= (0 if is_whole else NEAR):
         return None
     return f"mean {apart.mean():.2f}, largest {apart.max()}"
@@ -124,9 +124,9 @@ def expected_pixels(data: bytes) -> NDArray[np.uint8] | None:
             rgb = _on_white(upright)
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
         return None
-    size = canonical_size(rgb.size)
+    size = RESAMPLED.final_size(rgb.size)
     if size != rgb.size:
-        rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
     return np.asarray(rgb)
 
 

@@ -40,6 +40,7 @@ from registry.postgres.embedded import EmbeddedPostgres
 from registry.samples import NewSample
 from registry.statuses import TaskStatus
 from registry.tables import TASK_PHASES, TaskRow
+from service.intake.forms import HALVED_SIDE
 from worker.settings import WorkerSettings
 
 POLL_S = 0.01
@@ -148,6 +149,7 @@ class Bench:
                 strategy=strategy.name,
                 backbone=protocol.backbone,
                 config=config,
+                halved_to=HALVED_SIDE,
             )
             task = tasks.add_task(
                 session,

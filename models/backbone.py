@@ -54,6 +54,7 @@ from models.timm_parts import (
 
 BUNDLED = "bundled"
 TINY = "tiny"
+_TINY_SIDE = 32
 WEIGHTS = Path(__file__).parent / "weights"
 RECOMMENDED = (
     ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "5.7 M parameters: a CPU serves it"),
@@ -81,6 +82,11 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop: float = 1.0
     """Share of the shorter side that the centre crop keeps."""
+
+    @property
+    def resize_side(self) -> int:
+        """Length in pixels that the shorter side is brought to before the crop."""
+        return round(self.image_size / self.crop)
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ class Backbone(nn.Module):
             raise ShapeError(f"An image must be (height, width, 3), not {image.shape}.")
         size = self.image_size
         picture = Image.fromarray(image)
-        short = round(size / self.preprocessing.crop)
+        short = self.preprocessing.resize_side
         scale = short / min(picture.size)
         width, height = (max(short, round(side * scale)) for side in picture.size)
         if picture.size != (width, height):
@@ -377,6 +383,22 @@ def is_known_backbone(name: str, *, weights: Path | None = None) -> bool:
     return find_weights(name, weights) is not None or (bool(tag) and timm.is_model_pretrained(name))
 
 
+def expected_side(name: str) -> int | None:
+    """Return what length a known backbone brings the shorter side of an image to; None where only loading would tell.
+
+    Example:
+        >>> expected_side("bundled"), expected_side("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+        (64, 249)
+    """
+    if name == TINY:
+        return _TINY_SIDE
+    if name == BUNDLED:
+        side: int = _bundled_description()["architecture"]["img_size"]
+        return side
+    config = timm.get_pretrained_cfg(name)
+    return None if config is None else round(config.input_size[-1] / config.crop_pct)
+
+
 def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
     """List the bundled backbone, the recommended timm ones, and those the operator has files for."""
     size = _bundled_description()["architecture"]["img_size"]
@@ -447,7 +469,7 @@ def _bundled() -> Backbone:
 
 def _tiny() -> Backbone:
     vit = VisionTransformer(
-        img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
+        img_size=_TINY_SIDE, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0
     )
     # timm's own initialisation again, from a generator of our own: the global one is shared with all threads.
     generator = torch.Generator().manual_seed(0)
@@ -459,7 +481,7 @@ def _tiny() -> Backbone:
                 nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
         for parameter in projection.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
-    return Backbone(TINY, vit, Preprocessing(image_size=32))
+    return Backbone(TINY, vit, Preprocessing(image_size=_TINY_SIDE))
 
 
 def _load_frozen(vit: VisionTransformer, file: Path) -> None:

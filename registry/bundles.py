@@ -77,6 +77,8 @@ class NewLearner:
     stage: str = LEARNED_STAGE
     unconsolidated: list[int] = field(default_factory=list)
     """Those of the tasks that wait for a consolidation: in vain, since their images stay where they were."""
+    halved_to: int | None = None
+    """What its images become; see `LearnerRow`."""
 
 
 def read_provenance(session: Session, version: VersionRow) -> Provenance:
@@ -118,7 +120,12 @@ def import_learner(
         BlobMissingError: If a blob is not, or no longer, in the store. Put it again and repeat.
     """
     learner = learners.create_learner(
-        session, name, strategy=new.strategy, backbone=new.backbone, config=new.config
+        session,
+        name,
+        strategy=new.strategy,
+        backbone=new.backbone,
+        config=new.config,
+        halved_to=new.halved_to,
     )
     keep_blobs(session)
     for sha256 in blobs.missing({new.manifest_sha256, *files}):

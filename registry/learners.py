@@ -47,9 +47,19 @@ def create_learner(
     strategy: str,
     backbone: str,
     config: dict[str, Any],
+    halved_to: int | None,
     metadata: dict[str, Any] | None = None,
 ) -> LearnerRow:
     """Add a learner that knows nothing yet.
+
+    Args:
+        session: Database session.
+        name: Public name.
+        strategy: Name of its strategy.
+        backbone: Name of its backbone.
+        config: Of its strategy, complete.
+        halved_to: What its images become; see `LearnerRow`.
+        metadata: The user's own notes.
 
     Raises:
         LearnerExistsError: If the name is taken.
@@ -63,6 +73,7 @@ def create_learner(
             backbone=backbone,
             config=config,
             metadata_=metadata or {},
+            halved_to=halved_to,
             head_version=0,
             last_task_index=0,
         )

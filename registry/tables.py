@@ -103,6 +103,9 @@ class LearnerRow(Row):
     """The strategy's full configuration, defaults filled in."""
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     """The user's own notes; replaced whole by PATCH."""
+    halved_to: Mapped[int | None] = mapped_column(Integer)
+    """Short side in pixels that images keep at least while they are halved; None for the form of images of learners
+    from before there was another, which are resampled. Never changed: what was learned was seen so."""
     head_version: Mapped[int] = mapped_column(Integer, default=0)
     """Version that the next task builds on; 0 before the first."""
     last_task_index: Mapped[int] = mapped_column(Integer, default=0)

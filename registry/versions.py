@@ -91,6 +91,8 @@ class LiveVersion:
     """The configuration the version was learned with."""
     version: int
     manifest_sha256: str
+    halved_to: int | None
+    """What the learner's images become; see `LearnerRow`."""
 
 
 def publish(
@@ -283,6 +285,7 @@ def _live(learner: LearnerRow, version: VersionRow) -> LiveVersion:
         config=version.config,
         version=version.number,
         manifest_sha256=address_of(version),
+        halved_to=learner.halved_to,
     )
 
 

@@ -48,10 +48,16 @@ def make_learner(
     strategy: str = "simplecil",
     backbone: str = "tiny",
     config: dict[str, Any] | None = None,
+    halved_to: int | None = 288,
 ) -> LearnerRow:
     """Add a learner to the database."""
     return learners.create_learner(
-        session, name, strategy=strategy, backbone=backbone, config=config or {}
+        session,
+        name,
+        strategy=strategy,
+        backbone=backbone,
+        config=config or {},
+        halved_to=halved_to,
     )
 
 

@@ -23,6 +23,7 @@ from models.onnx_pass import OnnxPass
 from models.strategies.base import Strategy
 from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
+from service.intake.forms import HALVED, ImageForm
 from service.metrics import Metrics
 from service.problems import Problem
 
@@ -43,12 +44,18 @@ class Snapshot:
     strategy: Strategy[Any]
     backbone: Backbone
     manifest_sha256: str = ""
+    form: ImageForm = HALVED
 
     @property
     def address(self) -> "VersionAddress":
         """What has to be known to load it again."""
         return VersionAddress(
-            self.learner_id, self.learner, self.backbone.name, self.version, self.manifest_sha256
+            self.learner_id,
+            self.learner,
+            self.backbone.name,
+            self.version,
+            self.manifest_sha256,
+            self.form,
         )
 
     @property
@@ -66,6 +73,8 @@ class VersionAddress:
     backbone: str
     version: int
     manifest_sha256: str
+    form: ImageForm
+    """Of the learner's images."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -162,6 +171,7 @@ class VersionLoader:
             strategy,
             backbone,
             address.manifest_sha256,
+            address.form,
         )
 
     def admit(self, manifest: bytes, read: Callable[[str], bytes], backbone_name: str) -> None:

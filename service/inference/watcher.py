@@ -20,6 +20,7 @@ from service.http.security import KeyRing
 from service.inference.snapshots import VersionAddress, VersionLoader
 from service.inference.store import SnapshotStore
 from service.inference.task_metrics import TaskMetrics
+from service.intake.forms import ImageForm
 from service.metrics import Metrics
 from service.problems import Problem
 
@@ -213,4 +214,5 @@ def _address(live: LiveVersion) -> VersionAddress:
         backbone=live.backbone,
         version=live.version,
         manifest_sha256=live.manifest_sha256,
+        form=ImageForm(live.halved_to),
     )

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter
 
 from service.fairness import FairPool
 from service.intake.cost import LIGHT_WORK, UNIT_S
+from service.intake.forms import ImageForm
 from service.intake.images import DecodedImage, ImageLimits, Weight, decode_image, weigh_image
 from service.intake.upload_slots import UploadSlots
 from service.metrics import Metrics
@@ -89,7 +90,7 @@ class Decoder:
         for pool in (self._header_pool, self._light_pool, self._large_pool, self._upload_pool):
             pool.close()
 
-    def decode(self, data: bytes) -> DecodedImage:
+    def decode(self, data: bytes, form: ImageForm) -> DecodedImage:
         """Decode one image in the calling thread.
 
         Raises:
@@ -97,21 +98,23 @@ class Decoder:
         """
         started = perf_counter()
         try:
-            return decode_image(data, self._limits, self._memory.reserve)
+            return decode_image(data, self._limits, form, self._memory.reserve)
         finally:
             self._metrics.decode_seconds.observe(perf_counter() - started)
 
-    def weigh(self, owner: Hashable, files: Sequence[bytes]) -> Future[list[Weight | Problem]]:
+    def weigh(
+        self, owner: Hashable, files: Sequence[bytes], form: ImageForm
+    ) -> Future[list[Weight | Problem]]:
         """Tell of each image what decoding it takes, by its header alone, or why it is refused."""
 
         def work() -> list[Weight | Problem]:
-            return [self._weigh(data) for data in files]
+            return [self._weigh(data, form) for data in files]
 
         return self._header_pool.submit(owner, len(files), work)
 
-    def _weigh(self, data: bytes) -> Weight | Problem:
+    def _weigh(self, data: bytes, form: ImageForm) -> Weight | Problem:
         try:
-            return weigh_image(data, self._limits)
+            return weigh_image(data, self._limits, form)
         except Problem as problem:
             return problem
 

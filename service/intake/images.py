@@ -1,7 +1,7 @@
 """The one decoder of untrusted images, for learning and for predicting alike.
 
-Whatever comes in leaves as the same canonical image: upright, RGB, 8 bits, transparency on white, the short side at
-most 384 pixels. So an image is seen at prediction exactly as it was seen at learning.
+Whatever comes in leaves as the same canonical image: upright, RGB, 8 bits, transparency on white, in the size that the
+learner's form of images says. So an image is seen at prediction exactly as it was seen at learning.
 """
 
 import struct
@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from service.intake.boxes import is_cut_off
 from service.intake.detail import BLANK, detail_warning
 from service.intake.formats import READ, describe_foreign, detect, display_name
+from service.intake.forms import HALVED, ImageForm
 from service.intake.heif import HeifPicture
 from service.intake.pictures import Picture, PillowPicture
 from service.intake.png import check_png
@@ -83,6 +83,8 @@ class DecodedImage:
     """`first_frame_used`, `blank` or `little_detail`: what the sender may not expect."""
     is_transparent: bool = False
     """Whether every pixel was fully transparent."""
+    form: ImageForm = HALVED
+    """What made it so large, and writes it."""
 
     @property
     def shows_nothing(self) -> bool:
@@ -93,37 +95,39 @@ class DecodedImage:
         return is_plain or self.is_transparent
 
     def to_png(self) -> bytes:
-        """Encode without metadata; level 1, since the size hardly changes above it and the time does."""
-        out = BytesIO()
-        Image.fromarray(self.pixels).save(out, format="PNG", compress_level=1)
-        return out.getvalue()
+        """Encode without loss and without metadata."""
+        return self.form.write(self.pixels)
 
 
 def decode_image(
-    data: bytes, limits: ImageLimits, reserve: Reserve = lambda size_bytes: nullcontext()
+    data: bytes,
+    limits: ImageLimits,
+    form: ImageForm,
+    reserve: Reserve = lambda size_bytes: nullcontext(),
 ) -> DecodedImage:
     """Decode and normalise one image. Safe to call from several threads.
 
     Args:
         data: The file.
         limits: What is refused by its header alone.
+        form: What it becomes.
         reserve: Entered with the memory that decoding will take, about, while it takes it.
 
     Raises:
         Problem: With an `image-*` code and a sentence that names the format, the limit and what was found.
     """
     with _told(data, limits) as format:
-        return _decode(_open(data, format, limits), reserve)
+        return _decode(_open(data, format, limits, form), form, reserve)
 
 
-def weigh_image(data: bytes, limits: ImageLimits) -> Weight:
+def weigh_image(data: bytes, limits: ImageLimits, form: ImageForm) -> Weight:
     """Return what decoding an image costs, by its header alone: within a millisecond or two.
 
     Raises:
         Problem: If it would be refused by its header.
     """
     with _told(data, limits) as format:
-        picture = _open(data, format, limits)
+        picture = _open(data, format, limits, form)
         width, height = picture.size
         return Weight(picture.work, width * height * picture.bytes_per_pixel)
 
@@ -157,29 +161,30 @@ def pixel_limit(picture: Picture, limits: ImageLimits) -> int:
     return min(limits.max_pixels, int(limits.max_decode_bytes / picture.bytes_per_pixel))
 
 
-def _open(data: bytes, format: str, limits: ImageLimits) -> Picture:
+def _open(data: bytes, format: str, limits: ImageLimits, form: ImageForm) -> Picture:
     """Read the header and check what it says."""
     size = check_png(data) if format == "PNG" else None
     if size is not None:
         _check_pixels("PNG", size, limits.max_pixels)
     if format in ("HEIF", "AVIF") and is_cut_off(data):
         raise Problem("image-truncated", f"The {display_name(format)} ends before the image does.")
-    picture = HeifPicture(data) if format == "HEIF" else PillowPicture(data, format)
+    picture = HeifPicture(data) if format == "HEIF" else PillowPicture(data, format, form)
     _check_size(picture, limits)
     return picture
 
 
-def _decode(picture: Picture, reserve: Reserve) -> DecodedImage:
+def _decode(picture: Picture, form: ImageForm, reserve: Reserve) -> DecodedImage:
     width, height = picture.size
     with reserve(width * height * picture.bytes_per_pixel):
         source, to_rgb = picture.load()
-        image = picture.turn(shrink(source, to_rgb))
+        image = picture.turn(shrink(source, to_rgb, form))
     warning = BLANK if to_rgb.is_transparent else detail_warning(image)
     notes = (FIRST_FRAME if picture.has_more else None, warning)
     return DecodedImage(
         np.asarray(image, dtype=np.uint8),
         tuple(note for note in notes if note is not None),
         to_rgb.is_transparent,
+        form,
     )
 
 

@@ -9,15 +9,12 @@ from service.intake.colour import ToRgb
 from service.intake.cost import jpeg_work, pillow_work
 from service.intake.deep_png import deep_source, is_deep
 from service.intake.formats import display_name
+from service.intake.forms import ImageForm
 from service.intake.jpeg import JpegStructure, read_structure
 from service.intake.png import png_is_complete, significant_png_bits, without_profile
 from service.intake.strips import Source, image_source
 from service.problems import Problem
 
-DRAFT_SIDE = 720
-"""A JPEG is decoded at the lowest of 1/1, 1/2, 1/4 and 1/8 that leaves its short side this long or longer. Twice the
-canonical side, less what lets the usual 12 and 48 megapixels take the step; at 512 the pixels differ visibly."""
-_DRAFT_SCALES = (8, 4, 2, 1)
 _OPENERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 """The openers that may run. Everything else Pillow knows (EPS, PSD, FITS ...) has had its holes."""
 _DECODER_BYTES = {"WEBP": 12.0, "AVIF": 5.6}
@@ -70,8 +67,13 @@ class Picture(ABC):
 class PillowPicture(Picture):
     """An image that Pillow reads itself."""
 
-    def __init__(self, data: bytes, format: str) -> None:
+    def __init__(self, data: bytes, format: str, form: ImageForm) -> None:
         """Read the header.
+
+        Args:
+            data: The file.
+            format: What it begins as.
+            form: What it is to become: a JPEG is decoded no larger than that needs.
 
         Raises:
             Problem: If it is damaged.
@@ -89,7 +91,7 @@ class PillowPicture(Picture):
         if format in _DECODER_BYTES and self._image.mode == "RGBA":
             self.bytes_per_pixel += _ALPHA_BYTES
         if structure is not None:
-            self._plan_jpeg(structure, stored)
+            self._plan_jpeg(structure, stored, form)
             self.work = jpeg_work(self.size, len(data), structure, self._scale)
             return
         self.work = pillow_work(self._image, format, len(data), is_deep=self._is_deep)
@@ -97,8 +99,8 @@ class PillowPicture(Picture):
             self.kind = "PNG with 16 bits a colour"
             self.bytes_per_pixel = 2 * stored
 
-    def _plan_jpeg(self, structure: JpegStructure, stored: float) -> None:
-        self._scale = 1 if structure.is_lossless else draft_scale(self.size)
+    def _plan_jpeg(self, structure: JpegStructure, stored: float, form: ImageForm) -> None:
+        self._scale = 1 if structure.is_lossless else form.draft_scale(self.size)
         self.bytes_per_pixel = stored / self._scale**2 + structure.buffer_bytes_per_pixel
         if structure.is_buffered:
             self.kind = "progressive JPEG"
@@ -122,16 +124,6 @@ class PillowPicture(Picture):
         """Turn it as its EXIF says."""
         turn = _TURNS.get(self._image.getexif().get(_ORIENTATION, 1))
         return image if turn is None else image.transpose(turn)
-
-
-def draft_scale(size: tuple[int, int]) -> int:
-    """Return by how much each side of a JPEG shrinks while it is decoded.
-
-    Example:
-        >>> draft_scale((4000, 3000)), draft_scale((1000, 750))
-        (4, 1)
-    """
-    return next(scale for scale in _DRAFT_SCALES if min(size) >= scale * DRAFT_SIDE or scale == 1)
 
 
 def _jpeg_structure(data: bytes) -> JpegStructure:

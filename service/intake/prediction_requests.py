@@ -14,6 +14,7 @@ from models.backbone import Backbone
 from service.http.bodies import limit_body
 from service.intake.deadlines import Deadline
 from service.intake.decoding import Decoder
+from service.intake.forms import ImageForm
 from service.intake.images import DecodedImage, Weight
 from service.intake.multipart import read_form, refused_part
 from service.intake.spool import Spool
@@ -122,9 +123,18 @@ class Turn:
     """Takes what decoding costs from what the owner may cause in a minute, or raises."""
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How a file becomes what a version looks at."""
+
+    form: ImageForm
+    """Of the learner's images."""
+    backbone: Backbone
+
+
 async def decode_all(
     decoder: Decoder,
-    backbone: Backbone,
+    preparation: Preparation,
     files: Sequence[EncodedFile],
     turn: Turn,
     keeps: Callable[[DecodedImage], bool] | None = None,
@@ -133,7 +143,7 @@ async def decode_all(
 
     Args:
         decoder: The threads.
-        backbone: Says what it takes.
+        preparation: What the images are to become.
         files: The images as they came.
         turn: Whose they are.
         keeps: Says of each image whether its pixels are to be kept in its outcome; None keeps none.
@@ -143,7 +153,7 @@ async def decode_all(
             `rate-limited`, if decoding costs too much; `overloaded`, if they would wait too long, or have.
     """
     try:
-        decoded = await _decode_in_time(decoder, backbone, files, turn, keeps)
+        decoded = await _decode_in_time(decoder, preparation, files, turn, keeps)
     except TimeoutError as error:
         raise decoder.overloaded() from error
     outcomes: list[Outcome] = []
@@ -165,12 +175,12 @@ _Prepared = tuple[Tensor, tuple[str, ...], DecodedImage | None]
 
 async def _decode_in_time(
     decoder: Decoder,
-    backbone: Backbone,
+    preparation: Preparation,
     files: Sequence[EncodedFile],
     turn: Turn,
     keeps: Callable[[DecodedImage], bool] | None,
 ) -> list[_Prepared | Problem]:
-    weighing = decoder.weigh(turn.owner, [file.data for file in files])
+    weighing = decoder.weigh(turn.owner, [file.data for file in files], preparation.form)
     [weighed] = await turn.deadline.gather([weighing])
     weights = [weight for weight in weighed if isinstance(weight, Weight)]
     work = sum(weight.work for weight in weights)
@@ -181,7 +191,7 @@ async def _decode_in_time(
         await turn.deadline.gather(
             [
                 decoder.submit(
-                    turn.owner, weight, partial(_prepare, decoder, backbone, keeps, file.data)
+                    turn.owner, weight, partial(_prepare, decoder, preparation, keeps, file.data)
                 )
                 for file, weight in zip(files, weighed, strict=True)
                 if isinstance(weight, Weight)
@@ -193,13 +203,13 @@ async def _decode_in_time(
 
 def _prepare(
     decoder: Decoder,
-    backbone: Backbone,
+    preparation: Preparation,
     keeps: Callable[[DecodedImage], bool] | None,
     data: bytes,
 ) -> _Prepared | Problem:
     try:
-        image = decoder.decode(data)
+        image = decoder.decode(data, preparation.form)
     except Problem as problem:
         return problem
     kept = image if keeps is not None and keeps(image) else None
-    return backbone.preprocess(image.pixels), image.warnings, kept
+    return preparation.backbone.preprocess(image.pixels), image.warnings, kept

@@ -10,6 +10,7 @@ from registry.blobs.store import BlobStore
 from registry.feedback import FeedbackImage
 from registry.growth import ImageKey
 from service.intake.decoding import Decoder
+from service.intake.forms import ImageForm
 from service.intake.placing import RawImage
 from service.intake.uploads import Upload
 from service.layout.names import AUTO
@@ -79,6 +80,7 @@ def take_in(
     upload: Upload,
     *,
     decoder: Decoder,
+    form: ImageForm,
     owner: Hashable,
     blobs: BlobStore,
     feedback: Sequence[FeedbackImage] = (),
@@ -98,7 +100,7 @@ def take_in(
     refused: list[_Refused] = []
 
     def encoded() -> Iterator[bytes]:
-        decode = partial(_decode, upload, decoder)
+        decode = partial(_decode, upload, decoder, form)
         for outcome in decoder.map_upload(decode, upload.images, owner):
             if isinstance(outcome, _Refused):
                 refused.append(outcome)
@@ -132,10 +134,12 @@ def _of_feedback(
             yield ReceivedImage(raw, item.width, item.height, item.blob_sha256, None, item)
 
 
-def _decode(upload: Upload, decoder: Decoder, raw: RawImage) -> _Decoded | _Refused:
+def _decode(
+    upload: Upload, decoder: Decoder, form: ImageForm, raw: RawImage
+) -> _Decoded | _Refused:
     data = upload.read(raw)
     try:
-        image = decoder.decode(data)
+        image = decoder.decode(data, form)
         if image.is_transparent:
             raise Problem("image-blank")
     except Problem as problem:

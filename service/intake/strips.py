@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from PIL import Image
 
 from service.intake.colour import ToRgb
+from service.intake.forms import ImageForm
 
-SHORT_SIDE = 384
-"""Canonical short side: the largest input size of the ViTs in common use (timm's `_384`)."""
 STRIP_PIXELS = 1_000_000
 _WHOLE_PIXELS = 4 * STRIP_PIXELS
 """Up to here an image that is not averaged is converted in one go, which is faster."""
-REDUCING_GAP = 3.0
-"""Pixels are averaged down to this many times the final size, then Lanczos decides; more would show nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,35 +35,14 @@ def image_source(image: Image.Image) -> Source:
     return Source(image.size, read)
 
 
-def shrink(source: Source, to_rgb: ToRgb) -> Image.Image:
-    """Return the image as RGB, its short side at most `SHORT_SIDE`; never enlarged."""
-    size = canonical_size(source.size)
-    factors = _averaging(source.size, size)
+def shrink(source: Source, to_rgb: ToRgb, form: ImageForm) -> Image.Image:
+    """Return the image as RGB in the size that its form says; never enlarged."""
+    size, factors = form.final_size(source.size), form.factors(source.size)
     reduced = _average(source, factors, to_rgb)
-    if source.size == size:
+    if reduced.size == size:
         return reduced
     right, bottom = (side / factor for side, factor in zip(source.size, factors, strict=True))
     return reduced.resize(size, Image.Resampling.LANCZOS, box=(0, 0, right, bottom))
-
-
-def canonical_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return width and height of the canonical image.
-
-    Example:
-        >>> canonical_size((4000, 3000)), canonical_size((200, 100))
-        ((512, 384), (200, 100))
-    """
-    short = min(size)
-    if short <= SHORT_SIDE:
-        return size
-    width, height = (max(1, round(side * SHORT_SIDE / short)) for side in size)
-    return width, height
-
-
-def _averaging(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """Return how many pixels across and down become one before Lanczos: what Pillow's `reducing_gap` gives."""
-    across, down = (int(a / b / REDUCING_GAP) or 1 for a, b in zip(size, target, strict=True))
-    return across, down
 
 
 def _average(source: Source, factors: tuple[int, int], to_rgb: ToRgb) -> Image.Image:

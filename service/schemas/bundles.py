@@ -41,6 +41,9 @@ class BundledLearner(RequestSchema):
     backbone: ShortText
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     config: dict[str, Any]
+    halved_to: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
+    """Short side that its images keep at least while they are halved; None if they are resampled, as in earlier
+    releases."""
 
 
 class BundledTask(RequestSchema):

@@ -117,6 +117,7 @@ def _head(learner: LearnerRow, version: VersionRow, provenance: Provenance) -> B
             backbone=learner.backbone,
             fingerprint=version.backbone_fingerprint,
             config=learner.config,
+            halved_to=learner.halved_to,
         ),
         version=BundledVersion.model_construct(
             number=version.number,

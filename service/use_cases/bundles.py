@@ -142,6 +142,7 @@ class CheckedBundle:
             strategy=name,
             backbone=self.head.learner.backbone,
             config=config,
+            halved_to=self.head.learner.halved_to,
             version_config=spelled_like(name, config, strategy, own),
             seed=version.seed,
             backbone_fingerprint=self.head.learner.fingerprint,

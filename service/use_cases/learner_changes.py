@@ -4,10 +4,12 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from models.backbone import expected_side
 from registry import audit, learners
 from registry.audit import Actor
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
+from service.intake.forms import ImageForm
 from service.problems import Problem
 
 
@@ -27,7 +29,13 @@ def create_learner(
         LearnerExistsError: If the name is taken.
     """
     row = learners.create_learner(
-        session, name, strategy=strategy, backbone=backbone, config=config, metadata=metadata
+        session,
+        name,
+        strategy=strategy,
+        backbone=backbone,
+        config=config,
+        halved_to=ImageForm.looked_at_by(expected_side(backbone)).halved_to,
+        metadata=metadata,
     )
     details = {"strategy": strategy, "backbone": backbone}
     audit.record(session, actor, "learner.create", learner=name, subject=name, details=details)

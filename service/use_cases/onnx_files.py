@@ -16,8 +16,12 @@ from registry.classes import Shown
 from service.dependencies import AppContext
 from service.inference.answers import require_shown
 from service.inference.snapshots import Snapshot
-from service.intake.pictures import DRAFT_SIDE
-from service.intake.strips import REDUCING_GAP, SHORT_SIDE
+from service.intake.forms import (
+    REDUCING_GAP,
+    RESAMPLED_DRAFT_SIDE,
+    RESAMPLED_SIDE,
+    ImageForm,
+)
 from service.problems import Problem
 
 MEDIA_TYPE = "application/octet-stream"
@@ -69,10 +73,8 @@ def _facts(snapshot: Snapshot, shown: Shown) -> dict[str, Any]:
         "labels": [shown.name(label) for label in strategy.classes_ if label not in shown.hidden],
         "novelty_threshold": strategy.novelty_threshold,
         "preprocessing": {
-            "draft_side": DRAFT_SIDE,
-            "shrink_side": SHORT_SIDE,
-            "shrink_gap": REDUCING_GAP,
-            "resize_side": round(made_for.image_size / made_for.crop),
+            **_form(snapshot.form),
+            "resize_side": made_for.resize_side,
             "interpolation": made_for.interpolation,
             "crop_side": made_for.image_size,
         },
@@ -81,4 +83,15 @@ def _facts(snapshot: Snapshot, shown: Shown) -> dict[str, Any]:
         "strategy": strategy.name,
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "filopodia": installed_version("filopodia"),
+    }
+
+
+def _form(form: ImageForm) -> dict[str, Any]:
+    """Return how large an image becomes before it is brought to the backbone's size."""
+    if form.halved_to is not None:
+        return {"halve_side": form.halved_to}
+    return {
+        "draft_side": RESAMPLED_DRAFT_SIDE,
+        "shrink_side": RESAMPLED_SIDE,
+        "shrink_gap": REDUCING_GAP,
     }

@@ -14,6 +14,7 @@ from service.intake.images import DecodedImage
 from service.intake.prediction_requests import (
     DecodedFiles,
     EncodedFile,
+    Preparation,
     decode_all,
 )
 from service.use_cases.serving import turn_of
@@ -35,7 +36,8 @@ async def answer_images(
     context.engine.require_capacity(len(files), turn.owner)
     with context.engine.arriving():
         started = perf_counter()
-        decoded = await decode_all(context.decoder, snapshot.backbone, files, turn, keeps)
+        preparation = Preparation(snapshot.form, snapshot.backbone)
+        decoded = await decode_all(context.decoder, preparation, files, turn, keeps)
         decode_s = perf_counter() - started
         futures = (
             context.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []

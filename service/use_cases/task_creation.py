@@ -17,6 +17,7 @@ from registry.tables import LearnerRow
 from service.dependencies import AppContext
 from service.http.idempotency import IdempotentRequest
 from service.http.security import Principal
+from service.intake.forms import ImageForm
 from service.intake.placing import as_json
 from service.intake.sample_selection import SelectedSamples, select_samples
 from service.intake.samples import Received, take_in
@@ -61,6 +62,7 @@ def create_task(
         received = take_in(
             upload,
             decoder=context.decoder,
+            form=ImageForm(learner.halved_to),
             owner=actor.key_id,
             blobs=context.blobs,
             feedback=given,

@@ -80,7 +80,9 @@ class TestSchedule:
 class TestUploads:
     @pytest.fixture
     def record(self, session: Session, blobs: LocalBlobStore) -> ClientRecord:
-        learners.create_learner(session, "l", strategy="simplecil", backbone="tiny", config={})
+        learners.create_learner(
+            session, "l", strategy="simplecil", backbone="tiny", config={}, halved_to=288
+        )
         images = [picture(1, 2, n) for n in range(2)]
         task = tasks.add_task(
             session,

@@ -27,6 +27,7 @@ from models.background import (
 from models.background_files import SUFFIX, BackgroundInfo
 from models.errors import BackboneError, ShapeError, TaskDataError
 from service.cli.local.sample_pictures import draw as draw_picture
+from service.intake.forms import HALVED
 from service.intake.images import ImageLimits, decode_image
 
 VIT = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -314,7 +315,7 @@ def test_drawings_lie_within_the_bundled_background():
     backbone = load_backbone(BUNDLED)
     limits = ImageLimits(10**7, 10**7)
     pictures = [
-        backbone.preprocess(decode_image(draw_picture(kind, i), limits).pixels)
+        backbone.preprocess(decode_image(draw_picture(kind, i), limits, HALVED).pixels)
         for kind in ("apple", "pear")
         for i in range(3)
     ]

@@ -57,12 +57,14 @@ def test_an_unknown_role_is_refused(session):
 
 def test_a_key_is_limited_to_learners_by_id(session):
     for name in ("birds", "fish"):
-        create_learner(session, name, strategy="simplecil", backbone="tiny", config={})
+        create_learner(
+            session, name, strategy="simplecil", backbone="tiny", config={}, halved_to=288
+        )
     row, _ = keys.create_key(session, "camera", "trainer", learners=["fish", "birds", "fish"])
     assert len(row.learner_ids) == 2
     assert keys.active_keys(session)[row.id].learners.keys() == {"birds", "fish"}
     delete_learner(session, "fish")
-    create_learner(session, "fish", strategy="simplecil", backbone="tiny", config={})
+    create_learner(session, "fish", strategy="simplecil", backbone="tiny", config={}, halved_to=288)
     assert keys.active_keys(session)[row.id].learners.keys() == {"birds"}
     assert set(keys.learner_names(session, [row]).values()) == {"birds"}
     whole, _ = keys.create_key(session, "laptop", "trainer")

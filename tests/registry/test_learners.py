@@ -23,11 +23,18 @@ from tests.factories import make_learner, make_task, publish_task
 
 def test_create_and_get(session):
     created = learners.create_learner(
-        session, "birds", strategy="artsy", backbone="bundled", config={"a": 1}, metadata={"x": "y"}
+        session,
+        "birds",
+        strategy="artsy",
+        backbone="bundled",
+        config={"a": 1},
+        halved_to=300,
+        metadata={"x": "y"},
     )
     learner = learners.get_learner(session, "birds")
     assert learner is created
     assert (learner.strategy, learner.backbone, learner.config) == ("artsy", "bundled", {"a": 1})
+    assert learner.halved_to == 300
     assert (learner.metadata_, learner.head_version, learner.last_task_index) == ({"x": "y"}, 0, 0)
     assert learner.created_at.utcoffset().total_seconds() == 0
     assert learners.get_learner_by_id(session, learner.id) is created

@@ -146,6 +146,7 @@ def test_live_versions_tell_what_to_serve(session, blobs, task):
         config={},
         version=1,
         manifest_sha256=version.manifest_sha256,
+        halved_to=288,
     )
     assert versions.live_versions(session) == [live]
     publish_task(session, make_task(session, blobs, classes=("crane",)))

@@ -14,6 +14,7 @@ from models.background_files import SUFFIX
 from models.errors import BackboneError, TaskDataError
 from models.nothing import embed_nothing
 from service.cli.progress import counted
+from service.intake.forms import ImageForm
 from service.intake.images import ImageLimits, decode_image
 from service.problems import Problem
 from service.settings import ServiceSettings
@@ -164,7 +165,7 @@ def _read(backbone: Backbone, path: Path, limits: ImageLimits) -> Tensor:
         data = path.read_bytes()
     except OSError as error:
         raise Problem("image-undecodable", f"{error.strerror or error}.") from error
-    decoded = decode_image(data, limits)
+    decoded = decode_image(data, limits, ImageForm.looked_at_by(backbone.preprocessing.resize_side))
     if decoded.shows_nothing:
         raise Problem("image-undecodable", "It shows nothing.")
     return backbone.preprocess(decoded.pixels)

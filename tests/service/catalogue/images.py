@@ -5,6 +5,7 @@ import struct
 import numpy as np
 from PIL import Image
 
+from service.intake.forms import HALVED
 from service.intake.images import ImageLimits, decode_image
 from tests.factories import make_image, make_pixels
 from tests.service.bad_images import (
@@ -72,7 +73,7 @@ def _has_warning(text):
 
 
 def _is_scaled(wire, answer):
-    assert decode_image(ACCEPTED["16-bit grey"], LIMITS).pixels[0, 0].tolist() == [156] * 3
+    assert decode_image(ACCEPTED["16-bit grey"], LIMITS, HALVED).pixels[0, 0].tolist() == [156] * 3
 
 
 def _is_on_white(wire, answer):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.intake.forms import HALVED, RESAMPLED, ImageForm
 from service.intake.images import ImageLimits, decode_image
-from service.intake.strips import SHORT_SIDE
 from service.problems import PROBLEMS, Problem
 from tests.factories import make_image
 from tests.service.bad_images import ACCEPTED, REFUSED, encoded, heic, noise
@@ -28,14 +28,14 @@ WARNINGS = {
 def test_a_bad_image_is_refused_by_its_problem(case):
     data, code = REFUSED[case]
     with pytest.raises(Problem) as caught:
-        decode_image(data, LIMITS)
+        decode_image(data, LIMITS, HALVED)
     assert caught.value.code == code
     assert caught.value.status_code == PROBLEMS[code].status < 500
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_an_odd_image_is_decoded(case):
-    decoded = decode_image(ACCEPTED[case], LIMITS)
+    decoded = decode_image(ACCEPTED[case], LIMITS, HALVED)
     assert decoded.pixels.dtype == np.uint8
     assert decoded.pixels.shape[2] == 3
     assert decoded.warnings == WARNINGS.get(case, ())
@@ -50,16 +50,16 @@ def test_damaged_bytes_never_raise_anything_but_a_problem(format):
         for at in random.integers(0, len(data), 3):
             data[at] = random.integers(0, 256)
         with contextlib.suppress(Problem):
-            decode_image(bytes(data[: random.integers(1, len(data) + 1)]), LIMITS)
+            decode_image(bytes(data[: random.integers(1, len(data) + 1)]), LIMITS, HALVED)
 
 
 def test_16_bits_are_scaled_not_clipped():
-    assert decode_image(ACCEPTED["16-bit grey"], LIMITS).pixels[0, 0].tolist() == [156] * 3
+    assert decode_image(ACCEPTED["16-bit grey"], LIMITS, HALVED).pixels[0, 0].tolist() == [156] * 3
 
 
 def test_transparency_lies_on_white_and_hidden_colour_stays_hidden():
     image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
-    decoded = decode_image(encoded(image, "PNG"), LIMITS)
+    decoded = decode_image(encoded(image, "PNG"), LIMITS, HALVED)
     assert decoded.pixels.min() == 255
     assert decoded.warnings == ("blank",)
 
@@ -68,20 +68,29 @@ def test_exif_orientation_turns_the_pixels():
     image = noise().crop((0, 0, 64, 32))
     exif = Image.Exif()
     exif[274] = 6
-    turned = decode_image(encoded(image, "PNG", exif=exif), LIMITS).pixels
+    turned = decode_image(encoded(image, "PNG", exif=exif), LIMITS, HALVED).pixels
     assert np.array_equal(turned, np.rot90(np.asarray(image), -1))
     exif[274] = 99
-    assert decode_image(encoded(image, "PNG", exif=exif), LIMITS).pixels.shape == (32, 64, 3)
+    assert decode_image(encoded(image, "PNG", exif=exif), LIMITS, HALVED).pixels.shape == (
+        32,
+        64,
+        3,
+    )
 
 
-def test_the_short_side_is_brought_down_and_never_up():
-    large = decode_image(encoded(noise(1200).crop((0, 0, 1200, 800)), "JPEG"), LIMITS)
-    assert large.pixels.shape == (SHORT_SIDE, 576, 3)
-    assert decode_image(make_image(size=40), LIMITS).pixels.shape == (40, 40, 3)
+@pytest.mark.parametrize("form", [HALVED, ImageForm(400), RESAMPLED])
+def test_the_short_side_is_brought_down_and_never_up(form):
+    large = decode_image(encoded(noise(1200).crop((0, 0, 1200, 800)), "JPEG"), LIMITS, form)
+    assert large.pixels.shape == {None: (384, 576, 3)}.get(form.halved_to, (400, 600, 3))
+    assert decode_image(make_image(size=40), LIMITS, form).pixels.shape == (40, 40, 3)
 
 
-def test_the_stored_image_is_the_one_that_is_seen_again():
-    first = decode_image(encoded(noise(1000), "JPEG"), LIMITS)
+@pytest.mark.parametrize("form", [HALVED, RESAMPLED])
+@pytest.mark.parametrize("size", [40, 1000])
+def test_the_stored_image_is_the_one_that_is_seen_again(form, size):
+    first = decode_image(encoded(noise(size), "JPEG"), LIMITS, form)
     png = first.to_png()
-    assert np.array_equal(decode_image(png, LIMITS).pixels, first.pixels)
+    again = decode_image(png, LIMITS, form)
+    assert np.array_equal(again.pixels, first.pixels)
+    assert again.to_png() == png
     assert not Image.open(io.BytesIO(png)).info

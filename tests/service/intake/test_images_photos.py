@@ -15,9 +15,9 @@ from PIL import Image, ImageCms, ImageOps
 from sklearn.datasets import load_sample_images
 
 from service.intake.formats import describe_foreign
+from service.intake.forms import HALVED, RESAMPLED, RESAMPLED_SIDE, ImageForm
 from service.intake.images import ImageLimits, decode_image
 from service.intake.jpeg import read_structure
-from service.intake.strips import SHORT_SIDE, canonical_size
 from service.problems import Problem
 from tests.factories import make_pixels
 from tests.service.bad_images import ACCEPTED, JPEG, encoded, heic, noise, png_of, png_with
@@ -59,7 +59,7 @@ def photo(index: int, width: int, height: int) -> Image.Image:
 
 def refusal(data: bytes, limits: ImageLimits = LIMITS) -> Problem:
     with pytest.raises(Problem) as caught:
-        decode_image(data, limits)
+        decode_image(data, limits, HALVED)
     return caught.value
 
 
@@ -76,7 +76,7 @@ def test_every_orientation_is_pillows(format, orientation):
     image = photo(0, 64, 40)
     kept = {} if format in ("BMP", "GIF") else {"exif": exif}
     data = encoded(image, format, **LOSSLESS[format], **kept)
-    assert np.array_equal(decode_image(data, LIMITS).pixels, as_pillow(data))
+    assert np.array_equal(decode_image(data, LIMITS, HALVED).pixels, as_pillow(data))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_every_mode_is_pillows(format, mode):
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     data = encoded(image.convert(mode), format)
-    assert np.array_equal(decode_image(data, LIMITS).pixels, as_pillow(data))
+    assert np.array_equal(decode_image(data, LIMITS, HALVED).pixels, as_pillow(data))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
@@ -97,59 +97,74 @@ def test_heic_is_what_was_photographed(mode):
         image.putalpha(128)
     image = image.convert(mode)
     expected = as_pillow(encoded(image, "PNG"))
-    assert difference(decode_image(heic(image, quality=90), LIMITS).pixels, expected).mean() < 4
+    assert (
+        difference(decode_image(heic(image, quality=90), LIMITS, HALVED).pixels, expected).mean()
+        < 4
+    )
 
 
 def test_heic_of_ten_bits_and_turned():
     values = np.asarray(photo(0, 48, 64)).astype(np.uint16) * 257
     buffer = io.BytesIO()
     pillow_heif.from_bytes("RGB;16", (48, 64), values.tobytes()).save(buffer, quality=90)
-    pixels = decode_image(buffer.getvalue(), LIMITS).pixels
+    pixels = decode_image(buffer.getvalue(), LIMITS, HALVED).pixels
     assert difference(pixels, np.asarray(photo(0, 48, 64))).mean() < 4
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = decode_image(heic(photo(0, 64, 48), exif=exif.tobytes(), quality=90), LIMITS).pixels
+    turned = decode_image(
+        heic(photo(0, 64, 48), exif=exif.tobytes(), quality=90), LIMITS, HALVED
+    ).pixels
     assert difference(turned, np.rot90(np.asarray(photo(0, 64, 48)), -1)).mean() < 4
 
 
 @pytest.mark.parametrize("path", ["grace_hopper.jpg", "logo2.png", "Minduka_Present_Blue_Pack.png"])
 def test_the_images_of_matplotlib_are_pillows(path):
     data = Path(get_sample_data(path, asfileobj=False)).read_bytes()
-    pixels = decode_image(data, LIMITS).pixels
+    pixels = decode_image(data, LIMITS, HALVED).pixels
     expected = as_pillow(data)
     if pixels.shape != expected.shape:
-        size = canonical_size((expected.shape[1], expected.shape[0]))
-        expected = np.asarray(Image.fromarray(expected).resize(size, Image.Resampling.LANCZOS))
+        factors = HALVED.factors((expected.shape[1], expected.shape[0]))
+        expected = np.asarray(Image.fromarray(expected).reduce(factors))
     assert difference(pixels, expected).mean() < 1
 
 
+@pytest.mark.parametrize("form", [HALVED, RESAMPLED])
 @pytest.mark.parametrize(
     ("format", "size"), [("JPEG", (4032, 3024)), ("PNG", (2600, 2400)), ("WEBP", (2600, 2400))]
 )
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_image_is_nearly_what_shrinking_all_of_it_gives(format, size, orientation):
+def test_a_large_image_is_nearly_what_shrinking_all_of_it_gives(form, format, size, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(photo(0, *size), format, exif=exif)
-    whole = Image.fromarray(as_pillow(data))
-    expected = whole.resize(canonical_size(whole.size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    apart = difference(decode_image(data, LIMITS).pixels, np.asarray(expected))
+    expected = shrunken(Image.fromarray(as_pillow(data)), form)
+    apart = difference(decode_image(data, LIMITS, form).pixels, np.asarray(expected))
     assert apart.mean() < 1
     assert apart.max() < 24
 
 
-def test_strips_give_the_very_pixels_of_the_whole_image():
-    image = photo(1, 3000, 2500).convert("P")
-    expected = image.convert("RGB").resize((461, 384), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    pixels = decode_image(encoded(image, "PNG", compress_level=1), LIMITS).pixels
-    assert np.array_equal(pixels, np.asarray(expected))
+def shrunken(whole: Image.Image, form: ImageForm) -> Image.Image:
+    """Return what Pillow makes of a whole image by itself, in the size of a form."""
+    size = form.final_size(whole.size)
+    if form.halved_to is not None:
+        return whole.reduce(form.factors(whole.size))
+    return whole.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
+@pytest.mark.parametrize("form", [HALVED, RESAMPLED])
+def test_strips_give_the_very_pixels_of_the_whole_image(form):
+    image = photo(1, 3001, 2503).convert("P")
+    pixels = decode_image(encoded(image, "PNG", compress_level=1), LIMITS, form).pixels
+    assert np.array_equal(pixels, np.asarray(shrunken(image.convert("RGB"), form)))
+
+
+@pytest.mark.parametrize("form", [HALVED, RESAMPLED])
 @pytest.mark.parametrize("size", [(11_500, 8_690), (16_382, 3_900)])
-def test_a_jpeg_of_a_hundred_megapixels_and_a_panorama_are_read(size):
+def test_a_jpeg_of_a_hundred_megapixels_and_a_panorama_are_read(size, form):
     data = encoded(Image.linear_gradient("L").resize(size), "JPEG")
-    pixels = decode_image(data, LIMITS).pixels
-    assert min(pixels.shape[:2]) == SHORT_SIDE
+    pixels = decode_image(data, LIMITS, form).pixels
+    least = RESAMPLED_SIDE if form is RESAMPLED else form.halved_to
+    assert least <= min(pixels.shape[:2]) < 2 * least
     assert pixels[5].mean() < 10
     assert pixels[-5].mean() > 245
 
@@ -188,7 +203,7 @@ def test_a_progressive_jpeg_may_have_what_its_buffers_allow():
     problem = refusal(data, tight)
     assert problem.code == "image-too-many-pixels"
     assert "progressive JPEG" in problem.detail
-    decode_image(encoded(noise(256), "JPEG", progressive=True, subsampling=0), tight)
+    decode_image(encoded(noise(256), "JPEG", progressive=True, subsampling=0), tight, HALVED)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +233,7 @@ def test_scans_are_counted_up_to_the_end_of_the_first_image():
     progressive = encoded(noise(), "JPEG", progressive=True)
     assert read_structure(progressive + progressive).n_scans == progressive.count(b"\xff\xda")
     thumbnail = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + b"\xff\xda\xff\xd9" * 60
-    assert decode_image(encoded(noise(), "JPEG", exif=thumbnail), LIMITS).pixels.shape == (
+    assert decode_image(encoded(noise(), "JPEG", exif=thumbnail), LIMITS, HALVED).pixels.shape == (
         64,
         64,
         3,
@@ -238,7 +253,7 @@ def test_bytes_between_segments_cost_no_time():
 def test_grey_of_sixteen_bits_is_scaled_by_the_bits_it_has(peak, white):
     values = np.full((16, 16), 0, np.uint16)
     values[0] = peak
-    pixels = decode_image(encoded(Image.fromarray(values), "PNG"), LIMITS).pixels
+    pixels = decode_image(encoded(Image.fromarray(values), "PNG"), LIMITS, HALVED).pixels
     assert pixels[0, 0, 0] == round(peak * 255 / white)
     assert pixels[1].max() == 0
 
@@ -252,7 +267,7 @@ def test_colour_of_sixteen_bits_is_scaled_by_the_bits_it_has(colour, bits):
     values[0, 0] = white
     if n_channels % 2 == 0:
         values[..., -1] = 65_535
-    pixels = decode_image(deep_png(values, colour), LIMITS).pixels
+    pixels = decode_image(deep_png(values, colour), LIMITS, HALVED).pixels
     grey = values[..., :1] if colour == 4 else values[..., :3]
     assert difference(pixels, np.broadcast_to(np.rint(grey * 255 / white), (20, 30, 3))).max() <= 1
 
@@ -260,9 +275,9 @@ def test_colour_of_sixteen_bits_is_scaled_by_the_bits_it_has(colour, bits):
 def test_bits_that_the_file_declares_are_believed():
     values = np.full((16, 16), 3000, np.uint16)
     data = encoded(Image.fromarray(values), "PNG")
-    assert decode_image(data, LIMITS).pixels[0, 0, 0] == 187
+    assert decode_image(data, LIMITS, HALVED).pixels[0, 0, 0] == 187
     declared = data[:33] + chunk(b"sBIT", b"\x10") + data[33:]
-    assert decode_image(declared, LIMITS).pixels[0, 0, 0] == 12
+    assert decode_image(declared, LIMITS, HALVED).pixels[0, 0, 0] == 12
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -280,13 +295,13 @@ def deep_png(values: np.ndarray, colour: int) -> bytes:
 def test_cmyk_without_a_usable_profile_is_pillows():
     cmyk = photo(0, 40, 30).convert("CMYK")
     plain = encoded(cmyk, "JPEG")
-    assert np.array_equal(decode_image(plain, LIMITS).pixels, as_pillow(plain))
+    assert np.array_equal(decode_image(plain, LIMITS, HALVED).pixels, as_pillow(plain))
     bogus = encoded(cmyk, "JPEG", icc_profile=bytes(16) + b"CMYK" + bytes(3000))
-    assert np.array_equal(decode_image(bogus, LIMITS).pixels, as_pillow(plain))
+    assert np.array_equal(decode_image(bogus, LIMITS, HALVED).pixels, as_pillow(plain))
     grey = encoded(
         cmyk, "JPEG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     )
-    assert np.array_equal(decode_image(grey, LIMITS).pixels, as_pillow(plain))
+    assert np.array_equal(decode_image(grey, LIMITS, HALVED).pixels, as_pillow(plain))
 
 
 def test_cmyk_is_converted_by_its_profile():
@@ -299,7 +314,7 @@ def test_cmyk_is_converted_by_its_profile():
         "CMYK", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )  # fmt: skip
     expected = np.asarray(ImageCms.applyTransform(image, transform))
-    pixels = decode_image(data, LIMITS).pixels
+    pixels = decode_image(data, LIMITS, HALVED).pixels
     assert difference(pixels, expected).max() <= 3
     assert difference(pixels, as_pillow(data)).max() > 40
 
@@ -338,11 +353,11 @@ def test_next_to_nothing_is_said():
     lens[3, 4] = 255
     wall = np.broadcast_to(np.linspace(200, 225, 120)[None, :, None], (90, 120, 3)).astype(np.uint8)
     for pixels in (lens, wall):
-        decoded = decode_image(encoded(Image.fromarray(pixels), "PNG"), LIMITS)
+        decoded = decode_image(encoded(Image.fromarray(pixels), "PNG"), LIMITS, HALVED)
         assert decoded.warnings == ("little_detail",)
         assert not decoded.shows_nothing
     for pixels in (make_pixels(), np.asarray(photo(0, 90, 60)), np.asarray(photo(1, 90, 60)) // 3):
-        assert decode_image(encoded(Image.fromarray(pixels), "PNG"), LIMITS).warnings == ()
+        assert decode_image(encoded(Image.fromarray(pixels), "PNG"), LIMITS, HALVED).warnings == ()
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF", "MPO", "CMYK", "16 bits"])
@@ -362,7 +377,7 @@ def test_cut_and_flipped_files_raise_nothing_but_a_problem(kind):
         if random.integers(2):
             del data[random.integers(1, len(data)) :]
         with contextlib.suppress(Problem):
-            decode_image(bytes(data), LIMITS)
+            decode_image(bytes(data), LIMITS, HALVED)
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
@@ -374,9 +389,10 @@ def test_a_cut_file_is_never_decoded(kind):
 
 
 def test_a_profile_of_a_png_is_left_alone():
-    plain = decode_image(encoded(noise(), "PNG"), LIMITS).pixels
+    plain = decode_image(encoded(noise(), "PNG"), LIMITS, HALVED).pixels
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert np.array_equal(
-        decode_image(encoded(noise(), "PNG", icc_profile=profile), LIMITS).pixels, plain
+        decode_image(encoded(noise(), "PNG", icc_profile=profile), LIMITS, HALVED).pixels,
+        plain,
     )
-    assert decode_image(png_with(b"iCCP", b"x\0\0" + bytes(9)), LIMITS).pixels.shape[2] == 3
+    assert decode_image(png_with(b"iCCP", b"x\0\0" + bytes(9)), LIMITS, HALVED).pixels.shape[2] == 3

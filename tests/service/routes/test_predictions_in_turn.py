@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from service.intake.forms import HALVED
 from service.problems import Problem
 from tests.attacks.pictures import large
 from tests.factories import make_image
@@ -17,10 +18,10 @@ def stuck(app, monkeypatch):
     decoder = app.state.context.decoder
     gate, begun, decode = threading.Event(), [], decoder.decode
 
-    def slowly(data):
+    def slowly(data, form):
         begun.append(len(data))
         gate.wait()
-        return decode(data)
+        return decode(data, form)
 
     monkeypatch.setattr(decoder, "decode", slowly)
     yield begun, gate
@@ -49,7 +50,7 @@ def test_who_waits_beyond_the_promise_is_told_so(client, taught, app, stuck, mon
 def test_another_key_is_taken_while_one_has_filled_its_lane(app, taught, client):
     context = app.state.context
     gate = threading.Event()
-    [weight] = context.decoder.weigh("one", [large("PNG", 2500)]).result()
+    [weight] = context.decoder.weigh("one", [large("PNG", 2500)], HALVED).result()
     work = [context.decoder.submit("greedy", weight, gate.wait) for _ in range(200)]
     with pytest.raises(Problem) as caught:
         context.decoder.require_capacity("greedy", [weight])

@@ -243,9 +243,9 @@ def test_too_many_uploads_at_once_are_refused(client, birds, app, monkeypatch):
     decoder = app.state.context.decoder
     decode, gate = decoder.decode, threading.Event()
 
-    def slowly(data):
+    def slowly(data, form):
         gate.wait()
-        return decode(data)
+        return decode(data, form)
 
     monkeypatch.setattr(decoder, "decode", slowly)
     threads = [threading.Thread(target=post, args=(client, birds, (str(i),))) for i in range(4)]

@@ -24,13 +24,13 @@ def opened(answer):
 
 
 def best(session, facts, label):
-    pixels = make_pixels(label, 5, size=facts["preprocessing"]["crop_side"])
+    pixels = make_pixels(label, 77, size=facts["preprocessing"]["crop_side"])
     scores, novelty = session.run(["scores", "novelty"], {"images": pixels[None]})
     return facts["labels"][int(scores[0].argmax())], float(scores[0].max()), float(novelty[0])
 
 
 def answered(client, label, size, version):
-    files = {"images": ("a.png", make_image(label, 5, size=size))}
+    files = {"images": ("a.png", make_image(label, 77, size=size))}
     body = client.post(f"/v1/learners/birds/predictions?version={version}", files=files).json()
     [result] = body["results"]
     return result["label"], result["score"], result["novelty"]
