@@ -8,7 +8,7 @@ Shapes: B images, K classes, W feature width, R axes, A shrinkages.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.linear_form import LinearForm, inverse_of
 from models.novelty import SHRINKAGE, Distances, to_nearest
 from models.own_covariances import OwnCovariances
 from models.reference import Prior
@@ -49,6 +50,11 @@ class Candidate:
             "pooled": f"cosine whitened with the background {self.shrinkage:g}",
             "posterior": f"means drawn to the background {self.shrinkage:g}",
         }[self.kind]
+
+    @property
+    def sharpness(self) -> float:
+        """What its cosines are multiplied by to become logits."""
+        return _SHARPNESS[self.kind]
 
 
 MOST_SOLVED = 2
@@ -98,21 +104,47 @@ class Scores:
     """The same, `(B,)`."""
 
 
+@dataclass(frozen=True)
+class OwnForm:
+    """Own covariances, and what they read as products; see `LinearForm`."""
+
+    covariances: OwnCovariances
+    shared: LinearForm
+    """Under the shared covariance, with the class means as they are: their length is not 1."""
+    squares: Tensor
+    """Squared lengths of these, float32 `(K,)`."""
+    along: tuple[Tensor, Tensor]
+    """As `OwnCovariances.linear_form` returns it."""
+
+
 class ClosedForm:
     """Some heads of the same rows, built."""
 
-    def __init__(self, shown: Shown, prior: Prior, candidates: Sequence[Candidate]) -> None:
+    def __init__(
+        self,
+        shown: Shown,
+        prior: Prior,
+        candidates: Sequence[Candidate],
+        *,
+        measures: bool = True,
+    ) -> None:
         """Build them.
 
         Args:
             shown: At least one image.
             prior: What is known of features in general.
             candidates: Of those that are `offered`.
+            measures: Whether distances are asked for, too.
         """
         self.candidates = tuple(candidates)
-        self._empty = shown.counts == 0
-        self._has_empty = bool(self._empty.any())
-        self._distances = Distances(shown, prior)
+        self.centre = prior.centre.float()
+        """What all of them see features from, float32 `(W,)`."""
+        self.empty = shown.counts == 0
+        """Classes without images, bool `(K,)`."""
+        self._has_empty = bool(self.empty.any())
+        needs_distances = measures or any(c.kind == "pooled" for c in candidates)
+        self.distances = Distances(shown, prior) if needs_distances else None
+        """None where nothing asks for them."""
         solved = _solved(shown, candidates)
         by_axes = [
             c for c in candidates if c.kind not in ("pooled", "posterior") and c not in solved
@@ -126,16 +158,50 @@ class ClosedForm:
     def scores(self, features: Tensor) -> Scores:
         """Ask all of them about features `(B, W)`."""
         x = features.float().cpu()
-        cosines, to_nothing = self._distances.cosines(x)
+        assert self.distances is not None
+        cosines, to_nothing = self.distances.cosines(x)
+        return Scores(self._logits(x, cosines), *to_nearest(cosines, to_nothing))
+
+    def logits(self, features: Tensor) -> dict[Candidate, Tensor]:
+        """Return what `scores` does, without the distances."""
+        x = features.float().cpu()
+        if not any(c.kind == "pooled" for c in self.candidates):
+            return self._logits(x, None)
+        assert self.distances is not None
+        return self._logits(x, self.distances.cosines(x)[0])
+
+    def _logits(self, x: Tensor, cosines: Tensor | None) -> dict[Candidate, Tensor]:
         logits = self._scaled.scores(x) if self._scaled is not None else {}
         logits |= {c: head.cosines(x) for c, head in self._whitened.items()}
         logits |= {c: head.cosines(x) for c, head in self._posterior.items()}
-        logits |= {c: cosines for c in self.candidates if c.kind == "pooled"}
+        if cosines is not None:
+            logits |= {c: cosines for c in self.candidates if c.kind == "pooled"}
         logits = {c: logits[c] * _SHARPNESS[c.kind] for c in self.candidates}
         if self._has_empty:
             lowest = torch.finfo(torch.float32).min
-            logits = {c: each.masked_fill(self._empty, lowest) for c, each in logits.items()}
-        return Scores(logits, *to_nearest(cosines, to_nothing))
+            logits = {c: each.masked_fill(self.empty, lowest) for c, each in logits.items()}
+        return logits
+
+    @property
+    def n_products(self) -> int:
+        """How many numbers of an image all heads look at, as products with its features; without those of lengths."""
+        own = self._scaled.own.values() if self._scaled is not None else ()
+        each = len(self.candidates) + 1 + sum(head.n_directions for head in own)
+        return each * len(self.empty)
+
+    def linear_form(self, candidate: Candidate) -> LinearForm:
+        """Return the space of a head of cosines that is not `pooled`, with the directions of the class means."""
+        if candidate in self._posterior:
+            return self._posterior[candidate].linear_form()
+        if candidate in self._whitened:
+            return self._whitened[candidate].linear_form()
+        assert self._scaled is not None
+        return self._scaled.linear_form(candidate)
+
+    def own_form(self, candidate: Candidate) -> OwnForm:
+        """Return what own covariances read."""
+        assert self._scaled is not None
+        return self._scaled.own_form(candidate)
 
 
 class _Scaled:
@@ -158,8 +224,8 @@ class _Scaled:
         self._offsets, self._centre_square = means @ self._centre, self._centre.square().sum()
         self._uncentred = torch.tensor([float(kind == "cosine") for kind in kinds])[:, None, None]
         shift = 2 * self._offsets + self._centre_square
-        self._inverse_roots = _inverse_root(self._squares + self._uncentred[:, 0] * shift)
-        self._own = {
+        self._inverse_roots = inverse_root(self._squares + self._uncentred[:, 0] * shift)
+        self.own = {
             c: OwnCovariances(shown, self._centre, partial(self._whitened, a), prior=c.prior)
             for a, c in enumerate(candidates)
             if c.kind == "own"
@@ -189,13 +255,43 @@ class _Scaled:
         # As seen from the origin, where the centre is none: plain cosines.
         dots += self._uncentred * (offset[:, None] + self._offsets + self._centre_square)
         mine = squares + self._uncentred[:, 0] * (2 * offset + self._centre_square)
-        cosines = dots * _inverse_root(mine)[:, :, None] * self._inverse_roots[:, None]
+        cosines = dots * inverse_root(mine)[:, :, None] * self._inverse_roots[:, None]
         found = dict(zip(self._candidates, cosines, strict=True))
-        for candidate, own in self._own.items():
+        for candidate, own in self.own.items():
             a = self._candidates.index(candidate)
             shared = -0.5 * (mine[a][:, None] + self._squares[a] - 2 * dots[a]).clamp(min=0)
             found[candidate] = own.logits(self._whitened(a, x, along), shared)
         return found
+
+    def linear_form(self, candidate: Candidate) -> LinearForm:
+        """Return the space of a candidate with the directions of the class means."""
+        a = self._candidates.index(candidate)
+        form = self._metric(a)
+        products, offsets, plain = form.products, form.offsets, float(self._uncentred[a])
+        if plain:
+            products = products + self._centre[:, None]
+            offsets = self._offsets + self._centre_square
+        products, offsets = products * self._inverse_roots[a], offsets * self._inverse_roots[a]
+        return replace(
+            form, products=products, offsets=offsets, plain=plain, centred=form.centred - plain
+        )
+
+    def own_form(self, candidate: Candidate) -> OwnForm:
+        """Return what own covariances read."""
+        a, own = self._candidates.index(candidate), self.own[candidate]
+        along = own.linear_form(self._whitened(a, torch.eye(len(self._centre))))
+        return OwnForm(own, self._metric(a), self._squares[a], along)
+
+    def _metric(self, a: int) -> LinearForm:
+        """Return the space of a candidate with the class means, all of it seen from the centre."""
+        axes, beyond = self._axes.double(), float(self._beyond[a])
+        more = self._more[a] + (beyond if self._means is None else 0)
+        means = axes @ (more * self._along).double().T
+        if self._means is not None:
+            means += beyond * self._means.double().T
+        return LinearForm(
+            means.float(), torch.zeros(len(self._along)), self._axes, self._more[a], centred=beyond
+        )
 
     def _squared(self, x: Tensor, along: Tensor) -> Tensor:
         """Return squared lengths `(A, N)` of `(N, W)`, whose coordinates along the axes are `(N, R)`."""
@@ -225,6 +321,10 @@ class _Whitened:
         """Return `(B, K)` for `(B, W)`."""
         return self._directions(features) @ self._means.T
 
+    def linear_form(self) -> LinearForm:
+        """Return the space with the directions of the class means."""
+        return LinearForm.through(inverse_of(self._root), self._means)
+
     def _directions(self, features: Tensor) -> Tensor:
         x = features - self._centre
         return F.normalize(
@@ -249,6 +349,10 @@ class _Posterior:
     def cosines(self, features: Tensor) -> Tensor:
         """Return `(B, K)` for `(B, W)`."""
         return F.normalize((features - self._centre) @ self._map, dim=1) @ self._means.T
+
+    def linear_form(self) -> LinearForm:
+        """Return the space with the directions of the class means."""
+        return LinearForm.through(self._map, self._means)
 
 
 def _solved(shown: Shown, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -276,5 +380,6 @@ def _axes(shown: Shown) -> tuple[Tensor, Tensor]:
     return values[spanned], rows.T @ (vectors[:, spanned] * values[spanned].rsqrt())
 
 
-def _inverse_root(squares: Tensor) -> Tensor:
+def inverse_root(squares: Tensor) -> Tensor:
+    """Return one over lengths, of their squares; 0 has the least length there is."""
     return squares.clamp(min=1e-24).rsqrt()

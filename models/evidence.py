@@ -93,23 +93,27 @@ class Answer:
 class EvidenceHead:
     """The heads that count, as one."""
 
-    def __init__(self, shown: Shown, prior: Prior, opinions: Sequence[Opinion]) -> None:
+    def __init__(
+        self, shown: Shown, prior: Prior, opinions: Sequence[Opinion], *, measures: bool = True
+    ) -> None:
         """Build every head with an opinion. The weights add up to 1; for the rest see `ClosedForm`."""
         self.opinions = tuple(opinions)
-        self._heads = ClosedForm(shown, prior, [o.candidate for o in opinions])
+        self.heads = ClosedForm(shown, prior, [o.candidate for o in opinions], measures=measures)
         self._weights = torch.tensor([o.weight for o in opinions])[:, None, None]
         self._temperatures = torch.tensor([o.temperature for o in opinions])[:, None, None]
 
     def answer(self, features: Tensor) -> Answer:
-        """Look at features `(B, W)`."""
-        scores = self._heads.scores(features)
-        logits = torch.stack(list(scores.logits.values()))
-        mixture = (self._weights * torch.softmax(logits / self._temperatures, dim=2)).sum(dim=0)
-        return Answer(mixture, scores.distances, scores.beyond_nothing)
+        """Look at features `(B, W)`. Only of heads that measure."""
+        scores = self.heads.scores(features)
+        return Answer(self._mixed(scores.logits), scores.distances, scores.beyond_nothing)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""
-        return self.answer(features).probabilities
+        return self._mixed(self.heads.logits(features))
+
+    def _mixed(self, logits: Mapping[Candidate, Tensor]) -> Tensor:
+        scaled = torch.stack(list(logits.values())) / self._temperatures
+        return (self._weights * torch.softmax(scaled, dim=2)).sum(dim=0)
 
 
 @dataclass(frozen=True)

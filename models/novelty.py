@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.linear_form import LinearForm, inverse_of
 from models.reference import Prior
 from models.shown import Shown
 from models.state import StateReader
@@ -71,6 +72,10 @@ class Distances:
         if len(self._nothing):
             to_nothing = (x @ self._nothing.T).amax(dim=1)
         return (x @ self._means.T).masked_fill(self._empty, -1), to_nothing
+
+    def linear_form(self) -> LinearForm:
+        """Return the space with the directions of the classes and then of the pictures of nothing."""
+        return LinearForm.through(inverse_of(self._root), torch.cat([self._means, self._nothing]))
 
     def measure(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Look at features `(B, W)`.
@@ -146,13 +151,13 @@ class Scale:
         x = distances.float().contiguous()
         above = torch.searchsorted(self.knots, x).clamp(max=len(self.knots) - 1)
         below = (above - 1).clamp(min=0)
-        gap = (self.knots[above] - self.knots[below]).clamp(min=1e-9)
-        part = ((x - self.knots[below]) / gap).clamp(0, 1)
+        start = self.knots[below]
+        part = ((x - start) / (self.knots[above] - start).clamp(min=1e-9)).clamp(0, 1)
         share = torch.lerp(self.shares[below], self.shares[above], part)
-        before = (self.knots[0] - x).clamp(min=0) / self.tail
-        beyond = (x - self.knots[-1]).clamp(min=0) / self.tail
-        share = torch.where(before > 0, self.shares[0] * (-before).exp(), share)
-        share = torch.where(beyond > 0, 1 - (1 - self.shares[-1]) * (-beyond).exp(), share)
+        # Before the first knot and beyond the last one; between them these factors are 1.
+        before = ((x - self.knots[0]) / self.tail).clamp(max=0).exp()
+        beyond = ((self.knots[-1] - x) / self.tail).clamp(max=0).exp()
+        share = 1 - (1 - share * before) * beyond
         return share.masked_fill(beyond_nothing > self.bound, 1.0)
 
     def state_dict(self, prefix: str) -> dict[str, Tensor]:

@@ -47,8 +47,10 @@ class OnnxPass:
             require_packages()
         except ExportError as error:
             raise BackboneError(str(error)) from error
-        self._none = _Absent(backbone.feature_width)
-        self._depth = backbone.depth
+        absent = _Absent(backbone.feature_width).weights
+        self._absent = {
+            f"{block}.{part}": absent[part] for block in range(backbone.depth) for part in _PARTS
+        }
         try:
             with TemporaryDirectory(prefix="filopodia-graph-") as folder:
                 file = Path(folder) / "pass.onnx"
@@ -74,10 +76,9 @@ class OnnxPass:
 
     def _inputs(self, adapter: Adapter | None) -> dict[str, Tensor]:
         """Return the weights of a bottleneck in every block; one of no width where there is none."""
-        weights: dict[str, Tensor] = {}
-        for block in range(self._depth):
-            bottleneck = None if adapter is None else adapter.at(block)
-            mine = self._none.weights if bottleneck is None else bottleneck.state_dict()
+        weights = dict(self._absent)
+        for block, bottleneck in () if adapter is None else adapter.blocks.items():
+            mine = bottleneck.state_dict()
             weights |= {f"{block}.{part}": mine[part] for part in _PARTS}
         return weights
 

@@ -107,13 +107,28 @@ class OwnCovariances:
                     for rows in _slices(len(whitened), at_once)
                 ]
             )
-        own = self._scores(along, shared.gather(1, likely), likely)
-        if n_likely == K:
-            return torch.empty_like(shared).scatter(1, likely, own)
-        # Behind the most likely, by as much as the shared covariance puts them behind.
-        lowest = own.amin(dim=1, keepdim=True)
-        behind = shared - shared.gather(1, likely[:, -1:])
-        return (lowest + behind).scatter(1, likely, own)
+        return _ordered(self._scores(along, shared.gather(1, likely), likely), shared, likely)
+
+    def logits_along(self, along: Tensor, shared: Tensor) -> Tensor:
+        """Return what `logits` does for images that lie so far along all directions of all classes, `(B, K, R)`."""
+        own = self._scores(along, shared, slice(None))
+        if own.shape[1] <= MOST_LIKELY:
+            return own
+        likely = shared.topk(MOST_LIKELY, dim=1).indices
+        return _ordered(own.gather(1, likely), shared, likely)
+
+    def linear_form(self, to_space: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far images lie along all directions as a product: `(W, K R)`, and what is added, `(K R,)`.
+
+        Args:
+            to_space: From features less the centre to the whitened space, `(W, W)`.
+        """
+        return to_space @ self._directions.float().flatten(0, 1).T, -self._of_means.flatten()
+
+    @property
+    def n_directions(self) -> int:
+        """R."""
+        return self._directions.shape[1]
 
     def _along_all(self, whitened: Tensor) -> Tensor:
         """Return how far images lie from each class along each of its directions, `(B, K, R)`, by one product."""
@@ -126,10 +141,20 @@ class OwnCovariances:
         gaps = whitened[:, None] - self._means[classes]
         return torch.einsum("bcrw,bcw->bcr", self._directions[classes].float(), gaps)
 
-    def _scores(self, along: Tensor, shared: Tensor, classes: Tensor) -> Tensor:
+    def _scores(self, along: Tensor, shared: Tensor, classes: Tensor | slice) -> Tensor:
         distances = -2 * shared * self._outside[classes]
         distances = distances - (along.square() * self._less[classes]).sum(dim=2)
         return -0.5 * (distances + self._constants[classes])
+
+
+def _ordered(own: Tensor, shared: Tensor, likely: Tensor) -> Tensor:
+    """Return log-likelihoods of all classes, `(B, K)`, of those of the most likely, `(B, C)`; see `logits`."""
+    if likely.shape[1] == shared.shape[1]:
+        return torch.empty_like(shared).scatter(1, likely, own)
+    # Behind the most likely, by as much as the shared covariance puts them behind.
+    lowest = own.amin(dim=1, keepdim=True)
+    behind = shared - shared.gather(1, likely[:, -1:])
+    return (lowest + behind).scatter(1, likely, own)
 
 
 def _slices(n: int, size: int) -> list[slice]:

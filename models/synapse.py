@@ -1,6 +1,6 @@
 """The synapse: silent until an image's current reaches its threshold, functional from there on.
 
-Where it decides is `Synapse.fires`. Where the current comes from is each strategy's own: `artsy` reads it off the
+Where it decides is `reaches`. Where the current comes from is each strategy's own: `artsy` reads it off the
 answer (`models/evidence_synapse.py`), `artsy_paper` asks a small trained network
 (`models/strategies/artsy_paper/gates.py`).
 """
@@ -29,13 +29,17 @@ class Synapse:
             >>> Synapse(threshold=0.25).fires(torch.tensor([0.1, 0.25, 0.9]))
             tensor([False,  True,  True])
         """
-        return current >= torch.tensor(self.threshold)
+        return reaches(current, torch.tensor(self.threshold))
+
+
+def reaches(currents: Tensor, thresholds: Tensor) -> Tensor:
+    """Decide for any number of synapses at once where each fires: currents `(B, T)`, thresholds `(T,)`."""
+    return currents >= thresholds
 
 
 def firing(synapses: Sequence[Synapse], currents: Tensor) -> Tensor:
     """Ask each of T synapses, at least one, about its own column of the currents `(B, T)`: bool `(B, T)`."""
-    columns = zip(synapses, currents.unbind(dim=1), strict=True)
-    return torch.stack([synapse.fires(current) for synapse, current in columns], dim=1)
+    return reaches(currents, thresholds_of(synapses))
 
 
 def thresholds_of(synapses: Sequence[Synapse]) -> Tensor:

@@ -13,6 +13,7 @@ from models.backbone import TINY, load_backbone
 from models.closed_form import Candidate
 from models.errors import ExportError
 from models.evidence import Opinion
+from models.evidence_synapse import EvidenceSynapses
 from models.onnx_file import write_file
 from models.onnx_pass import OnnxPass
 from models.strategies.catalog import find_strategy
@@ -85,7 +86,7 @@ def test_it_tells_which_images_the_service_would_ask_a_sub_network_about(backbon
     group = strategy.history.subnetworks[0]
     synapse = replace(group[1].synapse, threshold=threshold)
     group[1] = replace(group[1], synapse=synapse)
-    strategy._synapses = strategy.synapses
+    strategy._synapses = EvidenceSynapses(strategy.synapses)
     fires = strategy.predict(images).functional.any(dim=1).numpy()
     assert 0 < fires.sum() < len(fires)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from models.adapter import Adapter
 from models.closed_form import offered
 from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
 from models.evidence_synapse import NEVER, EvidenceSynapse
+from models.joined_heads import JoinedHeads, joined
 from models.ledger import Removal
 from models.reference import Prior
 from models.shown import FeatureRecords, Shown
@@ -50,6 +52,14 @@ class SilentSubnetwork:
     def log_probabilities(self, features: Tensor) -> Tensor:
         """Return log-probabilities among its own classes, `(B, C)`, for its own features `(B, W)`."""
         return self.head.probabilities(features).clamp(min=1e-30).log()
+
+    def opinion(self, features: Tensor) -> Tensor:
+        """Return what `log_probabilities` does, but for rounding, sooner."""
+        return self._joined.probabilities(features).clamp(min=1e-30).log()
+
+    @cached_property
+    def _joined(self) -> EvidenceHead | JoinedHeads:
+        return joined(self.head)
 
     def with_threshold(self, threshold: float) -> "SilentSubnetwork":
         """Return it behind a synapse of this threshold."""
@@ -108,4 +118,5 @@ def _shown(records: FeatureRecords) -> Shown:
 
 
 def _head(records: FeatureRecords, opinions: Sequence[Opinion]) -> EvidenceHead:
-    return EvidenceHead(_shown(records), Prior.none(records.means.shape[1]), opinions)
+    prior = Prior.none(records.means.shape[1])
+    return EvidenceHead(_shown(records), prior, opinions, measures=False)

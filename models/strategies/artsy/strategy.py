@@ -45,8 +45,9 @@ from models.evidence import (
     opinions_tensor,
     weigh,
 )
-from models.evidence_synapse import NEVER, EvidenceSynapse, route, would_fire
+from models.evidence_synapse import NEVER, EvidenceSynapse, EvidenceSynapses
 from models.fitting import derive_seed
+from models.joined_heads import JoinedHeads, joined
 from models.ledger import Removal
 from models.merging import merge
 from models.nothing import features_of_nothing
@@ -86,11 +87,13 @@ class Artsy(Strategy[ArtsyConfig]):
         """Of the frozen features. None before the first task."""
         self.opinions: list[Opinion] = []
         self.scale: Scale | None = None
-        self._head: EvidenceHead | None = None
+        self._head: EvidenceHead | JoinedHeads | None = None
         """None until answers need it."""
         self._material: tuple[Shown, Prior] | None = None
-        """What a reload has unfolded already, until the head is built of it."""
-        self._synapses: list[EvidenceSynapse] = []
+        """What learning or a reload has unfolded already, until the head is built of it."""
+        self._synapses: EvidenceSynapses | None = None
+        self._routed: list[tuple[Tensor, list[SilentSubnetwork]]] = []
+        """Of each consolidation the columns of the synapses of its tasks, int64 `(C,)`, and what lies behind them."""
         self._left_out: CrossValidation | None = None
         """What was answered to the rows left out. None until it is asked for, after a reload."""
 
@@ -157,11 +160,15 @@ class Artsy(Strategy[ArtsyConfig]):
         return self._left_out if self._left_out and len(self._left_out.tasks) else None
 
     def score(self, images: Tensor) -> RawScores:
-        return self.score_features(self.features_of(images), images.__getitem__)
+        def images_of(rows: Tensor) -> Tensor:
+            return images if len(rows) == len(images) else images[rows]
+
+        return self.score_features(self.features_of(images), images_of)
 
     def score_unrouted(self, images: Tensor) -> RawScores:
         probabilities, novelty, distances = self._functional_answer(self.features_of(images))
-        fires = would_fire(self._synapses, probabilities, at_most=self._at_most())
+        assert self._synapses is not None
+        fires = self._synapses.would_fire(probabilities, at_most=self._at_most())
         routes = Routes(*fires, torch.ones(len(probabilities), dtype=torch.int64))
         logits = probabilities.clamp(min=1e-30).log()
         return RawScores(logits, distances, routes, probabilities, novelty)
@@ -178,19 +185,21 @@ class Artsy(Strategy[ArtsyConfig]):
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         probabilities, novelty, distances = self._functional_answer(features)
         logits = probabilities.clamp(min=1e-30).log()
-        synapses, shared = self._synapses, self._columns()
-        currents, thresholds, functional = route(synapses, probabilities, at_most=self._at_most())
+        assert self._synapses is not None
+        currents, thresholds, functional = self._synapses.route(
+            probabilities, at_most=self._at_most()
+        )
         passes = torch.ones(len(features), dtype=torch.int64)
         unrouted = probabilities.clone()
-        for columns in shared:
-            fired = functional[:, list(columns)]
+        for columns, subnetworks in self._routed if functional.any() else ():
+            fired = functional[:, columns]
             rows = fired.any(dim=1).nonzero().squeeze(1)
             if not len(rows):
                 continue
             passes[rows] += 1
-            own = self._embed(images_of(rows), next(iter(columns.values())).adapter)
-            for subnetwork, fires in zip(columns.values(), fired[rows].unbind(dim=1), strict=True):
-                opinion = subnetwork.log_probabilities(own[fires])
+            own = self._embed(images_of(rows), subnetworks[0].adapter)
+            for subnetwork, fires in zip(subnetworks, fired[rows].unbind(dim=1), strict=True):
+                opinion = subnetwork.opinion(own[fires])
                 mine = rows[fires]
                 probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
         routes = Routes(currents, thresholds, functional, passes)
@@ -213,11 +222,10 @@ class Artsy(Strategy[ArtsyConfig]):
         # Of one sub-network alone the functional adapter is a copy: there is nothing to ask it.
         return self.config.max_routed if len(self.history.subnetworks) > 1 else 0
 
-    def _columns(self) -> list[dict[int, SilentSubnetwork]]:
-        """Return the sub-networks, each as it lies behind synapses by their columns."""
+    def _by_column(self) -> list[tuple[Tensor, list[SilentSubnetwork]]]:
         columns = {index: t for t, index in enumerate(self.task_indexes_)}
         return [
-            {columns[index]: each for index, each in group.items()}
+            (torch.tensor([columns[index] for index in group]), list(group.values()))
             for group in self.history.subnetworks
         ]
 
@@ -282,7 +290,7 @@ class Artsy(Strategy[ArtsyConfig]):
         }
 
     def _read(self) -> None:
-        """Weigh the heads and the scale of novelty by all that is there, and build what answers."""
+        """Weigh the heads and the scale of novelty by all that is there; what answers is built when it is needed."""
         shown, prior = self.shown, self._prior()
         left_out = folds(shown)
         weighed = weigh(shown, prior, left_out)
@@ -297,11 +305,11 @@ class Artsy(Strategy[ArtsyConfig]):
             torch.isin(tasks, torch.tensor(self.history.carried_tasks, dtype=torch.int64)),
         )
         self.scale = Scale.of(weighed.distances, weighed.beyond_nothing, balance(targets))
-        self._build(shown, prior)
+        self._head, self._material = None, (shown, prior)
 
     def _build(self, shown: Shown, prior: Prior) -> None:
-        self._head, self._material = EvidenceHead(shown, prior, self.opinions), None
-        self._synapses = self.synapses
+        self._head, self._material = joined(EvidenceHead(shown, prior, self.opinions)), None
+        self._synapses, self._routed = EvidenceSynapses(self.synapses), self._by_column()
 
     def _prior(self) -> Prior:
         return Prior(self._reference_now())

@@ -34,7 +34,7 @@ from models.calibration import GAUSSIAN_PRIOR, fit_temperature
 from models.consolidation import RESIDUE, consolidated, undone
 from models.episodes import Episode, trimmed_episode, without_idle_drifts
 from models.errors import CheckpointError
-from models.evidence_synapse import NEVER, EvidenceSynapse, route, would_fire
+from models.evidence_synapse import NEVER, EvidenceSynapse, EvidenceSynapses
 from models.head import CrossValidated, GaussianHead, cross_validate
 from models.ledger import Removal
 from models.merging import earns_its_pass, merge
@@ -114,15 +114,17 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
 
     def score_unrouted(self, images: Tensor) -> RawScores:
         distances, logits, probabilities = self._functional_answer(images)
-        fires = would_fire(self.synapses, probabilities, at_most=self.config.max_routed)
+        fires = EvidenceSynapses(self.synapses).would_fire(
+            probabilities, at_most=self.config.max_routed
+        )
         routes = Routes(*fires, torch.ones(len(probabilities), dtype=torch.int64))
         return RawScores(logits, distances.amin(dim=1), routes, probabilities)
 
     def score(self, images: Tensor) -> RawScores:
         distances, logits, probabilities = self._functional_answer(images)
         unrouted = probabilities.clone()
-        currents, thresholds, functional = route(
-            self.synapses, probabilities, at_most=self.config.max_routed
+        currents, thresholds, functional = EvidenceSynapses(self.synapses).route(
+            probabilities, at_most=self.config.max_routed
         )
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
