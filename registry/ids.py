@@ -1,7 +1,8 @@
 """Row ids: a prefix that tells the kind, and a time-sortable random part."""
 
-import secrets
+import os
 import time
+from random import Random
 from threading import Lock
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -10,6 +11,10 @@ TIME_BITS, RANDOM_BITS, LENGTH = 48, 82, 26
 
 _lock = Lock()
 _last = 0
+_random = Random()
+"""Seeded by the system, here and in every process that is forked from this one. Asking the system for each id would let
+go of the interpreter in the event loop, and wait for it."""
+os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_id(prefix: str) -> str:
@@ -20,7 +25,7 @@ def new_id(prefix: str) -> str:
     """
     global _last
     milliseconds = time.time_ns() // 1_000_000 % (1 << TIME_BITS)
-    number = (milliseconds << RANDOM_BITS) | secrets.randbits(RANDOM_BITS)
+    number = (milliseconds << RANDOM_BITS) | _random.getrandbits(RANDOM_BITS)
     with _lock:
         number = _last = max(number, _last + 1)
     letters = [ALPHABET[(number >> shift) & 31] for shift in range(5 * (LENGTH - 1), -1, -5)]

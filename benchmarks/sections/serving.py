@@ -1,5 +1,8 @@
 """The section of `benchmarks.serving`: predictions a second, beside LitServe and without ONNX Runtime."""
 
+import shlex
+from collections.abc import Iterable
+
 from benchmarks.sections.common import JSON, Section, command, table
 
 
@@ -22,6 +25,9 @@ def served(stem: str, report: JSON) -> Section:
     call = command(
         "python -m benchmarks.serving",
         *of_backbone,
+        f"--servers {_words(servers)}",
+        f"--images {_words(row['images'] for row in rows)}",
+        f"--clients {_words(str(row['clients']) for row in rows)}",
         f"--rounds {report['rounds']} --seconds {report['seconds']:g}",
         f"--out benchmarks/results/{stem}.json",
     )
@@ -37,6 +43,11 @@ def served(stem: str, report: JSON) -> Section:
     return Section(
         [f"### {stem}", call, text, table(("images", "clients", *servers, *ratios), lines)]
     )
+
+
+def _words(names: Iterable[str]) -> str:
+    """Return what a shell takes as these names, each once."""
+    return " ".join(shlex.quote(name) for name in dict.fromkeys(names))
 
 
 def _failed(rows: list[JSON], servers: list[str]) -> str:

@@ -1,3 +1,4 @@
+import os
 import time
 
 from registry.ids import new_id
@@ -33,3 +34,18 @@ def test_a_clock_that_goes_back_changes_no_order(monkeypatch):
     before = new_id("tsk")
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000)
     assert new_id("tsk") > before
+
+
+def test_a_forked_process_makes_others():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write(" ".join(new_id("smp")[-16:] for _ in range(100)))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        theirs = set(pipe.read().split())
+    os.waitpid(pid, 0)
+    assert len(theirs) == 100
+    assert not theirs & {new_id("smp")[-16:] for _ in range(100)}
