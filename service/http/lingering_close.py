@@ -9,22 +9,44 @@ LINGER_S = 0.5
 """How long a connection stays open without a byte from a peer who has our answer; chosen, untested."""
 SENDING_S = 5.0
 """The same for one who was refused in the middle of a body: he may be held up, and reads only when he has sent all."""
+MAX_HELD_BYTES = 16 * 1024
+"""Of an answer, kept back for what may come in the same turn of the event loop."""
 MAX_LINGER_S = 30.0
 """How long at most the rest of a body is read to be thrown away."""
 
 
 class CountingTransport:
-    """A transport that counts what is written, and whose `close` is another one."""
+    """A transport that counts what is written, and whose `close` is another one.
+
+    What is written in one turn of the event loop goes out together: the head and the body of an answer, as a rule.
+    Each call of the system lets go of the interpreter, and waits for it.
+    """
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
         self.close = close
         self._written = 0
+        self._held: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Send bytes as soon as the peer takes them."""
+        """Send bytes, few of them at the end of this turn of the event loop, as soon as the peer takes them."""
         self._written += len(data)
-        self._transport.write(data)
+        if not self._held and len(data) < MAX_HELD_BYTES:
+            asyncio.get_running_loop().call_soon(self._send_held)
+        self._held.append(data)
+        # More must reach the transport, which says when enough waits.
+        if sum(map(len, self._held)) >= MAX_HELD_BYTES:
+            self._send_held()
+
+    def write_eof(self) -> None:
+        """End our side after what was written."""
+        self._send_held()
+        self._transport.write_eof()
+
+    def _send_held(self) -> None:
+        if self._held:
+            data, self._held = b"".join(self._held), []
+            self._transport.write(data)
 
     @property
     def waiting(self) -> int:

@@ -1,7 +1,8 @@
 """The inference engine: one thread that owns the device, fed with micro-batches.
 
-The event loop runs no network. Requests put decoded images into a queue; the engine takes those that want the same
-snapshot, up to `max_batch` images, scores them in one go and answers each.
+The event loop runs no network and makes no step of PyTorch's: each would let go of the interpreter, and wait for it.
+Requests put decoded images into a queue; the engine takes those that want the same snapshot, up to `max_batch` images,
+scores them in one go and answers each.
 """
 
 import math
@@ -62,7 +63,7 @@ class Scores:
 @dataclass(frozen=True)
 class _Item:
     snapshot: Snapshot
-    images: Tensor
+    images: Sequence[Tensor]
     future: Future[Scores]
     queued_at: float
 
@@ -131,9 +132,11 @@ class InferenceEngine:
         return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(retry_s)))})
 
     def submit(
-        self, snapshot: Snapshot, images: Tensor, owner: Hashable = None
+        self, snapshot: Snapshot, images: Sequence[Tensor], owner: Hashable = None
     ) -> list[Future[Scores]]:
-        """Queue images, uint8 `(B, 3, S, S)`, and return one future for each part of at most `max_batch`.
+        """Queue images, uint8 `(3, S, S)` each, and return one future for each part of at most `max_batch`.
+
+        They are put together by the engine: the event loop, which may be who asks, has none of PyTorch's steps to make.
 
         What waits is scored in the order of `FairQueue`: an owner's hundreds of images do not delay another's one.
 
@@ -142,7 +145,9 @@ class InferenceEngine:
         """
         self.require_capacity(len(images), owner)
         now = perf_counter()
-        items = [_Item(snapshot, part, Future(), now) for part in images.split(self._max_batch)]
+        starts = range(0, len(images), self._max_batch)
+        parts = [images[start : start + self._max_batch] for start in starts]
+        items = [_Item(snapshot, part, Future(), now) for part in parts]
         with self._wakeup:
             for item in items:
                 self._items.put(owner, len(item.images), item)
@@ -224,7 +229,7 @@ class InferenceEngine:
 
     def _predict(self, batch: list[_Item]) -> list[Scores]:
         started = perf_counter()
-        images = torch.cat([item.images for item in batch])
+        images = torch.stack([image for item in batch for image in item.images])
         with torch.inference_mode():
             prediction = batch[0].snapshot.strategy.predict(images)
         columns = _to_numpy(prediction)

@@ -26,4 +26,6 @@ class Deadline:
             TimeoutError: If they are not done in time.
         """
         async with asyncio.timeout(max(0.0, self._at - monotonic())):
+            if len(futures) == 1:  # the usual case, without a task for it
+                return [await asyncio.wrap_future(futures[0])]
             return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))

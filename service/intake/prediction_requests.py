@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -54,10 +53,6 @@ class DecodedFiles:
     """One for each image, in order."""
     images: list[Tensor]
     """The usable ones, uint8 `(3, S, S)` each; `Outcome.row` points here."""
-
-    def stack(self) -> Tensor:
-        """Return the usable images as one tensor, uint8 `(B, 3, S, S)`."""
-        return torch.stack(self.images)
 
 
 async def read_images(request: Request, settings: ServiceSettings) -> list[EncodedFile]:

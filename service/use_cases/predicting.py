@@ -40,7 +40,7 @@ async def answer_images(
         decoded = await decode_all(context.decoder, preparation, files, turn, keeps)
         decode_s = perf_counter() - started
         futures = (
-            context.engine.submit(snapshot, decoded.stack(), turn.owner) if decoded.images else []
+            context.engine.submit(snapshot, decoded.images, turn.owner) if decoded.images else []
         )
     return decoded, await context.engine.answers(futures, turn.deadline), decode_s
 
