@@ -45,6 +45,7 @@ class Snapshot:
     backbone: Backbone
     manifest_sha256: str = ""
     form: ImageForm = HALVED
+    """Of the learner's images."""
 
     @property
     def address(self) -> "VersionAddress":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.intake.png_writing import write_png
+from service.schemas.bundles import MAX_HALVED_TO
 
 RESAMPLED_SIDE = 384
 """Longest short side of the form of earlier releases."""
@@ -42,7 +43,7 @@ class ImageForm:
     @classmethod
     def looked_at_by(cls, side: int | None) -> "ImageForm":
         """Return the form for a backbone that brings the short side to so many pixels; None if that is not known."""
-        return cls(max(HALVED_SIDE, side or RESAMPLED_SIDE))
+        return cls(min(max(HALVED_SIDE, side or RESAMPLED_SIDE), MAX_HALVED_TO))
 
     def final_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return width and height that an image of `size` gets.

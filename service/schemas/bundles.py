@@ -8,6 +8,8 @@ from models.admission import MAX_CLASSES, MAX_TASK_INDEX, MAX_TASKS
 from service.labels import KnownLabel, ShortText
 from service.schemas.base import MAX_INT, LearnerName, ReadSchema, RequestSchema
 
+MIN_HALVED_TO, MAX_HALVED_TO = 32, 1024
+"""Shorter side in pixels that images keep at least: what no one looks at would only take memory."""
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seconds = Annotated[float, Field(ge=0)]
 Index = Annotated[int, Field(ge=1, le=MAX_TASK_INDEX)]
@@ -41,7 +43,7 @@ class BundledLearner(RequestSchema):
     backbone: ShortText
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     config: dict[str, Any]
-    halved_to: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
+    halved_to: Annotated[int, Field(ge=MIN_HALVED_TO, le=MAX_HALVED_TO)] | None = None
     """Short side that its images keep at least while they are halved; None if they are resampled, as in earlier
     releases."""
 

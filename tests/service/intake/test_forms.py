@@ -41,6 +41,7 @@ def test_a_backbone_that_looks_at_more_gets_more():
     assert ImageForm.looked_at_by(249) == ImageForm(288)
     assert ImageForm.looked_at_by(518).final_size((2000, 1500)) == (1000, 750)
     assert ImageForm.looked_at_by(None).halved_to >= 384
+    assert ImageForm.looked_at_by(5000).halved_to == 1024
 
 
 def test_the_form_of_earlier_releases_stays():

@@ -207,6 +207,8 @@ ARTIFACTS = {
     "format 0": change_json("manifest.json", format_version=0),
     "unknown field": change_json("bundle.json", **{CANARY: 1}),
     "bad name inside": change_json("bundle.json", learner__name=f"../{CANARY}"),
+    "images that are never halved": change_json("bundle.json", learner__halved_to=10**6),
+    "images halved to nothing": change_json("bundle.json", learner__halved_to=0),
     "label with NUL": change_json("bundle.json", version__classes=["a\0", "b"]),
     "invisible label": change_json("bundle.json", version__classes=["a\u202e", "b"]),
     "hidden text in a label": change_both(
