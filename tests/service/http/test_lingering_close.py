@@ -31,7 +31,9 @@ def told(act):
     async def turn():
         act(outgoing)
         at_once = list(noting.told)
-        await asyncio.sleep(0)
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
         return at_once
 
     return asyncio.run(turn()), noting.told, outgoing
