@@ -388,15 +388,16 @@ def expected_side(name: str) -> int | None:
 
     Example:
         >>> expected_side("bundled"), expected_side("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
-        (64, 249)
+        (71, 249)
     """
     if name == TINY:
         return _TINY_SIDE
     if name == BUNDLED:
-        side: int = _bundled_description()["architecture"]["img_size"]
-        return side
+        return _bundled_preprocessing(_bundled_description()).resize_side
     config = timm.get_pretrained_cfg(name)
-    return None if config is None else round(config.input_size[-1] / config.crop_pct)
+    if config is None:
+        return None
+    return Preprocessing(image_size=config.input_size[-1], crop=config.crop_pct).resize_side
 
 
 def available_backbones(weights: Path | None = None) -> list[BackboneInfo]:
@@ -457,14 +458,17 @@ def _bundled() -> Backbone:
         raise BackboneError("The bundled backbone's weights are damaged: reinstall the package.")
     vit = build_vit(description["architecture"])
     _load_frozen(vit, file)
-    preprocessing = Preprocessing(
+    return Backbone(BUNDLED, vit, _bundled_preprocessing(description))
+
+
+def _bundled_preprocessing(description: Mapping[str, Any]) -> Preprocessing:
+    return Preprocessing(
         image_size=description["architecture"]["img_size"],
         mean=tuple(description["mean"]),
         std=tuple(description["std"]),
         interpolation=description["interpolation"],
         crop=description["crop"],
     )
-    return Backbone(BUNDLED, vit, preprocessing)
 
 
 def _tiny() -> Backbone:

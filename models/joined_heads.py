@@ -17,7 +17,7 @@ from torch import Tensor
 from models.closed_form import Candidate, inverse_root
 from models.evidence import Answer, EvidenceHead, Opinion
 from models.linear_form import LinearForm
-from models.novelty import SHRINKAGE
+from models.novelty import SHRINKAGE, to_nearest
 from models.own_covariances import OwnCovariances
 
 MOST_PRODUCTS = 2048
@@ -71,11 +71,11 @@ class JoinedHeads:
         """Look at features `(B, W)`. Only of heads that measure."""
         logits, inverse, nothing = self._look(features)
         last = self._shape[0] - 1
-        nearest = logits[:, last].amax(dim=1) / self._factors[last]
-        to_nothing = nearest.new_full(nearest.shape, -1.0)
+        cosines = logits[:, last] / self._factors[last]
+        to_nothing = cosines.new_full((len(cosines),), -1.0)
         if self._sizes[1]:
             to_nothing = nothing.amax(dim=1) * inverse[:, last]
-        return Answer(_mixed(logits, self._weights), 1 - nearest, to_nothing - nearest)
+        return Answer(_mixed(logits, self._weights), *to_nearest(cosines, to_nothing))
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""

@@ -51,7 +51,7 @@ class CountingTransport:
     @property
     def waiting(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
 
     @property
     def taken(self) -> int:

@@ -43,6 +43,7 @@ def test_head_and_body_of_an_answer_go_out_together():
     def answer(outgoing):
         outgoing.write(b"head ")
         outgoing.write(b"body")
+        assert (outgoing.waiting, outgoing.taken) == (9, 0)
 
     at_once, in_the_end, outgoing = told(answer)
     assert at_once == []
