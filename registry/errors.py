@@ -5,7 +5,8 @@
     │   ├── NotFoundError              something asked for does not exist
     │   │   ├── LearnerNotFoundError, TaskNotFoundError, VersionNotFoundError
     │   │   ├── SampleNotFoundError, PredictionNotFoundError, KeyNotFoundError
-    │   │   └── PredictionImageNotFoundError, FeedbackNotFoundError, ClassNotFoundError
+    │   │   ├── PredictionImageNotFoundError, FeedbackNotFoundError, ClassNotFoundError
+    │   │   └── PredictionJobNotFoundError, PredictionJobImageNotFoundError
     │   ├── ConflictError              the request contradicts the state of the registry
     │   │   ├── LearnerExistsError, LearnerBusyError, StaleHeadError, AliasMovedError
     │   │   ├── LabelKnownError, LabelConfusableError, ClassNameTakenError
@@ -13,6 +14,7 @@
     │   │   ├── NothingLearnedError, VersionErasedError, TrainingImagesGoneError
     │   │   ├── ConsolidationOffError, NothingToConsolidateError
     │   │   ├── ImageNotKeptError, FeedbackTakenError, FeedbackChangedError
+    │   │   ├── PredictionJobEndedError, NothingToPredictError
     │   │   └── IdempotencyInProgressError
     │   ├── BlobError                  BlobMissingError, BlobDamagedError, StorageFullError
     │   ├── BlobStoreUnavailableError, DatabaseUnavailableError, SchemaTooNewError
@@ -78,6 +80,17 @@ class VersionNotFoundError(NotFoundError):
     sentence = "This learner has no version {self.number}."
     learner_id: str
     number: int
+
+
+class PredictionJobNotFoundError(NotFoundError):
+    code = "prediction-job-not-found"
+    sentence = "There is no prediction job with this id."
+    job_id: str
+
+
+class PredictionJobImageNotFoundError(NotFoundError):
+    code = "prediction-job-image-not-found"
+    sentence = "The job has no image of this index, or it is not kept any more."
 
 
 class PredictionImageNotFoundError(NotFoundError):
@@ -273,6 +286,17 @@ class ImageNotKeptError(ConflictError):
     )
 
 
+class PredictionJobEndedError(ConflictError):
+    code = "prediction-job-ended"
+    sentence = "The job has ended already: it is {self.status}."
+    status: str
+
+
+class NothingToPredictError(ConflictError):
+    code = "nothing-to-predict"
+    sentence = "No stored image of this learner is what the job asks for."
+
+
 class FeedbackTakenError(ConflictError):
     code = "feedback-taken"
     sentence = (
@@ -320,7 +344,7 @@ class InvalidCursorError(SentenceError):
 
 class FencedError(SentenceError):
     code = "fenced"
-    sentence = "Attempt {self.token} of task {self.task_id} is no longer current."
+    sentence = "Attempt {self.token} of {self.task_id} is no longer current."
     task_id: str
     token: int
 

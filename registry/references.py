@@ -1,6 +1,7 @@
 """Which blobs the rows refer to.
 
-Images, versions' manifests and the files these name, held results, checkpoints, and features of held-out images.
+Images of samples, predictions and prediction jobs, versions' manifests and the files these name, held results,
+checkpoints, and features of held-out images.
 """
 
 import json
@@ -13,12 +14,19 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from registry.blobs.store import BlobStore, is_hash
 from registry.errors import BlobDamagedError
 from registry.scopes import EVERY_LEARNER
-from registry.tables import PredictionImageRow, SampleRow, TaskRow, VersionRow
+from registry.tables import (
+    PredictionImageRow,
+    PredictionJobImageRow,
+    SampleRow,
+    TaskRow,
+    VersionRow,
+)
 
 PENDING_MANIFEST = TaskRow.pending_version["manifest_sha256"].astext
 ADDRESSES: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...] = (
     SampleRow.blob_sha256,
     PredictionImageRow.blob_sha256,
+    PredictionJobImageRow.blob_sha256,
     VersionRow.manifest_sha256,
     PENDING_MANIFEST,
     TaskRow.checkpoint,

@@ -24,6 +24,8 @@ from registry.tables import (
     KeyRow,
     LearnerRow,
     PredictionImageRow,
+    PredictionJobImageRow,
+    PredictionJobRow,
     PredictionRow,
     Row,
     SampleRow,
@@ -59,14 +61,24 @@ def limited_to(
 def conditions(learner_ids: Collection[str]) -> dict[type[Row], ColumnElement[bool]]:
     """Return, for every kind of row, which ones belong to these learners."""
     ids = sorted(learner_ids)
-    of_learners = (TaskRow, VersionRow, AliasRow, AccuracyRow, PredictionRow, ClassRow)
+    of_learners = (
+        TaskRow,
+        VersionRow,
+        AliasRow,
+        AccuracyRow,
+        PredictionRow,
+        PredictionJobRow,
+        ClassRow,
+    )
     tasks = select(TaskRow.id).where(TaskRow.learner_id.in_(ids))
     predictions = select(PredictionRow.id).where(PredictionRow.learner_id.in_(ids))
+    jobs = select(PredictionJobRow.id).where(PredictionJobRow.learner_id.in_(ids))
     return {
         LearnerRow: LearnerRow.id.in_(ids),
         **{row: row.learner_id.in_(ids) for row in of_learners},
         **{row: row.task_id.in_(tasks) for row in (SampleRow, EventRow)},
         **{row: row.prediction_id.in_(predictions) for row in (PredictionImageRow, FeedbackRow)},
+        PredictionJobImageRow: PredictionJobImageRow.job_id.in_(jobs),
         **{row: false() for row in HIDDEN},
     }
 

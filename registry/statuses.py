@@ -48,6 +48,13 @@ PENDING = UNFINISHED | {TaskStatus.HELD}
 COUNTING = PENDING | {TaskStatus.SUCCEEDED}
 """The learner has the task's images, or is about to have them."""
 
+OF_JOBS = UNFINISHED - {TaskStatus.CANCELLING} | {
+    TaskStatus.SUCCEEDED,
+    TaskStatus.FAILED,
+    TaskStatus.CANCELLED,
+}
+"""What a prediction job may be: it is cancelled at once."""
+
 LEARNED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.SUPERSEDED})
 """A version was learned from the task and from the feedback it took."""
 

@@ -1,8 +1,8 @@
 """The rows of the task registry, as typed SQLAlchemy 2 classes.
 
-Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_`, `ver_`, `prd_`, `key_`), made by
-`registry.ids.new_id`; a worker's is the name its operator gave it. All times are `timestamptz`; all clocks that decide
-something are the database's.
+Every row has a text id with a prefix that tells its kind (`lrn_`, `tsk_`, `smp_`, `ver_`, `prd_`, `job_`, `key_`),
+made by `registry.ids.new_id`; a worker's is the name its operator gave it. All times are `timestamptz`; all clocks that
+decide something are the database's.
 """
 
 from collections.abc import Iterable
@@ -24,12 +24,13 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from registry.statuses import TaskStatus
+from registry.statuses import OF_JOBS, TaskStatus
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -54,6 +55,8 @@ INITIAL_PROGRESS: dict[str, Any] = {
 }
 TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating", "publishing")
 WORKER_KINDS = ("local", "celery")
+JOB_SOURCES = UPLOADED, PREDICTED, TAUGHT = ("upload", "predictions", "samples")
+"""Where the images of a prediction job come from: sent with it, kept with predictions, or learned from."""
 ROLES = ("reader", "predictor", "trainer", "admin")
 
 
@@ -329,6 +332,93 @@ class PredictionImageRow(Row):
     """The canonical image, as in `SampleRow`."""
     width: Mapped[int] = mapped_column(Integer)
     height: Mapped[int] = mapped_column(Integer)
+
+
+class PredictionJobRow(Row):
+    """Many images to predict behind the requests' backs, all by one version. The row is the queue, as a task's is."""
+
+    __tablename__ = "prediction_jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", sorted(OF_JOBS)), name="status"),
+        CheckConstraint(_one_of("source", JOB_SOURCES), name="source"),
+        Index("ix_prediction_jobs_learner_id_created_at", "learner_id", "created_at"),
+        Index("ix_prediction_jobs_status_served_at", "status", "served_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    learner_id: Mapped[str] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    version: Mapped[int] = mapped_column(Integer)
+    """That answers all of its images."""
+    source: Mapped[str]
+    """Where the images come from: one of `JOB_SOURCES`."""
+    query: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What was asked of stored images; empty for uploaded ones."""
+    top_k: Mapped[int] = mapped_column(Integer)
+    trace: Mapped[str]
+    """How much of the route an answer tells."""
+    n_images: Mapped[int] = mapped_column(Integer)
+    n_done: Mapped[int] = mapped_column(Integer, default=0)
+    """Images that have an answer or a problem."""
+    n_problems: Mapped[int] = mapped_column(Integer, default=0)
+    n_unknown: Mapped[int] = mapped_column(Integer, default=0)
+    """Images that look like no known class."""
+    n_changed: Mapped[int] = mapped_column(Integer, default=0)
+    """Images that are answered otherwise than before."""
+    status: Mapped[TaskStatus] = mapped_column(default=TaskStatus.QUEUED)
+    token: Mapped[int] = mapped_column(Integer, default=0)
+    """Fencing token: raised by every claim; answers of an older one are refused."""
+    lease_until: Mapped[datetime | None]
+    """Until when the service that has some of its images may take for them; None while none has."""
+    served_at: Mapped[datetime | None]
+    """When some of its images were answered last: jobs take turns by it."""
+    n_lost: Mapped[int] = mapped_column(Integer, default=0)
+    """How often in a row a service that had some of its images was not heard of again."""
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """`{code, detail}` of what ended it."""
+    key_id: Mapped[str | None]
+    """The key that posted it."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class PredictionJobImageRow(Row):
+    """An image of a prediction job, and what it came to."""
+
+    __tablename__ = "prediction_job_images"
+    __table_args__ = (
+        Index("ix_prediction_job_images_blob_sha256", "blob_sha256"),
+        Index(
+            "ix_prediction_job_images_waiting",
+            "job_id",
+            "index",
+            postgresql_where=text("result IS NULL"),
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("prediction_jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """In the order they were sent, or found."""
+    name: Mapped[str]
+    """What the sender called it; of a stored image its id. Never a path to open."""
+    blob_sha256: Mapped[str | None]
+    """The canonical image of an uploaded file, as in `SampleRow`; None for one that was refused, or is gone."""
+    prediction_id: Mapped[str | None]
+    """The stored prediction whose image it is, which may be gone since: nothing keeps it for this."""
+    prediction_index: Mapped[int | None] = mapped_column(Integer)
+    sample_id: Mapped[str | None]
+    """The sample whose image it is, likewise."""
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What a stored image was answered, or is labelled: `{label, score, known, version}`, as far as there is any."""
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """The answer, or `{problem}`; None while it waits."""
+    label: Mapped[str | None]
+    """Of the answer, as it was learned."""
+    is_known: Mapped[bool | None] = mapped_column(Boolean)
+    is_changed: Mapped[bool | None] = mapped_column(Boolean)
+    """Whether the answer differs from `before`; None where there is none of either."""
 
 
 class FeedbackRow(Row):

@@ -23,6 +23,8 @@ from registry.tables import (
     FeedbackRow,
     LearnerRow,
     PredictionImageRow,
+    PredictionJobImageRow,
+    PredictionJobRow,
     PredictionRow,
     SampleRow,
     TaskRow,
@@ -205,7 +207,10 @@ def _images(learner_id: str, tasks: Sequence[int], classes: Sequence[str]) -> Se
 
 
 def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -> None:
-    """Delete kept images of predictions that show what goes, by feedback or as copies of samples; and that feedback."""
+    """Delete kept images of predictions that show what goes, by feedback or as copies of samples; and that feedback.
+
+    Prediction jobs keep no copies either.
+    """
     copies = select(SampleRow.blob_sha256).where(SampleRow.id.in_(gone))
     shows_it = or_(
         FeedbackRow.label.in_(task.classes),
@@ -229,6 +234,16 @@ def _take_predictions_away(session: Session, task: TaskRow, gone: Select[str]) -
     for row in (FeedbackRow, PredictionImageRow):
         statement = delete(row).where(tuple_(row.prediction_id, row.index).in_(keys))
         session.execute(statement.execution_options(synchronize_session=False))
+    jobs = select(PredictionJobRow.id).where(PredictionJobRow.learner_id == task.learner_id)
+    session.execute(
+        update(PredictionJobImageRow)
+        .where(
+            PredictionJobImageRow.job_id.in_(jobs),
+            PredictionJobImageRow.blob_sha256.in_(copies),
+        )
+        .values(blob_sha256=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _without(

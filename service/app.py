@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from models.backbone import choose_device
 from registry.blobs.store import BlobStore
 from registry.postgres.database import Sessions
-from registry.postgres.listener import SERVING, TASKS, Listener
+from registry.postgres.listener import JOBS, SERVING, TASKS, Listener
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
@@ -33,6 +33,7 @@ from service.http.quotas import Quotas
 from service.http.root_path import RootPathMiddleware
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
+from service.inference.job_runner import JobRunner
 from service.inference.loading import Loads
 from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
@@ -53,6 +54,7 @@ from service.routes import (
     learners,
     login_links,
     operations,
+    prediction_jobs,
     predictions,
     reference,
     samples,
@@ -134,6 +136,7 @@ def _routes() -> list[BaseRoute]:
         consolidations,
         samples,
         predictions,
+        prediction_jobs,
         feedback,
         accuracy,
         versions,
@@ -177,6 +180,19 @@ def build_context(
         metrics=metrics,
         interval_s=settings.watch_s,
     )
+    engine, decoder = InferenceEngine(settings, metrics), Decoder(settings, metrics)
+    loads = Loads(store, loader, metrics, max_wait_s=settings.max_wait_s)
+    jobs = JobRunner(
+        session_factory,
+        blobs,
+        watcher=watcher,
+        loads=loads,
+        store=store,
+        engine=engine,
+        decoder=decoder,
+        metrics=metrics,
+        keeps_images=settings.keep_prediction_images,
+    )
     feed = EventFeed(session_factory)
     doorbell = make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s)
     context = AppContext(
@@ -188,17 +204,19 @@ def build_context(
         keys=keys,
         login_links=LoginLinks(),
         quotas=Quotas(settings),
-        decoder=Decoder(settings, metrics),
-        engine=InferenceEngine(settings, metrics),
+        decoder=decoder,
+        engine=engine,
         store=store,
         loader=loader,
-        loads=Loads(store, loader, metrics, max_wait_s=settings.max_wait_s),
+        loads=loads,
         exporting=CapacityLimiter(1),
         watcher=watcher,
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
+        jobs=jobs,
         doorbell=doorbell,
         listener=Listener(
-            session_factory, {SERVING: [watcher.wake], TASKS: [feed.wake, doorbell.wake]}
+            session_factory,
+            {SERVING: [watcher.wake], TASKS: [feed.wake, doorbell.wake], JOBS: [jobs.wake]},
         ),
         collector=Collector(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
@@ -210,7 +228,7 @@ def build_context(
     )
     context.health.watch(context.engine.thread, watcher.thread, context.writer.thread)
     context.health.watch(context.doorbell.thread, context.collector.thread)
-    context.health.watch(context.listener.thread)
+    context.health.watch(context.listener.thread, context.jobs.thread)
     metrics.registry.register(context.health)
     return context
 
@@ -223,6 +241,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context.engine.start()
     context.watcher.start()
     context.writer.start()
+    context.jobs.start()
     context.doorbell.start()
     context.collector.start()
     context.listener.start()
@@ -238,6 +257,7 @@ def _stop(context: AppContext) -> None:
     context.collector.stop()
     context.doorbell.stop()
     context.watcher.stop()
+    context.jobs.stop()
     context.engine.stop()
     context.writer.stop()
     context.decoder.close()

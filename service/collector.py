@@ -1,15 +1,17 @@
 """Housekeeping behind the service's back: once an hour, what is old or nothing refers to any more is deleted."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from threading import Event
 
 import structlog
 
-from registry import idempotency, predictions, sessions
+from registry import idempotency, prediction_jobs, predictions, sessions
 from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
 from registry.loops import SteadyThread
-from registry.postgres.database import Sessions
+from registry.postgres.database import Session, Sessions
 from registry.upkeep.collection import GRACE, collect
 
 log = structlog.get_logger(__name__)
@@ -22,7 +24,9 @@ PRUNED = 500
 
 
 class Collector:
-    """A thread that deletes old predictions, idempotency keys and ended sessions, and blobs without a reference.
+    """A thread that deletes what is old, predictions, jobs, idempotency keys and ended sessions, and blobs.
+
+    Blobs go that nothing refers to.
 
     Several services may each run one: of two that collect blobs at once one does nothing, and the rest is safe twice.
     """
@@ -74,11 +78,17 @@ class Collector:
     def _prune(self) -> None:
         if not self._keep_predictions_days:
             return
-        keep, total = timedelta(days=self._keep_predictions_days), 0
-        n_deleted = PRUNED
-        while n_deleted == PRUNED and not self._stopping.is_set():
+        keep = timedelta(days=self._keep_predictions_days)
+        n_predictions = self._repeat(partial(predictions.prune, keep=keep, limit=PRUNED), PRUNED)
+        n_jobs = self._repeat(partial(prediction_jobs.prune, keep=keep, limit=1), 1)
+        if n_predictions or n_jobs:
+            log.info("predictions_pruned", predictions=n_predictions, jobs=n_jobs)
+
+    def _repeat(self, prune: Callable[[Session], int], most: int) -> int:
+        """Prune, each time in a transaction of its own, while there is as much as one may take; return how many."""
+        total, n_deleted = 0, most
+        while n_deleted == most and not self._stopping.is_set():
             with self._sessions.begin() as session:
-                n_deleted = predictions.prune(session, keep=keep, limit=PRUNED)
+                n_deleted = prune(session)
             total += n_deleted
-        if total:
-            log.info("predictions_pruned", predictions=total)
+        return total

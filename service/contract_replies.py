@@ -111,6 +111,12 @@ REPLIES = {
     "GivenFeedback": Reply("GivenFeedback"),
     "Feedback": Reply("FeedbackRead"),
     "StoredPrediction": Reply("StoredPrediction"),
+    "JobImages": Reply("JobImages"),
+    "LabelCount": Reply("LabelCount"),
+    "JobError": Reply("JobError"),
+    "PredictionJob": Reply("PredictionJobRead"),
+    "AnsweredBefore": Reply("AnsweredBefore"),
+    "JobResult": Reply("JobResult"),
     "AccuracyMeasures": Reply("AccuracyMeasures"),
     "AccuracyHistory": Reply(
         "AccuracyRead",

@@ -21,6 +21,7 @@ from service.http.quotas import Quotas
 from service.http.roles import PrincipalDep
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
+from service.inference.job_runner import JobRunner
 from service.inference.loading import Loads
 from service.inference.prediction_writer import PredictionWriter
 from service.inference.snapshots import VersionLoader
@@ -52,6 +53,7 @@ class AppContext:
     """Versions being written as ONNX files."""
     watcher: Watcher
     writer: PredictionWriter
+    jobs: JobRunner
     doorbell: Doorbell
     listener: Listener
     collector: Collector

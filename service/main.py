@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import structlog
 
-from registry import idempotency, keys
+from registry import idempotency, keys, prediction_jobs
 from registry.blobs.opening import open_blob_store
 from registry.loops import SteadyThread
 from registry.postgres import schema
@@ -107,6 +107,7 @@ def _open_database(
     if guard is not None:
         with session_factory.begin() as session:
             idempotency.abandon_unfinished(session)
+            prediction_jobs.end_leases(session)
     ensure_admin_key(session_factory, settings.data_dir)
     return url, session_factory, guard
 

@@ -71,6 +71,11 @@ class Metrics:
             "Images that were predicted and stored without: no room in memory or on the disk",
             registry=registry,
         )
+        self.job_images = Counter(
+            "filopodia_prediction_job_images",
+            "Images of prediction jobs answered by this process",
+            registry=registry,
+        )
         self.versions_loaded = Gauge(
             "filopodia_versions_loaded", "Versions in memory", registry=registry
         )

@@ -125,6 +125,11 @@ def _table() -> dict[str, ProblemType]:
         "feedback-taken": p(409, "Feedback taken", "A task learns from it or has learned from it."),
         "feedback-changed": p(409, "Feedback changed", "It was changed or taken while it was looked at.", True),
         "no-feedback": p(409, "No feedback to learn", "None is pending that fits the mode and is enough for a class."),
+        # Prediction jobs
+        "prediction-job-not-found": p(404, "No such prediction job", "There is no prediction job of that id."),
+        "prediction-job-image-not-found": p(404, "No such image", "The job has no image there, or it is not kept."),
+        "prediction-job-ended": p(409, "Job has ended", "Only a prediction job that waits or runs can be cancelled."),
+        "nothing-to-predict": p(409, "Nothing to predict", "No stored image is what the job asks for."),
         # The service
         "overloaded": p(503, "Overloaded", "More work is waiting than can be done in time.", True),
         "storage-unavailable": p(503, "Storage unavailable", "Rows or blobs out of reach. Predictions go on.", True),

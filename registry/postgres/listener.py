@@ -25,6 +25,8 @@ SERVING = "filopodia_serving"
 """Channel: an alias was moved, a version erased, a class renamed or hidden, a key changed, a session ended."""
 TASKS = "filopodia_tasks"
 """Channel: a task was queued, held or has ended, so that it or another one may be learned now."""
+JOBS = "filopodia_jobs"
+"""Channel: a prediction job was queued, or ended."""
 
 OUTAGE_PAUSE_S = 2.0
 """Between two tries to connect."""

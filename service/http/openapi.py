@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from service.http.demands import DemandTable
 from service.problems import MEDIA_TYPE
 from service.schemas.base import ProblemRead
+from service.schemas.prediction_jobs import PredictionJobCreate
 from service.schemas.predictions import PredictCreate
 from service.schemas.tasks import TaskCreate
 
@@ -105,6 +106,26 @@ PREDICTION_BODY: dict[str, Any] = {
             "multipart/form-data": {"schema": _PREDICT_FORM},
             "application/json": {"schema": _inline(PredictCreate.model_json_schema())},
         },
+    }
+}
+JOB_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _PREDICT_FORM},
+            "application/json": {"schema": _inline(PredictionJobCreate.model_json_schema())},
+            "application/zip": _BINARY,
+            "application/x-tar": _BINARY,
+            "application/gzip": _BINARY,
+        },
+    }
+}
+JOB_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        }
     }
 }
 BUNDLE_BODY: dict[str, Any] = {

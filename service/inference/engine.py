@@ -114,6 +114,12 @@ class InferenceEngine:
                 self._arriving -= 1
                 self._wakeup.notify_all()
 
+    def images_within(self, seconds: float) -> int:
+        """Return how many images are scored in a time, about: at least one, at most a batch."""
+        if not self._image_s:
+            return 1
+        return max(1, min(self._max_batch, int(seconds / self._image_s)))
+
     def require_capacity(self, n_images: int, owner: Hashable = None) -> None:
         """Refuse work that could not be done in time, by what would be served before its owner's turn comes.
 

@@ -56,6 +56,14 @@ class Loads:
         except TimeoutError as error:
             raise self._overloaded(1) from error
 
+    def get_blocking(self, address: VersionAddress, owner: Hashable = None) -> Snapshot:
+        """Return a version as `get` does, to a thread, which waits for as long as it takes.
+
+        Raises:
+            Problem: As `get`.
+        """
+        return self._store.loaded(address.key) or self._load(address, owner).result()
+
     def _load(self, address: VersionAddress, owner: Hashable) -> Future[Snapshot]:
         with self._lock:
             future = self._under_way.get(address.key)

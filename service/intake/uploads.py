@@ -5,8 +5,8 @@ Each form ends as the same thing: a spool with the encoded files, and a list tha
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -151,9 +151,9 @@ def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, uplo
     upload.options = _options(base, _json_field(fields["options"], "options"))
     manifest = _manifest(fields["manifest"])
     upload.digest = form.digest
-    packed = [part for part in form.files if _is_archive(part, form, upload)]
-    if packed:
-        _take_packed(packed[0], form, fields["labels"], manifest, settings, upload)
+    packed = find_archive(form, upload.spool)
+    if packed is not None:
+        _take_packed(packed, fields["labels"], manifest, settings, upload)
         return
     for part in form.files:
         if part.name != "images":
@@ -164,35 +164,49 @@ def _take_form(form: Form, base: dict[str, Any], settings: ServiceSettings, uplo
         _place(_named_files(form, upload), upload, is_form=True)
 
 
-def _is_archive(part: FilePart, form: Form, upload: Upload) -> bool:
-    """Return whether a file is an archive: by its first bytes, looked at where it is alone or its name says so."""
-    if len(form.files) > 1 and not part.filename.casefold().endswith(ARCHIVE_SUFFIXES):
-        return False
-    head = upload.spool.read(part.offset, min(part.size, HEAD_BYTES))
-    return kind_of(head) is not None
+def find_archive(form: Form, spool: Spool) -> FilePart | None:
+    """Return the archive that a form has in place of images, if it has one.
+
+    A file is one by its first bytes, which are looked at where it is alone or its name says so.
+
+    Raises:
+        Problem: `archive-rejected`, if there are other files beside it.
+    """
+    for part in form.files:
+        if len(form.files) > 1 and not part.filename.casefold().endswith(ARCHIVE_SUFFIXES):
+            continue
+        if kind_of(spool.read(part.offset, min(part.size, HEAD_BYTES))) is None:
+            continue
+        if len(form.files) > 1:
+            raise Problem(
+                "archive-rejected", "Send one archive by itself, with no other file beside it."
+            )
+        return part
+    return None
+
+
+@contextmanager
+def spooled(part: FilePart, spool: Spool) -> Iterator[Spool]:
+    """Hold one file of a form in a spool of its own."""
+    with Spool() as alone:
+        for at in range(0, part.size, _PIECE_BYTES):
+            alone.append(spool.read(part.offset + at, min(_PIECE_BYTES, part.size - at)))
+        yield alone
 
 
 def _take_packed(
     part: FilePart,
-    form: Form,
     labels: Sequence[str],
     manifest: dict[str, ManifestEntry],
     settings: ServiceSettings,
     upload: Upload,
 ) -> None:
-    if len(form.files) > 1:
-        raise Problem(
-            "archive-rejected", "Send one archive by itself, with no other file beside it."
-        )
     if labels:
         detail = (
             "An archive brings its labels along, as the names of its folders: leave `labels` out."
         )
         raise Problem("validation", errors=(FieldError("/labels", detail),))
-    with Spool() as archive:
-        for at in range(0, part.size, _PIECE_BYTES):
-            size = min(_PIECE_BYTES, part.size - at)
-            archive.append(upload.spool.read(part.offset + at, size))
+    with spooled(part, upload.spool) as archive:
         _take_archive(archive, settings, upload, manifest)
 
 
@@ -282,17 +296,26 @@ async def _read_archive(
 ) -> None:
     upload.options = _options(base, {})
     with Spool() as archive:
-        pending = bytearray()
-        async for chunk in request.stream():
-            pending += chunk
-            if len(pending) >= _PIECE_BYTES:
-                await run_in_threadpool(archive.append, bytes(pending))
-                pending.clear()
-        archive.append(bytes(pending))
-        if kind in UNSPECIFIC_TYPES and kind_of(archive.read(0, HEAD_BYTES)) is None:
-            raise Problem("unsupported-media-type")
-        upload.digest = await run_in_threadpool(archive.digest)
+        upload.digest = await spool_archive(request, kind, archive)
         await to_thread.run_sync(_take_archive, archive, settings, upload, limiter=unpacking)
+
+
+async def spool_archive(request: Request, kind: str, archive: Spool) -> str:
+    """Write a body that is an archive into a spool, and return its fingerprint.
+
+    Raises:
+        Problem: `unsupported-media-type`, if the media type says nothing and it is none.
+    """
+    pending = bytearray()
+    async for chunk in request.stream():
+        pending += chunk
+        if len(pending) >= _PIECE_BYTES:
+            await run_in_threadpool(archive.append, bytes(pending))
+            pending.clear()
+    archive.append(bytes(pending))
+    if kind in UNSPECIFIC_TYPES and kind_of(archive.read(0, HEAD_BYTES)) is None:
+        raise Problem("unsupported-media-type")
+    return await run_in_threadpool(archive.digest)
 
 
 def _take_archive(
@@ -301,11 +324,17 @@ def _take_archive(
     upload: Upload,
     manifest: dict[str, ManifestEntry] | None = None,
 ) -> None:
-    limits = ArchiveLimits(
+    files = unpack(
+        archive, upload.spool, archive_limits(settings), encoding=upload.options.encoding
+    )
+    _place(files, upload, manifest)
+
+
+def archive_limits(settings: ServiceSettings) -> ArchiveLimits:
+    """Return how much an archive may hold."""
+    return ArchiveLimits(
         settings.max_task_images, settings.max_task_bytes, settings.max_image_bytes
     )
-    files = unpack(archive, upload.spool, limits, encoding=upload.options.encoding)
-    _place(files, upload, manifest)
 
 
 def _read_json(

@@ -7,6 +7,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from service.remote import (
     bundle_calls,
+    job_calls,
     learner_calls,
     operating_calls,
     prediction_calls,
@@ -182,6 +183,17 @@ class Methods:
     give_feedback = asks(prediction_calls.give_feedback)
     withdraw_feedback = asks(prediction_calls.withdraw_feedback)
     feedback = asks(prediction_calls.feedback)
+
+    predict_archive = asks(job_calls.predict_archive)
+    predict_again = asks(job_calls.predict_again)
+    prediction_job = asks(job_calls.prediction_job)
+    prediction_jobs = asks(job_calls.prediction_jobs)
+    follow_prediction_job = asks(job_calls.follow_prediction_job)
+    cancel_prediction_job = asks(job_calls.cancel_prediction_job)
+    delete_prediction_job = asks(job_calls.delete_prediction_job)
+    job_results = asks(job_calls.job_results)
+    save_job_results = asks(job_calls.save_job_results)
+    job_image = asks(job_calls.job_image)
 
     create_key = asks(operating_calls.create_key)
     keys = asks(operating_calls.keys)

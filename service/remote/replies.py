@@ -475,6 +475,98 @@ class StoredPrediction(TypedDict):
     created_at: str
 
 
+class JobImages(TypedDict):
+    """How many images a job has, and what they came to so far."""
+
+    total: int
+    done: int
+    """Those that have an answer or a problem."""
+    problems: int
+    """Those that could not be predicted."""
+    unknown: int
+    """Those that look like no known class."""
+    changed: int
+    """Those that are answered otherwise than before, or than they are labelled."""
+
+
+class LabelCount(TypedDict):
+    """How many images were answered with a label."""
+
+    label: str
+    images: int
+
+
+class JobError(TypedDict):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class PredictionJob(TypedDict):
+    """Many images that one version predicts, behind all requests."""
+
+    id: str
+    learner: str
+    version: int
+    """That answers all of the images."""
+    source: str
+    """`upload`: sent with the job; `predictions`: kept with predictions; `samples`: of tasks."""
+    query: dict[str, Any]
+    """Which stored images were asked for."""
+    status: str
+    images: JobImages
+    labels: list[LabelCount]
+    """Most frequent first."""
+    eta_seconds: float | None
+    """Until it is done, as far as can be told from how fast it went; null when it has ended, or not begun."""
+    error: JobError | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class AnsweredBefore(TypedDict):
+    """What was said about a stored image before."""
+
+    label: NotRequired[str | None]
+    """Answered, or taught."""
+    score: NotRequired[float | None]
+    known: NotRequired[bool | None]
+    version: NotRequired[int | None]
+    """That answered; null for what was taught."""
+
+
+class JobResult(TypedDict):
+    """What an image of a job came to; `problem` instead of an answer when it could not be predicted."""
+
+    index: int
+    name: str
+    """What it was called in the upload; of a stored image its file's name, or its id."""
+    prediction: NotRequired[str | None]
+    """Id of the prediction that it was kept with."""
+    prediction_index: NotRequired[int | None]
+    """Of that prediction's result."""
+    sample: NotRequired[str | None]
+    """Id of the sample that it is of."""
+    label: NotRequired[str | None]
+    score: NotRequired[float | None]
+    task: NotRequired[int | None]
+    novelty: NotRequired[float | None]
+    """Share of held-out known images that look more familiar than this one."""
+    known: NotRequired[bool | None]
+    """False when the image looks like none of the classes."""
+    top: NotRequired[list[RankedLabel]]
+    route: NotRequired[Route | None]
+    warnings: NotRequired[list[str]]
+    """As those of predictions."""
+    before: NotRequired[AnsweredBefore | None]
+    """Of a stored image: what was answered, or taught."""
+    changed: NotRequired[bool | None]
+    """Whether the answer differs from that."""
+    problem: NotRequired[ImageProblem | None]
+
+
 class AccuracyMeasures(TypedDict):
     """How sure the accuracies of a history are, each in its place; null where it was not measured."""
 

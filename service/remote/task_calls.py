@@ -1,7 +1,6 @@
 """Tasks: post labelled images, watch, cancel, retry; and the stored images."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,18 +14,13 @@ from service.remote.calls import (
     Call,
     Files,
     Pages,
-    Pause,
-    Steps,
     as_params,
     given,
     read_bytes,
 )
-from service.remote.errors import ProblemError, UnreachableError, WaitTimeoutError
 from service.remote.folders import LabelledImage, read_to_learn, tar_of_layout
-from service.remote.retries import Retries
-from service.remote.statuses import ENDED
+from service.remote.following import LONG_POLL_S, Following
 
-LONG_POLL_S = 30
 ARCHIVES = {
     ".zip": "application/zip",
     ".tar": "application/x-tar",
@@ -144,10 +138,21 @@ def learn_archive(
         ValueError: If its name ends otherwise.
     """
     file = Path(archive)
-    media_type = ARCHIVES.get(file.suffix.lower())
+    return _post_archive(
+        name, lambda: file.open("rb"), media_type_of(file), options, idempotency_key
+    )
+
+
+def media_type_of(archive: Path) -> str:
+    """Return the media type of an archive by its name.
+
+    Raises:
+        ValueError: If it ends otherwise.
+    """
+    media_type = ARCHIVES.get(archive.suffix.lower())
     if media_type is None:
-        raise ValueError(f"{file.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
-    return _post_archive(name, lambda: file.open("rb"), media_type, options, idempotency_key)
+        raise ValueError(f"{archive.name}: the name of an archive ends in {', '.join(ARCHIVES)}.")
+    return media_type
 
 
 def learn_feedback(
@@ -314,77 +319,19 @@ def sample_image(sample_id: str) -> Call[bytes]:
     )
 
 
-@dataclass(frozen=True)
-class Following:
-    """The exchange of waiting for a task: it is read again and again until it has ended.
-
-    Outlives a restart of the service: the task is a row, not a connection.
-    """
-
-    task_id: str
-    on_progress: Callable[[replies.Task], None] | None = None
-    """Told about the task at once, every `poll_s` and when it has ended; without it the service is asked to answer as
-    late as it can."""
-    timeout_s: float | None = None
-    poll_s: float = 0.4
-    body: None = None
-
-    def steps(self, retries: Retries) -> Steps[replies.Task]:
-        """Return the task as it ended.
-
-        Raises:
-            WaitTimeoutError: If it has not ended after `timeout_s`.
-            UnreachableError: If the service stays away.
-        """
-        started = time.monotonic()
-        wait_s: float | None = None if self.on_progress else LONG_POLL_S
-        while True:
-            asked_at = time.monotonic()
-            reply = yield from self._read(retries, self._left_s(started), wait_s)
-            if self.on_progress:
-                self.on_progress(reply)
-            if reply["status"] in ENDED:
-                return reply
-            left_s = self._left_s(started)
-            if left_s <= 0:
-                raise WaitTimeoutError(f"{self.task_id} has not ended in {self.timeout_s:g} s.")
-            if self.on_progress:
-                # A service that is about to stop answers earlier than it was asked to.
-                early_s = 0.0 if wait_s is None else wait_s - (time.monotonic() - asked_at)
-                wait_s = self.poll_s
-                yield Pause(max(0.0, min(early_s, left_s)))
-            elif left_s < 1:
-                yield Pause(min(self.poll_s, left_s))
-
-    def _read(self, retries: Retries, left_s: float, wait_s: float | None) -> Steps[replies.Task]:
-        """Read the task; while nobody answers, again and again until patience is over."""
-        if wait_s is not None:
-            wait_s = max(0, min(wait_s, int(left_s) if wait_s >= 1 else left_s))
-        patience_s = retries.patience_s if self.timeout_s is None else left_s
-        silent_since = time.monotonic()
-        while True:
-            try:
-                return (yield from task(self.task_id, wait_s=wait_s).steps(retries))
-            except (UnreachableError, ProblemError) as failure:
-                if not failure.is_passing or time.monotonic() - silent_since > patience_s:
-                    raise
-                yield Pause(retries.backoff_s(0))
-
-    def _left_s(self, started: float) -> float:
-        if self.timeout_s is None:
-            return float(LONG_POLL_S)
-        return self.timeout_s - (time.monotonic() - started)
-
-
 def follow_task(
     task_id: str,
     on_progress: Callable[[replies.Task], None] | None = None,
     *,
     timeout_s: float | None = None,
     poll_s: float = 0.4,
-) -> Following:
+) -> Following[replies.Task]:
     """Wait until a task has ended, reporting it on the way."""
-    return Following(task_id, on_progress, timeout_s, poll_s)
+
+    def read(wait_s: float | None) -> Call[replies.Task]:
+        return task(task_id, wait_s=wait_s)
+
+    return Following(task_id, read, on_progress, timeout_s, poll_s)
 
 
 def _post_archive(

@@ -32,6 +32,7 @@ NOTHING = {
     "task_id": "tsk_00000000000000000000000000",
     "sample_id": "smp_00000000000000000000000000",
     "prediction_id": "prd_00000000000000000000000000",
+    "job_id": "job_00000000000000000000000000",
 }
 UPLOAD = {"files": image_files(("new-a", "new-b"), 2)}
 PICTURE = {"content": make_image("x", 1), "headers": {"Content-Type": "image/png"}}
@@ -55,6 +56,7 @@ def same(**options: Any) -> Shown:
 OWN_ONLY, OPEN, REFUSED = Shown("own"), Shown("open"), Shown("refused")
 
 LEARNER, TASK, PREDICTION = "/v1/learners/{name}", "/v1/tasks/{task_id}", "/v1/predictions/{prediction_id}"  # fmt: skip
+JOB = "/v1/prediction-jobs/{job_id}"
 TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/v1/learners"): REFUSED,
     ("POST", "/v1/learners/import"): REFUSED,
@@ -98,6 +100,13 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{PREDICTION}/feedback"): same(json={"label": "new"}),
     ("DELETE", f"{PREDICTION}/feedback/{{index}}"): same(),
     ("GET", f"{PREDICTION}/images/{{index}}"): same(),
+    ("POST", f"{LEARNER}/prediction-jobs"): same(json={"samples": {}}),
+    ("GET", f"{LEARNER}/prediction-jobs"): same(),
+    ("GET", JOB): same(),
+    ("GET", f"{JOB}/results"): same(),
+    ("GET", f"{JOB}/images/{{index}}"): same(),
+    ("POST", f"{JOB}/cancel"): same(),
+    ("DELETE", JOB): same(),
     ("GET", "/v1/keys"): REFUSED,
     ("POST", "/v1/keys"): REFUSED,
     ("DELETE", "/v1/keys/{key_id}"): REFUSED,
@@ -173,6 +182,7 @@ def tenants(app, client, session_factory, learn) -> Tenants:
         # A second one waits, so that there is something to cancel.
         files = image_files((f"{labels[0]}-2",), 3)
         waiting = client.post(f"/v1/learners/{learner}/tasks", files=files).json()["id"]
+        job = client.post(f"/v1/learners/{learner}/prediction-jobs", json={"samples": {}}).json()
         samples = client.get(f"/v1/tasks/{task}/samples?limit=200").json()["items"]
         places[learner] = {
             "name": learner,
@@ -183,6 +193,7 @@ def tenants(app, client, session_factory, learn) -> Tenants:
             "waiting": waiting,
             "sample_id": samples[0]["id"],
             "prediction_id": prediction,
+            "job_id": job["id"],
         }
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "of the fishmonger", "trainer", learners=[OWN])
@@ -243,7 +254,15 @@ def seen(answer) -> tuple[Any, ...]:
 
 def state_of(client, learner) -> list[Any]:
     url = f"/v1/learners/{learner}"
-    parts = ("", "/tasks", "/versions", "/classes", "/aliases/live", "/feedback")
+    parts = (
+        "",
+        "/tasks",
+        "/versions",
+        "/classes",
+        "/aliases/live",
+        "/feedback",
+        "/prediction-jobs",
+    )
     found = [client.get(f"{url}{part}").json() for part in parts]
     tasks = [task["id"] for task in found[1]["items"]]
     return [*found, *(client.get(f"/v1/tasks/{task}/samples").json() for task in tasks)]
@@ -254,6 +273,7 @@ def test_the_table_names_every_route_and_no_other(app):
 
 
 def test_nothing_of_another_learner_is_shown_or_changed(client, tenants, ask, subtests):
+    client.get(f"{fill(JOB, tenants.others)}?wait=30")
     before = state_of(client, OTHER)
     for (method, template), shown in TABLE.items():
         ways = (False, True) if template.startswith("/admin") else (False,)
@@ -276,8 +296,8 @@ def test_nothing_of_another_learner_is_shown_or_changed(client, tenants, ask, su
 
 def test_its_own_learner_is_shown_and_changed(client, tenants, ask, subtests):
     """So the 404s of the matrix come of the scope, not of requests that nobody could make."""
-    last = ("DELETE", f"{TASK}/samples")
-    for (method, template), shown in sorted(TABLE.items(), key=lambda row: row[0] == last):
+    last = (("DELETE", f"{TASK}/samples"), ("DELETE", JOB))
+    for (method, template), shown in sorted(TABLE.items(), key=lambda row: row[0] in last):
         if shown.how == "same":
             with subtests.test(method=method, path=template):
                 answer = ask(method, template, shown, tenants.own)

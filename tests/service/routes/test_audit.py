@@ -142,6 +142,21 @@ def withdraw_feedback(world: World) -> Response:
     return world.client.delete(f"/v1/predictions/{prediction}/feedback/0")
 
 
+def post_job(world: World) -> Response:
+    world.learned()
+    return world.client.post("/v1/learners/birds/prediction-jobs", json={"samples": {}})
+
+
+def cancel_job(world: World) -> Response:
+    app: Any = world.client.app
+    app.state.context.jobs.stop()
+    return world.client.post(f"/v1/prediction-jobs/{post_job(world).json()['id']}/cancel")
+
+
+def delete_job(world: World) -> Response:
+    return world.client.delete(f"/v1/prediction-jobs/{post_job(world).json()['id']}")
+
+
 def update_class(world: World) -> Response:
     world.published()
     body = {"name": "great egret", "hidden": True}
@@ -221,6 +236,9 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         "feedback.withdraw",
         withdraw_feedback,
     ),
+    ("POST", "/v1/learners/{name}/prediction-jobs"): ("prediction_job.create", post_job),
+    ("POST", "/v1/prediction-jobs/{job_id}/cancel"): ("prediction_job.cancel", cancel_job),
+    ("DELETE", "/v1/prediction-jobs/{job_id}"): ("prediction_job.delete", delete_job),
     ("DELETE", "/v1/tasks/{task_id}/samples"): (
         "samples.delete",
         lambda world: world.client.delete(f"/v1/tasks/{world.published().id}/samples"),
