@@ -41,6 +41,7 @@ DONE = {
     "task-released": "The task waits to be learned now, whatever was found in its images.",
     "consolidation-asked": "It is consolidated as soon as no task of the learner waits.",
     "class-changed": "The class is changed: answers follow within seconds.",
+    "job-deleted": "The job is deleted.",
     "key-revoked": "The key is revoked: it is refused from now on.",
 }
 """What a page says when the form that led to it has worked, by code."""

@@ -11,6 +11,7 @@ from service.dashboard import (
     actions,
     audit_pages,
     class_pages,
+    job_pages,
     key_pages,
     plots,
     prediction_page,
@@ -39,6 +40,7 @@ router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=Fal
 router.include_router(actions.router)
 router.include_router(prediction_page.router)
 router.include_router(class_pages.router)
+router.include_router(job_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)
 

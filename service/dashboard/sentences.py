@@ -20,6 +20,7 @@ ON_PAGES = {
     "learner-not-found": "There is no learner of this name.",
     "missing-image": "Choose an image first.",
     "no-feedback": "No feedback is pending that can be learned so.",
+    "nothing-to-predict": "No image is stored that this asks for.",
     "nothing-learned": "The learner has learned nothing yet.",
     "precondition-failed": "Somebody else has changed it since this page was shown: look again.",
     "quota-exceeded": "This would go beyond what the key or the installation may have.",

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -228,7 +228,9 @@ def list_prediction_job_results(
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def get_prediction_job_image(job_id: PublicId, index: int, context: ContextDep) -> Response:
+def get_prediction_job_image(
+    job_id: PublicId, index: Annotated[int, Path(ge=0, le=MAX_INT)], context: ContextDep
+) -> Response:
     """Read an image of a prediction job as it is predicted: upright, RGB, without metadata, as PNG.
 
     - **404** `prediction-job-image-not-found`: it could not be used, or was deleted, or is not kept

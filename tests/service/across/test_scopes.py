@@ -124,6 +124,14 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
     ("GET", "/admin/learners/{name}/versions/{number}"): same(),
     ("POST", "/admin/learners/{name}/consolidate"): same(),
+    ("GET", "/admin/learners/{name}/jobs"): same(),
+    ("POST", "/admin/learners/{name}/jobs"): same(data={"source": "samples"}),
+    ("POST", "/admin/learners/{name}/jobs/upload"): same(**UPLOAD),
+    ("GET", "/admin/jobs/{job_id}"): same(),
+    ("GET", "/admin/jobs/{job_id}/live.json"): same(),
+    ("GET", "/admin/jobs/{job_id}/images/{index}"): same(),
+    ("POST", "/admin/jobs/{job_id}/cancel"): same(),
+    ("POST", "/admin/jobs/{job_id}/delete"): same(),
     ("POST", "/admin/learners/{name}/live"): same(data={"version": 1, "expected": 1}),
     ("GET", "/admin/learners/{name}/try"): same(),
     ("POST", "/admin/learners/{name}/try"): same(
@@ -296,8 +304,14 @@ def test_nothing_of_another_learner_is_shown_or_changed(client, tenants, ask, su
 
 def test_its_own_learner_is_shown_and_changed(client, tenants, ask, subtests):
     """So the 404s of the matrix come of the scope, not of requests that nobody could make."""
-    last = (("DELETE", f"{TASK}/samples"), ("DELETE", JOB))
-    for (method, template), shown in sorted(TABLE.items(), key=lambda row: row[0] in last):
+    deleting = [
+        ("DELETE", f"{TASK}/samples"),
+        ("POST", "/admin/jobs/{job_id}/delete"),
+        ("DELETE", JOB),
+    ]
+    first = [row for row in TABLE if row not in deleting]
+    for method, template in [*first, *deleting[:2]]:
+        shown = TABLE[method, template]
         if shown.how == "same":
             with subtests.test(method=method, path=template):
                 answer = ask(method, template, shown, tenants.own)

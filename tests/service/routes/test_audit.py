@@ -157,6 +157,31 @@ def delete_job(world: World) -> Response:
     return world.client.delete(f"/v1/prediction-jobs/{post_job(world).json()['id']}")
 
 
+def post_job_in_browser(world: World) -> Response:
+    world.published()
+    return world.client.post("/admin/learners/birds/jobs", data={"source": "samples"})
+
+
+def upload_job_in_browser(world: World) -> Response:
+    world.published()
+    return world.client.post("/admin/learners/birds/jobs/upload", files=image_files(("heron",)))
+
+
+def _job_in_browser(world: World) -> str:
+    """Post a job that waits, and return the address of its page."""
+    app: Any = world.client.app
+    app.state.context.jobs.stop()
+    return str(post_job_in_browser(world).headers["location"])
+
+
+def cancel_job_in_browser(world: World) -> Response:
+    return world.client.post(f"{_job_in_browser(world)}/cancel")
+
+
+def delete_job_in_browser(world: World) -> Response:
+    return world.client.post(f"{_job_in_browser(world)}/delete")
+
+
 def update_class(world: World) -> Response:
     world.published()
     body = {"name": "great egret", "hidden": True}
@@ -264,6 +289,13 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         "task.consolidate",
         consolidate_in_browser,
     ),
+    ("POST", "/admin/learners/{name}/jobs"): ("prediction_job.create", post_job_in_browser),
+    ("POST", "/admin/learners/{name}/jobs/upload"): (
+        "prediction_job.create",
+        upload_job_in_browser,
+    ),
+    ("POST", "/admin/jobs/{job_id}/cancel"): ("prediction_job.cancel", cancel_job_in_browser),
+    ("POST", "/admin/jobs/{job_id}/delete"): ("prediction_job.delete", delete_job_in_browser),
     ("POST", "/admin/learners/{name}/live"): ("alias.move", move_alias_in_browser),
     ("POST", "/admin/learners/{name}/classes"): ("class.update", change_class_in_browser),
     ("POST", "/admin/keys"): ("key.create", create_key_in_browser),

@@ -19,6 +19,7 @@ PAGES = (
     "/admin/learners/birds/classes",
     "/admin/learners/birds/versions/1",
     "/admin/learners/birds/try",
+    "/admin/learners/birds/jobs",
     "/admin/tasks",
     "/admin/keys",
     "/admin/audit",

@@ -9,11 +9,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sqlalchemy import select
 
-from registry import audit, classes, keys, learners, queue, tasks, versions, workers
+from registry import (
+    audit,
+    classes,
+    keys,
+    learners,
+    prediction_jobs,
+    queue,
+    stored_images,
+    tasks,
+    versions,
+    workers,
+)
+from registry.prediction_jobs import JobAnswer
 from registry.samples import list_samples
 from registry.schedule import Schedule
-from registry.tables import Row, SampleRow
-from tests.factories import learn_at_once, make_learner, make_new_version, make_task
+from registry.stored_images import NewJobImage, StoredImages
+from registry.tables import TAUGHT, Row, SampleRow
+from tests.factories import learn_at_once, make_image, make_learner, make_new_version, make_task
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
@@ -124,13 +137,43 @@ def hostile(session, blobs):
         task.status = ("queued", "failed", "held")[number % 3]
         task.error = {"code": payload, "detail": payload}
         task.findings = [{"code": payload, "detail": payload}]
+    job_id = hostile_job(session, blobs, learner)
     session.commit()
     return {
+        "job_id": job_id,
         "name": "birds",
         "number": "1",
         "sample_id": list_samples(session, published.id).items[0].id,
         "path:path": "nowhere",
     }
+
+
+def hostile_job(session, blobs, learner):
+    """Add a prediction job whose names, labels and problems are hostile, and return its id."""
+    payloads = PAYLOADS[:24]  # what fits on a page
+    images = [NewJobImage(payload, before={"label": payload, "score": 0.5}) for payload in payloads]
+    job = prediction_jobs.add_job(
+        session,
+        learner,
+        images,
+        version=1,
+        source=TAUGHT,
+        query={},
+        top_k=1,
+        trace="none",
+        key_id=None,
+        blobs=blobs,
+    )
+    claimed = prediction_jobs.claim_next(session, 60)
+    answers = [
+        JobAnswer(i, {"label": payloads[i - 1], "score": 0.5, "known": True, "novelty": 0.1})
+        if i % 3
+        else JobAnswer(i, {"problem": {"code": payload, "detail": payload}})
+        for i, payload in enumerate(payloads)
+    ]
+    prediction_jobs.give_back(session, claimed, answers)
+    job.error = {"code": payloads[0], "detail": payloads[0]}
+    return job.id
 
 
 def body_of(page, what):
@@ -143,7 +186,7 @@ def test_no_text_of_strangers_becomes_anything_but_text(app, page, site, hostile
     for template in pages(app):
         for name, value in hostile.items():
             template = template.replace(f"{{{name}}}", value)
-        if not template.endswith(("/image", ".json", "{name}")):
+        if not template.endswith(("/image", ".json", "{name}", "{index}")):
             paths.append(template)
     assert len(paths) >= 10
     for payload in PAYLOADS[:4]:
@@ -247,15 +290,34 @@ def targets(app, session, blobs, three, role_keys):
     ended = make_task(session, blobs, three, classes=("moa",))
     tasks.request_cancel(session, ended.id)
     sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
+    learner = learners.get_learner(session, three)
+    job_id = prediction_jobs.add_job(
+        session,
+        learner,
+        stored_images.find_taught(session, learner.id, StoredImages(), limit=1),
+        version=1,
+        source=TAUGHT,
+        query={},
+        top_k=1,
+        trace="none",
+        key_id=None,
+        blobs=blobs,
+    ).id
+    # It would answer jobs meanwhile, which changes rows.
+    app.state.context.jobs.stop()
     session.commit()
     task_of = {"publish": held.id, "cancel": waiting.id, "retry": ended.id}
     link = app.state.context.login_links.make(role_keys["reader"].split("_")[1])
     forms = {
         "/admin/enter": {"token": link.partition("=")[2]},
+        "/admin/jobs/{job_id}/cancel": {},
+        "/admin/jobs/{job_id}/delete": {},
         "/admin/keys": {"name": "evil", "role": "admin", "days": "0"},
         "/admin/keys/{key_id}/revoke": {},
         "/admin/learners/{name}/classes": {"label": "heron", "name": "evil", "is_hidden": "true"},
         "/admin/learners/{name}/consolidate": {},
+        "/admin/learners/{name}/jobs": {"source": "samples"},
+        "/admin/learners/{name}/jobs/upload": {},
         "/admin/learners/{name}/live": {"version": "1", "expected": "4"},
         "/admin/learners/{name}/try": {"sample": sample},
         "/admin/login": {"key": role_keys["reader"]},
@@ -272,6 +334,7 @@ def targets(app, session, blobs, three, role_keys):
         (
             path.replace("{name}", three)
             .replace("{key_id}", key_id)
+            .replace("{job_id}", job_id)
             .replace("{task_id}", task_of.get(path.rsplit("/", 1)[1], "")),
             form,
         )
@@ -351,6 +414,12 @@ def test_our_own_pages_may_do_all_of_it(seen, page, site, targets, session):
             continue  # a key, a link, or an answer: nothing stored changes
         seen.clear()
         body = f"new URLSearchParams({json.dumps(fields)})"
+        if path.endswith("/upload"):
+            picture = json.dumps(list(make_image()))
+            body = (
+                f"(() => {{ const form = new FormData(); "
+                f"form.append('images', new Blob([new Uint8Array({picture})]), 'a.png'); return form; }})()"
+            )
         page.evaluate(
             f"fetch({json.dumps(path)}, {{method: 'POST', body: {body}, redirect: 'manual'}})"
         )
