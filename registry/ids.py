@@ -1,5 +1,6 @@
 """Row ids: a prefix that tells the kind, and a time-sortable random part."""
 
+import math
 import os
 import time
 from random import Random
@@ -15,6 +16,22 @@ _random = Random()
 """Seeded by the system, here and in every process that is forked from this one. Asking the system for each id would let
 go of the interpreter in the event loop, and wait for it."""
 os.register_at_fork(after_in_child=_random.seed)
+
+
+def age_s(row_id: str) -> float:
+    """Return how long ago an id was made, in seconds by this machine's clock; infinite for what is none.
+
+    Example:
+        >>> 0 <= age_s(new_id("prd")) < 5, age_s("prd_0000000000"), age_s("prd_1")
+        (True, inf, inf)
+    """
+    letters = row_id.rpartition("_")[2]
+    if len(letters) != LENGTH or not set(letters) <= set(ALPHABET):
+        return math.inf
+    number = 0
+    for letter in letters:
+        number = number << 5 | ALPHABET.index(letter)
+    return time.time() - (number >> RANDOM_BITS) / 1000
 
 
 def new_id(prefix: str) -> str:

@@ -6,13 +6,14 @@ number or null for no limit. Where it has none, the installation's settings of t
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from registry import audit
@@ -20,6 +21,7 @@ from registry.errors import InvalidKeyError, KeyNotFoundError
 from registry.tables import KeyRow, LearnerRow, TaskRow
 
 PREFIX = "fil"
+_WHOLE = re.compile(rf"{PREFIX}_(?P<id>[0-9a-f]{{12}})_(?P<secret>[0-9a-f]{{64}})")
 DAY = timedelta(days=1)
 QUOTAS = ("predict_images_per_minute", "changes_per_minute", "tasks_per_day", "images_per_day")
 """What a key may be limited in."""
@@ -61,6 +63,7 @@ def create_key(
     learners: Sequence[str] | None = None,
     expires_at: datetime | None = None,
     quotas: Mapping[str, int | None] | None = None,
+    given: re.Match[str] | None = None,
 ) -> tuple[KeyRow, str]:
     """Make a key.
 
@@ -72,6 +75,7 @@ def create_key(
             that is created later under the same name is another one.
         expires_at: When it stops working.
         quotas: Where its limits differ from the installation's: any of `QUOTAS`.
+        given: A whole key that nobody has used yet, in the place of a new one.
 
     Returns:
         Its row, and the whole key: the only time it can be read.
@@ -82,7 +86,7 @@ def create_key(
     learner_ids = None if learners is None else _learner_ids(session, role, learners)
     if expires_at is not None and not session.scalars(select(expires_at > func.now())).one():
         raise InvalidKeyError("expires_at", "This time is over already.")
-    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    key_id, secret = given.groups() if given else (secrets.token_hex(6), secrets.token_hex(32))
     row = KeyRow(
         id=key_id,
         name=name,
@@ -98,12 +102,20 @@ def create_key(
     return row, f"{PREFIX}_{key_id}_{secret}"
 
 
-def create_first_admin_key(session: Session) -> str | None:
-    """Add an admin key if there is none, and return it whole. Of several services that start at once, one gets it."""
+def create_first_admin_key(session: Session, proposed: str | None = None) -> str | None:
+    """Add an admin key if there is none, and return it whole. Of several services that start at once, one gets it.
+
+    Args:
+        session: Database session.
+        proposed: What is to be the key, if it is a whole one that was never known here.
+    """
     session.execute(select(func.pg_advisory_xact_lock(FIRST_KEY_LOCK)))
     if any(key.role == "admin" for key in active_keys(session).values()):
         return None
-    row, key = create_key(session, "first admin key", "admin")
+    given = _WHOLE.fullmatch(proposed or "")
+    if given is not None and session.get(KeyRow, given["id"]) is not None:
+        given = None  # it was revoked, and stays so
+    row, key = create_key(session, "first admin key", "admin", given=given)
     details = {"name": row.name, "role": row.role}
     audit.record(session, None, "key.create", subject=row.id, details=details)
     return key
@@ -139,11 +151,20 @@ def revoke_key(session: Session, key_id: str) -> KeyRow:
     return row
 
 
+def is_active(session: Session, text: str) -> bool:
+    """Return whether a whole key is right, neither revoked nor expired. One row is read at most."""
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
+        return False
+    query = select(KeyRow.secret_sha256).where(KeyRow.id == whole["id"], *_active())
+    digest = session.scalars(query).one_or_none()
+    return digest is not None and hmac.compare_digest(_hash(whole["secret"]), digest)
+
+
 def active_keys(session: Session) -> dict[str, ActiveKey]:
     """Return all keys that are neither revoked nor expired, by id: what the service keeps in memory to verify with."""
     left_s = func.extract("epoch", KeyRow.expires_at - func.now())
-    good = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > func.now())
-    rows = session.execute(select(KeyRow, left_s).where(KeyRow.revoked_at.is_(None), good)).all()
+    rows = session.execute(select(KeyRow, left_s).where(*_active())).all()
     names = learner_names(session, [row for row, _ in rows])
     return {row.id: _as_active(row, expires_in_s, names) for row, expires_in_s in rows}
 
@@ -183,6 +204,11 @@ def verify_key(text: str, active: Mapping[str, ActiveKey]) -> ActiveKey | None:
     if prefix != PREFIX or key is None:
         return None
     return key if hmac.compare_digest(_hash(secret), key.secret_sha256) else None
+
+
+def _active() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    in_time = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > func.now())
+    return KeyRow.revoked_at.is_(None), in_time
 
 
 def _learner_ids(session: Session, role: str, names: Sequence[str]) -> list[str]:

@@ -132,6 +132,11 @@ def get_prediction(session: Session, prediction_id: str) -> PredictionRow:
     return prediction
 
 
+def is_stored(session: Session, prediction_id: str) -> bool:
+    """Return whether there is a prediction with this id."""
+    return session.get(PredictionRow, prediction_id) is not None
+
+
 def list_predictions(
     session: Session,
     learner_id: str,

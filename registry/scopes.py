@@ -23,6 +23,7 @@ from registry.tables import (
     FeedbackRow,
     KeyRow,
     LearnerRow,
+    LoginLinkRow,
     PredictionImageRow,
     PredictionJobImageRow,
     PredictionJobRow,
@@ -38,7 +39,7 @@ EVERY_LEARNER: Mapping[str, Any] = MappingProxyType({"every_learner": True})
 """Execution options of a query that has to know what all learners refer to, such as whether a blob can be deleted. What
 it finds must not be answered."""
 
-HIDDEN: tuple[type[Row], ...] = (AuditRow, EndedSessionRow, KeyRow, WorkerRow)
+HIDDEN: tuple[type[Row], ...] = (AuditRow, EndedSessionRow, KeyRow, LoginLinkRow, WorkerRow)
 """Rows that are about the whole installation."""
 
 

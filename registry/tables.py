@@ -527,6 +527,18 @@ class EndedSessionRow(Row):
     ended_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
+class LoginLinkRow(Row):
+    """A link that logs one browser in, kept until it is used or too old."""
+
+    __tablename__ = "login_links"
+
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    """Of what stands in the link."""
+    key_id: Mapped[str]
+    """Of the key that it stands for."""
+    made_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
 class IdempotencyRow(Row):
     """The first answer to a creating POST, replayed when the same key comes again within 24 h."""
 

@@ -202,7 +202,7 @@ def build_context(
         metrics=metrics,
         feed=feed,
         keys=keys,
-        login_links=LoginLinks(),
+        login_links=LoginLinks(session_factory),
         quotas=Quotas(settings),
         decoder=decoder,
         engine=engine,

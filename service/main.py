@@ -140,12 +140,17 @@ def _announced(settings: ServiceSettings, listener: socket.socket) -> Iterator[C
 
 
 def ensure_admin_key(session_factory: Sessions, data_dir: Path) -> None:
-    """Make the first admin key and write it where only its owner can read it. A no-op if there is an admin key."""
+    """Make the first admin key and write it where only its owner can read it. A no-op if there is an admin key.
+
+    A whole key that lies there already becomes the first one: whoever runs several services gives it to all of them.
+    """
+    file = data_dir / ADMIN_KEY_FILE
+    found = file.read_text("utf-8", errors="replace").strip() if file.exists() else None
     with session_factory.begin() as session:
-        key = keys.create_first_admin_key(session)
-        if key is not None:
+        key = keys.create_first_admin_key(session, found)
+        if key is not None and key != found:
             # Before the commit: a key nobody can read would lock everybody out.
-            write_private(data_dir / ADMIN_KEY_FILE, key + "\n")
+            write_private(file, key + "\n")
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

@@ -49,7 +49,8 @@ class ServiceSettings(RegistrySettings):
     allowed_hosts: Listed = ("*",)
     """Names in Host headers that are answered. `*` is any well-formed one: every request needs a key anyway."""
     forwarded_allow_ips: Listed = ()
-    """Addresses of proxies whose `X-Forwarded-*` headers are believed; none by default. Never `*`."""
+    """Addresses, networks or names of proxies whose `X-Forwarded-*` headers are believed; none by default. A name
+    stands for the addresses that it has now. Never `*`."""
     root_path: str = ""
     """Path that a proxy puts before ours, such as `/filopodia`, whether it takes it away again or passes it on."""
     cors_origins: Listed = ()

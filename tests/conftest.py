@@ -13,7 +13,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry.blobs.store import LocalBlobStore
 from registry.postgres.database import make_engine, make_session_factory, migrate
 from registry.postgres.embedded import EmbeddedPostgres
-from registry.tables import AuditRow, EndedSessionRow, IdempotencyRow, KeyRow, LearnerRow, WorkerRow
+from registry.tables import (
+    AuditRow,
+    EndedSessionRow,
+    IdempotencyRow,
+    KeyRow,
+    LearnerRow,
+    LoginLinkRow,
+    WorkerRow,
+)
 from tests.isolation import Isolation
 from tests.redis_server import RedisServer
 
@@ -66,7 +74,7 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     factory = make_session_factory(engine)
     with factory.begin() as session:
         # Everything else hangs on a learner.
-        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow, EndedSessionRow):
+        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow, EndedSessionRow, LoginLinkRow):
             session.execute(delete(table))
         # Out of its trigger's sight, which lets nobody else do so.
         session.execute(text("SET LOCAL session_replication_role = replica"))

@@ -2,7 +2,7 @@
 
 Rows come from one snapshot of the database, then the blobs that these rows refer to; blobs never change, so rows and
 blobs fit together although the service goes on working. What workers are alive is no part of it, nor who has logged
-out: a restore must not bring a session back that was ended since.
+out, nor links that log in: a restore must not bring a session or a link back that was ended or used since.
 """
 
 import json
@@ -34,12 +34,12 @@ from registry.errors import (
 from registry.postgres import schema
 from registry.postgres.database import CONNECT_TIMEOUT_S, driver_url
 from registry.references import ArtifactFiles
-from registry.tables import EndedSessionRow, Row, WorkerRow
+from registry.tables import EndedSessionRow, LoginLinkRow, Row, WorkerRow
 from registry.upkeep.backup_file import HEAD, BackupWriter, write_whole
 from registry.upkeep.collection import no_collection
 
 FORMAT_VERSION = 1
-_LEFT_OUT = (WorkerRow.__table__, EndedSessionRow.__table__)
+_LEFT_OUT = (WorkerRow.__table__, EndedSessionRow.__table__, LoginLinkRow.__table__)
 TABLES = tuple(table for table in Row.metadata.sorted_tables if table not in _LEFT_OUT)
 """In an order in which each comes after those it refers to."""
 AT_A_TIME = 8

@@ -82,7 +82,7 @@ def use_link(
 ) -> Response:
     """Exchange a login link, this once, for the session of the key it stands for."""
     key_id = context.login_links.use(token)
-    principal = None if key_id is None else context.keys.principal_of(key_id)
+    principal = None if key_id is None else context.keys.find_by_id(key_id)
     if principal is None:
         context.keys.fail_login(client_address(request.scope))
         return page("login.html", None, status=401, next="/admin", problem=LINK_SPENT)

@@ -8,12 +8,10 @@ import base64
 import re
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.ids import new_id
 from service.http.bodies import (
@@ -38,6 +36,7 @@ from service.http.security import (
     client_address,
     unauthorized,
 )
+from service.http.trusted_proxies import TrustedProxies
 from service.metrics import Metrics
 from service.problems import PageFor, Problem, problem_response
 from service.settings import ServiceSettings, host_name
@@ -91,8 +90,7 @@ class AdmissionMiddleware:
         self.pace = Pace(settings.large_body_bytes_per_s)
         self.in_flight = InFlightLimit(settings.max_connections)
         # Ours rather than uvicorn's, so that a header nobody believes is told.
-        admit: Any = self._admit
-        self._proxies: Any = ProxyHeadersMiddleware(admit, list(settings.forwarded_allow_ips))
+        self._proxies = TrustedProxies(self._admit, settings.forwarded_allow_ips)
         self._has_warned_of_proxy = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,8 +98,8 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if not self._has_warned_of_proxy:
-            self._warn_of_proxy(client_address(scope), Headers(scope=scope))
+        if not await self._proxies.believes(scope) and not self._has_warned_of_proxy:
+            self._warn_of_proxy(client_address(scope))
         await self._proxies(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -198,11 +196,8 @@ class AdmissionMiddleware:
         allowed = self.settings.allowed_hosts
         return _HOST.match(host) is not None and ("*" in allowed or host_name(host) in allowed)
 
-    def _warn_of_proxy(self, sender: str, headers: Headers) -> None:
+    def _warn_of_proxy(self, sender: str) -> None:
         """Say, once, that a proxy seems to be there that is not believed: limits by address hold it for one client."""
-        is_forwarded = "x-forwarded-for" in headers or "x-forwarded-proto" in headers
-        if not is_forwarded or sender in self._proxies.trusted_hosts:
-            return
         self._has_warned_of_proxy = True
         address = sender[:100]
         reason = (

@@ -24,7 +24,7 @@ from registry.scopes import limited_to
 from registry.tables import ROLES
 from service.http.browser_sessions import COOKIE as COOKIE
 from service.http.browser_sessions import BrowserSessions, session_of
-from service.http.buckets import Guesses
+from service.http.buckets import Buckets, Guesses
 from service.http.demands import Demands
 from service.problems import Problem
 
@@ -44,7 +44,10 @@ FINDING_THREADS = 4
 """For keys that are not known: they wait for a database that does not answer, and must not take the threads of those
 who have a key."""
 _REFRESH_S = 1.0
-"""Shortest time between two looks for a key that is not known: a guesser costs one query a second."""
+"""Seconds after which a key that is not known leads to another look at all keys."""
+LOOKED_UP_PER_MINUTE = 600
+"""Keys that are not known and come sooner than that, of which each is looked up by itself: another service may have
+made it a moment ago. Guessers get no more out of it than that; chosen, untested."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class KeyRing:
         self._used_written_at = float("-inf")
         self._has_read = False
         self._looked_at = float("-inf")
+        self._looked_up = Buckets()
+        self._is_answered = True
+        """Whether the database answered when a key that was not known was last looked for."""
         self._lock = Lock()
         self._reading = Lock()
         """Held from before keys are read until they are taken over: what was read first does not replace the later."""
@@ -121,8 +127,14 @@ class KeyRing:
         key = keys.verify_key(text, self._active)
         return None if key is None else self._principal(key)
 
-    def principal_of(self, key_id: str) -> Principal | None:
-        """Return who the key of this id is; None if it is not valid any more."""
+    def find_by_id(self, key_id: str) -> Principal | None:
+        """Return who the key of this id is; None if it is not valid any more. Blocks: another service may have made it.
+
+        Raises:
+            DatabaseUnavailableError: If the database is to be asked and does not answer.
+        """
+        if key_id not in self._active:
+            self.refresh()
         key = self._active.get(key_id)
         return None if key is None else self._principal(key)
 
@@ -172,14 +184,23 @@ class KeyRing:
         if principal is not None:
             return principal
         with self._lock:
-            if time.monotonic() - self._looked_at >= _REFRESH_S:
-                try:
+            is_due = time.monotonic() - self._looked_at >= _REFRESH_S
+            try:
+                if is_due or (self._is_answered and self._is_new(text)):
                     self.refresh()
-                except DatabaseUnavailableError:
-                    self._looked_at = time.monotonic()
+                    self._is_answered = True
+            except DatabaseUnavailableError:
+                self._looked_at, self._is_answered = time.monotonic(), False
             if not self._has_read:
                 raise Problem("storage-unavailable")
         return self.verify(text)
+
+    def _is_new(self, text: str) -> bool:
+        """Return whether a key that is not known is right all the same."""
+        if self._looked_up.draw("unknown", LOOKED_UP_PER_MINUTE, 1).retry_after_s is not None:
+            return False
+        with self._sessions() as session:
+            return keys.is_active(session, text)
 
     def session_cookie(self, principal: Principal) -> str:
         """Return the value of a cookie that stands for this key until it expires, is ended, or the key is revoked.

@@ -15,7 +15,7 @@ from service.routes.samples import image_response
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import FeedbackCreate, FeedbackRead, StoredPrediction
 from service.use_cases import feedback_changes
-from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions
+from service.use_cases.prediction_views import read_predictions, wait_stored
 
 router = APIRouter(
     prefix="/v1",
@@ -48,7 +48,7 @@ def give_feedback(
       from a class only in case, width or form
     - **422** `validation`: there is no usable result of this index, or the label is none
     """
-    context.writer.wait_written(READ_OWN_WRITES_S)
+    wait_stored(context, prediction_id)
     with context.session_factory.begin() as session:
         learner, row = feedback_changes.give_feedback(
             session, actor, prediction_id, body.index, body.label, key_id=principal.key_id
@@ -109,7 +109,7 @@ def get_prediction_image(prediction_id: PublicId, index: Index, context: Context
 
     - **404** `prediction-not-found`, `prediction-image-not-found`
     """
-    context.writer.wait_written(READ_OWN_WRITES_S)
+    wait_stored(context, prediction_id)
     with context.session_factory() as session:
         sha256 = predictions.get_image(session, prediction_id, index).blob_sha256
     try:

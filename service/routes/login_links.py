@@ -21,7 +21,7 @@ router = APIRouter(
 def create_login_link(context: ContextDep, caller: PrincipalDep) -> LoginLinkRead:
     """Make a link that logs one browser in to the dashboard, with the key of this request.
 
-    It works once, within ten minutes, and only at the service process that made it: it is kept nowhere else.
+    It works once, within ten minutes, at any service on the same database.
     """
     path = context.login_links.make(caller.key_id)
     expires_at = datetime.now(UTC) + timedelta(seconds=context.login_links.lifetime_s)

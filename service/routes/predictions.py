@@ -24,7 +24,7 @@ from service.intake.prediction_requests import (
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
 from service.schemas.predictions import PredictionRead, StoredPrediction, Trace
 from service.use_cases.predicting import answer_images, to_store
-from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions
+from service.use_cases.prediction_views import READ_OWN_WRITES_S, read_predictions, wait_stored
 from service.use_cases.serving import choose_snapshot
 
 router = APIRouter(
@@ -156,7 +156,7 @@ def get_prediction(prediction_id: PublicId, context: ContextDep) -> StoredPredic
 
     - **404** `prediction-not-found`: it was asked for with `store=false`, or its learner is gone
     """
-    context.writer.wait_written(READ_OWN_WRITES_S)
+    wait_stored(context, prediction_id)
     with context.session_factory() as session:
         row = predictions.get_prediction(session, prediction_id)
         learner = learners.get_learner_by_id(session, row.learner_id)

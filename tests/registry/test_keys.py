@@ -132,3 +132,45 @@ def test_a_day_counts_what_was_posted_with_the_key_within_24_hours(session, blob
     use = keys.day_use(session, "camera")
     assert (use.n_tasks, use.n_images) == (2, 14)
     assert use.frees_in_s == pytest.approx(4 * 3600, abs=1)
+
+
+def test_one_key_is_looked_up_by_itself(session):
+    row, text = keys.create_key(session, "camera", "predictor")
+    _, short = keys.create_key(
+        session, "short", "reader", expires_at=datetime.now(UTC) + timedelta(hours=1)
+    )
+    assert keys.is_active(session, text)
+    assert keys.is_active(session, short)
+    wrong = [
+        "",
+        "fil",
+        text[:-1],
+        text + "0",
+        text[:-1] + ("1" if text[-1] == "0" else "0"),
+        text.upper(),
+    ]
+    assert not any(keys.is_active(session, each) for each in wrong)
+    session.execute(update(KeyRow).where(KeyRow.name == "short").values(expires_at=func.now()))
+    keys.revoke_key(session, row.id)
+    assert not keys.is_active(session, text)
+    assert not keys.is_active(session, short)
+
+
+def test_the_first_key_may_be_proposed_once(session):
+    proposed = f"fil_{'a' * 12}_{'b' * 64}"
+    assert keys.create_first_admin_key(session, proposed) == proposed
+    assert keys.verify_key(proposed, keys.active_keys(session)).role == "admin"
+    assert keys.create_first_admin_key(session, proposed) is None
+    keys.revoke_key(session, "a" * 12)
+    other = keys.create_first_admin_key(session, proposed)
+    assert other not in (None, proposed)
+    assert keys.verify_key(proposed, keys.active_keys(session)) is None
+
+
+@pytest.mark.parametrize(
+    "proposed", ["", "secret", f"fil_{'a' * 12}_{'b' * 63}", f"fil_{'A' * 12}_{'b' * 64}"]
+)
+def test_what_is_no_whole_key_is_not_made_the_first(session, proposed):
+    key = keys.create_first_admin_key(session, proposed)
+    assert key != proposed
+    assert keys.verify_key(key, keys.active_keys(session)).role == "admin"

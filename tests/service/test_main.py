@@ -9,7 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
+from registry import keys
+from registry.tables import KeyRow
+from service.main import ensure_admin_key
+from service.private_files import ADMIN_KEY_FILE
 from tests.service.api import image_files
 from tests.service.processes import Served, post_task
 from tests.waiting import is_within, wait_until, within
@@ -91,3 +96,25 @@ def test_it_stops_at_once_though_a_client_follows_a_task(served):
             pass
     assert served.process.wait() == 0
     assert is_within(time.monotonic() - started, 25)
+
+
+def test_the_first_admin_key_is_written_down_or_is_the_one_that_lies_there(
+    session_factory, tmp_path
+):
+    ensure_admin_key(session_factory, tmp_path)
+    first = (tmp_path / ADMIN_KEY_FILE).read_text().strip()
+    ensure_admin_key(session_factory, tmp_path)
+    assert (tmp_path / ADMIN_KEY_FILE).read_text().strip() == first
+    with session_factory.begin() as session:
+        assert keys.is_active(session, first)
+        session.execute(delete(KeyRow))
+    given = f"fil_{'0' * 12}_{'1' * 64}"
+    (tmp_path / ADMIN_KEY_FILE).write_text(f"{given}\n")
+    (tmp_path / ADMIN_KEY_FILE).chmod(0o400)
+    tmp_path.chmod(0o500)  # as where a cluster's secret is mounted
+    try:
+        ensure_admin_key(session_factory, tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+    with session_factory() as session:
+        assert keys.verify_key(given, keys.active_keys(session)).role == "admin"

@@ -1,15 +1,18 @@
 """Links that log a browser in, once."""
 
 import re
-import time
-from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select, update
 
-from registry import keys
-from service.http.login_links import LIFETIME_S, MOST, LoginLinks
-from service.http.security import COOKIE
+from registry import keys, login_links
+from registry.login_links import MOST
+from registry.tables import LoginLinkRow
+from registry.upkeep.backup import TABLES
+from service.app import create_app
+from service.http.login_links import LoginLinks
+from service.http.security import COOKIE, KeyRing
 
 OWN = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 
@@ -82,9 +85,9 @@ def test_looking_at_it_uses_nothing_up(visitor, path):
     assert enter(visitor, path).status_code == 303
 
 
-def test_it_gets_too_old(visitor, path, monkeypatch):
-    later = SimpleNamespace(monotonic=lambda: time.monotonic() + LIFETIME_S)
-    monkeypatch.setattr("service.http.login_links.time", later)
+def test_it_gets_too_old(visitor, path, session_factory):
+    with session_factory.begin() as session:
+        session.execute(update(LoginLinkRow).values(made_at=func.now() - login_links.LIFETIME))
     assert enter(visitor, path).status_code == 401
 
 
@@ -133,11 +136,40 @@ def test_the_token_is_in_no_log(client, visitor, path, capfd):
     assert token_of(path) not in output
 
 
-def test_tokens_are_long_never_the_same_and_bounded_in_number():
-    links = LoginLinks()
+def test_every_service_on_the_database_takes_it_and_only_one(
+    visitor, path, settings, session_factory, blobs
+):
+    """As the browser goes on at the one that made it, both must know the session."""
+    other = create_app(settings, session_factory, blobs)
+    with TestClient(other, follow_redirects=False) as elsewhere:
+        entered = enter(elsewhere, path)
+        assert (entered.status_code, entered.headers["location"]) == (303, "/admin")
+        visitor.cookies.update(elsewhere.cookies)
+        assert visitor.get("/admin", headers={"Accept": "text/html"}).status_code == 200
+        visitor.cookies.clear()
+        assert enter(visitor, path).status_code == 401
+
+
+def test_a_service_that_has_not_heard_of_the_key_looks_for_it(client, app, settings, role_keys):
+    links, key_id = app.state.context.login_links, role_keys["reader"].split("_")[1]
+    ring = KeyRing(app.state.context.session_factory, b"secret")
+    found = ring.find_by_id(links.use(token_of(links.make(key_id))))
+    assert (found.key_id, found.role) == (key_id, "reader")
+
+
+def test_tokens_are_long_never_the_same_and_bounded_in_number(session_factory):
+    links = LoginLinks(session_factory)
     tokens = [token_of(links.make("k")) for _ in range(MOST + 1)]
     assert len(set(tokens)) == MOST + 1
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", token) for token in tokens)
     assert links.use(tokens[0]) is None
     assert links.use(tokens[1]) == "k"
-    assert not any(token in repr(vars(links)) for token in tokens)
+    with session_factory() as session:
+        stored = set(session.scalars(select(LoginLinkRow.token_sha256)))
+    assert len(stored) == MOST - 1
+    assert stored.isdisjoint(tokens)
+
+
+def test_a_backup_holds_none():
+    """A restore would bring links back that were used since."""
+    assert LoginLinkRow.__table__ not in TABLES

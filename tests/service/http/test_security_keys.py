@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from registry import keys
+from service.http import security
 from service.http.security import COOKIE, KeyRing
 from service.settings import ServiceSettings
 from tests.served import served
@@ -264,3 +265,22 @@ def test_a_key_may_revoke_itself_and_is_told_so(client, caller, stranger):
     row, headers = caller("admin")
     assert stranger.delete(f"/v1/keys/{row.id}", headers=headers).status_code == 200
     assert stranger.get("/v1/keys", headers=headers).status_code == 401
+
+
+def test_a_key_that_was_made_elsewhere_a_moment_ago_is_right(session_factory, role_keys):
+    ring = KeyRing(session_factory, b"secret")
+    ring.refresh()
+    for number in range(5):
+        with session_factory.begin() as session:
+            _, made = keys.create_key(session, f"camera {number}", "predictor")
+        assert ring.find(made).role == "predictor"
+
+
+def test_wrong_keys_are_not_looked_up_without_end(session_factory, role_keys, monkeypatch):
+    ring = KeyRing(session_factory, b"secret")
+    ring.refresh()
+    asked = []
+    monkeypatch.setattr(keys, "is_active", lambda session, text: asked.append(text))
+    monkeypatch.setattr(security, "LOOKED_UP_PER_MINUTE", 3)
+    assert [ring.find(f"fil_{number:012x}_{'0' * 64}") for number in range(50)] == [None] * 50
+    assert 3 <= len(asked) < 10
