@@ -6,10 +6,10 @@ import subprocess
 import time
 from typing import Any
 
-from service.client import Filopodia
+from service.client import Filopodia, Retries
 
 PROJECT = "filopodia-compose-test"
-LASTING = ("api", "worker", "postgres", "redis")
+LASTING = ("proxy", "api", "worker", "postgres", "redis")
 READY_S = 300.0
 
 
@@ -39,28 +39,38 @@ class Composition:
         """
         return output(*self._command, *arguments, environment=self._environment)
 
-    def up(self) -> None:
-        """Start everything, and wait for the health checks.
+    def up(self, *, services: int = 1) -> None:
+        """Start everything, with so many containers of the service, and wait for the health checks.
 
         Raises:
-            TimeoutError: If a service does not become healthy.
+            TimeoutError: If a container does not become healthy.
         """
-        self.run("up", "--detach")
+        self.run("up", "--detach", "--no-recreate", "--scale", f"api={services}")
         deadline = time.monotonic() + READY_S
         for service in LASTING:
-            while self.inspect(service)["State"]["Health"]["Status"] != "healthy":
+            while not all(
+                described["State"].get("Health", {}).get("Status") == "healthy"
+                for described in self.inspect_all(service)
+            ):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{service} is not healthy:\n{self.run('logs', service)}")
                 time.sleep(1)
 
+    def containers(self, service: str) -> list[str]:
+        """Return the ids of the containers of a service."""
+        return self.run("ps", "--all", "--quiet", service).split()
+
     def container(self, service: str) -> str:
-        """Return the id of the container of a service."""
-        return self.run("ps", "--all", "--quiet", service).split()[0]
+        """Return the id of the first container of a service."""
+        return self.containers(service)[0]
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """Return what Docker knows of the container of a service."""
-        (found,) = json.loads(output("docker", "inspect", self.container(service)))
-        return dict(found)
+        """Return what Docker knows of the first container of a service."""
+        return self.inspect_all(service)[0]
+
+    def inspect_all(self, service: str) -> list[dict[str, Any]]:
+        """Return what Docker knows of each container of a service."""
+        return list(json.loads(output("docker", "inspect", *self.containers(service))))
 
     def inside(self, service: str, script: str) -> str:
         """Run a shell script in the container of a service and return what it prints."""
@@ -71,9 +81,10 @@ class Composition:
         lines = output("docker", "top", self.container(service), "-eo", f"pid,{column}")
         return [line.split(None, 1)[1] for line in lines.splitlines()[1:]]
 
-    def client(self) -> Filopodia:
+    def client(self, retries: Retries | None = None) -> Filopodia:
         """Return a client with the first admin key."""
-        return Filopodia(self.url, self.inside("api", "cat /data/admin.key").strip())
+        key = self.inside("api", "cat /data/admin.key").strip()
+        return Filopodia(self.url, key, retries=retries)
 
 
 def output(*command: str, environment: dict[str, str] | None = None) -> str:

@@ -9,24 +9,30 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from service.cli.local.demo_process import free_port
 from service.cli.output import make_console
-from service.client import ENDED, Filopodia, LabelledImage, TaskOptions
+from service.client import ENDED, ClientError, Filopodia, LabelledImage, Retries, TaskOptions
 from tests.compose.composition import LASTING, Composition, output
 from tests.factories import make_image
 
 USER = "10001"
 N_TRAIN, N_EVAL = 20, 5
 CLASSES = (("heron", "egret"), ("stork", "crane"), ("ibis", "spoonbill"), ("gull", "tern"))
+TRAINS = "artsy_gaussian"
+"""It trains within its tasks, which can be interrupted there."""
 LONG = {"epochs": 60}
 """Half a minute on a slow machine: long enough to be killed in the middle."""
 TRAINING_S = 120.0
-GRACE_S = {"worker": 45, "api": 30, "redis": 30, "postgres": 60}
+N_ASKERS = 4
+"""Clients that predict while services are stopped and started."""
+GRACE_S = {"worker": 45, "api": 30, "proxy": 30, "redis": 30, "postgres": 60}
 
 console = make_console()
 
@@ -45,6 +51,8 @@ def main() -> None:
         with _step("containers can do little"):
             check_containers(composition)
         before = learn_through_a_kill(composition)
+        with _step("of two services each is stopped and started, and no prediction fails"):
+            check_two_services(composition)
         with _step("passwords and keys are nowhere to be read"):
             check_secrets(composition)
         with _step("services stop in time, the worker while it learns a fourth task"):
@@ -96,14 +104,14 @@ def check_containers(composition: Composition) -> None:
         assert fields["NoNewPrivs"] == "1", service
 
         ports = {port: to for port, to in described["NetworkSettings"]["Ports"].items() if to}
-        assert set(ports) == ({"8000/tcp"} if service == "api" else set()), (service, ports)
+        assert set(ports) == ({"8000/tcp"} if service == "proxy" else set()), (service, ports)
         assert all(to["HostIp"] == "127.0.0.1" for bound in ports.values() for to in bound)
 
 
 def learn_through_a_kill(composition: Composition) -> list[Any]:
     """Learn three tasks, the last with a worker that is killed in the middle; return the answers after it."""
     with composition.client() as client:
-        client.create_learner("birds", strategy="artsy")
+        client.create_learner("birds", strategy=TRAINS)
         for labels in CLASSES[:2]:
             with _step(f"it learns {' and '.join(labels)}"):
                 task = client.follow_task(client.learn_images("birds", images(*labels))["id"])
@@ -121,6 +129,49 @@ def learn_through_a_kill(composition: Composition) -> list[Any]:
             task = client.follow_task(task_id)
             assert (task["status"], task["version"], task["attempt"]) == ("succeeded", 3, 2), task
         return answers(client, version=3)
+
+
+def check_two_services(composition: Composition) -> None:
+    """Behind the proxy of the composition nobody notices that one of two services stops, and comes back."""
+    composition.up(services=2)
+    containers = composition.containers("api")
+    assert len(containers) == 2, containers
+    outcomes: Counter[str] = Counter()
+    stopping = threading.Event()
+    unseen = [("heron.png", make_image("heron", 1000))]
+
+    def ask_on() -> None:
+        # Nobody repeats for the proxy.
+        with composition.client(Retries(most=0)) as client:
+            while not stopping.is_set():
+                try:
+                    version = client.predict("birds", unseen)["version"]
+                    outcomes[f"version {version}"] += 1
+                except ClientError as error:
+                    outcomes[str(error)] += 1
+
+    askers = [threading.Thread(target=ask_on) for _ in range(N_ASKERS)]
+    for asker in askers:
+        asker.start()
+    try:
+        for container in containers:
+            output("docker", "stop", "--time", "40", container)
+            output("docker", "start", container)
+            composition.up(services=2)
+    finally:
+        stopping.set()
+        for asker in askers:
+            asker.join()
+    assert set(outcomes) == {"version 3"}, outcomes
+    console.print(f"           {outcomes.total()} predictions")
+    # A key that one has made is right at the other at once.
+    with composition.client() as client:
+        for number in range(4):
+            key = client.create_key(f"camera {number}", "reader")["key"]
+            with Filopodia(composition.url, key) as camera:
+                assert [learner["name"] for learner in camera.learners()] == ["birds"]
+    composition.up()
+    assert len(composition.containers("api")) == 1
 
 
 def check_secrets(composition: Composition) -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 GPU = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+HAPROXY = (ROOT / "docker" / "haproxy.cfg").read_text()
 SERVICES = COMPOSE["services"]
 ONE_SHOT = {"secrets", "migrate"}
 LASTING = set(SERVICES) - ONE_SHOT
@@ -50,7 +51,8 @@ def test_a_service_can_do_little(name):
 def test_a_service_sees_nothing_of_the_machine(name):
     for volume in SERVICES[name].get("volumes", []):
         source = volume["source"] if isinstance(volume, dict) else volume.partition(":")[0]
-        assert source in COMPOSE["volumes"]
+        is_ours = source.startswith("./docker/") and (ROOT / source).is_file()
+        assert source in COMPOSE["volumes"] or (is_ours and volume.endswith(":ro"))
 
 
 def test_learning_gets_the_processor_after_all_others():
@@ -72,8 +74,59 @@ def test_a_one_shot_service_runs_once(name):
 
 
 def test_only_the_service_is_published_and_only_on_this_machine():
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"api"}
-    assert SERVICES["api"]["ports"] == ["${FILOPODIA_PUBLISH:-127.0.0.1:8000}:8000"]
+    """And by one container, so that there may be several of the service."""
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"proxy"}
+    assert SERVICES["proxy"]["ports"] == ["${FILOPODIA_PUBLISH:-127.0.0.1:8000}:8000"]
+    assert re.search(r"^    bind :8000$", HAPROXY, re.MULTILINE)
+
+
+def test_any_service_may_be_there_several_times():
+    assert not any(
+        "container_name" in service or "hostname" in service for service in SERVICES.values()
+    )
+    assert "server-template api 1-20 api:8000 check" in HAPROXY
+    told = SERVICES["api"]["environment"]["FILOPODIA_FORWARDED_ALLOW_IPS"]
+    assert told.split(",")[0] == "proxy"
+    assert ServiceSettings(forwarded_allow_ips=told.split(",")[0] + ",").forwarded_allow_ips == (
+        "proxy",
+    )
+
+
+def test_the_proxy_reaches_the_service_and_nothing_behind_it():
+    assert SERVICES["proxy"]["networks"] == ["outside"]
+    assert "outside" in SERVICES["api"]["networks"]
+
+
+def test_the_proxy_does_what_the_document_says_of_it():
+    """Predictions alone are repeated once something may have been sent."""
+    document = (
+        (ROOT / "docs" / "deployment.md")
+        .read_text()
+        .partition("```haproxy\n")[2]
+        .partition("```")[0]
+    )
+    rules = (
+        "option httpchk",
+        "http-reuse",
+        "option redispatch",
+        "option http-buffer-request",
+        "retries",
+    )
+    rules = (*rules, "http-request disable-l7-retry", "retry-on")
+    for rule in rules:
+        (line,) = [line for line in document.splitlines() if line.strip().startswith(rule)]
+        assert line.partition("  #")[0].rstrip() in HAPROXY.splitlines()
+
+
+def test_the_proxy_logs_no_paths():
+    """A login link is one."""
+    (shown,) = re.findall(r'^    log-format "(.+)"$', HAPROXY, re.MULTILINE)
+    assert set(re.findall(r"%(\w+)", shown)) == {"ci", "HM", "ST", "ts", "b", "s", "rc", "Ta"}
+
+
+def test_the_proxy_waits_for_no_more_than_it_is_given():
+    (hard_stop_s,) = map(int, re.findall(r"hard-stop-after (\d+)s", HAPROXY))
+    assert hard_stop_s < int(SERVICES["proxy"]["stop_grace_period"].removesuffix("s"))
 
 
 def test_database_and_broker_are_on_the_inner_network_only():
