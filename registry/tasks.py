@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import and_, distinct, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from registry import classes as class_names
@@ -55,6 +55,8 @@ class QueueDepth:
     """Seconds since the first of them was added; 0 if there is none."""
     n_consolidations: int
     """Consolidations that wait or run. They count by themselves: nobody waits for them."""
+    n_learners: int = 0
+    """Learners of these tasks: as many workers can be busy, since those of one learner wait for each other."""
 
 
 def add_task(
@@ -263,12 +265,13 @@ def queue_depth(session: Session) -> QueueDepth:
     is_task = TaskRow.mode != CONSOLIDATE
     oldest = func.min(TaskRow.created_at).filter(is_task)
     age = func.extract("epoch", func.now() - oldest)
-    n_all, n_tasks, oldest_age_s = session.execute(
-        select(func.count(), func.count().filter(is_task), func.coalesce(age, 0)).where(
+    n_learners = func.count(distinct(TaskRow.learner_id)).filter(is_task)
+    n_all, n_tasks, oldest_age_s, n_busy = session.execute(
+        select(func.count(), func.count().filter(is_task), func.coalesce(age, 0), n_learners).where(
             TaskRow.status.in_(UNFINISHED)
         )
     ).one()
-    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)), n_all - n_tasks)
+    return QueueDepth(n_tasks, max(0.0, float(oldest_age_s)), n_all - n_tasks, n_busy)
 
 
 def request_cancel(session: Session, task_id: str) -> TaskRow:

@@ -108,6 +108,11 @@ class Metrics:
         self.queue_depth = Gauge(
             "filopodia_tasks_waiting", "Tasks queued or running", registry=registry
         )
+        self.learners_waiting = Gauge(
+            "filopodia_learners_waiting",
+            "Learners with a task queued or running: as many workers can be busy with tasks",
+            registry=registry,
+        )
         self.consolidations_waiting = Gauge(
             "filopodia_consolidations_waiting",
             "Consolidations queued or running; nobody waits for them",

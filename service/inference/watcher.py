@@ -140,6 +140,7 @@ class Watcher:
         depth = tasks.queue_depth(session)
         self._metrics.queue_depth.set(depth.n_tasks)
         self._metrics.queue_age.set(depth.oldest_age_s)
+        self._metrics.learners_waiting.set(depth.n_learners)
         self._metrics.consolidations_waiting.set(depth.n_consolidations)
         unseen_s = workers.unseen_seconds(session)
         self._metrics.worker_seen.clear()

@@ -139,8 +139,17 @@ def test_position_and_depth(session, blobs):
     states = [tasks.position(session, tasks.get_task(session, task.id)) for task in made]
     assert states == [None, 1, 2]
     depth = tasks.queue_depth(session)
-    assert depth.n_tasks == 3
+    assert (depth.n_tasks, depth.n_learners) == (3, 1)
     assert depth.oldest_age_s >= 0
+
+
+def test_depth_counts_learners_since_more_workers_would_have_nothing_to_do(session, blobs):
+    for name in ("birds", "fish"):
+        make_learner(session, name)
+        for i in range(2):
+            make_task(session, blobs, name, classes=(f"{name} {i}",))
+    depth = tasks.queue_depth(session)
+    assert (depth.n_tasks, depth.n_learners) == (4, 2)
 
 
 def test_depth_of_nothing(session):
