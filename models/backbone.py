@@ -456,7 +456,8 @@ def _bundled() -> Backbone:
     file = WEIGHTS / "bundled.safetensors"
     if hashlib.sha256(file.read_bytes()).hexdigest() != description["sha256"]:
         raise BackboneError("The bundled backbone's weights are damaged: reinstall the package.")
-    vit = build_vit(description["architecture"])
+    # All of them are in the file: drawing others before takes longer than reading these.
+    vit = build_vit(description["architecture"] | {"weight_init": "skip"})
     _load_frozen(vit, file)
     return Backbone(BUNDLED, vit, _bundled_preprocessing(description))
 

@@ -81,42 +81,6 @@ class Bell:
             raise BellError(type(error).__name__) from error
 
 
-class Doorbell(Protocol):
-    """What those who add or free tasks need."""
-
-    thread: SteadyThread | None
-    """What rings; None where nobody does."""
-
-    @property
-    def is_up(self) -> bool | None:
-        """Whether rings are heard; None where nobody rings."""
-
-    def start(self) -> None:
-        """Begin to ring."""
-
-    def stop(self) -> None:
-        """Ring no more."""
-
-    def wake(self) -> None:
-        """Look for tasks to ring for, now. Never waits, never fails; call it after the commit."""
-
-
-class NoDoorbell:
-    """For workers that poll the database."""
-
-    thread: SteadyThread | None = None
-    is_up: bool | None = None
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-    def wake(self) -> None:
-        """Do nothing: they look by themselves."""
-
-
 def celery_settings(redis_url: str) -> dict[str, Any]:
     """Return the settings of Celery for those who ring and those who listen.
 
@@ -188,7 +152,7 @@ class Sweeper:
             self.thread.join(timeout=2)
 
     def wake(self) -> None:
-        """See `Doorbell.wake`."""
+        """Look for tasks to ring for, now. Never waits, never fails; call it after the commit."""
         self._awake.set()
 
     def look(self) -> int:

@@ -9,11 +9,11 @@ from fastapi import Depends, Query, Request, Response
 
 from registry.audit import Actor as Actor
 from registry.blobs.store import BlobStore
-from registry.doorbell import Doorbell
 from registry.errors import LearnerNotFoundError
 from registry.postgres.database import Sessions
 from registry.postgres.listener import Listener
 from service.collector import Collector
+from service.doorbell import Doorbell
 from service.health import Health
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks

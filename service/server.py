@@ -153,9 +153,9 @@ def keep_what_is_loaded() -> None:
     """Take all that is there out of the garbage collector's sight, and let it collect what comes.
 
     What is loaded stays as long as the process. Looking through the half million objects of the libraries would stop
-    everybody for a third of a second now and then; see https://docs.python.org/3/library/gc.html#gc.freeze.
+    everybody for a third of a second now and then; see https://docs.python.org/3/library/gc.html#gc.freeze. So it is
+    not done before either, as long as a start waits: one of a hundred of them could go, a megabyte.
     """
-    gc.collect()
     gc.freeze()
     gc.enable()
 

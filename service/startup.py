@@ -29,6 +29,8 @@ class Startup:
         self._stream = stream
         self._moves = os.environ.get("TERM", "dumb") != "dumb"
         self._lock = threading.Lock()
+        self.waited_s: dict[str, float] = {}
+        """How long each step took that is over, for the log."""
 
     @property
     def is_watched(self) -> bool:
@@ -47,10 +49,11 @@ class Startup:
     @contextmanager
     def step(self, doing: str) -> Iterator[None]:
         """Show what is waited for while the block runs, and then how long that took."""
+        started = time.monotonic()
         if self._stream is None:
             yield
+            self._note(doing, started)
             return
-        started = time.monotonic()
         ended = threading.Event()
         ticking = threading.Thread(target=self._tick, args=(doing, started, ended), daemon=True)
         ticking.start()
@@ -61,7 +64,11 @@ class Startup:
             self._write(CLEAR_LINE if self._moves else "")
             raise
         self._end(ended, ticking)
+        self._note(doing, started)
         self._write(f"{self._line(doing, started)}\n")
+
+    def _note(self, doing: str, started: float) -> None:
+        self.waited_s[doing] = round(time.monotonic() - started, 3)
 
     def _tick(self, doing: str, started: float, ended: threading.Event) -> None:
         while self._moves and not ended.is_set():

@@ -48,6 +48,8 @@ LEFTOVER_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
 """A server that stops writes out what it holds first, which takes a slow disk a while."""
 SILENCE_S = 300.0
 """How long a server that starts may give no sign of life. One that replays the log of a crash does, however long."""
+LOOK_S = 0.02
+"""Seconds between two looks whether a server that starts answers."""
 GUARD_S = 0.5
 """Seconds between two looks whether the server still runs."""
 GUARD_PAUSE_S = 2.0
@@ -71,7 +73,9 @@ class EmbeddedPostgres:
     """The PostgreSQL of one data directory, between `start` and `stop`. Started again if it dies in between.
 
     Works as root too: the server then runs as the system user `pgserver`, which is created if it is missing.
-    Start it from a thread that lives as long as the process: on Linux the server stops when that thread ends.
+
+    A thread of its own starts it, whoever asks for that, and stays: on Linux a server stops with the thread that
+    started it. So the caller can do something else meanwhile, between `begin` and `wait`.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -85,6 +89,10 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: SteadyThread | None = None
         self._stopping = threading.Event()
+        self._begun = threading.Event()
+        """The first server of this start runs and answers, or there will be none."""
+        self._failure: Exception | None = None
+        """Why there will be none."""
 
     @property
     def url(self) -> str:
@@ -128,29 +136,50 @@ class EmbeddedPostgres:
             DataDirUnusableError: If nothing can be written to it.
             EmbeddedDatabaseError: If the server cannot be started; the message says where its log is.
         """
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Have the data directory to ourselves, and begin to start the server; `wait` then tells how that went.
+
+        Raises:
+            DataDirBusyError: If another service uses the data directory.
+            DataDirUnusableError: If nothing can be written to it.
+        """
         prepare_data_dir(self.data_dir)
         forget_other_servers()
+        # Here, as a child that is forked by a thread must load nothing.
+        libc()
         self._stopping.clear()
+        self._begun.clear()
+        self._failure = None
         try:
             self._service_lock = self._lock("service.lock", timeout_s=0)
-            self._server_lock = self._lock_server()
-            self._user = server_user()
-            if self._user is not None:
-                let_traverse(self.data_dir)
-                let_traverse(programs())
-            self._paths.prepare(self._user)
-            if not self.pgdata.exists():
-                self._create()
-            self._process = self._spawn()
-            self._wait_until_ready()
+            self._guard = SteadyThread("postgres", self._run, most_pause_s=GUARD_PAUSE_S)
+            self._guard.start()
         except BaseException:
             self.stop()
             raise
-        self._guard = SteadyThread("postgres", self._keep_running, most_pause_s=GUARD_PAUSE_S)
-        self._guard.start()
+
+    def wait(self) -> None:
+        """Wait until the server that `begin` began to start answers; `stop` it if it never will.
+
+        Raises:
+            EmbeddedDatabaseError: If the server cannot be started; the message says where its log is.
+        """
+        try:
+            self._begun.wait()
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """Stop the server cleanly, whatever is connected, and free the data directory. A no-op if it is stopped."""
+        """Stop the server cleanly, whatever is connected, and free the data directory. A no-op if it is stopped.
+
+        One that is only starting is given up.
+        """
         self._stopping.set()
         if self._guard is not None:
             self._guard.join()
@@ -182,7 +211,7 @@ class EmbeddedPostgres:
                         f"Another service uses the data directory {self.data_dir}: stop it, or set "
                         "FILOPODIA_DATA_DIR to another folder."
                     ) from None
-                time.sleep(0.05)
+                self._pause()
             else:
                 return file
 
@@ -206,19 +235,31 @@ class EmbeddedPostgres:
         options = ["--auth=trust", "--encoding=UTF8", "--data-checksums", f"--username={SUPERUSER}"]
         # The same sort order on every machine, whatever its C library.
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        result = subprocess.run(
+        with subprocess.Popen(
             [programs() / "initdb", *options, f"--pgdata={self._paths.folder(new.name)}"],
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
             cwd=self.data_dir,
             **process_options(self._user),
-        )
-        if result.returncode != 0:
+        ) as creating:
+            try:
+                complaints = self._said_by(creating)
+            except BaseException:
+                creating.terminate()
+                raise
+        if creating.returncode != 0:
             raise EmbeddedDatabaseError(
-                f"The embedded PostgreSQL could not be created: {result.stderr.strip()}"
+                f"The embedded PostgreSQL could not be created: {complaints.strip()}"
             )
         new.rename(self.pgdata)
+
+    def _said_by(self, process: subprocess.Popen[str]) -> str:
+        """Wait for the end of a process, and return what it wrote to its standard error."""
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=LOOK_S)[1]
+            self._pause(0)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # We hold the server's lock, so these files are of a server that is gone, even if its id is in use again.
@@ -237,7 +278,6 @@ class EmbeddedPostgres:
         command += ["-c", f"unix_socket_directories={self._paths.socket_dir}"]
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
-        libc()
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 command,
@@ -266,7 +306,40 @@ class EmbeddedPostgres:
                 raise EmbeddedDatabaseError(
                     f"The embedded PostgreSQL does not start; its log is {self.log}."
                 )
-            time.sleep(0.05)
+            self._pause()
+
+    def _pause(self, seconds: float = LOOK_S) -> None:
+        """Let some time pass on the way to a server that answers.
+
+        Raises:
+            EmbeddedDatabaseError: If it is to be stopped instead.
+        """
+        if self._stopping.wait(seconds):
+            raise EmbeddedDatabaseError("The embedded PostgreSQL was stopped while it started.")
+
+    def _run(self) -> None:
+        """Start the server and keep it running; in a thread of its own."""
+        if not self._begun.is_set():
+            try:
+                self._start_first()
+            except Exception as error:  # noqa: BLE001 (whoever waits for the server is told)
+                self._failure = error
+                return
+            finally:
+                self._begun.set()
+        self._keep_running()
+
+    def _start_first(self) -> None:
+        self._server_lock = self._lock_server()
+        self._user = server_user()
+        if self._user is not None:
+            let_traverse(self.data_dir)
+            let_traverse(programs())
+        self._paths.prepare(self._user)
+        if not self.pgdata.exists():
+            self._create()
+        self._process = self._spawn()
+        self._wait_until_ready()
 
     def _keep_running(self) -> None:
         """Start the server again when it dies, until `stop`. Connections find it at the same URL."""

@@ -29,5 +29,11 @@ def die_with_parent(signal_number: signal.Signals, parent_pid: int) -> None:
 
 @functools.cache
 def libc() -> ctypes.CDLL:
-    """Return the C library. Call once before a fork whose child calls `die_with_parent`: loading there is unsafe."""
-    return ctypes.CDLL(None)
+    """Return the C library. Call once before a fork whose child calls `die_with_parent`: loading there is unsafe.
+
+    So is looking for a function, for which the child would wait if another thread was loading a library at the fork.
+    """
+    library = ctypes.CDLL(None)
+    if sys.platform.startswith("linux"):
+        _ = library.prctl  # found once, and kept
+    return library

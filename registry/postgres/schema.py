@@ -28,7 +28,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
         raise DatabaseUnavailableError from error
     if before is not None and not is_known(before):
         raise SchemaTooNewError(before)
-    migrate(url)
+    if before != head_revision():
+        migrate(url)
     return before, head_revision()
 
 

@@ -8,7 +8,6 @@ import os
 import sys
 from contextlib import suppress
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -119,7 +118,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"filopodia {version('filopodia')}")
+        # Loaded by name, and only here: no command waits for what reads the files of packages.
+        metadata = importlib.import_module("importlib.metadata")
+        typer.echo(f"filopodia {metadata.version('filopodia')}")
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-"""timm without PyTorch's compiler: in processes of their own, as this one has loaded all there is."""
+"""timm without what comes with it: in processes of their own, as this one has loaded all there is."""
 
 import subprocess
 import sys
@@ -30,6 +30,14 @@ with compiler_later():
     def double(number, *, times=2):
         return number * times
 """
+REST = """
+import sys
+import models.timm_parts as parts
+import models.backbone
+
+waiting = {"timm.models.beit", "timm.data.transforms", "torchvision.transforms", "huggingface_hub.utils"}
+assert not waiting & sys.modules.keys()
+"""
 NOT_LOADED = "assert not [name for name in sys.modules if name.startswith('torch._dynamo')]\n"
 LOADED = """
 import torch._dynamo.utils
@@ -58,5 +66,71 @@ assert torch._dynamo.utils.is_compile_supported is not is_compile_supported
 def test_the_compiler_is_loaded_by_who_uses_it(script):
     done = subprocess.run(
         [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        REST + "assert parts.timm.is_model('resnet18') and 'timm.models.beit' in sys.modules\n",
+        REST
+        + "assert models.backbone.expected_side('vit_tiny_patch16_224.augreg_in21k_ft_in1k') == 249\n",
+        REST
+        + "from timm.models import VisionTransformer as own\nassert own is parts.VisionTransformer\n",
+        REST + "from timm.data import create_transform\nassert callable(create_transform(224))\n",
+        REST
+        + "import torchvision\nassert callable(torchvision.ops.nms) and torchvision.transforms.Resize\n",
+        REST + "from torchvision.transforms import Resize\nassert Resize(8)\n",
+        REST
+        + "import timm\nassert not hasattr(timm, 'nothing') and timm.__version__ == timm.version.__version__\n",
+    ],
+    ids=["models", "vit", "the same", "data", "torchvision", "a module", "no name"],
+)
+def test_what_waits_is_there_for_who_asks(script):
+    done = subprocess.run(
+        [sys.executable, "-c", script + NOT_LOADED], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_timm_that_is_loaded_already_is_taken():
+    script = (
+        "import timm as before\nimport models.timm_parts as parts\nassert parts.timm is before\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_threads_that_ask_at_once_find_the_same():
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+at_once = Barrier(8)
+def ask(_):
+    at_once.wait()
+    return parts.timm.is_model("resnet18"), id(parts.timm.create_model)
+with ThreadPoolExecutor(8) as pool:
+    assert len(set(pool.map(ask, range(8)))) == 1
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", REST + script], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_client_of_the_hub_comes_with_the_first_download():
+    script = """
+from timm.models import _hub
+try:
+    _hub.hf_hub_download("timm/none", filename="none", local_files_only=True, cache_dir=sys.argv[1])
+except _hub.EntryNotFoundError as error:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    assert type(error) is LocalEntryNotFoundError and _hub.has_hf_hub()
+    assert "huggingface_hub.utils" in sys.modules and sys.modules["huggingface_hub"].__file__
+else:
+    raise AssertionError
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", REST + script, "."], stderr=subprocess.PIPE, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

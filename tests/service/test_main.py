@@ -1,9 +1,13 @@
 """The whole service as a process: started, used, killed, started again, stopped."""
 
 import contextlib
+import json
+import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,8 +16,9 @@ import pytest
 from sqlalchemy import delete
 
 from registry import keys
+from registry.postgres.embedded import EmbeddedPostgres
 from registry.tables import KeyRow
-from service.main import ensure_admin_key
+from service.database import ensure_admin_key
 from service.private_files import ADMIN_KEY_FILE
 from tests.service.api import image_files
 from tests.service.processes import Served, post_task
@@ -118,3 +123,80 @@ def test_the_first_admin_key_is_written_down_or_is_the_one_that_lies_there(
         tmp_path.chmod(0o700)
     with session_factory() as session:
         assert keys.verify_key(given, keys.active_keys(session)).role == "admin"
+
+
+AT_TORCH = """
+import importlib.abc, os, signal, sys, threading
+from contextlib import suppress
+from service import main
+
+class AtTorch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            print("opening" if "open-database" in {t.name for t in threading.enumerate()} else "", flush=True)
+            {act}
+
+assert "torch" not in sys.modules
+sys.meta_path.insert(0, AtTorch())
+main.main()
+"""
+"""Serves, and does something where PyTorch is about to be loaded."""
+
+
+def served_as_far_as_torch(act, folder, **environment):
+    program = AT_TORCH.replace("{act}", act)
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"FILOPODIA_DATA_DIR": str(folder), "FILOPODIA_PORT": "0"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.kill(os.getpid(), signal.SIGINT)",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        # Some libraries take whatever ends an import for a package that is not there.
+        "with suppress(SystemExit): os.kill(os.getpid(), signal.SIGTERM)",
+    ],
+    ids=["Ctrl-C", "SIGTERM", "swallowed"],
+)
+def test_the_database_starts_before_pytorch_is_loaded_and_stops_when_that_is_broken_off(
+    postgres, act
+):
+    folder = postgres.data_dir / f"broken off {len(act)}"
+    done = served_as_far_as_torch(act, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "opening\n"
+    with EmbeddedPostgres(folder):  # nobody has it any more
+        pass
+
+
+def test_a_data_directory_in_use_is_told_before_pytorch_is_loaded(postgres):
+    done = served_as_far_as_torch("os._exit(3)", postgres.data_dir)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Another service uses the data directory" in done.stderr
+
+
+def test_a_database_that_does_not_answer_is_told_in_one_sentence(tmp_path):
+    url = "postgresql://nobody@127.0.0.1:9/none"
+    done = served_as_far_as_torch("pass", tmp_path, DATABASE_URL=url)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["event"] == "not_started"
+
+
+def test_serving_loads_nothing_that_it_does_not_use():
+    program = (
+        "import sys, service.running; "
+        "unused = {'torch._dynamo', 'torchvision.transforms', 'torchvision.datasets', 'timm.models.resnest', "
+        "'timm.data.transforms', 'huggingface_hub.utils', 'celery', 'kombu', 'redis', 'onnx', 'boto3', 'sympy'}; "
+        "print(sorted(unused & sys.modules.keys()))"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert printed.strip() == "[]"

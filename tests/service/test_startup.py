@@ -22,7 +22,7 @@ import pytest
 from service.startup import GREETING, Startup
 from tests.waiting import is_within, wait_until
 
-ROWS_BEFORE = ("Loading the command line", "Loading PyTorch", "Starting the database")
+ROWS_BEFORE = ("Loading the command line", "Loading PyTorch", "Waiting for the database")
 SETTINGS = {"FILOPODIA_PORT": "0", "FILOPODIA_TORCH_THREADS": "1", "TERM": "xterm"}
 
 
@@ -189,6 +189,15 @@ def test_a_terminal_that_cannot_go_back_gets_each_step_once(monkeypatch):
     with Startup(screen).step("Starting the database"):
         time.sleep(0.6)
     assert re.fullmatch(r"  Starting the database +\d+\.\d s\n", screen.getvalue())
+
+
+@pytest.mark.parametrize("stream", [None, Screen()])
+def test_the_log_can_tell_how_long_each_step_took_that_is_over(stream):
+    startup = Startup(stream)
+    with startup.step("Loading"), startup.step("Waiting"):
+        assert startup.waited_s == {}
+    assert list(startup.waited_s) == ["Waiting", "Loading"]
+    assert 0 <= startup.waited_s["Waiting"] <= startup.waited_s["Loading"]
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "full"), ValueError("closed")])

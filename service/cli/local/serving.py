@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from service.startup import on_terminal
-
 
 def serve(
     host: Annotated[
@@ -31,15 +29,10 @@ def serve(
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     # Threads of torch that spin while they wait starve the learn process's, which share the processor. Read at load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    startup = on_terminal()
-    # Both loaded by name, and only here: no other command should wait for SQLAlchemy, or seconds for torch.
-    listening = importlib.import_module("service.listening")
-    with listening.ready_to_serve() as (settings, listener):
-        # Until all is loaded: looking again and again through what the libraries make takes a second of the start.
-        gc.disable()
-        with startup.step("Loading PyTorch"):
-            service = importlib.import_module("service.main")
-        service.run(settings, listener, startup)
+    # Until all is loaded: looking again and again through what the libraries make takes a second of the start.
+    gc.disable()
+    # Loaded by name, and only here: no other command should wait for SQLAlchemy.
+    importlib.import_module("service.main").main()
 
 
 def worker(

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +73,33 @@ def test_two_services_never_share_a_directory(postgres):
     with pytest.raises(DataDirBusyError, match="Another service uses"):
         EmbeddedPostgres(postgres.data_dir).start()
     assert value(postgres, "SELECT 1") == 1
+
+
+def test_it_starts_beside_its_caller_and_outlives_the_thread_that_asked_for_it(data_dir):
+    server = EmbeddedPostgres(data_dir)
+    asking = threading.Thread(target=server.begin)
+    asking.start()
+    asking.join()
+    with pytest.raises(DataDirBusyError):
+        EmbeddedPostgres(data_dir).begin()
+    server.wait()
+    assert value(server, "SELECT 1") == 1
+    server.stop()
+
+
+@pytest.mark.parametrize("is_under_way", [False, True])
+def test_a_first_start_that_is_given_up_leaves_nothing_running(postgres, is_under_way):
+    folder = postgres.data_dir / f"given up {is_under_way}"
+    server = EmbeddedPostgres(folder)
+    server.begin()
+    if is_under_way:
+        wait_until((folder / "postgres.new").exists)
+    server.stop()
+    assert not (folder / "postgres").exists()
+    with pytest.raises(EmbeddedDatabaseError, match="stopped while it started"):
+        server.wait()
+    with server:
+        assert value(server, "SELECT 1") == 1
 
 
 def test_a_first_start_that_was_cut_off_is_begun_anew_also_where_a_path_is_too_long_for_a_socket(
