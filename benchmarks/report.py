@@ -27,6 +27,7 @@ from benchmarks.sections import (
     reliability,
     screening,
     serving,
+    starting,
     training,
 )
 from benchmarks.sections.common import Section, command, prose
@@ -133,6 +134,7 @@ CHAPTERS = {
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
     "Predictions over HTTP": ("serving", serving.served),
+    "Starting": ("starting", starting.started),
     "Learning speed": ("learning_speed", learning.learning_speed),
     "How fast a sub-network is trained": ("training_pace", training.training_pace),
     "What Artsy's parts are worth": ("ablation", ablation.ablation),
@@ -217,7 +219,7 @@ EXPERIMENTS = {
 }
 """Benchmarks of several experiments: how their files' names begin, and what they are called."""
 ALONE = frozenset(
-    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed serving".split()  # noqa: SIM905
+    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed serving starting".split()  # noqa: SIM905
 )
 """Benchmarks that need no images and no weights."""
 

@@ -89,6 +89,7 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: SteadyThread | None = None
         self._stopping = threading.Event()
+        self._one_stops = threading.RLock()
         self._begun = threading.Event()
         """The first server of this start runs and answers, or there will be none."""
         self._failure: Exception | None = None
@@ -181,6 +182,11 @@ class EmbeddedPostgres:
         One that is only starting is given up.
         """
         self._stopping.set()
+        # Whoever waits for a start stops it too when it is given up.
+        with self._one_stops:
+            self._stop()
+
+    def _stop(self) -> None:
         if self._guard is not None:
             self._guard.join()
             self._guard = None
