@@ -23,6 +23,7 @@ from torch import Tensor
 from models.strategies.values import Prediction
 from registry.loops import SteadyThread
 from service.fairness import FairQueue
+from service.inference.batch_cost import BatchCosts
 from service.inference.snapshots import Snapshot
 from service.intake.deadlines import Deadline
 from service.metrics import Metrics
@@ -31,8 +32,6 @@ from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
-SMOOTHING = 0.2
-"""Weight of the newest batch in the running cost of an image; chosen, untested."""
 COLD_BATCHES = 16
 """Full batches that may wait while the cost of an image is not known yet."""
 
@@ -79,9 +78,11 @@ class InferenceEngine:
         self._items: FairQueue[_Item] = FairQueue()
         self._wakeup = Condition()
         self._queued_images = 0
-        self._running_images = 0
+        self._running_s = 0.0
+        """What is being scored takes, about."""
         self._arriving = 0
-        self._image_s = 0.0
+        cold_image_s = settings.max_wait_s / (COLD_BATCHES * settings.max_batch)
+        self._costs = BatchCosts(max_batch=settings.max_batch, cold_image_s=cold_image_s)
         self._is_stopping = False
         self.thread = SteadyThread("inference", self._run, first_pause_s=0.1, most_pause_s=1.0)
 
@@ -114,23 +115,20 @@ class InferenceEngine:
                 self._arriving -= 1
                 self._wakeup.notify_all()
 
-    def images_within(self, seconds: float) -> int:
+    def images_within(self, snapshot: Snapshot, seconds: float) -> int:
         """Return how many images are scored in a time, about: at least one, at most a batch."""
-        if not self._image_s:
-            return 1
-        return max(1, min(self._max_batch, int(seconds / self._image_s)))
+        return self._costs.images_within(snapshot.backbone.name, seconds)
 
-    def require_capacity(self, n_images: int, owner: Hashable = None) -> None:
+    def require_capacity(self, snapshot: Snapshot, n_images: int, owner: Hashable = None) -> None:
         """Refuse work that could not be done in time, by what would be served before its owner's turn comes.
 
         Raises:
             Problem: `overloaded`, with `Retry-After`.
         """
+        own_s = self._costs.in_turn(snapshot.backbone.name, n_images)
         with self._wakeup:
-            waiting = self._items.ahead(owner, n_images) + self._running_images
-        estimate = waiting * self._image_s
-        is_cold = not self._image_s and waiting + n_images > COLD_BATCHES * self._max_batch
-        if not self.is_alive or is_cold or estimate > self._max_wait_s:
+            estimate = self._items.ahead(owner, own_s) + self._running_s
+        if not self.is_alive or estimate > self._max_wait_s:
             raise self._overloaded(estimate - self._max_wait_s / 2)
 
     def _overloaded(self, retry_s: float = 0.0) -> Problem:
@@ -149,25 +147,28 @@ class InferenceEngine:
         Raises:
             Problem: `overloaded`, if the estimated wait is past the bound.
         """
-        self.require_capacity(len(images), owner)
+        self.require_capacity(snapshot, len(images), owner)
         now = perf_counter()
         starts = range(0, len(images), self._max_batch)
         parts = [images[start : start + self._max_batch] for start in starts]
         items = [_Item(snapshot, part, Future(), now) for part in parts]
         with self._wakeup:
             for item in items:
-                self._items.put(owner, len(item.images), item)
+                cost = self._costs.in_turn(snapshot.backbone.name, len(item.images))
+                self._items.put(owner, cost, item)
             self._queued_images += len(images)
             self._wakeup.notify_all()
         return [item.future for item in items]
 
-    async def answers(self, futures: Sequence[Future[Scores]], deadline: Deadline) -> list[Scores]:
+    async def answers(
+        self, snapshot: Snapshot, futures: Sequence[Future[Scores]], deadline: Deadline
+    ) -> list[Scores]:
         """Wait for what `submit` has returned.
 
         Raises:
             Problem: `overloaded`, if the deadline and the time that scoring the images takes have passed.
         """
-        deadline.allow(len(futures) * self._max_batch * self._image_s)
+        deadline.allow(len(futures) * self._costs.seconds(snapshot.backbone.name, self._max_batch))
         try:
             return await deadline.gather(futures)
         except TimeoutError as error:
@@ -175,7 +176,7 @@ class InferenceEngine:
 
     def _run(self) -> None:
         # What an error broke off runs no more.
-        self._running_images = 0
+        self._running_s = 0.0
         while True:
             batch = self._next_batch()
             if batch is None:
@@ -184,7 +185,7 @@ class InferenceEngine:
             if live:
                 self._score(live)
             with self._wakeup:
-                self._running_images = 0
+                self._running_s = 0.0
 
     def _next_batch(self) -> list[_Item] | None:
         with self._wakeup:
@@ -196,7 +197,7 @@ class InferenceEngine:
             batch = self._take_alike()
             images = sum(len(item.images) for item in batch)
             self._queued_images -= images
-            self._running_images = images
+            self._running_s = self._costs.seconds(batch[0].snapshot.backbone.name, images)
             return batch
 
     def _wait_to_fill_batch(self) -> None:
@@ -258,10 +259,7 @@ class InferenceEngine:
         ]
 
     def _observe(self, batch: list[_Item], n_images: int, started: float, seconds: float) -> None:
-        cost = seconds / n_images
-        self._image_s = (
-            cost if not self._image_s else (SMOOTHING * cost + (1 - SMOOTHING) * self._image_s)
-        )
+        self._costs.observe(batch[0].snapshot.backbone.name, n_images, seconds)
         self._metrics.infer_seconds.observe(seconds)
         self._metrics.batch_images.observe(n_images)
         for item in batch:

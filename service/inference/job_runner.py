@@ -188,7 +188,7 @@ class JobRunner:
         """Yield answers a few at a time, until all are there or the service stops."""
         prepared = self._decoder.map_upload(partial(self._prepare, snapshot), images, OWNER)
         while not self._stopping.is_set():
-            some = list(islice(prepared, self._engine.images_within(AT_ONCE_S)))
+            some = list(islice(prepared, self._engine.images_within(snapshot, AT_ONCE_S)))
             if not some:
                 return
             yield self._score(job, snapshot, some)

@@ -33,7 +33,7 @@ async def answer_images(
         Problem: `too-many-pixels`, `rate-limited`, `overloaded`, or that of the only image.
     """
     turn = turn_of(context, principal)
-    context.engine.require_capacity(len(files), turn.owner)
+    context.engine.require_capacity(snapshot, len(files), turn.owner)
     with context.engine.arriving():
         started = perf_counter()
         preparation = Preparation(snapshot.form, snapshot.backbone)
@@ -42,7 +42,7 @@ async def answer_images(
         futures = (
             context.engine.submit(snapshot, decoded.images, turn.owner) if decoded.images else []
         )
-    return decoded, await context.engine.answers(futures, turn.deadline), decode_s
+    return decoded, await context.engine.answers(snapshot, futures, turn.deadline), decode_s
 
 
 def to_store(

@@ -152,7 +152,7 @@ def test_work_that_would_wait_too_long_is_refused(start):
 def test_a_cold_engine_takes_only_some_batches(start):
     engine, strategy = start(max_batch=1), CountingStrategy()
     strategy.gate.clear()
-    engine.submit(snapshot(strategy), images(*[1] * 16))
+    engine.submit(snapshot(strategy), images(*[1] * 17))
     with pytest.raises(Problem):
         engine.submit(snapshot(strategy), images(1))
     strategy.gate.set()

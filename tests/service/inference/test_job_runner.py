@@ -83,7 +83,7 @@ def test_few_images_wait_for_the_engine_at_once(client, app, taught, runner, mon
         return submit(snapshot, images, owner)
 
     monkeypatch.setattr(engine, "submit", noting)
-    monkeypatch.setattr(engine, "images_within", lambda seconds: 5)
+    monkeypatch.setattr(engine, "images_within", lambda snapshot, seconds: 5)
     assert ended(client, post(client, 12))["status"] == "succeeded"
     assert asked == [5, 5, 2]
 
@@ -101,7 +101,7 @@ def test_a_service_that_stops_keeps_what_was_answered_and_the_next_one_goes_on(
         return answers
 
     monkeypatch.setattr(runner, "_score", slowly)
-    monkeypatch.setattr(runner._engine, "images_within", lambda seconds: 5)
+    monkeypatch.setattr(runner._engine, "images_within", lambda snapshot, seconds: 5)
     job_id = post(client, 12)
     wait_until(entered.is_set)
     runner._stopping.set()

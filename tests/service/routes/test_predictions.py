@@ -188,9 +188,9 @@ def test_requests_that_would_wait_too_long_are_refused(client, taught, app):
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) > 1
     context.decoder._light_pool._running = 0.0
-    context.engine._running_images, context.engine._image_s = 1000, 1.0
+    context.engine._running_s = 1000.0
     assert predict(client, taught).json()["code"] == "overloaded"
-    context.engine._running_images = 0
+    context.engine._running_s = 0.0
     assert predict(client, taught).status_code == 200
     assert "filopodia_predictions_refused_total 2.0" in client.get("/metrics").text
 
