@@ -1,7 +1,7 @@
 """How the answers for images are shown: in full, as a table, as CSV, as JSON."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,13 @@ class Report:
             _print_in_full(self.answers)
         else:
             if self._table is None:
-                _print_rows(self.answers)
-            _sum_up(self.answers, self._found, make_console(stderr=self._table is not None))
+                print_rows(self.answers)
+            sum_up(
+                self.answers,
+                {answer.reply["version"] for answer in self.answers if answer.reply},
+                make_console(stderr=self._table is not None),
+                others=self._found.others,
+            )
 
 
 def name_others(others: Sequence[Path], console: Console) -> None:
@@ -86,7 +91,8 @@ def name_others(others: Sequence[Path], console: Console) -> None:
         console.print(f"  ... and {len(others) - NAMED} more", style="dim")
 
 
-def _print_rows(answers: Sequence[Answer]) -> None:
+def print_rows(answers: Sequence[Answer]) -> None:
+    """Show many answers, one line each."""
     print_table(
         ("file", "label", "score", "known", ""),
         (
@@ -116,11 +122,24 @@ def _print_in_full(answers: Sequence[Answer]) -> None:
             console.print(line)
 
 
-def _sum_up(answers: Sequence[Answer], files: FoundFiles, console: Console) -> None:
+def sum_up(
+    answers: Sequence[Answer],
+    versions: Collection[int],
+    console: Console,
+    *,
+    others: Sequence[Path] = (),
+) -> None:
+    """Say how many images were answered, by which versions, what most of them show, and what is wrong.
+
+    Args:
+        answers: All answers.
+        versions: What answered.
+        console: Where to say it.
+        others: Files that were left out, as they are no images.
+    """
     usable = [answer for answer in answers if not answer.problem]
     labels = Counter(answer.result["label"] for answer in usable)
-    versions = sorted({answer.reply["version"] for answer in usable if answer.reply})
-    by = f" by version {', '.join(map(str, versions))}" if versions else ""
+    by = f" by version {', '.join(map(str, sorted(versions)))}" if versions else ""
     counts = "".join(f", {n} {label}" for label, n in labels.most_common(COUNTED))
     more = ", ..." if len(labels) > COUNTED else ""
     console.print(
@@ -133,7 +152,7 @@ def _sum_up(answers: Sequence[Answer], files: FoundFiles, console: Console) -> N
         console.print(f"Look like nothing learned so far (known: no): {n_unknown}.", style="yellow")
     if len(usable) < len(answers):
         console.print(f"Could not be used: {len(answers) - len(usable)}.", style="red")
-    name_others(files.others, console)
+    name_others(others, console)
 
 
 def _as_json(answers: Sequence[Answer], files: FoundFiles) -> Any:
@@ -166,12 +185,26 @@ def _with_request(answer: Answer) -> dict[str, Any]:
 
 
 def _csv_row(answer: Answer) -> list[Any]:
-    result, reply = answer.result, answer.reply
+    version, prediction = (
+        (None, None) if answer.reply is None else (answer.reply["version"], answer.reply["id"])
+    )
+    return csv_row(answer, version, prediction)
+
+
+def csv_row(answer: Answer, version: int | None, prediction: str | None) -> list[Any]:
+    """Return the cells of `CSV_COLUMNS` for an answer.
+
+    Args:
+        answer: The answer.
+        version: What answered; None if nothing did.
+        prediction: What it is kept as; None if it is no prediction.
+    """
+    result = answer.result
     return [
         shown(answer.file),
         *(result.get(column) for column in ANSWERED),
-        reply and reply["version"],
-        reply and reply["id"],
+        version,
+        prediction,
         result["index"],
         " ".join(result.get("warnings", ())),
         answer.problem,

@@ -35,13 +35,28 @@ COMMANDS = {
         ("tasks", "service.cli.listing:tasks", "List what is, was and will be learned."),
         ("task", "service.cli.tasks:show_task", "Show all about one task."),
         ("publish", "service.cli.tasks:publish", "Serve a held task after all."),
-        ("cancel", "service.cli.tasks:cancel", "Stop a task, or discard a held one."),
+        (
+            "cancel",
+            "service.cli.tasks:cancel",
+            "Stop a task or a prediction job, or discard a held task.",
+        ),
         ("retry", "service.cli.tasks:retry", "Learn a failed task again."),
     ),
     "Ask": (
         ("predict", "service.cli.predicting:predict", "Say what photos show."),
+        (
+            "predict-again",
+            "service.cli.predicting_again:predict_again",
+            "Ask about stored images again, to see what changes.",
+        ),
         ("predictions", "service.cli.predictions:predictions", "List what was answered before."),
         ("feedback", "service.cli.feedback:feedback", "Say what a photo really shows."),
+        (
+            "jobs",
+            "service.cli.jobs:jobs",
+            "List prediction jobs: archives, and stored images again.",
+        ),
+        ("job", "service.cli.jobs:show_job", "Show what a prediction job came to."),
         (
             "test",
             "service.cli.testing:measure",
@@ -61,7 +76,11 @@ COMMANDS = {
         ("hide-class", "service.cli.classes:hide_class", "Leave a class out of all answers."),
         ("rollback", "service.cli.unlearning:rollback", "Serve an older or newer version."),
         ("unlearn", "service.cli.unlearning:unlearn", "Take tasks or classes out for good."),
-        ("delete", "service.cli.unlearning:delete", "Delete a learner for good."),
+        (
+            "delete",
+            "service.cli.unlearning:delete",
+            "Delete a learner or a prediction job for good.",
+        ),
         ("export", "service.cli.bundles:export", "Write a learner to one file."),
         ("import", "service.cli.bundles:import_", "Make a learner of such a file."),
     ),

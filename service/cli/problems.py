@@ -13,6 +13,9 @@ from service.wording import speaks_api
 SHOWN = 20
 """Most faults of one request that are named."""
 SENTENCES = {
+    "archive-rejected": (
+        "The archive, or a name in it, cannot be read: pack it anew, or say with --encoding how its names are written."
+    ),
     "bad-host": "The service does not answer to the name in this address.",
     "body-too-large": "This is more than the service takes at once.",
     "cannot-unlearn": "This learner's strategy cannot take out a part of what it has learned.",
@@ -71,6 +74,9 @@ HINTS = {
     ),
     "no-feedback": "--extend takes feedback on known classes too.",
     "nothing-learned": "`filopodia learn NAME FOLDER` teaches it.",
+    "nothing-to-predict": "`filopodia predictions NAME` lists what is kept; --samples takes images of tasks.",
+    "prediction-job-ended": "`filopodia job JOB` says how it ended.",
+    "prediction-job-not-found": "`filopodia jobs NAME` shows the ids.",
     "prediction-not-found": "`filopodia predictions NAME` lists what is kept.",
     "task-ended": "`filopodia task TASK` says how it ended.",
     "task-not-found": "`filopodia tasks` shows the ids.",
@@ -90,6 +96,7 @@ _PLACES = {
     "classes": "--class",
     "config": "--config",
     "expires_at": "--expires-in",
+    "job_id": "JOB",
     "key_id": "ID",
     "label": "CLASS",
     "learners": "--learner",

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.confirmation import YesOption, confirm, describe_preview
+from service.cli.job_following import PREFIX, of_jobs
 from service.cli.options import JsonOption, KeyOption, UrlOption, connect
 from service.cli.output import make_console, percent, print_json
 from service.cli.progress import note_of, phase_of
@@ -66,11 +67,34 @@ def publish(
 
 
 def cancel(
-    task_id: TaskArgument, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+    task_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Of a task, tsk_..., or of a prediction job, job_..., as lists show it.",
+        ),
+    ],
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Stop a task that waits or runs, or discard one that is held. What is served does not change."""
+    """Stop a task or a prediction job that waits or runs, or discard a task that is held.
+
+    What is served does not change, and what a prediction job has answered stays.
+    """
     with connect(url, key) as client:
-        _show_change(client.cancel_task(task_id), as_json=as_json)
+        if not task_id.startswith(PREFIX):
+            _show_change(client.cancel_task(task_id), as_json=as_json)
+            return
+        with of_jobs():
+            job = client.cancel_prediction_job(task_id)
+    if as_json:
+        print_json(job)
+        return
+    images = job["images"]
+    make_console().print(
+        f"{job['id']} of {job['learner']} is {job['status']}, {images['done']:,} of {images['total']:,} images done"
+    )
 
 
 def retry(

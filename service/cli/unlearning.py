@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from service.cli.confirmation import YesOption, confirm, describe_preview
-from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
+from service.cli.job_following import PREFIX, of_jobs
+from service.cli.job_report import images_of, is_of_stored
+from service.cli.options import (
+    JsonOption,
+    KeyOption,
+    LearnerArgument,
+    UrlOption,
+    connect,
+    learner_names,
+)
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
 from service.cli.tasks import next_steps
@@ -94,24 +103,50 @@ def rollback(
 
 
 def delete(
-    name: LearnerArgument,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the learner, or id of a prediction job, job_...",
+            autocompletion=learner_names,
+        ),
+    ],
     yes: YesOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a learner with its tasks, images, versions and predictions. There is no way back."""
+    """Delete a learner with its tasks, images, versions and predictions, or one prediction job with its answers.
+
+    There is no way back.
+    """
     with connect(url, key) as client:
-        learner = client.learner(name)
-        confirm(
-            f"Delete {name}, its {learner['classes']} classes, its images, its versions and its predictions for good?",
-            yes=yes,
-        )
-        client.delete_learner(name)
+        if name.startswith(PREFIX):
+            _delete_job(client, name, yes=yes)
+        else:
+            _delete_learner(client, name, yes=yes)
     if as_json:
-        print_json({"name": name, "deleted": True})
+        print_json({"id" if name.startswith(PREFIX) else "name": name, "deleted": True})
     else:
         make_console().print(f"deleted {name}")
+
+
+def _delete_learner(client: Filopodia, name: str, *, yes: bool) -> None:
+    learner = client.learner(name)
+    confirm(
+        f"Delete {name}, its {learner['classes']} classes, its images, its versions and its predictions for good?",
+        yes=yes,
+    )
+    client.delete_learner(name)
+
+
+def _delete_job(client: Filopodia, job_id: str, *, yes: bool) -> None:
+    with of_jobs():
+        job = client.prediction_job(job_id)
+    n = images_of(job["images"]["total"])
+    what = f"its answers about {n} of {job['learner']}" if is_of_stored(job) else f"its {n}"
+    confirm(f"Delete {job_id} with {what} for good?", yes=yes)
+    client.delete_prediction_job(job_id)
 
 
 def _tell(client: Filopodia, task: Task) -> None:

@@ -1,5 +1,6 @@
 """A service on tiny data for the documents' examples."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def service(session_factory, blobs, database_url, tmp_path, monkeypatch) -> Iter
     (home / "new-photos" / "1.png").write_bytes(make_image("egret", 98))
     (home / "new-photos" / "pond" / "2.png").write_bytes(make_image("heron", 98))
     (home / "new-photos" / "notes.txt").write_text("Seen on Sunday.")
+    with zipfile.ZipFile(home / "summer.zip", "w") as archive:
+        archive.write(home / "new-photos" / "1.png", "1.png")
+        archive.write(home / "new-photos" / "pond" / "2.png", "pond/2.png")
+        archive.writestr("pond/torn.jpg", b"\xff\xd8\xff")
     for label in ("heron", "egret", "plaice"):
         (home / "kept-out" / label).mkdir(parents=True)
         for i in (96, 97):

@@ -1,6 +1,7 @@
 """Commands against a service that listens on a port, with a learner of tasks beside it."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from service.cli.main import main
 from service.client import Filopodia
 from tests.factories import write_images
 from tests.served import learning, served
+from tests.service.cli.terminals import Terminal
 from tests.waiting import wait_until
 from worker.settings import WorkerSettings
 
@@ -86,3 +88,31 @@ def run_as_admin(
         monkeypatch.setenv("FILOPODIA_URL", url)
         run.start_learning = lambda: stack.enter_context(learning(session_factory, blobs, worker))
         yield run
+
+
+@pytest.fixture
+def run_on_birds(run_as_admin, tmp_path):
+    """The same, where there is a learner birds that knows herons and egrets."""
+    run_as_admin.start_learning()
+    write_images(tmp_path / "learned", {"heron": range(6), "egret": range(6)})
+    learner = ("birds", "learned", "--create", "--strategy", "simplecil", "--backbone", "tiny")
+    code, said = run_as_admin("learn", *learner)
+    assert code == 0, said
+    return run_as_admin
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    """Returns a function that starts a command on a terminal, which ends with the test."""
+    started = []
+
+    def start(*arguments):
+        started.append(Terminal(*arguments, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+            os.close(each.leader)

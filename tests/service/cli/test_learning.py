@@ -1,24 +1,14 @@
 """`filopodia learn` against a service that listens: what it understood, asks, sends, and leaves behind."""
 
 import json
-import os
-import pty
-import select
 import signal
-import subprocess
-import sys
-import time
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from tests.factories import make_image
-from tests.waiting import is_within
 
 TINY = ("--create", "--strategy", "simplecil", "--backbone", "tiny")
-PATIENCE_S = 120
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -105,72 +95,6 @@ def test_an_archive_is_sent_as_it_is_and_its_reading_shown(run, tmp_path):
     assert "2 classes, 6 images to learn from, 2 kept out" in printed
     code, printed = run("learn", "pets", "pets.zip", "--manifest", "pets.zip")
     assert code == 2
-
-
-def heed_interrupts():
-    """Undo what a shell does for jobs in the background, of which this test run may be one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, *arguments, cwd):
-        self.leader, follower = pty.openpty()
-        command = [sys.executable, "-m", "service.cli.main", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        self.process = subprocess.Popen(
-            command, stdin=follower, stdout=follower, stderr=follower, cwd=cwd, env=environment,
-            start_new_session=True, preexec_fn=heed_interrupts,
-        )  # fmt: skip
-        os.close(follower)
-        self.text = ""
-
-    def expect(self, words):
-        started = time.monotonic()
-        while words not in self.text:
-            assert is_within(time.monotonic() - started, PATIENCE_S), self.text
-            if not self._read():
-                break
-        assert words in self.text, self.text
-
-    def _read(self):
-        if not select.select([self.leader], [], [], 0.2)[0]:
-            return True
-        try:
-            data = os.read(self.leader, 4096)
-        except OSError:
-            return False
-        self.text += data.decode("utf-8", "replace")
-        return bool(data)
-
-    def type(self, text):
-        os.write(self.leader, text.encode())
-
-    def end(self):
-        while self._read() and self.process.poll() is None:
-            pass
-        code = self.process.wait()
-        while self._read() and select.select([self.leader], [], [], 0)[0]:
-            pass
-        os.close(self.leader)
-        return code
-
-
-@pytest.fixture
-def terminal(tmp_path):
-    started = []
-
-    def start(*arguments):
-        started.append(Terminal(*arguments, cwd=tmp_path))
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
-            os.close(each.leader)
 
 
 def test_a_guess_is_asked_about_on_a_terminal(run, terminal, tmp_path):
