@@ -41,6 +41,8 @@ MORE_ENDS = frozenset({TaskStatus.DECLINED, TaskStatus.CANCELLED})
 """Of consolidations: nobody waits for one, so it may come to nothing, and the run may cancel it."""
 ASKED = ("try", "read", "operate", "ask", "look", "export")
 """Entries of a history that tell of an answer."""
+ACKNOWLEDGED = ("/v1/tasks/", "/v1/prediction-jobs/")
+"""Beginnings of paths that are read only of what has been acknowledged."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +232,12 @@ def _known_after(known: list[str], task: TaskRow, version: VersionRow) -> list[s
     return known + [label for label in task.classes if label not in known]
 
 
-def count_unreferenced(rows: Rows, root: Path, blobs: BlobStore) -> dict[str, int]:
-    """Count files that no row names: what killed writers leave behind."""
-    named = {sample.blob_sha256 for own in rows.samples.values() for sample in own}
+def count_unreferenced(
+    rows: Rows, root: Path, blobs: BlobStore, others: Collection[str]
+) -> dict[str, int]:
+    """Count files that no row, nor anything else, names: what killed writers leave behind."""
+    named = {*others}
+    named |= {sample.blob_sha256 for own in rows.samples.values() for sample in own}
     named |= {task.checkpoint for task in rows.tasks if task.checkpoint}
     for version in rows.versions:
         if version.manifest_sha256 is None:
@@ -255,19 +260,23 @@ def _files(manifest: bytes) -> list[str]:
 
 
 def check_answers(history: History) -> list[Verdict]:
-    """Check that nobody got a 500, and that no acknowledged task was ever unknown to an api."""
+    """Check that nobody got a 500, and that nothing acknowledged was ever unknown to an api."""
     statuses = [(a.learner, a.status) for a in history.answers]
     statuses += [
         (entry.id, entry.details.get("status")) for entry in history.entries if entry.op in ASKED
     ]
     internal = Verdict("no answer is a 500", len(statuses))
     internal.violations += [f"{what}: {status}" for what, status in statuses if status == 500]
-    reads = [entry for entry in history.entries if entry.op == "read"]
-    forgotten = Verdict("no acknowledged task is unknown to an api", len(reads))
+    reads = [
+        entry
+        for entry in history.entries
+        if entry.op in ("read", "look") and entry.id.startswith(ACKNOWLEDGED)
+    ]
+    forgotten = Verdict("no acknowledged task or prediction job is unknown to an api", len(reads))
     forgotten.violations += [
         f"{entry.id} at {entry.details.get('api')}"
         for entry in reads
-        if entry.details.get("status") == 404 and entry.id.startswith("/v1/tasks/")
+        if entry.details.get("status") == 404
     ]
     return [internal, forgotten]
 

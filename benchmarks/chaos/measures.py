@@ -3,20 +3,24 @@
 import bisect
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.cluster import LEASE_S
 from benchmarks.chaos.history import Answer
+from benchmarks.chaos.jobs import JobLog
+from benchmarks.chaos.judged_jobs import StoredJobs
 from benchmarks.chaos.nemesis import AFTERMATH_S, InjectedFault
 from benchmarks.chaos.programs import Program
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
 from registry.queue import MAX_RETRY_DELAY_S, RETRY_DELAY_S
-from registry.tables import CONSOLIDATE
+from registry.statuses import TaskStatus
+from registry.tables import CONSOLIDATE, PredictionJobRow
+from service.inference.job_runner import CHUNK
 
 STALE_S = 5.0
 """How long after a version went live the one before may still answer, while the database can be asked."""
@@ -256,4 +260,39 @@ def recovery(program: Program) -> dict[str, Any]:
         "starts": len(program.lifetimes),
         "p50_s": round(quantile(gaps, 0.5), 2) if gaps else None,
         "max_s": round(max(gaps), 2) if gaps else None,
+    }
+
+
+def prediction_jobs(log: JobLog, kept: StoredJobs) -> dict[str, Any]:
+    """Return how prediction jobs fared: images answered, chunks claimed once more, how soon jobs had ended.
+
+    A chunk is claimed again when its service was killed or frozen, or had to give it back unfinished.
+    """
+    outcomes = Counter(one.outcome for one in log.operations)
+    again = {job.id: job.token - math.ceil(job.n_images / CHUNK) for job in kept.jobs}
+    return {
+        "acknowledged": outcomes["ok"],
+        "unknown": outcomes["unknown"],
+        "refused": outcomes["fail"],
+        "tries": sum(one.tries for one in log.operations),
+        "by_source": dict(Counter(one.what["source"] for one in log.operations)),
+        "succeeded": sum(job.status == TaskStatus.SUCCEEDED for job in kept.jobs),
+        "errors": dict(Counter(job.error["code"] for job in kept.jobs if job.error)),
+        "images_answered": sum(job.n_done for job in kept.jobs),
+        "claimed_again": sum(max(0, n) for n in again.values()),
+        "jobs_claimed_again": sum(n > 0 for n in again.values()),
+        "ended_after": _seconds(job for job in kept.jobs if again[job.id] <= 0),
+        "ended_after_if_claimed_again": _seconds(job for job in kept.jobs if again[job.id] > 0),
+    }
+
+
+def _seconds(jobs: Iterable[PredictionJobRow]) -> dict[str, float | None]:
+    took = [
+        (job.finished_at - job.created_at).total_seconds()
+        for job in jobs
+        if job.finished_at is not None
+    ]
+    return {
+        f"{name}_s": None if not took else round(quantile(took, q), 2)
+        for name, q in (("p50", 0.5), ("max", 1.0))
     }

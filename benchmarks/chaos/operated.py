@@ -8,7 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.chaos.checker import Rows, check_tasks
-from benchmarks.chaos.operations import Operation, OperatorLog, PredictedLabel
+from benchmarks.chaos.insisting import Operation, PredictedLabel
+from benchmarks.chaos.operations import OperatorLog
 from benchmarks.chaos.windows import CLOCK_S, Window, agree
 from benchmarks.verdicts import Verdict
 from registry.statuses import TaskStatus

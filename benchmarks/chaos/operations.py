@@ -4,8 +4,6 @@ The learner is one of its own: the checks of the others need versions that only 
 back is what `benchmarks.chaos.operated` judges.
 """
 
-import json
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +12,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.chaos.clients import (
-    GIVE_UP_S,
-    N_PICTURES,
-    RETRY_S,
-    Client,
-    ClientRecord,
-    Target,
-    Uploader,
-)
-from benchmarks.chaos.history import History, Phase
+from benchmarks.chaos.clients import N_PICTURES, ClientRecord, Target, Uploader
+from benchmarks.chaos.history import History
+from benchmarks.chaos.insisting import Insisting, Operation, PredictedLabel, body_of
 from benchmarks.chaos.pictures import picture
 from registry.statuses import TaskStatus
 
@@ -36,26 +27,6 @@ BUNDLE_IN = 3
 """One turn in so many moves a bundle."""
 UPLOAD_SEED = 500_000
 """Added to the run's, so that keys and images are nobody else's."""
-OVER_LOADED = (httpx.codes.TOO_MANY_REQUESTS,)
-REPEATED = ("idempotency-in-progress",)
-
-
-@dataclass
-class Operation:
-    """Something that was to change, insisted on until it was answered."""
-
-    kind: str
-    """`move`, `unlearn`, `feedback` or `import`."""
-    key: str
-    started: float
-    """Seconds since 1970."""
-    what: dict[str, Any]
-    ended: float | None = None
-    """When it was answered for good; None if it never was."""
-    outcome: Phase = "unknown"
-    refusal: str | None = None
-    answer: dict[str, Any] = field(default_factory=dict)
-    tries: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,15 +36,6 @@ class ObservedVersion:
     started: float
     ended: float
     version: int
-
-
-@dataclass(frozen=True)
-class PredictedLabel:
-    """What a learner said of an image."""
-
-    image: int
-    label: str | None
-    score: float | None
 
 
 @dataclass
@@ -94,7 +56,7 @@ class OperatorLog:
         return [one for one in self.operations if one.kind == kind]
 
 
-class Operator(Client):
+class Operator(Insisting):
     """Goes round: reads the alias, predicts and says what it was, rolls back, teaches or unlearns, moves a bundle."""
 
     def __init__(
@@ -107,17 +69,23 @@ class Operator(Client):
         seed: int,
         pace: float = 1.0,
     ) -> None:
-        super().__init__("operator", urls, key, history, timeout_s=OPERATE_TIMEOUT_S * pace)
+        super().__init__(
+            "operator",
+            urls,
+            key,
+            history,
+            done.operations,
+            seed=seed,
+            timeout_s=OPERATE_TIMEOUT_S * pace,
+            pace=pace,
+        )
         self.done = done
         self.is_paused = threading.Event()
         """Set while nothing new is to begin."""
-        self._pace = pace
-        self._random = random.Random(seed)
         self._uploader = Uploader(
             urls, key, history, self.done.uploads, [TARGET], seed=UPLOAD_SEED + seed, window=1
         )
         self._pictures = [picture(0, n, 0) for n in range(N_PICTURES)]
-        self._n = 0
         self._has_unlearned = False
         """Whether that was the last change."""
         self._gone: set[str] = set()
@@ -275,58 +243,4 @@ class Operator(Client):
                 headers={"Content-Type": "image/png"},
             ),
         )
-        return _body(answer)
-
-    def _get(self, path: str) -> dict[str, Any] | None:
-        return _body(self._try("look", path, lambda client: client.get(path)))
-
-    def _repeat_until_answered(
-        self,
-        kind: str,
-        what: dict[str, Any],
-        send: Callable[[httpx.Client, str], httpx.Response],
-    ) -> Operation:
-        """Ask for a change again and again, under one key, until it is granted, refused, or given up."""
-        self._n += 1
-        one = Operation(kind, f"{kind}-{self._n}-{self.history.started:.0f}", time.time(), what)
-        self.done.operations.append(one)
-        self.history.add(kind, one.key, "invoke", **what)
-        deadline = time.monotonic() + GIVE_UP_S * self._pace
-        while time.monotonic() < deadline:
-            one.tries += 1
-            answer = self._try("operate", one.key, lambda client: send(client, one.key))
-            if answer is not None and not _is_temporary(answer):
-                one.ended = time.time()
-                one.outcome = "ok" if answer.is_success else "fail"
-                one.answer = answer.json()
-                one.refusal = None if answer.is_success else str(one.answer.get("code"))
-                break
-            time.sleep(RETRY_S)
-        self.history.add(kind, one.key, one.outcome, refusal=one.refusal, tries=one.tries)
-        return one
-
-    def _try(
-        self, op: str, op_id: str, send: Callable[[httpx.Client], httpx.Response]
-    ) -> httpx.Response | None:
-        api = self._random.choice(list(self.apis))
-        try:
-            answer = send(self.apis[api])
-        except httpx.HTTPError as error:
-            self.history.add(op, op_id, "unknown", api=api, outcome=type(error).__name__)
-            return None
-        phase: Phase = "ok" if answer.is_success else "fail"
-        self.history.add(op, op_id, phase, api=api, status=answer.status_code)
-        return answer
-
-
-def _body(answer: httpx.Response | None) -> dict[str, Any] | None:
-    if answer is None or answer.status_code != httpx.codes.OK:
-        return None
-    body: dict[str, Any] = json.loads(answer.content)
-    return body
-
-
-def _is_temporary(answer: httpx.Response) -> bool:
-    if answer.status_code >= 500 or answer.status_code in OVER_LOADED:
-        return True
-    return not answer.is_success and answer.json().get("code") in REPEATED
+        return body_of(answer)

@@ -31,8 +31,11 @@ from benchmarks.chaos.cluster import (
     free_ports,
 )
 from benchmarks.chaos.history import Answer
+from benchmarks.chaos.insisting import Operation
+from benchmarks.chaos.jobs import JobLog
+from benchmarks.chaos.judged_jobs import StoredJobs, check_posts, read_jobs
 from benchmarks.chaos.operated import StoredFeedback, lost_feedback, read_feedback
-from benchmarks.chaos.operations import Operation, OperatorLog
+from benchmarks.chaos.operations import OperatorLog
 from benchmarks.chaos.pictures import picture
 from benchmarks.chaos.programs import STARTS, Program
 from benchmarks.chaos.system import belonging_to, is_frozen, send
@@ -61,18 +64,27 @@ class Cut:
     records: list[ClientRecord]
     operations: list[Operation]
     """Granted by then."""
+    jobs: list[Operation]
+    """Prediction jobs posted by then, as far as was known of them."""
 
 
 class PowerCuts:
     """Makes copies while a run goes on, and judges them after it."""
 
     def __init__(
-        self, cluster: Cluster, record: ClientRecord, done: OperatorLog, *, pace: float
+        self,
+        cluster: Cluster,
+        record: ClientRecord,
+        done: OperatorLog,
+        jobs: JobLog,
+        *,
+        pace: float,
     ) -> None:
         self.cuts: list[Cut] = []
         self._cluster = cluster
         self._client_record = record
         self._done = done
+        self._jobs = jobs
         self._pace = pace
 
     def cut(self) -> dict[str, Any] | None:
@@ -81,6 +93,7 @@ class PowerCuts:
         folder.mkdir(parents=True)
         records = [acknowledged(record) for record in (self._client_record, self._done.uploads)]
         granted = [one for one in self._done.operations if one.outcome == "ok"]
+        jobs = [replace(one) for one in list(self._jobs.operations)]
         with STARTS:
             at = time.time()
             frozen = self._freeze()
@@ -92,7 +105,7 @@ class PowerCuts:
             finally:
                 # Children first, as after any freeze.
                 send(signal.SIGCONT, *sorted(frozen or (), reverse=True))
-        self.cuts.append(Cut(folder, at, records, granted))
+        self.cuts.append(Cut(folder, at, records, granted, jobs))
         return {"copied_s": round(time.time() - at, 2), "heal_after_s": 0.0}
 
     def judge(self, answers: Sequence[Answer]) -> list[Verdict]:
@@ -182,11 +195,11 @@ class _Restarted:
         engine = make_engine(self._url, application_name="chaos", statement_timeout_s=60)
         try:
             with make_session_factory(engine)() as session:
-                rows, kept = _read(session)
+                rows, kept, kept_jobs = _read(session)
         finally:
             engine.dispose()
         return [
-            *judge_rows(self._cut, rows, kept, self._blobs),
+            *judge_rows(self._cut, rows, kept, kept_jobs, self._blobs),
             self._predict(rows, answers),
         ]
 
@@ -213,8 +226,8 @@ class _Restarted:
         return verdict
 
 
-def _read(session: Session) -> tuple[Rows, StoredFeedback]:
-    return checker.read_rows(session), read_feedback(session)
+def _read(session: Session) -> tuple[Rows, StoredFeedback, StoredJobs]:
+    return checker.read_rows(session), read_feedback(session), read_jobs(session)
 
 
 def _agrees(answer: httpx.Response, earlier: Answer) -> bool:
@@ -224,7 +237,9 @@ def _agrees(answer: httpx.Response, earlier: Answer) -> bool:
     return first["label"] == earlier.label and agree(first["score"], earlier.score)
 
 
-def judge_rows(cut: Cut, rows: Rows, kept: StoredFeedback, blobs: LocalBlobStore) -> list[Verdict]:
+def judge_rows(
+    cut: Cut, rows: Rows, kept: StoredFeedback, kept_jobs: StoredJobs, blobs: LocalBlobStore
+) -> list[Verdict]:
     """Hold the rows and files of a copy against what had been acknowledged when it was made."""
     own, operated = cut.records
     taught = {upload.learner for upload in own.uploads}
@@ -233,6 +248,8 @@ def judge_rows(cut: Cut, rows: Rows, kept: StoredFeedback, blobs: LocalBlobStore
         *checker.check_uploads(rows.named(*taught), own, blobs),
         *checker.check_uploads(rows.named(*worked), operated, blobs),
         checker.check_artifacts(rows, blobs),
+        # Not whether there are others: one may have been posted just before all stood still.
+        *check_posts(cut.jobs, kept_jobs, rows, blobs)[:2],
     ]
     done = Verdict("acknowledged operations are there", len(cut.operations))
     done.violations += lost_feedback(cut.operations, rows, kept)

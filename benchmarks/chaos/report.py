@@ -23,7 +23,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['seconds']:.0f} s, {report['faults']['n']} faults, {report['faults']['kills']} of them kills with "
         f"SIGKILL; {report['uploads']['acknowledged']} uploads acknowledged, {report['uploads']['unknown']} not; "
-        f"{report['tasks']['succeeded']} tasks succeeded, {report['tasks']['failed']} failed with an explanation.",
+        f"{report['tasks']['succeeded']} tasks succeeded, {report['tasks']['failed']} failed with an explanation; "
+        f"{report['jobs']['acknowledged']} prediction jobs acknowledged, {report['jobs']['images_answered']} images "
+        f"answered, {report['jobs']['claimed_again']} times claimed again.",
         "",
     ]
     promises = _table(
@@ -43,7 +45,7 @@ def to_markdown(report: dict[str, Any]) -> str:
 
 
 def _figures(report: dict[str, Any]) -> Iterable[tuple[str, object]]:
-    for group in ("takeover", "stops", "starts", "files", "uploads", "operations", "tasks"):
+    for group in ("takeover", "stops", "starts", "files", "uploads", "operations", "jobs", "tasks"):
         for name, value in report[group].items():
             yield f"{group} {name}", value
     yield "places not struck", report["faults"]["places_not_struck"]

@@ -14,11 +14,13 @@ from typing import Any
 import httpx
 import structlog
 
-from benchmarks.chaos import checker, measures, operated
+from benchmarks.chaos import checker, judged_jobs, measures, operated
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import ClientRecord, Predictor, Reader, Target, Uploader
 from benchmarks.chaos.cluster import Cluster
 from benchmarks.chaos.history import History
+from benchmarks.chaos.jobs import JobLog, JobPoster
+from benchmarks.chaos.judged_jobs import StoredJobs, read_jobs
 from benchmarks.chaos.nemesis import Nemesis
 from benchmarks.chaos.operated import read_feedback
 from benchmarks.chaos.operations import TARGET as OPERATED
@@ -55,6 +57,7 @@ TARGETS = (
 )
 """Two learners whose tasks take a moment, two that train: kills are to hit every phase."""
 DOCTOR_TIMEOUT_S = 120.0
+ASK_TIMEOUT_S = 30.0
 LISTED = {
     # Celery's words for a killed pool process, a message of a task that there is not, and a killed Redis.
     "worker": (
@@ -87,7 +90,8 @@ class Run:
         self.history = History(cluster.folder / "history.jsonl")
         self.record = ClientRecord()
         self.done = OperatorLog()
-        self.cuts = PowerCuts(cluster, self.record, self.done, pace=pace)
+        self.jobs = JobLog()
+        self.cuts = PowerCuts(cluster, self.record, self.done, self.jobs, pace=pace)
         self.places = find_places(ROOT)
         self._verdicts: list[Verdict] = []
         self._windows: dict[str, Window] = {}
@@ -99,14 +103,14 @@ class Run:
         try:
             self.cluster.start()
             nemesis = self._load_and_strike()
-            rows = self._judge()
+            rows, kept_jobs = self._judge()
             took = self.cluster.stop()
             self._verdicts += self.cuts.judge(self.history.answers)
         finally:
             leftovers = self.cluster.kill_leftovers()
             self.history.close()
         self._judge_end(took, leftovers, nemesis)
-        return self._report(rows, nemesis)
+        return self._report(rows, kept_jobs, nemesis)
 
     def _load_and_strike(self) -> Nemesis:
         cluster, record, history = self.cluster, self.record, self.history
@@ -137,6 +141,7 @@ class Run:
             for name, is_balanced in zip(CLIENTS, (True, False), strict=True)
         ]
         operator = Operator(urls, key, history, self.done, seed=self.seed, pace=self.pace)
+        poster = JobPoster(urls, key, history, self.jobs, TARGETS, seed=self.seed, pace=self.pace)
         nemesis = Nemesis(cluster, record, TARGETS[0].name, self.cuts, seed=self.seed)
         reader.start()
         for target in TARGETS:
@@ -150,11 +155,13 @@ class Run:
         uploader.start()
         self._spend("calm", self.profile.calm_s)
         operator.start()
+        poster.start()
         log.info("faults_begin")
         began = time.time()
         schedule = make_schedule(self.profile, self.places, self.seed)
         nemesis.run(schedule, seconds=self.profile.fault_s, extra_s=self.profile.extra_s)
         operator.is_paused.set()
+        poster.is_paused.set()
         uploader.stop()
         self._windows["faults"] = Window(began, time.time())
         log.info("drain", unfinished=len(record.unfinished()))
@@ -163,7 +170,7 @@ class Run:
         self._wait_until_ended(self.profile.drain_s)
         self._wait_for_consolidations(self.profile.drain_s)
         time.sleep(SETTLE_S * self.pace)
-        for client in (*predictors, reader, operator):
+        for client in (*predictors, reader, operator, poster):
             client.stop()
         return nemesis
 
@@ -187,7 +194,7 @@ class Run:
         self._windows[name] = Window(began, time.time())
 
     def _wait_until_ended(self, timeout_s: float) -> None:
-        records = (self.record, self.done.uploads)
+        records = (self.record, self.done.uploads, self.jobs)
         with suppress(TooLateError):
             wait_until(lambda: not any(record.unfinished() for record in records), timeout_s)
 
@@ -206,12 +213,12 @@ class Run:
             page = tasks.list_tasks(session, statuses=UNFINISHED, mode=CONSOLIDATE)
         return [task.id for task in page.items]
 
-    def _judge(self) -> Rows:
+    def _judge(self) -> tuple[Rows, StoredJobs]:
         """Judge what can be judged while the database still runs."""
         blobs = LocalBlobStore(self.cluster.blobs)
         with self.cluster.sessions() as session:
             rows = checker.read_rows(session)
-            kept = read_feedback(session)
+            kept, kept_jobs = read_feedback(session), read_jobs(session)
         away = measures.outages(self.cluster.database_seen)
         taught = rows.named(*(target.name for target in TARGETS))
         self._verdicts += checker.check_uploads(taught, self.record, blobs)
@@ -227,6 +234,7 @@ class Run:
         self._verdicts += operated.renamed(
             checker.check_uploads(rows.named(OPERATED.name), self.done.uploads, blobs)
         )
+        self._judge_jobs(kept_jobs, rows, blobs)
         self._verdicts.append(checker.check_artifacts(rows, blobs))
         self._verdicts += measures.check_versions_answered(
             self.history.answers, rows, away, measures.STALE_S * self.pace
@@ -235,7 +243,22 @@ class Run:
         doctor = self.cluster.begin_command("doctor", "--deep", "--json")
         output, errors = doctor.communicate(timeout=DOCTOR_TIMEOUT_S * self.pace)
         self._verdicts.append(checker.check_doctor(output, errors))
-        return rows
+        return rows, kept_jobs
+
+    def _judge_jobs(self, kept: StoredJobs, rows: Rows, blobs: LocalBlobStore) -> None:
+        """Judge prediction jobs, and ask their versions about the same pictures for that."""
+        expected = judged_jobs.ask(
+            self.cluster.api_urls,
+            self.cluster.key,
+            judged_jobs.questions(self.jobs, kept, rows),
+            blobs,
+            timeout_s=ASK_TIMEOUT_S * self.pace,
+        )
+        self._verdicts += [
+            *judged_jobs.check_posts(self.jobs.operations, kept, rows, blobs),
+            *judged_jobs.check_ends(self.jobs, kept),
+            judged_jobs.check_answers(self.jobs, kept, rows, expected),
+        ]
 
     def _judge_end(
         self, took: dict[str, float | None], leftovers: dict[int, str], nemesis: Nemesis
@@ -278,7 +301,7 @@ class Run:
         struck = {one.fault.place for one in nemesis.struck if one.fault.action == "kill"}
         return sorted(set(self.places) - struck)
 
-    def _report(self, rows: Rows, nemesis: Nemesis) -> dict[str, Any]:
+    def _report(self, rows: Rows, kept_jobs: StoredJobs, nemesis: Nemesis) -> dict[str, Any]:
         answers = self.history.answers
         apis = {api.name: api for api in self.cluster.apis}
         whole = self._windows["faults"]
@@ -304,6 +327,7 @@ class Run:
                 "answers": self._answers_to_uploads(),
             },
             "operations": operated.count(self.done),
+            "jobs": measures.prediction_jobs(self.jobs, kept_jobs),
             "power_cuts": len(self.cuts.cuts),
             "tasks": _tasks(rows),
             "predictions": {
@@ -326,7 +350,7 @@ class Run:
             "takeover": measures.takeovers(nemesis.struck, rows, away),
             "stops": measures.stops(self.cluster.programs, nemesis.struck),
             "starts": {p.name: measures.recovery(p) for p in self.cluster.programs},
-            "files": checker.count_unreferenced(rows, self.cluster.blobs, blobs),
+            "files": checker.count_unreferenced(rows, self.cluster.blobs, blobs, kept_jobs.blobs()),
         }
 
     def _asked(self, window: str) -> list[Any]:

@@ -14,9 +14,11 @@ from benchmarks.chaos import checker, operated
 from benchmarks.chaos.checker import Rows
 from benchmarks.chaos.clients import ClientRecord, Upload
 from benchmarks.chaos.cluster import LEASE_S
+from benchmarks.chaos.insisting import Operation, PredictedLabel
+from benchmarks.chaos.judged_jobs import StoredJobs
 from benchmarks.chaos.nemesis import FREEZE_S
 from benchmarks.chaos.operated import StoredFeedback, Write, possible
-from benchmarks.chaos.operations import ObservedVersion, Operation, OperatorLog, PredictedLabel
+from benchmarks.chaos.operations import ObservedVersion, OperatorLog
 from benchmarks.chaos.power import Cut, acknowledged, judge_rows
 from benchmarks.chaos.programs import Program
 from benchmarks.chaos.run import ROOT
@@ -248,12 +250,16 @@ class TestBundles:
 class TestPowerCut:
     @pytest.fixture
     def cut(self) -> Cut:
-        return Cut(Path("1"), T0, [ClientRecord(), ClientRecord()], done().operations[:3])
+        return Cut(Path("1"), T0, [ClientRecord(), ClientRecord()], done().operations[:3], [])
 
     def broken(self, cut: Cut, rows: Rows, kept: StoredFeedback = KEPT) -> list[str]:
         no_artifacts = replace(rows, versions=[])
         blobs = LocalBlobStore(Path("nowhere"))
-        return [v.name for v in judge_rows(cut, no_artifacts, kept, blobs) if not v.is_kept]
+        return [
+            v.name
+            for v in judge_rows(cut, no_artifacts, kept, StoredJobs(), blobs)
+            if not v.is_kept
+        ]
 
     def test_a_copy_that_has_everything_is_fine(self, cut: Cut, rows: Rows) -> None:
         assert self.broken(cut, rows) == []
