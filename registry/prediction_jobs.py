@@ -279,6 +279,8 @@ def give_back(
 ) -> PredictionJobRow:
     """Store what was answered and let others have the job, which has ended if no image waits any more.
 
+    It may be repeated if nobody knows whether it was done: an image that has an answer keeps it.
+
     Args:
         session: Database session.
         job: What was claimed.
@@ -300,7 +302,9 @@ def give_back(
         )
     }
     for answer in answers:
-        image = images[answer.index]
+        image = images.get(answer.index)
+        if image is None:
+            continue
         image.result = dict(answer.result)
         image.label = answer.result.get("label")
         image.is_known = answer.result.get("known")

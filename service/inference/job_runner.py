@@ -19,6 +19,7 @@ from registry.blobs.store import BlobStore
 from registry.errors import (
     BlobDamagedError,
     BlobMissingError,
+    DatabaseUnavailableError,
     FencedError,
     NotFoundError,
     RegistryError,
@@ -44,9 +45,10 @@ OWNER = "prediction-jobs"
 """Whose turn the images of all jobs take."""
 CHUNK = 64
 """Images claimed at once: what is answered is stored after each chunk, and jobs take turns."""
-LEASE_S = 60.0
+LEASE_S = 20.0
 """How long nothing may be heard of a service before another one takes its job over."""
-RENEW_S = 10.0
+RENEW_S = 5.0
+"""Renewed while a version is loaded and between two parts of a chunk: no part is waited for as long as a lease."""
 AT_ONCE_S = 0.05
 """Time of the images that wait for the engine at once; what a request waits longer beside a job. Chosen, untested."""
 RETRY_S = 1.0
@@ -178,7 +180,9 @@ class JobRunner:
         address = self._watcher.find_version(job.learner, job.version)
         if address is None:
             raise Problem("nothing-learned")
-        snapshot = self._loads.get_blocking(address, OWNER)
+        snapshot = self._loads.get_blocking(
+            address, OWNER, meanwhile=partial(self._renew, job), every_s=RENEW_S
+        )
         require_shown(snapshot, self._store.shown(job.learner_id).hidden)
         return snapshot
 
@@ -235,15 +239,23 @@ class JobRunner:
             prediction_jobs.renew(session, job, LEASE_S)
 
     def _give_back(self, job: ClaimedJob, answers: Sequence[JobAnswer]) -> None:
+        """Store what was answered, once the database can be asked, unless somebody else has the job by then."""
         failpoint("job.before_give_back")
-        try:
-            with self._sessions.begin() as session:
-                row = prediction_jobs.give_back(
-                    session, job, answers, keeps_images=self._keeps_images
-                )
-                ended, n_images = row.finished_at is not None, row.n_images
-        except FencedError:
-            return
+        while True:
+            try:
+                with self._sessions.begin() as session:
+                    row = prediction_jobs.give_back(
+                        session, job, answers, keeps_images=self._keeps_images
+                    )
+                    ended, n_images = row.finished_at is not None, row.n_images
+            except FencedError:
+                return
+            except DatabaseUnavailableError as error:
+                log.warning("prediction_jobs_wait", reason=str(error))
+                if self._stopping.wait(RETRY_S):
+                    raise
+            else:
+                break
         self._metrics.job_images.inc(len(answers))
         if ended:
             log.info("prediction_job_done", job=job.id, learner=job.learner, images=n_images)

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Hashable
-from concurrent.futures import Future
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
 
@@ -56,13 +56,32 @@ class Loads:
         except TimeoutError as error:
             raise self._overloaded(1) from error
 
-    def get_blocking(self, address: VersionAddress, owner: Hashable = None) -> Snapshot:
+    def get_blocking(
+        self,
+        address: VersionAddress,
+        owner: Hashable,
+        *,
+        meanwhile: Callable[[], None],
+        every_s: float,
+    ) -> Snapshot:
         """Return a version as `get` does, to a thread, which waits for as long as it takes.
+
+        Args:
+            address: Which one.
+            owner: Whose turn it takes to load it.
+            meanwhile: Called again and again while it is loaded. What it raises ends the waiting, not the loading.
+            every_s: Seconds between two of its calls.
 
         Raises:
             Problem: As `get`.
         """
-        return self._store.loaded(address.key) or self._load(address, owner).result()
+        snapshot = self._store.loaded(address.key)
+        if snapshot is not None:
+            return snapshot
+        loading = self._load(address, owner)
+        while not wait([loading], every_s).done:
+            meanwhile()
+        return loading.result()
 
     def _load(self, address: VersionAddress, owner: Hashable) -> Future[Snapshot]:
         with self._lock:

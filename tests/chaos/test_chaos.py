@@ -55,6 +55,7 @@ def test_promises_are_kept_while_processes_are_killed(tmp_path: Path) -> None:
     report = json.loads(file.read_text())
     # A run without load would prove nothing.
     assert report["uploads"]["acknowledged"] >= 5
+    assert report["jobs"]["images_answered"] >= 200
     assert report["predictions"]["during faults"]["answered"] >= 500
 
 

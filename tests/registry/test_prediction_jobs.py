@@ -173,6 +173,17 @@ def test_answers_between_make_a_job_trusted_again(session, add):
     assert row.status == "running"
 
 
+def test_answers_given_back_twice_count_once(session, add):
+    row = add()
+    job = claim(session)
+    first = [JobAnswer(0, HERON), JobAnswer(1, EGRET)]
+    prediction_jobs.give_back(session, job, first)
+    prediction_jobs.give_back(session, job, [JobAnswer(0, EGRET), *first[1:]])
+    assert (row.n_done, row.n_unknown, row.status) == (2, 1, "running")
+    labels = [image.label for image in prediction_jobs.list_images(session, row.id).items]
+    assert labels == ["heron", "egret"]
+
+
 def test_services_that_are_known_to_be_gone_are_not_waited_for(session, add):
     add()
     held = claim(session)

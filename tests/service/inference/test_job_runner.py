@@ -5,6 +5,7 @@ from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func
 
 from models.strategies.base import Strategy
 from registry import failpoints, prediction_jobs
@@ -147,20 +148,81 @@ def test_an_engine_that_has_much_to_do_is_waited_for(client, taught, runner, mon
     assert next(refusals, None) is None
 
 
-def test_a_database_that_is_away_is_waited_for(client, taught, runner, monkeypatch):
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_what_was_answered_waits_for_a_database_that_is_away(
+    client, taught, runner, monkeypatch, session_factory, is_stored
+):
+    """Whether it was stored before the connection was lost or not: it is neither answered nor counted once more."""
     monkeypatch.setattr(job_runner, "RETRY_S", 0.01)
-    give_back, failures = prediction_jobs.give_back, iter([True])
+    monkeypatch.setattr(job_runner, "CHUNK", 2)
+    give_back, failures = prediction_jobs.give_back, iter([True, True, True])
 
     def failing(session, job, answers, **options):
         if next(failures, False):
+            if is_stored:
+                give_back(session, job, answers, **options)
+                session.commit()
             raise DatabaseUnavailableError
         return give_back(session, job, answers, **options)
 
     monkeypatch.setattr(prediction_jobs, "give_back", failing)
-    monkeypatch.setattr(job_runner, "LEASE_S", 0.0)
     job_id = post(client, 3)
-    wait_until(lambda: next(failures, None) is None)
-    runner.wake()
+    job = ended(client, job_id)
+    assert next(failures, None) is None
+    assert (job["status"], job["images"]["done"]) == ("succeeded", 3)
+    with session_factory() as session:
+        assert prediction_jobs.get_job(session, job_id).token == 2
+
+
+def test_a_service_that_stops_does_not_wait_for_a_database_that_is_away(
+    client, taught, runner, monkeypatch, session_factory
+):
+    tried = Event()
+
+    def failing(session, job, answers, **options):
+        tried.set()
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(prediction_jobs, "give_back", failing)
+    monkeypatch.setattr(job_runner, "RETRY_S", 1000)
+    job_id = post(client, 3)
+    wait_until(tried.is_set)
+    runner.stop()
+    assert not runner.thread.is_alive()
+    with session_factory() as session:
+        job = prediction_jobs.get_job(session, job_id)
+        assert (job.status, job.n_done) == ("running", 0)
+        assert job.lease_until is not None
+
+
+def test_a_job_is_held_while_its_version_is_loaded(
+    client, app, taught, teach, by_hand, monkeypatch, session_factory
+):
+    assert teach(("robin", "wren"))["status"] == "succeeded"
+    wait_until(lambda: app.state.context.store.live_address(taught).version == 2)
+    monkeypatch.setattr(job_runner, "RENEW_S", 0.01)
+    monkeypatch.setattr(job_runner, "LEASE_S", 1000)
+    loader, renew, renewed, others = by_hand._loads._loader, by_hand._renew, [], []
+    load = loader.load
+
+    def slowly(address):
+        with session_factory.begin() as session:
+            # As if its lease had nearly run out when it began.
+            session.query(PredictionJobRow).update({"lease_until": func.now()})
+        wait_until(lambda: len(renewed) >= 2)
+        with session_factory.begin() as session:
+            others.append(prediction_jobs.claim_next(session, 1))
+        return load(address)
+
+    def noting(job):
+        renew(job)
+        renewed.append(job.id)
+
+    monkeypatch.setattr(loader, "load", slowly)
+    monkeypatch.setattr(by_hand, "_renew", noting)
+    job_id = post(client, 3, version=1)
+    assert by_hand._work()
+    assert others == [None]
     assert ended(client, job_id)["status"] == "succeeded"
 
 
