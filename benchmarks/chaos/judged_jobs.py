@@ -1,8 +1,9 @@
 """Judges prediction jobs: each that was answered with 202 is there once and has ended, each image answered once."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -257,38 +258,47 @@ def _answered(
 
 
 def ask(
-    urls: Mapping[str, str],
+    urls: Iterable[str],
     key: str,
     asked: Collection[Question],
     blobs: BlobStore,
     *,
     timeout_s: float,
 ) -> dict[Question, PredictedLabel]:
-    """Ask versions about pictures, a few at a time; what was not answered is left out."""
+    """Ask versions about pictures, a few at a time; what no api answers is left out."""
     by_version: dict[tuple[str, int], list[Question]] = defaultdict(list)
     for question in sorted(asked, key=str):
         by_version[question[:2]].append(question)
     answers: dict[Question, PredictedLabel] = {}
     headers = {"Authorization": f"Bearer {key}"}
-    turns = list(urls.values())
+    turns = deque(urls)
     with httpx.Client(headers=headers, timeout=timeout_s) as client:
-        for n, ((learner, version), own) in enumerate(by_version.items()):
-            url = f"{turns[n % len(turns)]}/v1/learners/{learner}/predictions"
+        for (learner, version), own in by_version.items():
+            path = f"/v1/learners/{learner}/predictions?version={version}&store=false"
             for start in range(0, len(own), ASKED_AT_ONCE):
                 some = own[start : start + ASKED_AT_ONCE]
                 files = [
                     ("images", (f"{i}.png", _bytes_of(question[2], blobs), "image/png"))
                     for i, question in enumerate(some)
                 ]
-                params = {"version": str(version), "store": "false"}
-                answer = client.post(url, params=params, files=files)
-                if answer.status_code != httpx.codes.OK:
-                    continue
-                for i, (question, result) in enumerate(
-                    zip(some, answer.json()["results"], strict=True)
-                ):
-                    answers[question] = PredictedLabel(i, result["label"], result["score"])
+                turns.rotate()
+                results = _results(client, [url + path for url in turns], files)
+                for i, (question, result) in enumerate(zip(some, results, strict=False)):
+                    answers[question] = PredictedLabel(i, result.get("label"), result.get("score"))
     return answers
+
+
+def _results(
+    client: httpx.Client, urls: Iterable[str], files: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return what the first api says that answers; nothing if none does."""
+    for url in urls:
+        with suppress(httpx.HTTPError):
+            answer = client.post(url, files=files)
+            if answer.status_code == httpx.codes.OK:
+                found: list[dict[str, Any]] = answer.json()["results"]
+                return found
+    return []
 
 
 def _bytes_of(picture: Picture, blobs: BlobStore) -> bytes:

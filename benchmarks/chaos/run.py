@@ -248,7 +248,7 @@ class Run:
     def _judge_jobs(self, kept: StoredJobs, rows: Rows, blobs: LocalBlobStore) -> None:
         """Judge prediction jobs, and ask their versions about the same pictures for that."""
         expected = judged_jobs.ask(
-            self.cluster.api_urls,
+            self.cluster.api_urls.values(),
             self.cluster.key,
             judged_jobs.questions(self.jobs, kept, rows),
             blobs,
