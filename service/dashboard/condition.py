@@ -27,6 +27,7 @@ PARTS = {
         "Following the database",
         "new versions, keys and names of classes are not noticed",
     ),
+    "prediction-jobs": ("Predicting many images", "prediction jobs wait"),
     "prediction-writer": ("Keeping answers", "new answers do not appear in the history"),
     "doorbell": ("Calling workers", "workers on Celery may not hear of new tasks"),
     "listener": ("Hearing", "what others publish or queue is noticed up to seconds later"),

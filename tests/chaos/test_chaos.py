@@ -39,7 +39,7 @@ MAX_PACE = 4.0
 @pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.timed(group="faults")
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(600)
 def test_promises_are_kept_while_processes_are_killed(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     command, pace = [sys.executable, "-m", "benchmarks.chaos"], min(MAX_PACE, PACE.factor)

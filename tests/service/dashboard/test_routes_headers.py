@@ -2,8 +2,9 @@
 
 import pytest
 
-from registry import tasks
+from registry import learners, prediction_jobs, stored_images, tasks
 from registry.samples import list_samples
+from registry.tables import TAUGHT
 from tests.factories import make_image
 from tests.service.dashboard.routes_of import pages
 
@@ -37,11 +38,27 @@ def check(answer, *, is_image=False):
 
 
 @pytest.fixture
-def filled(session, three):
+def filled(session, blobs, three):
     """Return what to put into the addresses' templates."""
     task = tasks.list_tasks(session).items[0]
     sample = list_samples(session, task.id).items[0]
+    learner = learners.get_learner(session, three)
+    job = prediction_jobs.add_job(
+        session,
+        learner,
+        stored_images.pick_taught(session, learner.id, [sample.id]),
+        version=1,
+        source=TAUGHT,
+        query={},
+        top_k=1,
+        trace="none",
+        key_id=None,
+        blobs=blobs,
+    )
+    session.commit()
     return {
+        "job_id": job.id,
+        "index": "0",
         "name": three,
         "number": "1",
         "sample_id": sample.id,
@@ -59,7 +76,7 @@ def test_every_page_has_them_and_is_kept_by_nobody(app, browser, filled):
             path = "/admin/static/dashboard.css"
         answer = browser.get(path)
         assert answer.status_code == (404 if path.endswith("nowhere") else 200), path
-        is_image = template.endswith("/image")
+        is_image = template.endswith(("/image", "/images/{index}"))
         check(answer, is_image=is_image)
         cached = answer.headers["Cache-Control"]
         if template in PUBLIC:
