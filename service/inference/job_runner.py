@@ -49,8 +49,9 @@ LEASE_S = 20.0
 """How long nothing may be heard of a service before another one takes its job over."""
 RENEW_S = 5.0
 """Renewed while a version is loaded and between two parts of a chunk: no part is waited for as long as a lease."""
-AT_ONCE_S = 0.05
-"""Time of the images that wait for the engine at once; what a request waits longer beside a job. Chosen, untested."""
+AT_ONCE_S = 0.02
+"""Time of the images that wait for the engine at once; what a request waits longer beside a job. Measured in decision
+40: a job is as fast as with 0.05, and the slowest hundredth of requests beside it a third sooner."""
 RETRY_S = 1.0
 LOOK_S = 5.0
 """How often the thread looks for jobs that it was not told of."""
