@@ -55,6 +55,8 @@ class ClaimedJob:
     version: int
     top_k: int
     trace: str
+    key_id: str | None
+    """The key that posted it."""
     token: int
 
 
@@ -222,6 +224,7 @@ def _take(session: Session, job: PredictionJobRow, lease_s: float) -> ClaimedJob
         job.version,
         job.top_k,
         job.trace,
+        job.key_id,
         job.token,
     )
 

@@ -181,6 +181,7 @@ def build_context(
         interval_s=settings.watch_s,
     )
     engine, decoder = InferenceEngine(settings, metrics), Decoder(settings, metrics)
+    quotas = Quotas(settings)
     loads = Loads(store, loader, metrics, max_wait_s=settings.max_wait_s)
     jobs = JobRunner(
         session_factory,
@@ -191,6 +192,8 @@ def build_context(
         engine=engine,
         decoder=decoder,
         metrics=metrics,
+        keys=keys,
+        quotas=quotas,
         keeps_images=settings.keep_prediction_images,
     )
     feed = EventFeed(session_factory)
@@ -203,7 +206,7 @@ def build_context(
         feed=feed,
         keys=keys,
         login_links=LoginLinks(session_factory),
-        quotas=Quotas(settings),
+        quotas=quotas,
         decoder=decoder,
         engine=engine,
         store=store,

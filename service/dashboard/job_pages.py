@@ -119,7 +119,7 @@ def predict_again(
         "samples": PredictionJobCreate(samples=SamplesWanted()),
     }[source]
     try:
-        number = jobs.check_before(context, name, version, viewer.key_id)
+        number = jobs.check_before(context, name, version, viewer)
         asked = jobs.Asked(number, TOP_K, "none")
         answer = jobs.create_from_stored(context, actor, name, request, "", wanted, asked)
     except ConflictError as conflict:
@@ -139,7 +139,7 @@ async def predict_upload(
 ) -> Response:
     """Predict an archive, or many images, and go to the job's page."""
     context.decoder.uploads.require(actor.key_id)
-    check = partial(jobs.check_before, context, name, version, viewer.key_id)
+    check = partial(jobs.check_before, context, name, version, viewer)
     asked = jobs.Asked(await run_in_threadpool(check), TOP_K, "none")
     try:
         with Upload() as upload:

@@ -61,6 +61,34 @@ class Quotas:
             principal: Principal = scope["state"]["principal"]
             self._draw(scope, principal, PREDICT_IMAGES, n_images - 1, already=1)
 
+    def grant_images(self, key_id: str, principal: Principal | None, most: int) -> int:
+        """Draw images of a prediction job, as many as may be predicted now and at most so many; return how many.
+
+        Args:
+            key_id: Of the key that posted the job.
+            principal: Who that is; None for a key that is not valid any more, which is bound as others are.
+            most: How many are wanted.
+        """
+        name = PREDICT_IMAGES
+        limit = self.default(name) if principal is None else self.limit(principal, name)
+        if limit is None:
+            return most
+        bucket = PREDICT_IMAGES, key_id
+        there = math.floor(self._buckets.draw(bucket, limit, 0).tokens + ROUNDING)
+        n_images = max(0, min(most, there))
+        if n_images and self._buckets.draw(bucket, limit, n_images).retry_after_s is not None:
+            return 0  # a request was there first
+        return n_images
+
+    def require_predicting(self, principal: Principal) -> None:
+        """Refuse a prediction job of a key that may have nothing predicted.
+
+        Raises:
+            Problem: `rate-limited`.
+        """
+        if self.limit(principal, PREDICT_IMAGES) == 0:
+            raise too_many("This key may have no images predicted", WINDOW_S)
+
     def draw_pixels(self, principal: Principal, work: float) -> None:
         """Draw what decoding the images of a prediction costs, in pixels of a PNG, once their headers are read.
 

@@ -29,6 +29,8 @@ from registry.failpoints import failpoint
 from registry.loops import SteadyThread
 from registry.postgres.database import Sessions
 from registry.prediction_jobs import IMAGE_GONE, ClaimedJob, JobAnswer, WaitingImage
+from service.http.quotas import Quotas
+from service.http.security import KeyRing
 from service.inference.answers import hide, image_answer, require_shown
 from service.inference.engine import InferenceEngine
 from service.inference.loading import Loads
@@ -80,6 +82,8 @@ class JobRunner:
         engine: InferenceEngine,
         decoder: Decoder,
         metrics: Metrics,
+        keys: KeyRing,
+        quotas: Quotas,
         keeps_images: bool,
     ) -> None:
         """Start nothing yet.
@@ -93,6 +97,8 @@ class JobRunner:
             engine: Scores images.
             decoder: Its threads decode them.
             metrics: Told what was answered.
+            keys: Know who posted a job.
+            quotas: Say how many images of a key may be predicted now.
             keeps_images: Whether uploaded images stay until their job is deleted.
         """
         self._sessions = session_factory
@@ -103,7 +109,11 @@ class JobRunner:
         self._engine = engine
         self._decoder = decoder
         self._metrics = metrics
+        self._keys = keys
+        self._quotas = quotas
         self._keeps_images = keeps_images
+        self._held_up: set[str] = set()
+        """Jobs whose keys could have nothing predicted since any was answered."""
         self._wakeup = Event()
         self._stopping = Event()
         self.thread = SteadyThread("prediction-jobs", self._run, most_pause_s=RETRY_S)
@@ -142,7 +152,7 @@ class JobRunner:
             return False
         answers: list[JobAnswer] = []
         try:
-            self._answer(job, answers)
+            self._answer(job, answers, self._granted(job))
         except FencedError:
             return True  # cancelled, deleted, or somebody else has it
         except (VersionErasedError, NotFoundError) as error:
@@ -163,12 +173,27 @@ class JobRunner:
         self._give_back(job, answers)
         return True
 
-    def _answer(self, job: ClaimedJob, answers: list[JobAnswer]) -> None:
+    def _granted(self, job: ClaimedJob) -> int:
+        """Return how many images of a job may be answered now: its key's limit by the minute holds for jobs too."""
+        if job.key_id is None:
+            return CHUNK
+        principal = self._keys.find_by_id(job.key_id)
+        granted = self._quotas.grant_images(job.key_id, principal, CHUNK)
+        if granted:
+            self._held_up.clear()
+        elif job.id in self._held_up:  # and so are all that had a turn since
+            self._held_up.clear()
+            self._stopping.wait(RETRY_S)
+        else:
+            self._held_up.add(job.id)
+        return granted
+
+    def _answer(self, job: ClaimedJob, answers: list[JobAnswer], most: int) -> None:
         """Add the answers of a chunk as they come."""
         snapshot = self._snapshot(job)
         self._renew(job)
         with self._sessions() as session:
-            images = prediction_jobs.waiting_images(session, job.id, limit=CHUNK)
+            images = prediction_jobs.waiting_images(session, job.id, limit=most)
         failpoint("job.before_answers")
         renewed = monotonic()
         for answered in self._answers(job, snapshot, images):

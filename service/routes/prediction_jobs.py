@@ -83,7 +83,7 @@ async def create_prediction_job(
     if encoding is not None and not is_encoding(encoding):
         detail = "This is no encoding that names of files have."
         raise Problem("validation", errors=(FieldError("/encoding", detail),))
-    check = partial(jobs.check_before, context, name, version, principal.key_id)
+    check = partial(jobs.check_before, context, name, version, principal)
     if brings_images(request):
         context.decoder.uploads.require(actor.key_id)
         asked = jobs.Asked(await run_in_threadpool(check), top_k, trace)

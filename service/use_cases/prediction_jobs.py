@@ -17,6 +17,7 @@ from registry.tables import PREDICTED, TAUGHT, UPLOADED
 from service.dependencies import AppContext
 from service.http.buckets import too_many
 from service.http.idempotency import IdempotentRequest
+from service.http.security import Principal
 from service.intake.forms import ImageForm
 from service.intake.samples import Received, take_in
 from service.intake.uploads import Upload
@@ -48,19 +49,20 @@ class Asked:
     """How much of the route to tell."""
 
 
-def check_before(context: AppContext, name: str, version: int | None, key_id: str) -> int:
+def check_before(context: AppContext, name: str, version: int | None, principal: Principal) -> int:
     """Refuse what would be refused anyway before gigabytes are read, and return which version answers.
 
     Raises:
         RegistryError: If there is no such learner or version.
-        Problem: `nothing-learned`, or `rate-limited` for a key with very many jobs.
+        Problem: `nothing-learned`, or `rate-limited` for a key with very many jobs, or that may have nothing predicted.
     """
     context.blobs.require_space(0, floor_bytes=context.settings.min_free_bytes)
     address = context.watcher.find_version(name, version)
     if address is None:
         raise Problem("nothing-learned")
+    context.quotas.require_predicting(principal)
     with context.session_factory() as session:
-        if prediction_jobs.count_unfinished(session, key_id) >= MAX_UNFINISHED:
+        if prediction_jobs.count_unfinished(session, principal.key_id) >= MAX_UNFINISHED:
             raise too_many(
                 f"This key may have {MAX_UNFINISHED} prediction jobs that wait or run", FREES_IN_S
             )

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func
 
 from models.strategies.base import Strategy
-from registry import failpoints, prediction_jobs
+from registry import failpoints, keys, prediction_jobs
 from registry.errors import DatabaseUnavailableError
 from registry.tables import PredictionJobImageRow, PredictionJobRow, VersionRow
 from service.app import create_app
@@ -56,6 +56,8 @@ def by_hand(app, client):
         engine=context.engine,
         decoder=context.decoder,
         metrics=context.metrics,
+        keys=context.keys,
+        quotas=context.quotas,
         keeps_images=True,
     )
 
@@ -224,6 +226,57 @@ def test_a_job_is_held_while_its_version_is_loaded(
     assert by_hand._work()
     assert others == [None]
     assert ended(client, job_id)["status"] == "succeeded"
+
+
+def limited_key(session_factory, app, per_minute):
+    with session_factory.begin() as session:
+        quotas = {"predict_images_per_minute": per_minute}
+        _, key = keys.create_key(session, "limited", "predictor", quotas=quotas)
+    app.state.context.keys.refresh()
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_what_a_key_may_have_predicted_in_a_minute_holds_for_its_jobs(
+    app, client, taught, by_hand, session_factory, monkeypatch
+):
+    monkeypatch.setattr(job_runner, "RETRY_S", 0.0)
+    limited = limited_key(session_factory, app, 10)
+    files = [("images", (f"{i}.png", make_image("heron", i), "image/png")) for i in range(30)]
+    mine = client.post(JOBS, files=files, headers=limited).json()["id"]
+    for _ in range(5):
+        assert by_hand._work()
+    job = client.get(f"/v1/prediction-jobs/{mine}").json()
+    assert (job["status"], job["images"]["done"]) == ("running", 10)
+    one = {"content": make_image("heron", 50), "headers": limited | {"Content-Type": "image/png"}}
+    refused = client.post("/v1/learners/birds/predictions", **one)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate-limited")
+    other = post(client, 12)
+    for _ in range(3):
+        by_hand._work()
+    assert ended(client, other)["status"] == "succeeded"
+    # A minute later as much is there again.
+    buckets = app.state.context.quotas._buckets
+    for level in buckets._levels.values():
+        level.at -= 60
+    for _ in range(2):
+        by_hand._work()
+    assert client.get(f"/v1/prediction-jobs/{mine}").json()["images"]["done"] == 20
+
+
+def test_a_key_that_may_have_nothing_predicted_posts_no_job(app, client, taught, session_factory):
+    answer = client.post(JOBS, json={"samples": {}}, headers=limited_key(session_factory, app, 0))
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate-limited")
+
+
+def test_a_job_outlives_its_key(app, client, taught, by_hand, session_factory):
+    headers = limited_key(session_factory, app, None)
+    answer = client.post(JOBS, json={"samples": {}}, headers=headers).json()
+    with session_factory.begin() as session:
+        keys.revoke_key(session, headers["Authorization"].split("_")[1])
+    app.state.context.keys.refresh()
+    while by_hand._work():
+        pass
+    assert ended(client, answer["id"])["status"] == "succeeded"
 
 
 def test_a_version_that_is_gone_ends_its_job(client, taught, by_hand, session_factory):
