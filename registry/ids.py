@@ -18,20 +18,20 @@ go of the interpreter in the event loop, and wait for it."""
 os.register_at_fork(after_in_child=_random.seed)
 
 
-def age_s(row_id: str) -> float:
-    """Return how long ago an id was made, in seconds by this machine's clock; infinite for what is none.
+def made_at_s(row_id: str) -> float:
+    """Return when an id was made, in seconds since 1970 by the clock of whoever made it; never for what is none.
 
     Example:
-        >>> 0 <= age_s(new_id("prd")) < 5, age_s("prd_0000000000"), age_s("prd_1")
-        (True, inf, inf)
+        >>> made_at_s("prd_059g0q70000000000000000000"), made_at_s("prd_0000000000"), made_at_s("prd_1")
+        (1456000000.0, -inf, -inf)
     """
     letters = row_id.rpartition("_")[2]
     if len(letters) != LENGTH or not set(letters) <= set(ALPHABET):
-        return math.inf
+        return -math.inf
     number = 0
     for letter in letters:
         number = number << 5 | ALPHABET.index(letter)
-    return time.time() - (number >> RANDOM_BITS) / 1000
+    return (number >> RANDOM_BITS) / 1000
 
 
 def new_id(prefix: str) -> str:

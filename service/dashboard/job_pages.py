@@ -16,7 +16,7 @@ from service.dashboard.pages import DONE, PageRoute, page
 from service.dashboard.rendering import duration
 from service.dashboard.sentences import sentence
 from service.dependencies import ActorDep, AppContext, ContextDep, Cursor
-from service.http.demands import demands, task_bytes
+from service.http.demands import demands, form_bytes, task_bytes
 from service.http.roles import PrincipalDep, requires
 from service.intake.unlabelled import read_unlabelled
 from service.intake.uploads import Upload
@@ -103,6 +103,7 @@ def show_jobs(
 
 
 @router.post("/learners/{name}/jobs", dependencies=predictor)
+@demands(max_bytes=form_bytes, is_idempotent=True)
 def predict_again(
     name: LearnerName,
     request: Request,
@@ -128,7 +129,7 @@ def predict_again(
 
 
 @router.post("/learners/{name}/jobs/upload", dependencies=predictor)
-@demands(max_bytes=task_bytes, is_spooled=True)
+@demands(max_bytes=task_bytes, is_spooled=True, is_idempotent=True)
 async def predict_upload(
     name: LearnerName,
     request: Request,

@@ -23,7 +23,8 @@ def wait_stored(context: AppContext, prediction_id: str) -> None:
     """Wait until a prediction that was just answered, here or by another service, is stored. Blocks."""
     context.writer.wait_written(READ_OWN_WRITES_S)
     deadline = time.monotonic() + ELSEWHERE_S
-    while abs(ids.age_s(prediction_id)) < READ_OWN_WRITES_S and time.monotonic() < deadline:
+    made_at_s = ids.made_at_s(prediction_id)
+    while abs(time.time() - made_at_s) < READ_OWN_WRITES_S and time.monotonic() < deadline:
         with context.session_factory() as session:
             if predictions.is_stored(session, prediction_id):
                 return

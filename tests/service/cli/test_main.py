@@ -126,7 +126,7 @@ def completed(*words, **environment):
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["predic"], ["predict", "predictions"]),
+        (["predic"], ["predict", "predict-again", "predictions"]),
         (["keys", ""], ["create", "list", "revoke"]),
         (["feedback", "--with"], ["--withdraw"]),
         (["nonsense", ""], None),
