@@ -10,8 +10,8 @@ import zipfile
 import pytest
 
 from service.client import Filopodia
-from service.inference.job_runner import JobRunner
 from tests.factories import make_image
+from tests.service.second_runner import second_runner
 
 
 @pytest.fixture
@@ -88,22 +88,10 @@ def test_it_is_cancelled_as_json(run, app):
 
 
 def test_what_is_deleted_before_its_turn_is_named(run, app):
-    context = app.state.context
-    context.jobs.stop()
+    runner = second_runner(app)
     code, posted = run("predict-again", "birds", "--samples", "--no-wait", "--json")
     with Filopodia(os.environ["FILOPODIA_URL"], os.environ["FILOPODIA_KEY"]) as client:
         client.drop_samples(client.tasks("birds")[0].id)
-    runner = JobRunner(
-        context.session_factory,
-        context.blobs,
-        watcher=context.watcher,
-        loads=context.loads,
-        store=context.store,
-        engine=context.engine,
-        decoder=context.decoder,
-        metrics=context.metrics,
-        keeps_images=True,
-    )
     runner.start()
     try:
         code, shown = run("job", json.loads(posted)["id"])

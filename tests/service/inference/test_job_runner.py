@@ -13,9 +13,9 @@ from registry.errors import DatabaseUnavailableError
 from registry.tables import PredictionJobImageRow, PredictionJobRow, VersionRow
 from service.app import create_app
 from service.inference import job_runner
-from service.inference.job_runner import JobRunner
 from tests.factories import make_image
 from tests.service.processes import Served, post_task
+from tests.service.second_runner import second_runner
 from tests.waiting import wait_until
 
 JOBS = "/v1/learners/birds/prediction-jobs"
@@ -45,21 +45,7 @@ def runner(app):
 @pytest.fixture
 def by_hand(app, client):
     """One whose thread is not started, in the place of the app's."""
-    context = app.state.context
-    context.jobs.stop()
-    return JobRunner(
-        context.session_factory,
-        context.blobs,
-        watcher=context.watcher,
-        loads=context.loads,
-        store=context.store,
-        engine=context.engine,
-        decoder=context.decoder,
-        metrics=context.metrics,
-        keys=context.keys,
-        quotas=context.quotas,
-        keeps_images=True,
-    )
+    return second_runner(app)
 
 
 def test_jobs_take_turns_by_chunks(client, taught, by_hand, session_factory, monkeypatch):
