@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import RedirectResponse
 
 from registry import tasks, versions
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from registry.statuses import TaskStatus
-from service.dashboard.pages import PageRoute, page
+from service.dashboard.pages import PageRoute, page, see
 from service.dependencies import Actor, ActorDep, AppContext, ContextDep
 from service.http.browser_sessions import COOKIE, SESSION_S
 from service.http.demands import demands
@@ -93,7 +92,7 @@ def _logged_in(
     request: Request, context: AppContext, principal: Principal, target: str
 ) -> Response:
     request.state.logged_in = principal  # for the log
-    response = RedirectResponse(target, status_code=303)
+    response = see(target)
     response.set_cookie(
         COOKIE,
         context.keys.session_cookie(principal),
@@ -110,7 +109,7 @@ def _logged_in(
 def log_out(context: ContextDep, viewer: PrincipalDep) -> Response:
     """End the session: its cookie is refused from now on, wherever it was copied to."""
     context.keys.end_session(viewer)
-    response = RedirectResponse("/admin/login", status_code=303)
+    response = see("/admin/login")
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response
 
@@ -151,9 +150,9 @@ def consolidate(name: LearnerName, context: ContextDep, actor: ActorDep) -> Resp
         with context.session_factory.begin() as session:
             request_consolidation(session, actor, name, context.settings.schedule)
     except ConflictError as conflict:
-        return _redirect(f"{target}?problem={conflict.code}")
+        return see(f"{target}?problem={conflict.code}")
     context.doorbell.wake()
-    return _redirect(f"{target}?done=consolidation-asked")
+    return see(f"{target}?done=consolidation-asked")
 
 
 @router.post("/learners/{name}/live", dependencies=[requires("trainer")])
@@ -171,9 +170,9 @@ def move_live(
         with context.session_factory.begin() as session:
             live_alias.move(session, actor, name, version, expected=expected, move_head=move_head)
     except ConflictError as conflict:
-        return _redirect(f"{target}/versions/{version}?problem={conflict.code}")
+        return see(f"{target}/versions/{version}?problem={conflict.code}")
     context.watcher.wake()
-    return _redirect(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
+    return see(f"{target}?done={'head-moved' if move_head else 'live-moved'}")
 
 
 def own_page(address: str) -> str:
@@ -204,9 +203,5 @@ def _change_task(
             status = change_task(session, actor, action, task_id, change).status
         context.doorbell.wake()
     except ConflictError as conflict:
-        return _redirect(f"{target}?problem={conflict.code}")
-    return _redirect(f"{target}?done={done[status]}" if status in done else target)
-
-
-def _redirect(address: str) -> Response:
-    return RedirectResponse(address, status_code=303)
+        return see(f"{target}?problem={conflict.code}")
+    return see(f"{target}?done={done[status]}" if status in done else target)

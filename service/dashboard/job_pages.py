@@ -1,25 +1,21 @@
 """Prediction jobs in the browser: an archive predicted, stored images again, and what that changes."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse
 
 from registry import classes, learners, prediction_jobs, versions
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from registry.statuses import UNFINISHED
-from service.dashboard.pages import DONE, PageRoute, page
+from service.dashboard.pages import DONE, PageRoute, page, picture, see
 from service.dashboard.rendering import duration
 from service.dashboard.sentences import sentence
 from service.dependencies import ActorDep, AppContext, ContextDep, Cursor
 from service.http.demands import demands, form_bytes, task_bytes
 from service.http.roles import PrincipalDep, requires
-from service.intake.unlabelled import read_unlabelled
-from service.intake.uploads import Upload
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.schemas.prediction_jobs import (
@@ -124,7 +120,7 @@ def predict_again(
         asked = jobs.Asked(number, TOP_K, "none")
         answer = jobs.create_from_stored(context, actor, name, request, "", wanted, asked)
     except ConflictError as conflict:
-        return _redirect(f"/admin/learners/{name}/jobs?problem={conflict.code}")
+        return see(f"/admin/learners/{name}/jobs?problem={conflict.code}")
     return _begun(context, answer)
 
 
@@ -139,16 +135,12 @@ async def predict_upload(
     version: NumberQuery = None,
 ) -> Response:
     """Predict an archive, or many images, and go to the job's page."""
-    context.decoder.uploads.require(actor.key_id)
-    check = partial(jobs.check_before, context, name, version, viewer)
-    asked = jobs.Asked(await run_in_threadpool(check), TOP_K, "none")
     try:
-        with Upload() as upload:
-            await read_unlabelled(request, context.settings, upload, context.decoder.unpacking)
-            create = partial(jobs.create_from_upload, context, actor, name, request, upload, asked)
-            answer = await context.decoder.uploads.run(actor.key_id, create)
+        answer = await jobs.post_upload(
+            context, actor, viewer, name, request, version=version, top_k=TOP_K, trace="none"
+        )
     except Problem as problem:
-        return _redirect(f"/admin/learners/{name}/jobs?problem={problem.code}")
+        return see(f"/admin/learners/{name}/jobs?problem={problem.code}")
     return _begun(context, answer)
 
 
@@ -199,12 +191,7 @@ def show_image(
     """Return an image of a job."""
     with context.session_factory() as session:
         sha256 = prediction_jobs.image_blob(session, job_id, index)
-    headers = {
-        "Cache-Control": "private, max-age=86400, immutable",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-        "Content-Disposition": "inline",
-    }
-    return Response(context.blobs.get(sha256), media_type="image/png", headers=headers)
+    return picture(context.blobs.get(sha256), max_age_s=86_400)
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=predictor)
@@ -213,8 +200,8 @@ def cancel_job(job_id: PublicId, context: ContextDep, actor: ActorDep) -> Respon
     try:
         jobs.cancel(context, actor, job_id)
     except ConflictError as conflict:
-        return _redirect(f"/admin/jobs/{job_id}?problem={conflict.code}")
-    return _redirect(f"/admin/jobs/{job_id}")
+        return see(f"/admin/jobs/{job_id}?problem={conflict.code}")
+    return see(f"/admin/jobs/{job_id}")
 
 
 @router.post("/jobs/{job_id}/delete", dependencies=predictor)
@@ -222,7 +209,7 @@ def delete_job(job_id: PublicId, context: ContextDep, actor: ActorDep) -> Respon
     """Delete a job, and go to the list that it was in."""
     learner = job_views.find_job(context.session_factory, job_id).learner
     jobs.delete(context, actor, job_id)
-    return _redirect(f"/admin/learners/{learner}/jobs?done=job-deleted")
+    return see(f"/admin/learners/{learner}/jobs?done=job-deleted")
 
 
 def _served_numbers(session: Session, learner_id: str) -> list[int]:
@@ -245,8 +232,4 @@ def _progress(job: PredictionJobRead) -> dict[str, Any]:
 
 def _begun(context: AppContext, answer: Response) -> Response:
     context.jobs.wake()
-    return _redirect(f"/admin/jobs/{answer.headers['Location'].rpartition('/')[2]}")
-
-
-def _redirect(address: str) -> Response:
-    return RedirectResponse(address, status_code=303)
+    return see(f"/admin/jobs/{answer.headers['Location'].rpartition('/')[2]}")

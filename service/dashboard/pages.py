@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from registry.errors import RegistryError
 from service.dashboard.errors import page_for
@@ -32,6 +32,21 @@ def page(
     values = {"notice": None, "done": None} | values
     body = render(template, viewer=viewer, section=section, **values)
     return HTMLResponse(body, status, headers=PAGE_HEADERS)
+
+
+def see(address: str) -> Response:
+    """Send a browser whose form was taken to a page."""
+    return RedirectResponse(address, status_code=303)
+
+
+def picture(png: bytes, *, max_age_s: int) -> Response:
+    """Return a stored image such that a browser shows it, keeps it for a while, and runs nothing of it."""
+    headers = {
+        "Cache-Control": f"private, max-age={max_age_s}, immutable",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "Content-Disposition": "inline",
+    }
+    return Response(png, media_type="image/png", headers=headers)
 
 
 DONE = {

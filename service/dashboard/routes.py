@@ -19,7 +19,7 @@ from service.dashboard import (
 )
 from service.dashboard.condition import condition_of
 from service.dashboard.consolidation_view import newest, panel_of
-from service.dashboard.pages import DONE, PageRoute, page
+from service.dashboard.pages import DONE, PageRoute, page, picture
 from service.dashboard.sentences import sentence
 from service.dashboard.synapse_view import Routing
 from service.dashboard.version_page import version_page
@@ -165,12 +165,7 @@ def follow_tasks(
 def show_sample(sample_id: PublicId, context: ContextDep, viewer: PrincipalDep) -> Response:
     """Return a stored image."""
     image = samples.read_image(context.session_factory, context.blobs, sample_id)
-    headers = {
-        "Cache-Control": f"private, max-age={YEAR_S}, immutable",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-        "Content-Disposition": "inline",
-    }
-    return Response(image.png, media_type="image/png", headers=headers)
+    return picture(image.png, max_age_s=YEAR_S)
 
 
 @router.get("/static/{name}")

@@ -191,7 +191,6 @@ class JobRunner:
     def _answer(self, job: ClaimedJob, answers: list[JobAnswer], most: int) -> None:
         """Add the answers of a chunk as they come."""
         snapshot = self._snapshot(job)
-        self._renew(job)
         with self._sessions() as session:
             images = prediction_jobs.waiting_images(session, job.id, limit=most)
         failpoint("job.before_answers")

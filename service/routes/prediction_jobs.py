@@ -1,6 +1,5 @@
 """Prediction jobs: many images, uploaded or stored, predicted behind all requests."""
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
@@ -18,8 +17,7 @@ from service.http.idempotency import body_digest
 from service.http.openapi import JOB_ANSWER, JOB_BODY
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
-from service.intake.unlabelled import brings_images, read_unlabelled
-from service.intake.uploads import Upload
+from service.intake.unlabelled import brings_images
 from service.problems import FieldError, Problem
 from service.routes.samples import image_response
 from service.schemas.base import MAX_INT, LearnerName, Page, PublicId
@@ -83,23 +81,22 @@ async def create_prediction_job(
     if encoding is not None and not is_encoding(encoding):
         detail = "This is no encoding that names of files have."
         raise Problem("validation", errors=(FieldError("/encoding", detail),))
-    check = partial(jobs.check_before, context, name, version, principal)
     if brings_images(request):
-        context.decoder.uploads.require(actor.key_id)
-        asked = jobs.Asked(await run_in_threadpool(check), top_k, trace)
-        with Upload() as upload:
-            await read_unlabelled(
-                request,
-                context.settings,
-                upload,
-                context.decoder.unpacking,
-                encoding=encoding,
-            )
-            create = partial(jobs.create_from_upload, context, actor, name, request, upload, asked)
-            answer = await context.decoder.uploads.run(actor.key_id, create)
+        answer = await jobs.post_upload(
+            context,
+            actor,
+            principal,
+            name,
+            request,
+            version=version,
+            top_k=top_k,
+            trace=trace,
+            encoding=encoding,
+        )
     else:
         wanted, digest = await _read_wanted(request, context.settings.max_json_bytes)
-        asked = jobs.Asked(await run_in_threadpool(check), top_k, trace)
+        number = await run_in_threadpool(jobs.check_before, context, name, version, principal)
+        asked = jobs.Asked(number, top_k, trace)
         answer = await run_in_threadpool(
             jobs.create_from_stored, context, actor, name, request, digest, wanted, asked
         )

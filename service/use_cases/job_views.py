@@ -108,13 +108,18 @@ async def wait_for_job(
     """
     deadline = monotonic() + wait_s
     while True:
-        job = await run_in_threadpool(find_job, context.session_factory, job_id)
+        moves = await run_in_threadpool(_moves, context.session_factory, job_id)
         left_s = deadline - monotonic()
-        if job.status not in UNFINISHED or context.stopping.is_set() or left_s <= 0:
-            return job
-        if await request.is_disconnected():
-            return job
+        is_over = not moves or context.stopping.is_set() or left_s <= 0
+        if is_over or await request.is_disconnected():
+            return await run_in_threadpool(find_job, context.session_factory, job_id)
         await anyio.sleep(min(POLL_S, left_s))
+
+
+def _moves(sessions: Sessions, job_id: str) -> bool:
+    """Return whether a job waits or runs. Its answers are not counted for that: there may be very many."""
+    with sessions() as session:
+        return prediction_jobs.get_job(session, job_id).status in UNFINISHED
 
 
 def result_of(image: PredictionJobImageRow, shown: Shown) -> JobResult:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response, status
+from starlette.concurrency import run_in_threadpool
 
 from registry import audit, classes, learners, prediction_jobs, stored_images
 from registry.audit import Actor
@@ -20,6 +22,7 @@ from service.http.idempotency import IdempotentRequest
 from service.http.security import Principal
 from service.intake.forms import ImageForm
 from service.intake.samples import Received, take_in
+from service.intake.unlabelled import read_unlabelled
 from service.intake.uploads import Upload
 from service.problems import Problem
 from service.schemas.prediction_jobs import (
@@ -67,6 +70,34 @@ def check_before(context: AppContext, name: str, version: int | None, principal:
                 f"This key may have {MAX_UNFINISHED} prediction jobs that wait or run", FREES_IN_S
             )
     return address.version
+
+
+async def post_upload(
+    context: AppContext,
+    actor: Actor,
+    principal: Principal,
+    name: str,
+    request: Request,
+    *,
+    version: int | None,
+    top_k: int,
+    trace: str,
+    encoding: str | None = None,
+) -> Response:
+    """Read the images of a request and queue their job. What would be refused anyway is, before they are read.
+
+    Raises:
+        Problem, RegistryError: As `check_before`, `read_unlabelled` and `create_from_upload`.
+    """
+    context.decoder.uploads.require(actor.key_id)
+    number = await run_in_threadpool(check_before, context, name, version, principal)
+    asked = Asked(number, top_k, trace)
+    with Upload() as upload:
+        await read_unlabelled(
+            request, context.settings, upload, context.decoder.unpacking, encoding=encoding
+        )
+        create = partial(create_from_upload, context, actor, name, request, upload, asked)
+        return await context.decoder.uploads.run(actor.key_id, create)
 
 
 def create_from_upload(

@@ -71,7 +71,7 @@ def test_only_two_routes_predict_and_two_log_in(app, table):
 def test_what_takes_an_idempotency_key_says_so(app, table):
     """Every endpoint that keeps its answer for a key, and no other: read off what the endpoints call."""
     keeps = {"IdempotentRequest", "create_task", "import_bundle"}
-    keeps |= {"create_from_upload", "create_from_stored"}
+    keeps |= {"post_upload", "create_from_stored"}
     for context in iter_route_contexts(app.routes):
         source = inspect.getsource(context.endpoint)
         names = {
