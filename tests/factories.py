@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from registry import learners, queue, samples, tasks, versions
+from registry import learners, prediction_jobs, queue, samples, tasks, versions
 from registry.blobs.store import BlobStore
 from registry.samples import NewSample
 from registry.schedule import Schedule
-from registry.tables import LearnerRow, TaskRow, VersionRow
+from registry.stored_images import NewJobImage
+from registry.tables import LearnerRow, PredictionJobRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy, NewVersion
 
 AT_ONCE = Schedule.parse("at_once")
@@ -145,6 +146,25 @@ def hold_unlearning(session: Session, learner_name: str, *, classes: Sequence[st
     new_version = make_new_version(session, task, classes=left, tasks=head.tasks)
     versions.hold(session, task.id, claimed.token, new_version, "It would forget too much.")
     return task
+
+
+def make_job(
+    session: Session,
+    blobs: BlobStore,
+    learner: LearnerRow,
+    images: Sequence[NewJobImage],
+    **fields: Any,
+) -> PredictionJobRow:
+    """Queue a prediction job of uploaded images, unless `fields` say otherwise."""
+    stated: dict[str, Any] = {
+        "version": 1,
+        "source": "upload",
+        "query": {},
+        "top_k": 5,
+        "trace": "none",
+        "key_id": None,
+    }
+    return prediction_jobs.add_job(session, learner, images, blobs=blobs, **stated | fields)
 
 
 def put_artifact(blobs: BlobStore, *files: bytes) -> str:

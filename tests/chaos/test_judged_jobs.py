@@ -20,6 +20,7 @@ from registry.prediction_jobs import JobAnswer
 from registry.samples import NewSample, add_samples
 from registry.stored_images import NewJobImage, StoredImages
 from registry.tables import IdempotencyRow, PredictionJobImageRow, PredictionJobRow, TaskRow
+from tests.factories import make_job
 
 LOST = "acknowledged prediction jobs are there, with every image"
 PARTIAL = "unanswered prediction jobs are there wholly or not at all"
@@ -39,18 +40,7 @@ def add_job(session: Session, blobs: LocalBlobStore, key: str, images: list[NewJ
     learner = learners.get_learner(session, "l")
     source = "upload" if images[0].sample_id is None else "samples"
     idempotency.begin(session, "k POST /v1/learners/l/prediction-jobs", key, "00")
-    job = prediction_jobs.add_job(
-        session,
-        learner,
-        images,
-        version=1,
-        source=source,
-        query={},
-        top_k=5,
-        trace="none",
-        key_id="k",
-        blobs=blobs,
-    )
+    job = make_job(session, blobs, learner, images, source=source, key_id="k")
     idempotency.finish(
         session,
         "k POST /v1/learners/l/prediction-jobs",

@@ -20,7 +20,14 @@ from registry.references import addressed
 from registry.stored_images import NewJobImage, StoredImages
 from registry.tables import PredictionImageRow, PredictionJobImageRow, PredictionJobRow, SampleRow
 from registry.unlearning import erase_unlearned
-from tests.factories import hold_unlearning, make_image, make_learner, make_task, publish_task
+from tests.factories import (
+    hold_unlearning,
+    make_image,
+    make_job,
+    make_learner,
+    make_task,
+    publish_task,
+)
 
 HERON = {"label": "heron", "score": 0.9, "known": True}
 EGRET = {"label": "egret", "score": 0.6, "known": False}
@@ -36,16 +43,7 @@ def add(session, learner, blobs):
     def add_job(n=3, images=None, **fields):
         hashes = blobs.put_many([make_image("heron", i) for i in range(n)])
         images = images or [NewJobImage(f"{i}.png", sha256) for i, sha256 in enumerate(hashes)]
-        stated = {
-            "version": 1,
-            "source": "upload",
-            "query": {},
-            "top_k": 5,
-            "trace": "none",
-            "key_id": "k",
-            "blobs": blobs,
-        }
-        return prediction_jobs.add_job(session, learner, images, **stated | fields)
+        return make_job(session, blobs, learner, images, **{"key_id": "k"} | fields)
 
     return add_job
 
@@ -109,18 +107,7 @@ def test_a_job_has_images_whose_blobs_are_there(session, add, learner, blobs):
     with pytest.raises(BlobMissingError):
         add(images=[NewJobImage("a.png", "0" * 64)])
     with pytest.raises(NothingToPredictError):
-        prediction_jobs.add_job(
-            session,
-            learner,
-            [],
-            version=1,
-            source="samples",
-            query={},
-            top_k=5,
-            trace="none",
-            key_id=None,
-            blobs=blobs,
-        )
+        make_job(session, blobs, learner, [], source="samples")
 
 
 def test_jobs_take_turns_and_nobody_has_one_twice(session, add):

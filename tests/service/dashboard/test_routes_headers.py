@@ -2,10 +2,10 @@
 
 import pytest
 
-from registry import learners, prediction_jobs, stored_images, tasks
+from registry import learners, stored_images, tasks
 from registry.samples import list_samples
 from registry.tables import TAUGHT
-from tests.factories import make_image
+from tests.factories import make_image, make_job
 from tests.service.dashboard.routes_of import pages
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -43,18 +43,8 @@ def filled(session, blobs, three):
     task = tasks.list_tasks(session).items[0]
     sample = list_samples(session, task.id).items[0]
     learner = learners.get_learner(session, three)
-    job = prediction_jobs.add_job(
-        session,
-        learner,
-        stored_images.pick_taught(session, learner.id, [sample.id]),
-        version=1,
-        source=TAUGHT,
-        query={},
-        top_k=1,
-        trace="none",
-        key_id=None,
-        blobs=blobs,
-    )
+    taught = stored_images.pick_taught(session, learner.id, [sample.id])
+    job = make_job(session, blobs, learner, taught, source=TAUGHT)
     session.commit()
     return {
         "job_id": job.id,

@@ -26,7 +26,14 @@ from registry.samples import list_samples
 from registry.schedule import Schedule
 from registry.stored_images import NewJobImage, StoredImages
 from registry.tables import TAUGHT, Row, SampleRow
-from tests.factories import learn_at_once, make_image, make_learner, make_new_version, make_task
+from tests.factories import (
+    learn_at_once,
+    make_image,
+    make_job,
+    make_learner,
+    make_new_version,
+    make_task,
+)
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
@@ -152,18 +159,7 @@ def hostile_job(session, blobs, learner):
     """Add a prediction job whose names, labels and problems are hostile, and return its id."""
     payloads = PAYLOADS[:24]  # what fits on a page
     images = [NewJobImage(payload, before={"label": payload, "score": 0.5}) for payload in payloads]
-    job = prediction_jobs.add_job(
-        session,
-        learner,
-        images,
-        version=1,
-        source=TAUGHT,
-        query={},
-        top_k=1,
-        trace="none",
-        key_id=None,
-        blobs=blobs,
-    )
+    job = make_job(session, blobs, learner, images, source=TAUGHT)
     claimed = prediction_jobs.claim_next(session, 60)
     answers = [
         JobAnswer(i, {"label": payloads[i - 1], "score": 0.5, "known": True, "novelty": 0.1})
@@ -291,18 +287,8 @@ def targets(app, session, blobs, three, role_keys):
     tasks.request_cancel(session, ended.id)
     sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
     learner = learners.get_learner(session, three)
-    job_id = prediction_jobs.add_job(
-        session,
-        learner,
-        stored_images.find_taught(session, learner.id, StoredImages(), limit=1),
-        version=1,
-        source=TAUGHT,
-        query={},
-        top_k=1,
-        trace="none",
-        key_id=None,
-        blobs=blobs,
-    ).id
+    taught = stored_images.find_taught(session, learner.id, StoredImages(), limit=1)
+    job_id = make_job(session, blobs, learner, taught, source=TAUGHT).id
     # It would answer jobs meanwhile, which changes rows.
     app.state.context.jobs.stop()
     session.commit()
