@@ -57,6 +57,8 @@ class ClaimedJob:
     trace: str
     key_id: str | None
     """The key that posted it."""
+    n_waiting: int
+    """Images without an answer."""
     token: int
 
 
@@ -225,6 +227,7 @@ def _take(session: Session, job: PredictionJobRow, lease_s: float) -> ClaimedJob
         job.top_k,
         job.trace,
         job.key_id,
+        job.n_images - job.n_done,
         job.token,
     )
 

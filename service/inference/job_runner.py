@@ -175,10 +175,11 @@ class JobRunner:
 
     def _granted(self, job: ClaimedJob) -> int:
         """Return how many images of a job may be answered now: its key's limit by the minute holds for jobs too."""
+        wanted = min(CHUNK, job.n_waiting)
         if job.key_id is None:
-            return CHUNK
+            return wanted
         principal = self._keys.find_by_id(job.key_id)
-        granted = self._quotas.grant_images(job.key_id, principal, CHUNK)
+        granted = self._quotas.grant_images(job.key_id, principal, wanted)
         if granted:
             self._held_up.clear()
         elif job.id in self._held_up:  # and so are all that had a turn since

@@ -249,6 +249,16 @@ def test_what_a_key_may_have_predicted_in_a_minute_holds_for_its_jobs(
     assert client.get(f"/v1/prediction-jobs/{mine}").json()["images"]["done"] == 20
 
 
+def test_a_small_job_draws_no_more_than_its_images(app, client, taught, by_hand, session_factory):
+    limited = limited_key(session_factory, app, 10)
+    files = [("images", (f"{i}.png", make_image("heron", i), "image/png")) for i in range(4)]
+    assert client.post(JOBS, files=files, headers=limited).status_code == 202
+    assert by_hand._work()
+    one = {"content": make_image("heron", 50), "headers": limited | {"Content-Type": "image/png"}}
+    url = "/v1/learners/birds/predictions"
+    assert [client.post(url, **one).status_code for _ in range(7)] == [200] * 6 + [429]
+
+
 def test_a_key_that_may_have_nothing_predicted_posts_no_job(app, client, taught, session_factory):
     answer = client.post(JOBS, json={"samples": {}}, headers=limited_key(session_factory, app, 0))
     assert (answer.status_code, answer.json()["code"]) == (429, "rate-limited")
