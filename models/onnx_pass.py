@@ -4,10 +4,10 @@ A sub-network is an input of the graph. So there is one graph for all versions o
 takes over without anything to compile, and no weight of the backbone lies in memory once a version. While the graph
 runs nothing of Python does, so other threads of the process do not wait for each step of it, nor it for them.
 
-Shapes: B images, S input side, P bottleneck width, D feature width.
+Shapes: B images, S input side, G sub-networks (one, or as many as images), P bottleneck width, D feature width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.adapter import SCALE, Adapter
+from models.adapter import SCALE, Adapter, Bottleneck
 from models.backbone import Backbone
 from models.errors import BackboneError, ExportError
 from models.onnx_graphs import open_graph, require_packages, write_graph
@@ -47,14 +47,11 @@ class OnnxPass:
             require_packages()
         except ExportError as error:
             raise BackboneError(str(error)) from error
-        absent = _Absent(backbone.feature_width).weights
-        self._absent = {
-            f"{block}.{part}": absent[part] for block in range(backbone.depth) for part in _PARTS
-        }
+        self._width, self._depth = backbone.feature_width, backbone.depth
         try:
             with TemporaryDirectory(prefix="filopodia-graph-") as folder:
                 file = Path(folder) / "pass.onnx"
-                _export(backbone, self._inputs(_example(backbone, first=0)), file)
+                _export(backbone, self._inputs([_example(backbone, first=0)] * 2), file)
                 self._session = open_graph(file)
             self._check(backbone)
         except BackboneError:
@@ -62,25 +59,30 @@ class OnnxPass:
         except Exception as error:  # of the exporter, or of the runtime: each has many of its own
             raise BackboneError(f"Backbone {backbone.name} cannot be run as one graph.") from error
 
-    def __call__(self, images: Tensor, adapter: Adapter | None) -> Tensor:
+    def __call__(self, images: Tensor, *adapters: Adapter | None) -> Tensor:
         """Return what `Backbone.forward` returns with `token_and_patches`.
 
         Args:
             images: uint8 `(B, 3, S, S)`.
-            adapter: The sub-network, if there is one.
+            *adapters: The sub-network of all images, or one for each of them; None is none.
         """
-        given = {_IMAGES: images} | self._inputs(adapter)
+        given = {_IMAGES: images} | self._inputs(adapters)
         columns = {name: tensor.numpy() for name, tensor in given.items()}
         (features,) = self._session.run([_FEATURES], columns)
         return torch.from_numpy(features)
 
-    def _inputs(self, adapter: Adapter | None) -> dict[str, Tensor]:
-        """Return the weights of a bottleneck in every block; one of no width where there is none."""
-        weights = dict(self._absent)
-        for block, bottleneck in () if adapter is None else adapter.blocks.items():
-            mine = bottleneck.state_dict()
-            weights |= {f"{block}.{part}": mine[part] for part in _PARTS}
-        return weights
+    def _inputs(self, adapters: Sequence[Adapter | None]) -> dict[str, Tensor]:
+        """Return the weights of a bottleneck in every block for each sub-network; of no width where none has one."""
+        given: dict[str, Tensor] = {}
+        for block in range(self._depth):
+            bottlenecks = [adapter.at(block) if adapter else None for adapter in adapters]
+            P = max(len(bottleneck.down.bias) if bottleneck else 0 for bottleneck in bottlenecks)
+            parts = zip(*(_weights(one, self._width, P) for one in bottlenecks), strict=True)
+            given |= {
+                f"{block}.{name}": torch.stack(part) if len(part) > 1 else part[0][None]
+                for name, part in zip(_PARTS, parts, strict=True)
+            }
+        return given
 
     def _check(self, backbone: Backbone) -> None:
         """Ask both about the same images, without and with a sub-network in the last block.
@@ -102,12 +104,20 @@ class OnnxPass:
                 raise BackboneError(f"Backbone {backbone.name} answers otherwise as one graph.")
 
 
-class _Absent:
-    """A bottleneck of no width: it adds nothing."""
-
-    def __init__(self, width: int) -> None:
-        shapes = (0, width), (0,), (width, 0), (width,)
-        self.weights = dict(zip(_PARTS, map(torch.zeros, shapes), strict=True))
+def _weights(bottleneck: Bottleneck | None, width: int, P: int) -> tuple[Tensor, ...]:
+    """Return the tensors of `_PARTS`, as wide as asked: what has no weights adds nothing."""
+    if bottleneck is None:
+        return torch.zeros(P, width), torch.zeros(P), torch.zeros(width, P), torch.zeros(width)
+    down, up = bottleneck.down, bottleneck.up
+    more = P - len(down.bias)
+    if not more:
+        return down.weight, down.bias, up.weight, up.bias
+    return (
+        F.pad(down.weight, (0, 0, 0, more)),
+        F.pad(down.bias, (0, more)),
+        F.pad(up.weight, (0, more)),
+        up.bias,
+    )
 
 
 class _Given:
@@ -124,7 +134,8 @@ class _Given:
 
 def _bottleneck(weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
     down, down_bias, up, up_bias = weights
-    return SCALE * F.linear(torch.relu(F.linear(x, down, down_bias)), up, up_bias)
+    inner = torch.relu(x @ down.transpose(1, 2) + down_bias[:, None])
+    return SCALE * (inner @ up.transpose(1, 2) + up_bias[:, None])
 
 
 class _Traced(nn.Module):
@@ -149,14 +160,16 @@ def _example(backbone: Backbone, *, first: int) -> Adapter:
 def _export(backbone: Backbone, weights: dict[str, Tensor], file: Path) -> None:
     """Write the graph as an ONNX model, with inputs for such weights, as wide as they come."""
     size = backbone.image_size
-    wide = {name: {1 if name.endswith("up.weight") else 0: f"P{name}"} for name in weights}
-    of_up = {name for name in weights if name.endswith("up.bias")}
+    wide = {
+        name: {0: "G"}
+        | ({} if name.endswith("up.bias") else {2 if name.endswith("up.weight") else 1: f"P{name}"})
+        for name in weights
+    }
     write_graph(
         _Traced(backbone),
         (torch.zeros(2, 3, size, size, dtype=torch.uint8), *weights.values()),
         file,
         inputs=[_IMAGES, *weights],
         outputs=[_FEATURES],
-        axes={_IMAGES: {0: "B"}, _FEATURES: {0: "B"}}
-        | {name: axes for name, axes in wide.items() if name not in of_up},
+        axes={_IMAGES: {0: "B"}, _FEATURES: {0: "B"}} | wide,
     )

@@ -9,6 +9,8 @@ from threading import Lock
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32, lower case: sorts like the number it writes."""
 TIME_BITS, RANDOM_BITS, LENGTH = 48, 82, 26
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+"""What ten bits write."""
 
 _lock = Lock()
 _last = 0
@@ -45,5 +47,5 @@ def new_id(prefix: str) -> str:
     number = (milliseconds << RANDOM_BITS) | _random.getrandbits(RANDOM_BITS)
     with _lock:
         number = _last = max(number, _last + 1)
-    letters = [ALPHABET[(number >> shift) & 31] for shift in range(5 * (LENGTH - 1), -1, -5)]
-    return f"{prefix}_{''.join(letters)}"
+    pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(5 * (LENGTH - 2), -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"

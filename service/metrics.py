@@ -192,6 +192,8 @@ class Metrics:
         """Count the images of one answered part, their passes, and which synapses were functional."""
         self.images.labels(learner).inc(len(functional))
         self.passes.labels(learner).inc(passes)
+        if not functional.any():
+            return
         for task, count in zip(tasks, functional.sum(axis=0), strict=True):
             if count:
                 self.functional.labels(learner, str(task)).inc(int(count))

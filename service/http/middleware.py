@@ -64,6 +64,11 @@ SECURITY_HEADERS = {
 }
 
 
+_SECURITY_FIELDS = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
+
 class AdmissionMiddleware:
     """The outermost layer of the app."""
 
@@ -240,7 +245,9 @@ class _Sender:
         headers = MutableHeaders(scope=message)
         self._is_counted = "content-length" in headers
         headers["X-Request-Id"] = state["request_id"]
-        for name, value in {**SECURITY_HEADERS, **state.get("rate_limit", {})}.items():
+        there = {name for name, _ in headers.raw}
+        headers.raw.extend(field for field in _SECURITY_FIELDS if field[0] not in there)
+        for name, value in state.get("rate_limit", {}).items():
             headers.setdefault(name, value)
         if self._scope["scheme"] == "https":
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -34,7 +34,7 @@ PrincipalDep = Annotated[Principal, Depends(get_principal)]
 
 @dataclass(frozen=True)
 class RoleCheck:
-    """A dependency that refuses keys below a role. `StrictRoute` runs it before it reads a body."""
+    """A dependency that refuses keys below a role. `StrictRoute` does what it says, once, before it reads a body."""
 
     role: str
     everywhere: bool = False

@@ -24,7 +24,12 @@ class StrictRoute(APIRoute):
     """Of endpoints that declare none of their own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap FastAPI's handler."""
+        """Wrap FastAPI's handler, which finds the role checked."""
+        self.dependant.dependencies = [
+            needed
+            for needed in self.dependant.dependencies
+            if not isinstance(needed.call, RoleCheck)
+        ]
         handler = super().get_route_handler()
         wants_json = self.body_field is not None
         needs_json = self.body_field is not None and self.body_field.field_info.is_required()

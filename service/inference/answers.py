@@ -97,6 +97,8 @@ def hide(scores: Scores, labels: Sequence[str], hidden: Collection[str]) -> Scor
         labels: Of its classes.
         hidden: Which are not answered; at least one other is left.
     """
+    if not hidden:
+        return scores
     is_shown = np.array([label not in hidden for label in labels])
     if is_shown.all():
         return scores

@@ -25,6 +25,8 @@ class Deadline:
         Raises:
             TimeoutError: If they are not done in time.
         """
+        if all(future.done() for future in futures):
+            return [future.result() for future in futures]
         async with asyncio.timeout(max(0.0, self._at - monotonic())):
             if len(futures) == 1:  # the usual case, without a task for it
                 return [await asyncio.wrap_future(futures[0])]

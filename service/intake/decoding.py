@@ -15,11 +15,14 @@ from service.fairness import FairPool
 from service.intake.cost import LIGHT_WORK, UNIT_S
 from service.intake.forms import ImageForm
 from service.intake.images import DecodedImage, ImageLimits, Weight, decode_image, weigh_image
+from service.intake.jpeg import has_short_header
 from service.intake.upload_slots import UploadSlots
 from service.metrics import Metrics
 from service.problems import Problem
 from service.settings import ServiceSettings
 
+QUICK_BYTES = 512 * 1024
+"""A JPEG of that size is looked at in 0.05 ms, and in 1 ms however it was made, if it has a short header."""
 SMALL_BYTES = 50_000_000
 """Memory of an image that is decoded without asking: 12 megapixels of a PNG."""
 LARGE_NICENESS, UPLOAD_NICENESS = 5, 10
@@ -105,11 +108,19 @@ class Decoder:
     def weigh(
         self, owner: Hashable, files: Sequence[bytes], form: ImageForm
     ) -> Future[list[Weight | Problem]]:
-        """Tell of each image what decoding it takes, by its header alone, or why it is refused."""
+        """Tell of each image what decoding it takes, by its header alone, or why it is refused.
+
+        The only image of a request is looked at here and now if that is quick: handing it to another thread and its
+        weight back would take several times as long.
+        """
 
         def work() -> list[Weight | Problem]:
             return [self._weigh(data, form) for data in files]
 
+        if len(files) == 1 and len(files[0]) <= QUICK_BYTES and has_short_header(files[0]):
+            known: Future[list[Weight | Problem]] = Future()
+            known.set_result(work())
+            return known
         return self._header_pool.submit(owner, len(files), work)
 
     def _weigh(self, data: bytes, form: ImageForm) -> Weight | Problem:

@@ -16,6 +16,8 @@ _OUTSIDE = 0.005
 
 def detail_warning(image: Image.Image) -> str | None:
     """Return `blank` for an RGB image of one colour, `little_detail` for one of nearly one, otherwise None."""
+    if _shows_enough(image):
+        return None
     counts = image.histogram()
     channels = [counts[at : at + 256] for at in range(0, len(counts), 256)]
     n_pixels = image.width * image.height
@@ -23,6 +25,14 @@ def detail_warning(image: Image.Image) -> str | None:
         return BLANK
     left_out = _OUTSIDE * n_pixels
     return LITTLE_DETAIL if all(_spread(c, left_out) < _SPREAD for c in channels) else None
+
+
+def _shows_enough(image: Image.Image) -> bool:
+    """Return whether a band in the middle spreads over enough levels: the whole image spreads over no fewer."""
+    top, rows = image.height * 7 // 16, -(-image.height // 8)
+    counts = image.crop((0, top, image.width, top + rows)).histogram()
+    left_out = _OUTSIDE * image.width * image.height
+    return any(_spread(counts[at : at + 256], left_out) >= _SPREAD for at in range(0, 768, 256))
 
 
 def _spread(counts: Sequence[int], left_out: float) -> int:

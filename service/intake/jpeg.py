@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -14,6 +15,9 @@ MAX_SEGMENTS = 4096
 """A photo with a large preview in its header has some hundred."""
 MAX_JUNK = 65_536
 """Bytes before the first scan that belong to no segment: decoders skip them one by one."""
+
+SHORT_HEADER = 64
+"""Segments before the image data of a file that is quick to look at; a photo of a phone has about 20."""
 
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -78,6 +82,20 @@ def read_structure(data: bytes) -> JpegStructure:
         is_lossless=frame in _LOSSLESS,
         samples_per_pixel=samples,
     )
+
+
+def has_short_header(data: bytes) -> bool:
+    """Return whether this is a JPEG with few segments before its image data, with nothing between them."""
+    if not data.startswith(SIGNATURE):
+        return False
+    end = len(SIGNATURE)
+    for marker, start, following in islice(_segments(data), SHORT_HEADER):
+        if start - 4 != end:
+            return False
+        if marker == _SCAN:
+            return True
+        end = following
+    return False
 
 
 def _is_one_scan(frame: int, n_components: int, in_first_scan: int) -> bool:

@@ -9,7 +9,15 @@ import torch
 
 from models import artifact, onnx_graphs, onnx_pass
 from models.adapter import Adapter
-from models.backbone import BUNDLED, Backbone, Preprocessing, build_vit, load_backbone
+from models.backbone import (
+    BUNDLED,
+    FEW,
+    TOGETHER,
+    Backbone,
+    Preprocessing,
+    build_vit,
+    load_backbone,
+)
 from models.errors import BackboneError
 from models.onnx_pass import OnnxPass
 from models.strategies.catalog import create_strategy
@@ -94,6 +102,37 @@ def test_one_graph_runs_sub_networks_of_any_width_and_place(in_both):
     assert all(lie_near(*pair) for pair in zip(found, expected, strict=True))
     assert not lie_near(expected[0], expected[1])
     assert not lie_near(expected[2], expected[1])
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 1], [1, 0, 2, 1], [5, 9, 8, 8, 1, 20, 1], [0]])
+def test_batches_under_sub_networks_of_their_own_go_through_together(in_both, sizes, monkeypatch):
+    plain, as_graph = in_both
+    kinds = [
+        trained(plain, bottleneck=6),
+        None,
+        trained(plain, bottleneck=3, first=2),
+        trained(plain, bottleneck=6, first=1),
+    ]
+    images = some_images(plain, sum(sizes)).split(sizes)
+    looks = [(mine, kinds[i % len(kinds)]) for i, mine in enumerate(images)]
+    expected = [plain.embed(mine, adapter, pooling="token_and_patches") for mine, adapter in looks]
+    calls, graph = [], as_graph.graph
+
+    def counted(images, *adapters):
+        calls.append(len(images))
+        return graph(images, *adapters)
+
+    monkeypatch.setattr(as_graph, "graph", counted)
+    found = as_graph.embed_own(looks, pooling="token_and_patches")
+
+    assert all(lie_near(*pair) for pair in zip(found, expected, strict=True) if len(pair[1]))
+    assert [len(features) for features in found] == sizes
+    alone = sum(size > FEW for size in sizes)
+    together = sum(size for size in sizes if size <= FEW)
+    assert len(calls) - alone <= -(-together // FEW)
+    assert max(calls, default=0) <= max(TOGETHER, *sizes)
+    same = plain.embed_own(looks, pooling="token_and_patches")
+    assert all(torch.equal(*pair) for pair in zip(same, expected, strict=True))
 
 
 @pytest.mark.parametrize("kind", VITS)

@@ -174,7 +174,7 @@ class Artsy(Strategy[ArtsyConfig]):
         return RawScores(logits, distances, routes, probabilities, novelty)
 
     def features_of(self, images: Tensor) -> Tensor:
-        return self._embed(images, self.functional).cpu()
+        return self.backbone.embed(images, self.functional, pooling=self.config.pooling).cpu()
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         adapters = [self.functional] if self.functional is None else [self.functional, None]
@@ -191,19 +191,32 @@ class Artsy(Strategy[ArtsyConfig]):
         )
         passes = torch.ones(len(features), dtype=torch.int64)
         unrouted = probabilities.clone()
-        for columns, subnetworks in self._routed if functional.any() else ():
-            fired = functional[:, columns]
-            rows = fired.any(dim=1).nonzero().squeeze(1)
-            if not len(rows):
-                continue
+        fired = self._fired(functional)
+        looks = [(images_of(rows), subnetworks[0].adapter) for rows, _, subnetworks in fired]
+        owns = self.backbone.embed_own(looks, pooling=self.config.pooling)
+        for own, (rows, fires, subnetworks) in zip(owns, fired, strict=True):
             passes[rows] += 1
-            own = self._embed(images_of(rows), subnetworks[0].adapter)
-            for subnetwork, fires in zip(subnetworks, fired[rows].unbind(dim=1), strict=True):
-                opinion = subnetwork.opinion(own[fires])
-                mine = rows[fires]
-                probabilities[mine] = merge(probabilities[mine], opinion, subnetwork.classes)
+            for subnetwork, mine in zip(subnetworks, fires.unbind(dim=1), strict=True):
+                opinion = subnetwork.opinion(own[mine])
+                asked = rows[mine]
+                probabilities[asked] = merge(probabilities[asked], opinion, subnetwork.classes)
         routes = Routes(currents, thresholds, functional, passes)
         return RawScores(logits, distances, routes, probabilities, novelty, unrouted)
+
+    def _fired(self, functional: Tensor) -> list[tuple[Tensor, Tensor, list[SilentSubnetwork]]]:
+        """Return the passes that synapses lead to, one for each sub-network.
+
+        Each comes as the rows it is of, int64 `(R,)`, which of its tasks' synapses fired for them, bool `(R, tasks)`,
+        and what these lead to.
+        """
+        if not functional.any():
+            return []
+        found = []
+        for columns, subnetworks in self._routed:
+            rows = functional[:, columns].any(dim=1).nonzero().squeeze(1)
+            if len(rows):
+                found.append((rows, functional[rows][:, columns], subnetworks))
+        return found
 
     def _functional_answer(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return probabilities `(B, K)`, novelty `(B,)` and distances `(B,)` by the functional adapter's features."""
@@ -318,9 +331,6 @@ class Artsy(Strategy[ArtsyConfig]):
         """Return what novelty is measured against, where the features are now."""
         assert self.reference is not None
         return self.history.carry(self.reference)
-
-    def _embed(self, images: Tensor, adapter: Adapter | None) -> Tensor:
-        return self.backbone.embed(images, adapter, pooling=self.config.pooling)
 
     def _state_dict(self) -> dict[str, Tensor]:
         if self.reference is None or self.scale is None:

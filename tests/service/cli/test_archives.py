@@ -213,12 +213,9 @@ def test_an_archive_that_is_none_is_refused_in_a_sentence(run_on_birds, tmp_path
 
 
 def test_a_service_without_jobs_is_told_of_in_a_sentence(run_on_birds, app, photos, monkeypatch):
-    older = [
-        included
-        for included in app.router.routes
-        if not any("prediction-jobs" in at.path for at in included.effective_route_contexts())
-    ]
-    assert len(older) == len(app.router.routes) - 1
+    routes = app.router.routes
+    older = [route for route in routes if "prediction-jobs" not in getattr(route, "path", "")]
+    assert len(older) < len(routes)
     monkeypatch.setattr(app.router, "routes", older)
     for command in (
         ("predict", "birds", photos),

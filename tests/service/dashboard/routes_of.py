@@ -1,6 +1,7 @@
 """All addresses of the dashboard, read off the app, so that no test can miss a new one."""
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -9,8 +10,7 @@ def admin_routes(app: FastAPI) -> set[tuple[str, str]]:
     """Return method and path template of every route below `/admin`."""
     found = {
         (method, context.path)
-        for included in app.routes
-        for context in included.effective_route_contexts()
+        for context in iter_route_contexts(app.routes)
         for method in context.methods or ()
         if context.path == "/admin" or context.path.startswith("/admin/")
     }

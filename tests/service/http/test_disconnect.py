@@ -20,6 +20,13 @@ class Client:
         return {"type": "http.disconnect"}
 
 
+async def turn_of_the_loop():
+    """Let everything run that can."""
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    await turned.wait()
+
+
 def test_the_work_of_who_has_left_is_cancelled():
     async def main():
         client, future = Client(), Future()
@@ -43,5 +50,47 @@ def test_who_stays_gets_what_the_work_gives():
         assert await cancel_on_disconnect(Client(), work()) == 7
         with pytest.raises(Problem, match="More work"):
             await cancel_on_disconnect(Client(), fail())
+
+    asyncio.run(main())
+
+
+def test_who_cancels_the_request_cancels_it_and_no_client_has_left():
+    async def main():
+        future = Future()
+        asking = asyncio.ensure_future(cancel_on_disconnect(Client(), asyncio.wrap_future(future)))
+        await turn_of_the_loop()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert future.cancelled()
+
+    asyncio.run(main())
+
+
+def test_whose_connection_breaks_has_left():
+    class Broken:
+        async def receive(self):
+            raise OSError("reset")
+
+    async def main():
+        with pytest.raises(Problem) as caught:
+            await cancel_on_disconnect(Broken(), asyncio.Event().wait())
+        assert caught.value.code == "client-closed"
+
+    asyncio.run(main())
+
+
+def test_who_leaves_when_all_is_done_disturbs_nothing_that_follows():
+    async def main():
+        client = Client()
+
+        async def work():
+            client.left.set()
+            return 7
+
+        assert await cancel_on_disconnect(client, work()) == 7
+        for _ in range(5):
+            await turn_of_the_loop()
+        assert asyncio.current_task().cancelling() == 0
 
     asyncio.run(main())
