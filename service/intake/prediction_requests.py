@@ -1,8 +1,9 @@
 """Reading the images of a prediction request in all the forms a client may send them, and decoding them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -24,6 +25,10 @@ from service.schemas.predictions import PredictCreate
 from service.settings import ServiceSettings
 from service.strict_json import media_type, parse_json
 from service.validation import field_errors
+
+GROUP_WORK = 500_000.0
+"""What images of a request cost at most that are decoded one after the other as one piece of work: some 8 ms, nine
+images of 64 x 64 pixels; chosen."""
 
 
 @dataclass(frozen=True)
@@ -182,18 +187,40 @@ async def _decode_in_time(
     decoder.require_payable(work)
     turn.draw(work)
     turn.deadline.allow(decoder.require_capacity(turn.owner, weights))
-    decoding = iter(
-        await turn.deadline.gather(
-            [
-                decoder.submit(
-                    turn.owner, weight, partial(_prepare, decoder, preparation, keeps, file.data)
-                )
-                for file, weight in zip(files, weighed, strict=True)
-                if isinstance(weight, Weight)
-            ]
-        )
+    usable = (
+        (weight, file.data)
+        for weight, file in zip(weighed, files, strict=True)
+        if isinstance(weight, Weight)
     )
+    prepare = partial(_prepare, decoder, preparation, keeps)
+    groups = await turn.deadline.gather(
+        [
+            decoder.submit(turn.owner, weight, partial(_prepare_each, prepare, images))
+            for weight, images in grouped(usable)
+        ]
+    )
+    decoding = iter(chain.from_iterable(groups))
     return [item if isinstance(item, Problem) else next(decoding) for item in weighed]
+
+
+def grouped(images: Iterable[tuple[Weight, bytes]]) -> Iterator[tuple[Weight, list[bytes]]]:
+    """Put small images that follow one another together: each handing over to a thread costs what decoding one does."""
+    group: list[bytes] = []
+    total = Weight(0.0, 0.0)
+    for weight, data in images:
+        if group and total.work + weight.work > GROUP_WORK:
+            yield total, group
+            group, total = [], Weight(0.0, 0.0)
+        group.append(data)
+        total = Weight(total.work + weight.work, max(total.n_bytes, weight.n_bytes))
+    if group:
+        yield total, group
+
+
+def _prepare_each(
+    prepare: Callable[[bytes], _Prepared | Problem], images: Sequence[bytes]
+) -> list[_Prepared | Problem]:
+    return [prepare(data) for data in images]
 
 
 def _prepare(
