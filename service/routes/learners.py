@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response, status
 
-from models.backbone import is_known_backbone
 from registry import learners
 from service.dependencies import ActorDep, BodyDep, ContextDep, Cursor, Limit, link_next
 from service.http.demands import demands
@@ -21,7 +20,6 @@ from service.schemas.learners import (
     LearnerUpdate,
 )
 from service.use_cases import learner_changes, live_alias
-from service.use_cases.configs import complete_config
 from service.use_cases.learner_changes import metadata_etag
 from service.use_cases.learner_views import read_learner
 
@@ -52,9 +50,9 @@ def create_learner(
     - **409** `learner-exists`: the name is taken
     - **422** `unknown-strategy`, `unknown-backbone`, `invalid-config`
     """
-    config = complete_config(body.strategy, body.config)
-    if not is_known_backbone(body.backbone, weights=context.settings.backbone_weights):
-        raise Problem("unknown-backbone")
+    config = learner_changes.choose(
+        body.strategy, body.config, body.backbone, weights=context.settings.backbone_weights
+    )
     with IdempotentRequest.of(
         request, context.session_factory, body_digest(request, raw)
     ) as idempotent:

@@ -15,7 +15,6 @@ from service.http.demands import demands, task_bytes
 from service.http.openapi import TASK_BODY
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
-from service.intake.uploads import Upload, read_upload
 from service.schemas.base import LearnerName, Page, PublicId
 from service.schemas.tasks import EventRead, Mode, Status, TaskQuery, TaskRead
 from service.use_cases import task_creation
@@ -82,15 +81,9 @@ async def create_task(
     - **429** `rate-limited`: more than the key may post in 24 hours
     - **503** `overloaded`: too many uploads at once; **507** `insufficient-storage`
     """
-    context.decoder.uploads.require(actor.key_id)
-    await run_in_threadpool(task_creation.check_before, context, name, request.state.principal)
-    with Upload() as upload:
-        await read_upload(request, query, context.settings, upload, context.decoder.unpacking)
-        answer = await context.decoder.uploads.run(
-            actor.key_id, partial(task_creation.create_task, context, actor, name, request, upload)
-        )
-    context.doorbell.wake()
-    return answer
+    return await task_creation.post_upload(
+        context, actor, request.state.principal, name, request, query
+    )
 
 
 @router.get("/learners/{name}/tasks", response_model=Page[TaskRead])

@@ -2,15 +2,37 @@
 
 import json
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from models.backbone import expected_side
+from models.backbone import expected_side, is_known_backbone
 from registry import audit, learners
 from registry.audit import Actor
 from registry.postgres.database import Session
 from registry.tables import LearnerRow
 from service.intake.forms import ImageForm
 from service.problems import Problem
+from service.use_cases.configs import complete_config
+
+
+def choose(
+    strategy: str, config: dict[str, Any], backbone: str, *, weights: Path | None
+) -> dict[str, Any]:
+    """Return the complete configuration of a learner that is to be created so.
+
+    Args:
+        strategy: Its name in the catalog.
+        config: Hyperparameters that are not to have their defaults.
+        backbone: Its name.
+        weights: Where the operator's weights of backbones lie.
+
+    Raises:
+        Problem: `unknown-strategy`, `invalid-config` or `unknown-backbone`.
+    """
+    complete = complete_config(strategy, config)
+    if not is_known_backbone(backbone, weights=weights):
+        raise Problem("unknown-backbone")
+    return complete
 
 
 def create_learner(

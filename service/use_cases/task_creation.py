@@ -1,8 +1,10 @@
 """What an upload does: its images are stored, compared with what the learner has, and a task is queued."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response, status
+from starlette.concurrency import run_in_threadpool
 
 from models.strategies.catalog import resolve
 from registry import audit, classes, feedback, learners, tasks
@@ -22,9 +24,9 @@ from service.intake.placing import as_json
 from service.intake.sample_selection import SelectedSamples, select_samples
 from service.intake.samples import Received, take_in
 from service.intake.splitting import CROSS_VALIDATED_BELOW
-from service.intake.uploads import Upload
+from service.intake.uploads import Upload, read_upload
 from service.problems import Problem
-from service.schemas.tasks import TaskOptions
+from service.schemas.tasks import TaskOptions, TaskQuery
 from service.use_cases.configs import override_config
 from service.use_cases.task_views import read_task
 
@@ -35,6 +37,37 @@ def check_before(context: AppContext, name: str, principal: Principal) -> None:
     with context.session_factory() as session:
         learners.get_learner(session, name)
         context.quotas.require_day(session, principal, 0)
+
+
+async def post_upload(
+    context: AppContext,
+    actor: Actor,
+    principal: Principal,
+    name: str,
+    request: Request,
+    query: TaskQuery,
+) -> Response:
+    """Read the images of a request and queue their task. What would be refused anyway is, before they are read.
+
+    Args:
+        context: The app's.
+        actor: Who teaches.
+        principal: The key that they do it with.
+        name: Of the learner.
+        request: Whose body brings the images.
+        query: Options of the task; those in the body win.
+
+    Raises:
+        Problem, RegistryError: As `check_before`, `read_upload` and `create_task`.
+    """
+    context.decoder.uploads.require(actor.key_id)
+    await run_in_threadpool(check_before, context, name, principal)
+    with Upload() as upload:
+        await read_upload(request, query, context.settings, upload, context.decoder.unpacking)
+        create = partial(create_task, context, actor, name, request, upload)
+        answer = await context.decoder.uploads.run(actor.key_id, create)
+    context.doorbell.wake()
+    return answer
 
 
 def create_task(
