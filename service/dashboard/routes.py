@@ -13,8 +13,10 @@ from service.dashboard import (
     class_pages,
     job_pages,
     key_pages,
+    new_learner_page,
     plots,
     prediction_page,
+    teach_pages,
     views,
 )
 from service.dashboard.condition import condition_of
@@ -39,6 +41,8 @@ DoneCode = Annotated[str | None, Query(max_length=50)]
 router = APIRouter(prefix="/admin", route_class=PageRoute, include_in_schema=False)
 router.include_router(actions.router)
 router.include_router(prediction_page.router)
+router.include_router(new_learner_page.router)
+router.include_router(teach_pages.router)
 router.include_router(class_pages.router)
 router.include_router(job_pages.router)
 router.include_router(key_pages.router)

@@ -186,6 +186,12 @@ def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
     return [_task_view(session, row, names[row.learner_id]) for row in rows]
 
 
+def task_view(session: Session, row: TaskRow) -> TaskView:
+    """Return one task as pages show it."""
+    (view,) = _task_views(session, [row])
+    return view
+
+
 def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
     position = tasks.position(session, row)
     phase = str(row.progress.get("phase", row.status))

@@ -18,6 +18,8 @@ MAX_NAMED = 100
 """Files left out that are named; the others are counted."""
 MAX_SHOWN = 1000
 """Characters of one sentence about names that came from outside."""
+SPLITS_OPTION = " Then send `splits=false`."
+"""What programs can do about a folder that is named like a split."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _problem(error: LayoutError) -> Problem:
         return Problem("missing-image", shown(error.sentence))
     detail = shown(error.sentence)
     if isinstance(error, StraySplitError):
-        detail += " Then send `splits=false`."
+        detail += SPLITS_OPTION
     errors = tuple(
         FieldError(
             "", "It is one of the files that this is about.", extra={"filename": shown(path)}

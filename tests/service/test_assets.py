@@ -31,3 +31,10 @@ def test_our_own_assets_load_nothing_from_elsewhere(name):
     assert "http:" not in text
     assert "https:" not in text
     assert "url(" not in text
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in sorted(MEDIA_TYPES) if n.endswith(".js") and n != PLOTLY]
+)
+def test_our_own_scripts_are_small(name):
+    assert len(load_asset(name).compressed) <= 60_000

@@ -21,7 +21,11 @@ POLICY = {
 PUBLIC = {"/admin/static/{name}"}
 
 
-def check(answer, *, is_image=False):
+CAMERA = {"/admin/learners/{name}/teach": "camera=(self)"}
+"""Pages on which photos may be taken; nothing may on others."""
+
+
+def check(answer, *, is_image=False, camera="camera=()"):
     headers = answer.headers
     policy = {part.strip() for part in headers["Content-Security-Policy"].split(";")}
     if is_image:
@@ -33,7 +37,8 @@ def check(answer, *, is_image=False):
     assert headers["Referrer-Policy"] in {"same-origin", "no-referrer"}
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert "camera=()" in headers["Permissions-Policy"]
+    assert camera in headers["Permissions-Policy"]
+    assert "geolocation=(), microphone=()" in headers["Permissions-Policy"]
     assert "Access-Control-Allow-Origin" not in headers
 
 
@@ -67,7 +72,7 @@ def test_every_page_has_them_and_is_kept_by_nobody(app, browser, filled):
         answer = browser.get(path)
         assert answer.status_code == (404 if path.endswith("nowhere") else 200), path
         is_image = template.endswith(("/image", "/images/{index}"))
-        check(answer, is_image=is_image)
+        check(answer, is_image=is_image, camera=CAMERA.get(template, "camera=()"))
         cached = answer.headers["Cache-Control"]
         if template in PUBLIC:
             assert cached.startswith("public")

@@ -36,6 +36,7 @@ NO_CHANGES = {
     ("POST", "/v1/login-links"),
     ("POST", "/v1/learners/{name}/unlearn/preview"),
     ("POST", "/admin/learners/{name}/try"),
+    ("POST", "/admin/learners/{name}/teach/look"),
 }
 """What changes nothing that an operator would look for, though its method is not GET."""
 
@@ -289,6 +290,16 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
     ("POST", "/admin/learners/{name}/consolidate"): (
         "task.consolidate",
         consolidate_in_browser,
+    ),
+    ("POST", "/admin/new-learner"): (
+        "learner.create",
+        lambda world: world.client.post("/admin/new-learner", data={"name": "fish"}),
+    ),
+    ("POST", "/admin/learners/{name}/teach"): (
+        "task.create",
+        lambda world: world.client.post(
+            "/admin/learners/birds/teach", files=image_files(("stork",), 3)
+        ),
     ),
     ("POST", "/admin/learners/{name}/jobs"): ("prediction_job.create", post_job_in_browser),
     ("POST", "/admin/learners/{name}/jobs/upload"): (

@@ -14,6 +14,8 @@ from websockets.sync.client import connect
 
 from tests.waiting import PACE, wait_until
 
+ELSEWHERE = "filopodia.test"
+"""A name of this machine that browsers do not take for this machine: an origin that is not secure."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -26,6 +28,9 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
     "--remote-debugging-port=0",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
 )
 EXECUTABLE = shutil.which("chromium") or shutil.which("google-chrome")
 NAVIGATED = (

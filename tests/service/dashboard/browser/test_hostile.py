@@ -124,6 +124,7 @@ def hostile(session, blobs):
     for row, payload in zip(session.scalars(select(SampleRow)), PAYLOADS * 9, strict=False):
         row.filename = payload
     by = audit.Actor("0123456789ab", PAYLOADS[0], PAYLOADS[1])
+    ended = [published]
     for number, payload in enumerate(PAYLOADS):
         keys.create_key(session, payload, "reader")
         details = {payload: payload, "name": {"before": payload, "after": payload}}
@@ -143,10 +144,13 @@ def hostile(session, blobs):
         )
         task.status = ("queued", "failed", "held")[number % 3]
         task.error = {"code": payload, "detail": payload}
+        task.rejected = [{"index": 0, "filename": payload, "problem": payload}]
+        ended += [task] if number in (1, 2) else []
         task.findings = [{"code": payload, "detail": payload}]
     job_id = hostile_job(session, blobs, learner)
     session.commit()
     return {
+        "ended": [task.id for task in ended],
         "job_id": job_id,
         "name": "birds",
         "number": "1",
@@ -179,8 +183,9 @@ def body_of(page, what):
 
 def test_no_text_of_strangers_becomes_anything_but_text(app, page, site, hostile):
     paths = []
+    addresses = {name: value for name, value in hostile.items() if name != "ended"}
     for template in pages(app):
-        for name, value in hostile.items():
+        for name, value in addresses.items():
             template = template.replace(f"{{{name}}}", value)
         if not template.endswith(("/image", ".json", "{name}", "{index}")):
             paths.append(template)
@@ -189,6 +194,7 @@ def test_no_text_of_strangers_becomes_anything_but_text(app, page, site, hostile
         asked = json.dumps(payload)
         paths.append(f"/admin/learners/birds/classes?search=' + encodeURIComponent({asked}) + '")
         paths.append(f"/admin/audit?learner=' + encodeURIComponent({asked}) + '")
+    paths += [f"/admin/learners/birds/teach?task={task_id}" for task_id in hostile["ended"]]
     paths.append("/admin/login?next=/admin/%22%3E%3Cscript%3E&problem=%3Cscript%3E")
     paths.append("/admin/enter?token=%22%3E%3Cscript%3EglobalThis.ran=1%3C/script%3E")
     told = ""
@@ -305,9 +311,12 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/learners/{name}/jobs": {"source": "samples"},
         "/admin/learners/{name}/jobs/upload": {},
         "/admin/learners/{name}/live": {"version": "1", "expected": "4"},
+        "/admin/learners/{name}/teach": {"labels": "evil"},
+        "/admin/learners/{name}/teach/look": {},
         "/admin/learners/{name}/try": {"sample": sample},
         "/admin/login": {"key": role_keys["reader"]},
         "/admin/logout": {},
+        "/admin/new-learner": {"name": "evil"},
         "/admin/tasks/{task_id}/cancel": {},
         "/admin/tasks/{task_id}/publish": {},
         "/admin/tasks/{task_id}/retry": {},
@@ -396,15 +405,17 @@ def test_our_own_pages_may_do_all_of_it(seen, page, site, targets, session):
     before = everything(session)
     in_order = sorted(targets, key=lambda target: target[0] in ("/admin/login", "/admin/logout"))
     for path, fields in in_order:
-        if path.endswith(("/login", "/enter", "/try")):
+        if path.endswith(("/login", "/enter", "/try", "/look")):
             continue  # a key, a link, or an answer: nothing stored changes
         seen.clear()
         body = f"new URLSearchParams({json.dumps(fields)})"
-        if path.endswith("/upload"):
-            picture = json.dumps(list(make_image()))
+        if path.endswith(("/upload", "/teach")):
+            pictures = json.dumps([list(make_image(index=i)) for i in range(2)])
             body = (
-                f"(() => {{ const form = new FormData(); "
-                f"form.append('images', new Blob([new Uint8Array({picture})]), 'a.png'); return form; }})()"
+                f"(() => {{ const form = new FormData(); for (const picture of {pictures}) "
+                f"form.append('images', new Blob([new Uint8Array(picture)]), 'a.png'); "
+                f"for (const [name, value] of Object.entries({json.dumps(fields)})) form.append(name, value); "
+                f"return form; }})()"
             )
         page.evaluate(
             f"fetch({json.dumps(path)}, {{method: 'POST', body: {body}, redirect: 'manual'}})"
