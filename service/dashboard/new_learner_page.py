@@ -37,6 +37,21 @@ COST = {
     "hub": "Its weights are downloaded when it is first used: the server needs the internet then.",
 }
 """What a backbone costs before it can be used, by where it comes from."""
+PLAIN = {
+    "simplecil": "Compares a photo with the average of each class. Learns in a moment, and is less exact.",
+    "ranpac": "Fits one formula to all that it has seen, within seconds. The order of the classes does not matter.",
+    "ease": "Trains a small part of its own for each batch of photos. Every batch makes all answers slower.",
+    "finetune": "Trains on the newest photos only and forgets the others. Shows what forgetting looks like.",
+    "lwf": "Trains on the newest photos and tries to keep its old answers. Forgets much all the same.",
+    "ewc": "Trains on the newest photos and holds in place what mattered before. Forgets much all the same.",
+    "synaptic_intelligence": "Protects what mattered before while it trains. For more photos of known classes only.",
+    "metaplasticity": "Has stiff and flexible parts, as brains do. For study, not for good answers.",
+    "icarl": "Keeps some photos of each class for good, and compares with their average.",
+    "joint": "Keeps all photos for good and trains on everything anew each time. Slow; shows what is possible.",
+    "artsy_gaussian": "The default of earlier releases. Needs more photos of a class.",
+    "artsy_paper": "The published method to the letter. Every batch of photos makes all answers slower.",
+}
+"""What a person should know of each strategy but the default; of others there is what the API says."""
 
 router = APIRouter(
     prefix="/new-learner",
@@ -169,7 +184,11 @@ def _page(context: AppContext, viewer: Principal, wanted: NewLearner, status: in
         status=status,
         form=wanted,
         default=Artsy.name,
-        strategies=[Choice(one.name, one.name, one.summary) for one in CATALOG if one is not Artsy],
+        strategies=[
+            Choice(one.name, one.name, PLAIN.get(one.name, one.summary))
+            for one in CATALOG
+            if one is not Artsy
+        ],
         bundled=BUNDLED,
         backbones=[_backbone(info) for info in backbones if info.name != BUNDLED],
     )

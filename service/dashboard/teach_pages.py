@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from registry.errors import RegistryError
+from service.dashboard.condition import condition_of
 from service.dashboard.pages import PageRoute, as_problem, page, see
 from service.dashboard.teach_view import Refusal, Taught, known_names, refusal_of, taught
 from service.dependencies import ActorDep, AppContext, ContextDep
@@ -38,7 +39,12 @@ def show_teaching(
     if task is None:
         return _form(context, viewer, name)
     return page(
-        "taught.html", viewer, section="learners", name=name, taught=_taught(context, name, task)
+        "taught.html",
+        viewer,
+        section="learners",
+        name=name,
+        taught=_taught(context, name, task),
+        alarms=condition_of(context.health, viewer).alarms,
     )
 
 

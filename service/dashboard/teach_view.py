@@ -147,7 +147,7 @@ def refusal_of(problem: Problem) -> Refusal:
     if problem.code == "images-rejected":
         count = problem.detail.partition(" ")[0]
         which = "1 photo" if count == "1" else f"{count} photos"
-        notice = f"{which} cannot be used, so nothing was learned yet. Leave out what is marked, or remove it."
+        notice = f"{which} cannot be used, so nothing was learned yet."
     elif problem.code == "validation" and pictures:
         notice, pictures = pictures[0].reason, []
     elif problem.code in ("layout-unclear", "nothing-new"):

@@ -470,7 +470,10 @@
     const bytes = photos.reduce((sum, one) => sum + one.file.size, 0);
     let text = `${photosOf(photos.length)} in ${counted(classes, "class", "classes")}`;
     let isReady = true;
-    if (unnamed) {
+    const marked = photos.filter((one) => one.why).length;
+    if (marked) {
+      text = `${photosOf(marked)} cannot be used: ${marked === 1 ? "it is" : "they are"} marked, with the reason.`;
+    } else if (unnamed) {
       text = `${photosOf(unnamed)} ${unnamed === 1 ? "has" : "have"} no class yet. Name or remove ${unnamed === 1 ? "it" : "them"}.`;
       isReady = false;
     } else if (few) {

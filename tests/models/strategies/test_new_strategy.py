@@ -25,9 +25,11 @@ from models.head import cosine_scores
 from models.progress import ProgressFn
 from models.state import StateReader
 from models.strategies import catalog
+from models.strategies.artsy.strategy import Artsy
 from models.strategies.base import Strategy, StrategyConfig
 from models.strategies.catalog import CATALOG, create_strategy
 from models.strategies.values import RawScores, Task
+from service.dashboard.new_learner_page import PLAIN
 from service.routes import catalog as routes
 from tests.models.interrupted import QUICK as INTERRUPTED
 from tests.models.strategies.quick import QUICK
@@ -183,6 +185,10 @@ def in_variants(variants: Mapping[str, Any]) -> Check:
     return lambda strategies: differ({v.split("-")[0] for v in variants}, all_names(strategies))
 
 
+def in_plain_words(strategies: Catalog) -> list[str]:
+    return differ(set(PLAIN), all_names(strategies) - {Artsy.name})
+
+
 def in_colours(strategies: Catalog) -> list[str]:
     return [] if len(strategies) <= len(COLOURS) else ["gives two strategies one colour"]
 
@@ -198,6 +204,7 @@ CHECKS: dict[str, Check] = {
     "CHANGELOG.md": in_text("CHANGELOG.md"),
     "benchmarks/README.md": in_text("benchmarks/README.md"),
     "benchmarks/plots.py": in_colours,
+    "service/dashboard/new_learner_page.py": in_plain_words,
     "tests/models/strategies/quick.py": in_variants(QUICK),
     "tests/models/interrupted.py": in_variants(INTERRUPTED),
 }

@@ -15,7 +15,9 @@ PAYLOAD = "<img src=x onerror=\"document.title='hacked'\">"
 
 PAGES = (
     "/admin",
+    "/admin/new-learner",
     "/admin/learners/birds",
+    "/admin/learners/birds/teach",
     "/admin/learners/birds/classes",
     "/admin/learners/birds/versions/1",
     "/admin/learners/birds/try",
