@@ -150,6 +150,10 @@
   }
 
   function takeArchive(file) {
+    if (photos.length) {
+      say("An archive is learned by itself: learn or remove these photos first.", { isBad: true });
+      return;
+    }
     const form = plain.querySelector("[data-archive] form");
     const holder = new DataTransfer();
     holder.items.add(file);
@@ -648,6 +652,9 @@
   });
   learnButton.addEventListener("click", () => learn(false));
   othersButton.addEventListener("click", () => learn(true));
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && isSending) window.location.reload(); // Somebody went back to what was sent.
+  });
   window.onbeforeunload = (event) => {
     if (photos.length) event.preventDefault();
   };

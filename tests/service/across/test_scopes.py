@@ -124,6 +124,12 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
     ("GET", "/admin/learners/{name}/versions/{number}"): same(),
     ("POST", "/admin/learners/{name}/consolidate"): same(),
+    ("GET", "/admin/new-learner"): REFUSED,
+    ("POST", "/admin/new-learner"): REFUSED,
+    ("GET", "/admin/learners/{name}/teach"): same(params={"task": "{task_id}"}),
+    ("GET", "/admin/learners/{name}/teach/live.json"): same(params={"task": "{task_id}"}),
+    ("POST", "/admin/learners/{name}/teach"): same(**UPLOAD),
+    ("POST", "/admin/learners/{name}/teach/look"): same(**UPLOAD),
     ("GET", "/admin/learners/{name}/jobs"): same(),
     ("POST", "/admin/learners/{name}/jobs"): same(data={"source": "samples"}),
     ("POST", "/admin/learners/{name}/jobs/upload"): same(**UPLOAD),
@@ -246,12 +252,12 @@ def fill(template: str, places: dict[str, str]) -> str:
 
 
 def fill_in(part: Any, places: dict[str, str]) -> Any:
-    """Return a request's options with `{label}` in its place."""
+    """Return a request's options with `{label}` and `{task_id}` in their places."""
     if isinstance(part, dict):
         return {key: fill_in(value, places) for key, value in part.items()}
     if isinstance(part, list):
         return [fill_in(value, places) for value in part]
-    return places["label"] if part == "{label}" else part
+    return places[part.strip("{}")] if part in ("{label}", "{task_id}") else part
 
 
 def seen(answer) -> tuple[Any, ...]:

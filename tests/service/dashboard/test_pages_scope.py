@@ -5,7 +5,7 @@ import pytest
 from registry import keys, learners, workers
 from registry.samples import list_samples
 from registry.tasks import list_tasks
-from tests.factories import make_learner, make_task
+from tests.factories import make_image, make_learner, make_task
 from tests.service.dashboard.published import publish_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -36,7 +36,7 @@ def test_only_its_learners_are_on_the_pages(limited):
         assert "gpu-1" not in html
 
 
-@pytest.mark.parametrize("path", ["", "/classes", "/versions/1", "/try"])
+@pytest.mark.parametrize("path", ["", "/classes", "/versions/1", "/try", "/teach"])
 def test_pages_of_its_learners_work_and_others_are_not_there(limited, path):
     assert "carp" in limited.get("/admin/learners/fish/classes").text
     assert limited.get(f"/admin/learners/fish{path}").status_code == 200
@@ -48,14 +48,17 @@ def test_it_changes_nothing_of_others(limited, session, blobs):
     session.commit()
     sample = list_samples(session, list_tasks(session, learner_name="birds").items[-1].id).items[0]
     live = {"version": "1", "expected": "3"}
+    photos = {"images": ("ibis/1.png", make_image(), "image/png")}
     hide = {"label": "heron", "is_hidden": "true"}
     answers = [
         limited.post("/admin/learners/birds/live", data=live, headers=OWN),
         limited.post("/admin/learners/birds/classes", data=hide, headers=OWN),
         limited.post(f"/admin/tasks/{waiting.id}/cancel", headers=OWN),
+        limited.post("/admin/learners/birds/teach", files=photos, headers=OWN),
+        limited.post("/admin/learners/birds/teach/look", files=photos, headers=OWN),
         limited.get(f"/admin/samples/{sample.id}/image"),
     ]
-    assert [answer.status_code for answer in answers] == [404] * 4
+    assert [answer.status_code for answer in answers] == [404] * 6
     session.refresh(waiting)
     assert waiting.status == "queued"
     assert learners.live_version(session, learners.get_learner(session, "birds").id) == 3

@@ -67,6 +67,7 @@ def test_a_browser_never_leaves_the_prefix(chromium, proxy, role_keys):
         "/admin/learners/birds",
         "/admin/learners/birds/classes",
         "/admin/learners/birds/versions/1",
+        "/admin/learners/birds/teach",
         "/admin/learners/birds/try",
         "/admin/tasks",
         "/admin/keys",
@@ -79,6 +80,11 @@ def test_a_browser_never_leaves_the_prefix(chromium, proxy, role_keys):
     chromium.evaluate("document.querySelector('form[action$=\"/cancel\"]').requestSubmit()")
     chromium.wait_until("!document.querySelector('form[action$=\"/cancel\"]')")
     assert chromium.evaluate("location.pathname") == f"{ROOT}/admin/learners/birds"
+    # What a script sends photos to.
+    chromium.open(f"{proxy.url}/admin/learners/birds/teach")
+    for address in ("[data-teach]').dataset.path", "[data-archive] form').getAttribute('action')"):
+        told = chromium.evaluate(f"document.querySelector('{address}")
+        assert told.startswith(f"{ROOT}/admin/learners/birds/teach")
     # The reference asks the service itself.
     chromium.open(f"{proxy.url}/docs")
     chromium.evaluate(f"document.querySelector('#key').value = '{role_keys['reader']}'")
