@@ -8,6 +8,12 @@ RESIDUE = (
 )
 """What is left of a task that is unlearned and cannot be moved back from, as others came after it."""
 
+RELABELLED_RESIDUE = (
+    "Weights that stay were trained while its images had other labels: those of the functional adapter, "
+    "and of sub-networks that began from it or learned the same task."
+)
+"""What is left of the labels from before, where their task was consolidated or was trained as it was learned."""
+
 
 def consolidated(
     functional: Adapter | None, own: Adapter, *, n_before: int, n_new: int = 1

@@ -3,7 +3,8 @@
     LearnerError
     ├── ConfigError, BackboneError, ShapeError, NotLearnedError, TaskDataError
     ├── DivergedError, StoppedError, CheckpointError, ExportError
-    └── UnlearningError      UnknownContentError, MissingImagesError
+    ├── UnlearningError      UnknownContentError, MissingImagesError
+    └── CorrectionError
 
 They carry one full sentence a user can act on, and know neither HTTP nor the database.
 """
@@ -59,3 +60,7 @@ class UnknownContentError(UnlearningError):
 
 class MissingImagesError(UnlearningError):
     """The training images to take out are needed, and not all of them are given."""
+
+
+class CorrectionError(LearnerError):
+    """Images cannot be given other labels, or be taken out, in what was learned."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.correcting import NOWHERE, Change
 from models.errors import CheckpointError
 from models.state import StateReader
 
@@ -39,6 +40,22 @@ class Ledger:
         """Return the classes of a task, int64 `(C,)`, in the order in which they first appear in it."""
         targets = [entry.target for entry in self.entries if entry.task == index]
         return torch.tensor(targets, dtype=torch.int64)
+
+    def corrected(self, changes: Sequence[Change]) -> "Ledger":
+        """Return a ledger in which images of tasks have changed their classes.
+
+        What a task shows of a class for the first time comes last among its entries.
+        """
+        counts = {(entry.task, entry.target): entry.n_images for entry in self.entries}
+        for change in changes:
+            for before, after in zip(change.before, change.after, strict=True):
+                for target, n in ((before, -1), (after, 1)):
+                    if target != NOWHERE:
+                        key = (change.task, target)
+                        counts[key] = counts.get(key, 0) + n
+        order = list(dict.fromkeys(entry.task for entry in self.entries))
+        left = [Entry(task, target, n) for (task, target), n in counts.items() if n]
+        return Ledger(tuple(sorted(left, key=lambda entry: order.index(entry.task))))
 
     def without(self, *, tasks: Collection[int] = (), targets: Collection[int] = ()) -> "Removal":
         """Say what goes and what stays when these tasks, and these classes of every task, are taken out."""

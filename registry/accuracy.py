@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry import ancestry, unlearning
+from registry import ancestry, corrections, unlearning
 from registry.ancestry import Step
 from registry.measures import Counts, Measure, difference, mean_of_tasks, mean_of_versions, pooled
 from registry.statuses import TaskStatus
@@ -175,7 +175,7 @@ def superseded_tasks(session: Session, learner_id: str) -> list[int]:
     query = select(TaskRow.index).where(
         TaskRow.learner_id == learner_id,
         TaskRow.status == TaskStatus.SUPERSEDED,
-        TaskRow.mode.not_in((unlearning.MODE, CONSOLIDATE)),
+        TaskRow.mode.not_in((unlearning.MODE, corrections.MODE, CONSOLIDATE)),
     )
     return list(session.scalars(query.order_by(TaskRow.index)))
 

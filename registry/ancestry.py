@@ -72,25 +72,45 @@ def if_head_moved(session: Session, learner_id: str, number: int) -> HeadMove:
 def brought(session: Session, learner_id: str, number: int) -> dict[int, list[str]]:
     """Return, for each task that a version knows, the classes it still contributes. Three queries.
 
-    A class that several tasks brought stands under each of them, first under the one that introduced it.
+    A class that several tasks brought stands under each of them, first under the one that introduced it. Where images
+    were corrected a task contributes what they show since.
     """
     steps = line(session, learner_id, number)
-    classes = _classes(session, learner_id, [step.number for step in steps])
+    classes, corrected = _classes(session, learner_id, [step.number for step in steps])
     of_tasks = select(TaskRow.index, TaskRow.classes).where(TaskRow.learner_id == learner_id)
     labels: dict[int, list[str]] = {index: own for index, own in session.execute(of_tasks)}  # noqa: C416
     classes_of: dict[int, list[str]] = {}
     for step in steps:
-        known = set(classes[step.number])
+        known, shows = set(classes[step.number]), corrected[step.number]
         # What this version does not know was unlearned by then; learned again later, it counts as new.
         classes_of = {
-            index: [label for label in classes_of.get(index, labels[index]) if label in known]
+            index: [
+                label
+                for label in shows.get(str(index), classes_of.get(index, labels[index]))
+                if label in known
+            ]
             for index in step.tasks
         }
     return classes_of
 
 
-def _classes(session: Session, learner_id: str, numbers: list[int]) -> dict[int, list[str]]:
-    query = select(VersionRow.number, VersionRow.classes).where(
+def introduced(session: Session, learner_id: str, number: int) -> dict[str, int]:
+    """Return for each class of a version the number of the first one on its line that knows it without a gap."""
+    steps = line(session, learner_id, number)
+    classes, _ = _classes(session, learner_id, [step.number for step in steps])
+    first: dict[str, int] = {}
+    for step in steps:
+        first = {label: first.get(label, step.number) for label in classes[step.number]}
+    return first
+
+
+def _classes(
+    session: Session, learner_id: str, numbers: list[int]
+) -> tuple[dict[int, list[str]], dict[int, dict[str, list[str]]]]:
+    """Return the classes of some versions; and those of the tasks whose images each has corrected, by their index."""
+    of_tasks = VersionRow.metrics["correction"]["classes"]
+    query = select(VersionRow.number, VersionRow.classes, of_tasks).where(
         VersionRow.learner_id == learner_id, VersionRow.number.in_(numbers)
     )
-    return {row.number: row.classes for row in session.execute(query)}
+    rows = session.execute(query).all()
+    return {row[0]: row[1] for row in rows}, {row[0]: row[2] or {} for row in rows}

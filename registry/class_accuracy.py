@@ -44,11 +44,13 @@ def of_classes(
     for step in ancestry.line(session, learner.id, live):
         for task in step.tasks:
             learned_by.setdefault(task, step.number)
-    numbers = {live, *(learned_by[info.task_index] for info in infos)}
-    counts = _counts(session, learner.id, numbers)
+    # A task from before a class may show it since its images were corrected.
+    first = ancestry.introduced(session, learner.id, live)
+    learned = {info.label: max(learned_by[info.task_index], first[info.label]) for info in infos}
+    counts = _counts(session, learner.id, {live, *learned.values()})
     return {
         info.label: ClassAccuracy(
-            recall(*counts.get(learned_by[info.task_index], NOTHING), info.label),
+            recall(*counts.get(learned[info.label], NOTHING), info.label),
             recall(*counts.get(live, NOTHING), info.label),
         )
         for info in infos

@@ -330,6 +330,36 @@ class UnknownContentError(SentenceError):
     """The same among the classes."""
 
 
+class ImagesNotCorrectableError(SentenceError):
+    code = "unknown-content"
+    sentence = (
+        "Some of the images are none that the learner's head has learned or is measured with: they were deleted or "
+        "left out, belong to another learner, or wait to be learned."
+    )
+    images: Sequence[int]
+    """Positions of these among the changes asked for."""
+
+
+class NothingToCorrectError(ConflictError):
+    code = "nothing-to-correct"
+    sentence = (
+        "There is nothing to correct: the images show these classes already, were changed again since, or that "
+        "correction is none of the learner's head."
+    )
+
+
+class ClassWouldBeEmptyError(ConflictError):
+    code = "class-would-be-empty"
+    sentence = "{self.what} would be left without an image to learn from: leave one, or unlearn it instead."
+    classes: Sequence[str]
+    """Labels of the classes that would be; none where it is a task."""
+
+    @property
+    def what(self) -> str:
+        """What would be, in words."""
+        return f"The class {', '.join(self.classes)}" if self.classes else "A task"
+
+
 class NothingWouldRemainError(SentenceError):
     code = "nothing-would-remain"
     sentence = (

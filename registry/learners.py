@@ -236,7 +236,11 @@ def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
         for label, split, n in session.execute(
             select(SampleRow.label, SampleRow.split, func.count())
             .join(TaskRow, TaskRow.id == SampleRow.task_id)
-            .where(TaskRow.learner_id == learner.id, TaskRow.index.in_(brought))
+            .where(
+                TaskRow.learner_id == learner.id,
+                TaskRow.index.in_(brought),
+                SampleRow.quarantine.is_(None),
+            )
             .group_by(SampleRow.label, SampleRow.split)
         )
     }

@@ -204,6 +204,9 @@ class SampleRow(Row):
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     position: Mapped[int] = mapped_column(Integer)
     label: Mapped[str]
+    """What it shows, with the learner's head."""
+    taught_label: Mapped[str | None]
+    """What it was sent with, where a correction has changed that; None where it is still `label`."""
     split: Mapped[str]
     blob_sha256: Mapped[str]
     """The canonical image: upright RGB, re-encoded as PNG without metadata."""
@@ -213,7 +216,8 @@ class SampleRow(Row):
     filename: Mapped[str | None]
     """What the sender called it, cleaned for display. Never a path."""
     quarantine: Mapped[str | None]
-    """Why it is left out of learning and evaluating: a code such as `blank`; None for one that is used."""
+    """Why it is left out of learning and evaluating: a code such as `blank`, or `removed` where a correction took it
+    out; None for one that is used."""
     width: Mapped[int] = mapped_column(Integer)
     height: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -11,7 +11,7 @@ from sqlalchemy import and_, distinct, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from registry import classes as class_names
-from registry import consolidations, learners, unlearning
+from registry import consolidations, corrections, learners, unlearning
 from registry.classes import PLAIN, Shown, look
 from registry.errors import (
     LabelConfusableError,
@@ -203,6 +203,60 @@ def add_unlearning(
     )
 
 
+def add_correction(
+    session: Session,
+    learner_name: str,
+    *,
+    name: str | None,
+    changes: corrections.Changes | None,
+    undo: str | None = None,
+    expected_head_version: int | None = None,
+    key_id: str | None = None,
+) -> TaskRow:
+    """Queue a task that gives images other labels, or takes them out.
+
+    Args:
+        session: Database session.
+        learner_name: Public name of the learner, whose row is locked until the transaction ends.
+        name: The sender's own name for the task.
+        changes: Where each image goes, no image twice; None if a correction is to be taken back.
+        undo: Id of the correction to take back.
+        expected_head_version: Refuse if the learner's head is another version.
+        key_id: The key it is posted with.
+
+    Raises:
+        LearnerNotFoundError, TaskNotFoundError: If there is no learner of this name, or no such correction.
+        StaleHeadError: If the head is not `expected_head_version`.
+        NothingLearnedError, ImagesNotCorrectableError, UnknownContentError, NothingToCorrectError,
+            ClassWouldBeEmptyError: As `corrections.require_doable`.
+    """
+    learner = _lock_learner(session, learner_name, expected_head_version)
+    options: dict[str, Any] = {}
+    if undo is not None:
+        changes = corrections.way_back(session, learner, get_task(session, undo))
+        options["undoes"] = undo
+    assert changes is not None
+    labels = corrections.require_doable(session, learner, changes)
+    head = session.scalars(
+        select(VersionRow).where(
+            VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
+        )
+    ).one()
+    return add_task(
+        session,
+        learner_name,
+        name=name,
+        mode=corrections.MODE,
+        options={**options, "changes": [list(change) for change in changes]},
+        config=head.config,
+        seed=head.seed,
+        classes=labels,
+        n_train=0,
+        n_eval=0,
+        key_id=key_id,
+    )
+
+
 def get_task(session: Session, task_id: str, *, lock: bool = False) -> TaskRow:
     """Return a task as it is now.
 
@@ -307,6 +361,7 @@ def retry_task(session: Session, task_id: str) -> TaskRow:
         LabelKnownError: If another task has brought its classes meanwhile.
         LabelConfusableError: If another task has brought a class that looks like one of its classes.
         UnknownContentError, NothingWouldRemainError: If it cannot unlearn any more what it was to.
+        ImagesNotCorrectableError, NothingToCorrectError, ClassWouldBeEmptyError: The same of a correction.
         NothingToConsolidateError: If it is a consolidation, and nothing waits for one any more.
     """
     learner = learners.get_learner_by_id(session, get_task(session, task_id).learner_id, lock=True)
@@ -338,6 +393,9 @@ def _require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> Non
         task.classes = unlearning.labels_that_go(
             session, learner, tasks=task.options["tasks"], classes=task.options["classes"]
         )
+        return
+    if task.mode == corrections.MODE:
+        task.classes = corrections.require_doable(session, learner, task.options["changes"])
         return
     if task.mode == CONSOLIDATE:
         consolidations.require_doable(session, learner, task)
@@ -389,7 +447,7 @@ def known_labels(session: Session, learner: LearnerRow) -> set[str]:
     pending = select(TaskRow.classes).where(
         TaskRow.learner_id == learner.id,
         TaskRow.status.in_(PENDING),
-        TaskRow.mode != unlearning.MODE,
+        TaskRow.mode.not_in((unlearning.MODE, corrections.MODE)),
     )
     return {
         label for labels in (*session.scalars(head), *session.scalars(pending)) for label in labels

@@ -114,7 +114,7 @@ def preview_unlearning(
     erased = select(VersionRow.number).where(
         VersionRow.learner_id == learner.id,
         VersionRow.erased_at.is_(None),
-        _holds(tasks, classes),
+        _holds(session, learner.id, tasks, classes),
     )
     images = select(func.count()).select_from(_images(learner.id, tasks, classes).subquery())
     return UnlearningPreview(
@@ -144,7 +144,7 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
             VersionRow.learner_id == task.learner_id,
             VersionRow.id != version.id,
             VersionRow.erased_at.is_(None),
-            _holds(tasks, classes),
+            _holds(session, task.learner_id, tasks, classes),
         )
         .values(manifest_sha256=None, erased_at=func.now())
         .execution_options(synchronize_session=False)
@@ -189,9 +189,18 @@ def waiting(session: Session, learner_id: str) -> list[TaskRow]:
     return list(session.scalars(query))
 
 
-def _holds(tasks: Sequence[int], classes: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a version holds some of what goes."""
-    return or_(VersionRow.tasks.overlap(tasks), VersionRow.classes.overlap(classes))
+def _holds(
+    session: Session, learner_id: str, tasks: Sequence[int], classes: Sequence[str]
+) -> ColumnElement[bool]:
+    """Whether a version holds some of what goes: also what it took for another class, before that was corrected."""
+    gone = _images(learner_id, tasks, classes)
+    corrected = (
+        select(TaskRow.index)
+        .join(SampleRow, SampleRow.task_id == TaskRow.id)
+        .where(SampleRow.id.in_(gone), SampleRow.taught_label.is_not(None))
+    )
+    there = sorted({*tasks, *session.scalars(corrected)})
+    return or_(VersionRow.tasks.overlap(there), VersionRow.classes.overlap(classes))
 
 
 def _images(learner_id: str, tasks: Sequence[int], classes: Sequence[str]) -> Select[str]:

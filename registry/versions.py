@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry import ancestry, consolidations, learners, unlearning
+from registry import ancestry, consolidations, corrections, learners, unlearning
 from registry.errors import (
     LearnerBusyError,
     StaleHeadError,
@@ -196,7 +196,8 @@ def address_of(version: VersionRow) -> str:
 def move_head(session: Session, learner_id: str, number: int) -> None:
     """Let a learner's next task build on another version, earlier or later.
 
-    Tasks whose versions do not lead to it become `superseded`; those that do are `succeeded`, again if need be. A
+    Tasks whose versions do not lead to it become `superseded`; those that do are `succeeded`, again if need be. Images
+    show what they did with that version, whatever was corrected on the way to another. A
     consolidation that waits or runs holds nobody up: it is taken up on whatever is the head then.
 
     Raises:
@@ -220,6 +221,7 @@ def move_head(session: Session, learner_id: str, number: int) -> None:
             task.status = status
             append_event(session, task.id, "end", {"status": status, "version": task.version})
     session.flush()
+    corrections.apply(session, learner_id, number)
 
 
 def erased_among(session: Session, loaded: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
@@ -348,6 +350,9 @@ def _publish(
         if parent is not None:
             task.classes = [label for label in parent.classes if label not in version.classes]
         _erase_unlearned(session, task, version)
+    if task.mode == corrections.MODE:
+        session.flush()
+        corrections.apply(session, learner.id, version.number)
     if not was_held:
         _append_evaluated(session, task, new_version)
     append_event(session, task.id, "published", {"version": version.number})

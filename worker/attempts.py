@@ -1,4 +1,4 @@
-"""One attempt at a task: learn it, unlearn what it names, or consolidate; evaluate all, keep the artifact, publish.
+"""One attempt at a task: learn it, unlearn or correct what it names, or consolidate; evaluate all, publish.
 
 Training leaves checkpoints, and goes on from the last one that an earlier attempt left.
 """
@@ -26,6 +26,7 @@ from registry.versions import NewVersion
 from worker import priority
 from worker.attempt import Attempt, AttemptContext, code_versions, load_attempt
 from worker.consolidate import consolidate, is_consolidation
+from worker.correct import correct, held_out_as_corrected, is_correction
 from worker.errors import TaskError, TemporaryTaskError
 from worker.evaluation import of_known_classes, sorted_out
 from worker.failures import sort_error
@@ -111,7 +112,7 @@ def learn_task(task_id: str, token: int, context: AttemptContext) -> None:
     backbone = context.warm.backbone(attempt.learner.backbone)
     task: Task | None = None
     findings: list[Finding] = []
-    if not is_unlearning(attempt) and not is_consolidation(attempt):
+    if not (is_unlearning(attempt) or is_correction(attempt) or is_consolidation(attempt)):
         task = load_task(attempt, context.blobs, backbone, progress)
         failpoint("learn.loaded")
         findings, task = _screen(attempt, task, backbone, context)
@@ -143,6 +144,8 @@ def _measure_and_publish(
         ),
         may_go_on=patience(context.stop),
     )
+    if is_correction(attempt):
+        rows = held_out_as_corrected(attempt, rows, session_factory)
     rows = of_known_classes(rows, strategy.classes_)
     kept = retry_transaction(
         session_factory,
@@ -227,13 +230,16 @@ def _learn_or_unlearn(
     context: AttemptContext,
     progress: ProgressReporter,
 ) -> tuple[Strategy[Any], dict[str, Any]] | None:
-    """Learn the task's images, or consolidate or unlearn if it has none.
+    """Learn the task's images, or consolidate, correct or unlearn if it has none.
 
     Returns:
         What the learner knows now, and a report as JSON; None if that is what it knew before, and the row says why.
     """
     if is_consolidation(attempt):
         return consolidate(attempt, backbone, context, progress)
+    if is_correction(attempt):
+        strategy, done = correct(attempt, backbone, context, progress)
+        return strategy, {"correction": done}
     if task is None:
         context.warm.forget_learner()  # some of it is to be unlearned
         strategy, done = unlearn(

@@ -4,6 +4,7 @@ import structlog
 import torch
 
 from models.errors import (
+    CorrectionError,
     DivergedError,
     LearnerError,
     MissingImagesError,
@@ -28,6 +29,7 @@ PERMANENT: tuple[tuple[type[Exception], str], ...] = (
     (BlobError, "data-unreadable"),
     (MissingImagesError, "data-unreadable"),
     (UnlearningError, "cannot-unlearn"),
+    (CorrectionError, "cannot-correct"),
 )
 """Errors whose own sentence is the user's, with the failure code; the first that fits counts."""
 

@@ -15,6 +15,7 @@ from registry.tables import CONSOLIDATED_STAGE, LEARNED_STAGE
 from registry.versions import NewVersion
 from worker.attempt import Attempt
 from worker.consolidate import is_consolidation
+from worker.correct import is_correction
 from worker.screening import reason_to_hold
 from worker.training import with_lasting
 from worker.unlearn import is_unlearning
@@ -25,7 +26,7 @@ HELD = "held"
 
 def config_of(attempt: Attempt, strategy: Strategy[Any]) -> dict[str, Any]:
     """Return what the version is learned with, spelled as the learner's own configuration is."""
-    if not is_unlearning(attempt):
+    if not is_unlearning(attempt) and not is_correction(attempt):
         return with_lasting(attempt.task.config, strategy)
     learner = attempt.learner
     return spelled_like(learner.strategy, learner.config, strategy.name, asdict(strategy.config))

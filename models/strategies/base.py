@@ -1,7 +1,8 @@
 """The contract every strategy fulfils, and the bookkeeping that is the same for all of them.
 
-What callers use is here: `learn`, `consolidate`, `unlearn`, `predict`, `state_dict`, `load_state_dict`. A strategy
-fills in its own part of each: `_learn`, `_consolidate`, `_forget`, `score`, `_state_dict`, `_load_state_dict`.
+What callers use is here: `learn`, `consolidate`, `unlearn`, `correct`, `predict`, `state_dict`, `load_state_dict`. A
+strategy fills in its own part of each: `_learn`, `_consolidate`, `_forget`, `_correct`, `score`, `_state_dict`,
+`_load_state_dict`.
 """
 
 import math
@@ -17,11 +18,19 @@ from torch import Tensor
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
-from models.errors import NotLearnedError, TaskDataError, UnknownContentError, UnlearningError
+from models.correcting import Change, Relabelled
+from models.errors import (
+    CorrectionError,
+    NotLearnedError,
+    TaskDataError,
+    UnknownContentError,
+    UnlearningError,
+)
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 from models.strategies.values import (
     ConsolidationReport,
+    CorrectionReport,
     CrossValidation,
     LearningReport,
     Prediction,
@@ -50,6 +59,9 @@ NOVELTY_THRESHOLD = 0.99
 CALIBRATION_RESIDUE = (
     "The temperature and the familiarity of tasks that stay were measured while it was known."
 )
+CORRECTED_RESIDUE = (
+    "The temperature and the familiarity of tasks were measured while some images had other labels."
+)
 
 
 class Strategy(ABC, Generic[ConfigT]):
@@ -67,6 +79,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """Whether training images become part of what it learned. Deleting a task's images does not delete those."""
     unlearning: ClassVar[Unlearning] = "none"
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
+    corrects: ClassVar[bool] = False
+    """Whether images can be given other labels, or be taken out, without training anything again."""
     cross_validates: ClassVar[bool] = False
     """Whether it measures itself on training images that it leaves out in turn, in closed form."""
     consolidates: ClassVar[bool] = False
@@ -219,6 +233,46 @@ class Strategy(ABC, Generic[ConfigT]):
             residue=" ".join(part for part in (trace, calibration) if part),
         )
 
+    def correct(
+        self, changes: Sequence[Relabelled], on_progress: ProgressFn = ignore_progress
+    ) -> CorrectionReport:
+        """Give training images other labels, take them out, or take them in again; nothing is trained.
+
+        What is kept of them is subtracted and added, so that the learner is one that was taught these labels, but for
+        rounding and for what the report names. Classes keep their order.
+
+        Args:
+            changes: What changes of each task, at most once for a task; known classes only.
+            on_progress: Told about `consolidating`.
+
+        Raises:
+            CorrectionError: If this strategy cannot, a task or label is not known, or a class or task would be left
+                without a training image.
+        """
+        started = time.perf_counter()
+        if not self.corrects:
+            raise CorrectionError(
+                f"The strategy {self.name} has trained its images into weights and cannot change the label of one: "
+                "learn afresh from the corrected images."
+            )
+        of_classes = self._looked_up(changes)
+        ledger = self.ledger.corrected(of_classes)
+        self._require_left(ledger)
+        looks = [relabelled.images for relabelled in changes]
+        trace = self._correct(of_classes, looks, ledger, on_progress)
+        first = {entry.target: entry.task for entry in reversed(ledger.entries)}
+        self.class_tasks_ = tuple(first[k] for k in range(len(self.classes_)))
+        self.ledger = ledger
+        pairs = [pair for each in changes for pair in zip(each.before, each.after, strict=True)]
+        calibration = CORRECTED_RESIDUE if len(self.calibration.tasks) else ""
+        return CorrectionReport(
+            n_moved=sum(None not in pair for pair in pairs),
+            n_removed=sum(after is None for _, after in pairs),
+            n_restored=sum(before is None for before, _ in pairs),
+            seconds=time.perf_counter() - started,
+            residue=" ".join(part for part in (trace, calibration) if part),
+        )
+
     @torch.no_grad()
     def predict(self, images: Tensor) -> Prediction:
         """Score images and say which synapses were functional.
@@ -326,7 +380,7 @@ class Strategy(ABC, Generic[ConfigT]):
         """Return everything learned but the backbone, as CPU tensors.
 
         Keys that start with `tasks.<index>.` belong to one task and never change once written, so versions share them.
-        Only `unlearn` changes them, and of a task that loses something.
+        Only `unlearn` changes them, and of a task that loses something; and `correct`, of a task whose images change.
         """
         state = self._state_dict() | self.calibration.state_dict("calibration.")
         return state if self.unlearning == "none" else state | self.ledger.state_dict()
@@ -413,6 +467,26 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         raise NotImplementedError
 
+    def _correct(
+        self,
+        changes: Sequence[Change],
+        images: Sequence[Tensor],
+        ledger: Ledger,
+        on_progress: ProgressFn,
+    ) -> str:
+        """Let images change their classes: the part of `correct` that is each strategy's own.
+
+        Args:
+            changes: What changes of each task, at most once for a task.
+            images: Those of each change, uint8 `(N, 3, H, W)`.
+            ledger: As it is afterwards; `self.ledger` is the one from before.
+            on_progress: Told about `consolidating`.
+
+        Returns:
+            What in the scores still carries a trace, in plain sentences; empty where nothing does.
+        """
+        raise NotImplementedError
+
     def apply_removal(self, removal: Removal) -> None:
         """Shrink the bookkeeping to what stays."""
         first = {entry.target: entry.task for entry in reversed(removal.ledger.entries)}
@@ -424,6 +498,46 @@ class Strategy(ABC, Generic[ConfigT]):
     def _start_over(self) -> None:
         """Become as new."""
         vars(self).update(vars(type(self)(self.backbone, self.config)))
+
+    def _looked_up(self, changes: Sequence[Relabelled]) -> list[Change]:
+        """Return changes by the indexes of classes.
+
+        Raises:
+            CorrectionError: If there is nothing to do, or a task or label is not known.
+        """
+        labels = {label for each in changes for label in (*each.before, *each.after)} - {None}
+        tasks = [each.task for each in changes]
+        is_known = labels <= set(self.classes_) and set(tasks) <= set(self.task_indexes_)
+        if not labels or not is_known or len(set(tasks)) < len(tasks):
+            raise CorrectionError(
+                "A correction names images of tasks that are known, each task once, and classes that are known."
+            )
+        of_classes = [Change.of(each, self.classes_) for each in changes]
+        shown = {(entry.task, entry.target): entry.n_images for entry in self.ledger.entries}
+        for change in of_classes:
+            for i in change.leaving:
+                shown[change.task, change.before[i]] = left = (
+                    shown.get((change.task, change.before[i]), 0) - 1
+                )
+                if left < 0:
+                    raise CorrectionError(
+                        f"Task {change.task} shows fewer images of a class than the correction names."
+                    )
+        return of_classes
+
+    def _require_left(self, ledger: Ledger) -> None:
+        """Refuse a correction that leaves a class or task without a training image."""
+        targets = {entry.target for entry in ledger.entries}
+        bare = [label for k, label in enumerate(self.classes_) if k not in targets]
+        if bare:
+            raise CorrectionError(
+                f"No training image of {', '.join(bare)} would stay: unlearn the class instead."
+            )
+        tasks = {entry.task for entry in ledger.entries}
+        if gone := [str(index) for index in self.task_indexes_ if index not in tasks]:
+            raise CorrectionError(
+                f"No training image of task {', '.join(gone)} would stay: unlearn the task instead."
+            )
 
     def _require_known(self, tasks: Collection[int], classes: Collection[str]) -> None:
         if not tasks and not classes:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from models.backbone import Backbone
 from models.calibration import COSINE_PRIOR
+from models.correcting import NOWHERE, Change
 from models.head import cosine_scores
-from models.ledger import Removal
+from models.ledger import Ledger, Removal
 from models.progress import Progress, ProgressFn
 from models.state import StateReader
 from models.strategies.base import ImagesOf, Strategy, StrategyConfig
@@ -34,6 +35,7 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
     name = "simplecil"
     summary = "Class means on frozen features: learns in seconds and trains nothing. A baseline."
     unlearning = "exact"
+    corrects = True
     reads_features = True
     config_type = SimpleCILConfig
     prior = COSINE_PRIOR
@@ -103,4 +105,25 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
             for index in self.task_indexes_
         }
         self._means = None
+        return ""
+
+    def _correct(
+        self,
+        changes: Sequence[Change],
+        images: Sequence[Tensor],
+        ledger: Ledger,
+        on_progress: ProgressFn,
+    ) -> str:
+        for change, of_task in zip(changes, images, strict=True):
+            known = self.ledger.classes_of(change.task).tolist()
+            sums = dict(zip(known, self.sums[change.task].clone(), strict=True))
+            features = self.features_of(of_task).double()
+            for targets, sign in ((change.before, -1), (change.after, 1)):
+                for target, feature in zip(targets, features, strict=True):
+                    if target != NOWHERE:
+                        sums[target] = sums.get(target, torch.zeros_like(feature)) + sign * feature
+            left = ledger.classes_of(change.task).tolist()
+            self.sums[change.task] = torch.stack([sums[target] for target in left])
+        self._means = None
+        on_progress(Progress("consolidating", 1.0))
         return ""

@@ -115,6 +115,26 @@ class UnlearningReport:
 
 
 @dataclass(frozen=True)
+class CorrectionReport:
+    """What giving images other labels came to. Goes into the version's metrics as JSON."""
+
+    n_moved: int
+    """Images that show another class now."""
+    n_removed: int
+    """Images that were taken out."""
+    n_restored: int
+    """Images that had been taken out before, and are back."""
+    seconds: float
+    residue: str
+    """What still carries a trace of the labels from before, in plain sentences. Empty where nothing does."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the learner is one that was taught these labels, but for rounding."""
+        return not self.residue
+
+
+@dataclass(frozen=True)
 class CrossValidation:
     """What is answered to training images by heads that never saw them. Shape: M images."""
 

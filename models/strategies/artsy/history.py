@@ -6,13 +6,16 @@ that. Whatever moved the features later carries them along, as it does what nove
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from models.adapter import Adapter, adapter_state
 from models.consolidation import undone
+from models.correcting import Change, corrected
 from models.episodes import Episode, carried, trimmed_episode
+from models.errors import CorrectionError
 from models.evidence_synapse import NEVER
 from models.fitting import derive_seed
 from models.ledger import Ledger, Removal
@@ -25,6 +28,8 @@ from models.strategies.artsy.silent import SilentSubnetwork
 from models.strategies.artsy.trial import Move, Shots
 from models.strategies.values import Task
 
+LookUnder = Callable[[Tensor, Sequence[Adapter | None]], list[Tensor]]
+"""Returns the features of images under each of some adapters."""
 LoadAdapter = Callable[[Mapping[str, Tensor], str], Adapter]
 """Rebuilds the adapter whose keys have a prefix."""
 
@@ -141,6 +146,91 @@ class History:
         trimmed = (trimmed_episode(episode, removal) for episode in self.episodes)
         self.episodes = [e for e in trimmed if e.moved or e.records is not None]
         return bool(losing & left)
+
+    def correct(self, changes: Sequence[Change], images: Sequence[Tensor], look: LookUnder) -> bool:
+        """Let images change their classes; return whether weights were trained while they had the labels from before.
+
+        Each kept row is found by what its image becomes under the very adapter that made it, and goes along as it is.
+
+        Args:
+            changes: What changes of each task, at most once for a task.
+            images: Those of each change, uint8 `(N, 3, H, W)`.
+            look: Makes features of images.
+
+        Raises:
+            CorrectionError: If an image is not found, or what made its row cannot be made again.
+        """
+        then = self._functional_then()
+        for change, of_task in zip(changes, images, strict=True):
+            self._correct_task(change, of_task, look, then)
+        changed = {change.task for change in changes}
+        trained = {episode.index for episode in self.episodes if episode.moved}
+        trained.update(*(each.trained_by for each in self.consolidations.values()))
+        return bool(changed & trained)
+
+    def _correct_task(
+        self,
+        change: Change,
+        images: Tensor,
+        look: LookUnder,
+        then: Mapping[int, Adapter | None],
+    ) -> None:
+        place = [episode.index for episode in self.episodes].index(change.task)
+        episode, silent = self.episodes[place], self._trained.get(change.task)
+        number = next((n for n, e in self.consolidations.items() if change.task in e.records), None)
+        if number is not None:
+            silent = self.consolidations[number].subnetworks[change.task]
+        made_by = [change.task] if number is None else [change.task, -number]
+        if not then.keys() >= set(made_by):
+            raise CorrectionError(
+                f"The features of task {change.task} were moved by images that have been unlearned since, so its "
+                "images cannot be told apart any more: unlearn the task, and teach it again."
+            )
+        adapters = [then[index] for index in made_by]
+        looks = look(images, adapters if silent is None else [*adapters, silent.adapter])
+        assert episode.records is not None
+        before = episode.classes
+        records, classes = corrected(episode.records, before, change, looks[0])
+        self.episodes[place] = replace(episode, records=records, classes=classes)
+        if silent is not None:
+            silent = silent.corrected(before, change, looks[-1])
+        if number is None:
+            if silent is not None:
+                self._trained[change.task] = silent
+            return
+        assert silent is not None
+        consolidation = self.consolidations[number]
+        after, _ = corrected(consolidation.records[change.task], before, change, looks[1])
+        self.consolidations[number] = replace(
+            consolidation,
+            records={**consolidation.records, change.task: after},
+            subnetworks={**consolidation.subnetworks, change.task: silent},
+        )
+
+    def _functional_then(self) -> dict[int, Adapter | None]:
+        """Return the functional adapter as it was after each episode, by index, back to a move that nobody can undo."""
+        then: dict[int, Adapter | None] = {}
+        functional, n_trained = self.functional, self.n_moved
+        for episode in reversed(self.episodes):
+            then[episode.index] = functional
+            if not episode.moved:
+                continue
+            n_new, own = self._n_trained(episode), self._own(episode)
+            n_trained -= n_new
+            if not n_trained:
+                functional = None
+            elif own is None or functional is None:
+                break
+            else:
+                functional = undone(functional, own, n_before=n_trained, n_new=n_new)
+        return then
+
+    def _own(self, episode: Episode[FeatureRecords]) -> Adapter | None:
+        """Return the sub-network that moved the features in an episode; None once what trained it is unlearned."""
+        if episode.index < 0:
+            return self.consolidations[-episode.index].adapter
+        trained = self._trained.get(episode.index)
+        return None if trained is None else trained.adapter
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors, those of one task or consolidation under a prefix of its own."""

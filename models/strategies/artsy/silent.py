@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.adapter import Adapter
 from models.closed_form import offered
+from models.correcting import Change, corrected
 from models.evidence import EvidenceHead, Opinion, folds, opinions_from, opinions_tensor, weigh
 from models.evidence_synapse import NEVER, EvidenceSynapse
 from models.joined_heads import JoinedHeads, joined
@@ -72,6 +73,18 @@ class SilentSubnetwork:
             return replace(self, synapse=replace(self.synapse, classes=classes))
         smaller = SilentSubnetwork.of(self.index, self.adapter, classes, self.records.select(stays))
         return smaller if len(classes) < 2 else smaller.with_threshold(self.synapse.threshold)
+
+    def corrected(self, before: Tensor, change: Change, features: Tensor) -> "SilentSubnetwork":
+        """Let images of the task change their classes; one that is left alone needs no opinion.
+
+        Args:
+            before: Indexes of the task's classes so far, int64 `(C,)`.
+            change: Which images, from where to where.
+            features: What they are under the sub-network, `(N, W)`.
+        """
+        records, classes = corrected(self.records, before, change, features)
+        new = SilentSubnetwork.of(self.index, self.adapter, classes, records)
+        return new if len(classes) < 2 else new.with_threshold(self.synapse.threshold)
 
     def state_dict(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors under prefixed keys, all but the adapter's."""

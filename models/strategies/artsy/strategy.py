@@ -35,7 +35,8 @@ from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.checkpoint import Checkpoints
 from models.closed_form import offered
-from models.consolidation import RESIDUE
+from models.consolidation import RELABELLED_RESIDUE, RESIDUE
+from models.correcting import Change
 from models.evidence import (
     EvidenceHead,
     Opinion,
@@ -48,7 +49,7 @@ from models.evidence import (
 from models.evidence_synapse import NEVER, EvidenceSynapse, EvidenceSynapses
 from models.fitting import derive_seed
 from models.joined_heads import JoinedHeads, joined
-from models.ledger import Removal
+from models.ledger import Ledger, Removal
 from models.merging import merge
 from models.nothing import features_of_nothing
 from models.novelty import Scale
@@ -74,6 +75,7 @@ class Artsy(Strategy[ArtsyConfig]):
         "first image on; needs no old image."
     )
     unlearning = "partial"
+    corrects = True
     cross_validates = True
     consolidates = True
     reads_features = True
@@ -358,6 +360,22 @@ class Artsy(Strategy[ArtsyConfig]):
         is_traced = self.history.forget(removal)
         self._read()
         return RESIDUE if is_traced else ""
+
+    def _correct(
+        self,
+        changes: Sequence[Change],
+        images: Sequence[Tensor],
+        ledger: Ledger,
+        on_progress: ProgressFn,
+    ) -> str:
+        def look(of_task: Tensor, adapters: Sequence[Adapter | None]) -> list[Tensor]:
+            return self.backbone.embed_each(of_task, adapters, pooling=self.config.pooling)
+
+        is_traced = self.history.correct(changes, images, look)
+        on_progress(Progress("consolidating", 0.5))
+        self._read()
+        on_progress(Progress("consolidating", 1.0))
+        return RELABELLED_RESIDUE if is_traced else ""
 
     def _load_adapter(self, state: Mapping[str, Tensor], prefix: str) -> Adapter:
         adapter = load_adapter(

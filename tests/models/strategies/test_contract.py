@@ -8,9 +8,11 @@ import torch
 
 from models import artifact
 from models.backbone import TINY, Backbone, load_backbone
+from models.correcting import Relabelled
 from models.errors import (
     CheckpointError,
     ConfigError,
+    CorrectionError,
     NotLearnedError,
     TaskDataError,
     UnlearningError,
@@ -360,6 +362,38 @@ def test_unlearns_the_task_that_introduced_a_class_and_keeps_what_others_gave(fr
     assert strategy.class_tasks_ == (2, 2)
     assert strategy.task_indexes_ == (2,)
     assert strategy.predict(tasks[0].images).probabilities.shape[1] == 2
+
+
+def test_corrects_labels_and_goes_on_or_says_that_it_cannot(fresh, make_task, backbone):
+    tasks = [make_task(1, ("a", "b"), n=6), make_task(2, ("c", "a"), n=6)]
+    strategy = teach(fresh(), *tasks)
+    changes = [
+        Relabelled(1, tasks[0].images[[1, 7]], ("a", "b"), ("b", None), (0, 0)),
+        Relabelled(2, tasks[1].images[:1], ("c",), ("b",), (0,)),
+    ]
+    if not strategy.corrects:
+        with pytest.raises(CorrectionError, match="learn afresh"):
+            strategy.correct(changes)
+        assert strategy.classes_ == ("a", "b", "c")
+        return
+    images = torch.cat([task.held_out_images for task in tasks])
+    before, features = strategy.predict(images), strategy.fingerprint_of_features()
+
+    report = strategy.correct(changes)
+
+    assert (report.n_moved, report.n_removed, report.n_restored) == (2, 1, 0)
+    assert report.exact == (report.residue == "")
+    assert strategy.classes_ == ("a", "b", "c")
+    assert strategy.fingerprint_of_features() == features  # nothing was trained
+    after = strategy.predict(images)
+    assert not torch.equal(after.probabilities, before.probabilities)
+    packed = artifact.pack(strategy, seed=7, code_versions={})
+    loaded = artifact.load(packed.manifest, packed.files.__getitem__, backbone)
+    assert torch.equal(loaded.predict(images).probabilities, after.probabilities)
+    again = make_task(3, ("a", "e"), n=6)
+    assert torch.equal(
+        teach(loaded, again).predict_logits(images), teach(strategy, again).predict_logits(images)
+    )
 
 
 def test_needs_no_image_of_an_earlier_task(fresh, make_task):
