@@ -21,6 +21,7 @@ from registry.errors import (
     NothingToCorrectError,
     UnknownContentError,
 )
+from registry.statuses import UNFINISHED
 from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
 
 MODE = "correct"
@@ -63,6 +64,8 @@ def is_usable() -> Any:
 def require_doable(session: Session, learner: LearnerRow, changes: Changes) -> list[str]:
     """Refuse a correction that could not be done on the learner's head; return the labels that it concerns.
 
+    What waiting corrections change counts as changed.
+
     Args:
         session: Database session.
         learner: The learner, locked.
@@ -89,11 +92,15 @@ def require_doable(session: Session, learner: LearnerRow, changes: Changes) -> l
     ]
     if unknown:
         raise UnknownContentError([], unknown)
-    before = {sample_id: standing_of(row).shows for sample_id, (_, row) in rows.items()}
-    moving = [(sample_id, label) for sample_id, label in changes if before[sample_id] != label]
+    waiting = _waiting(session, learner.id)
+    moving = [
+        (sample_id, label)
+        for sample_id, label in changes
+        if waiting.get(sample_id, standing_of(rows[sample_id][1]).shows) != label
+    ]
     if not moving:
         raise NothingToCorrectError
-    _require_left(session, learner.id, head, dict(moving))
+    _require_left(session, learner.id, head, waiting | dict(moving))
     concerned = [rows[sample_id][1].label for sample_id, _ in moving]
     return list(dict.fromkeys([*concerned, *(label for _, label in moving if label is not None)]))
 
@@ -210,6 +217,18 @@ def _corrections(
 
 def _as_taught(row: SampleRow) -> Standing:
     return Standing(row.label if row.taught_label is None else row.taught_label)
+
+
+def _waiting(session: Session, learner_id: str) -> dict[str, str | None]:
+    """Return where the corrections that wait, or are at work, put images."""
+    query = select(TaskRow.options).where(
+        TaskRow.learner_id == learner_id, TaskRow.mode == MODE, TaskRow.status.in_(UNFINISHED)
+    )
+    return {
+        sample_id: label
+        for options in session.scalars(query.order_by(TaskRow.index))
+        for sample_id, label in options["changes"]
+    }
 
 
 def _head(session: Session, learner: LearnerRow) -> VersionRow:

@@ -3,11 +3,16 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from registry import learners
-from registry.tables import SampleRow, TaskRow, VersionRow
+from registry.corrections import REMOVED
+from registry.paging import Page, decode_number, page_of
+from registry.tables import LearnerRow, SampleRow, TaskRow, VersionRow
+
+_MOST_OF_TASK = 1_000_000
+"""More than a task has images: with it a cursor holds both its index and a position in it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,120 @@ def held_out(session: Session, learner_id: str, *, limit: int) -> list[Picture]:
     n_classes = len({row.label for row in rows})
     each = max(1, len(rows) // n_classes) if rows else 0
     return [Picture(*row[:4]) for row in rows if row.rank <= each]
+
+
+def list_learned(
+    session: Session,
+    learner: LearnerRow,
+    *,
+    label: str | None = None,
+    split: str | None = None,
+    is_removed: bool = False,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[SampleRow]:
+    """Return a page of the images that a learner's head has learned or is measured with, task by task.
+
+    Args:
+        session: Database session.
+        learner: The learner.
+        label: Only those that show this class.
+        split: Only those to learn from, or only held-out ones.
+        is_removed: Those that corrections took out, instead of the others.
+        limit: Most of a page.
+        cursor: Of the page before.
+
+    Raises:
+        InvalidCursorError: If the cursor is not one of ours.
+    """
+    query = learned(learner, label=label, split=split, is_removed=is_removed)
+    if cursor is not None:
+        number = decode_number(cursor)
+        after = (number // _MOST_OF_TASK, number % _MOST_OF_TASK)
+        query = query.where(tuple_(TaskRow.index, SampleRow.position) > after)
+    rows = session.execute(
+        query.add_columns(TaskRow.index)
+        .order_by(TaskRow.index, SampleRow.position)
+        .limit(limit + 1)
+    ).all()
+    page = page_of(
+        [(row, index) for row, index in rows],
+        limit,
+        lambda item: (str(item[1] * _MOST_OF_TASK + item[0].position),),
+    )
+    return Page([row for row, _ in page.items], page.next_cursor)
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How many images of a class there are with the learner's head."""
+
+    train: int
+    eval: int
+    """Held out."""
+    removed: int
+    """Taken out by corrections."""
+
+
+def count_class(session: Session, learner: LearnerRow, label: str) -> ClassCounts:
+    """Count the images of a class that a learner's head has learned or is measured with, and those taken out."""
+    counts = {
+        is_removed: dict(
+            session.execute(
+                learned(learner, label=label, is_removed=is_removed)
+                .with_only_columns(SampleRow.split, func.count())
+                .group_by(SampleRow.split)
+            )
+            .tuples()
+            .all()
+        )
+        for is_removed in (False, True)
+    }
+    used = counts[False]
+    return ClassCounts(used.get("train", 0), used.get("eval", 0), sum(counts[True].values()))
+
+
+def of_class(
+    session: Session,
+    learner: LearnerRow,
+    label: str,
+    *,
+    split: str | None = None,
+    is_removed: bool = False,
+    limit: int,
+    offset: int = 0,
+) -> list[SampleRow]:
+    """Return images of a class as `list_learned` does, from one on; those to learn from come first."""
+    query = learned(learner, label=label, split=split, is_removed=is_removed)
+    order = (SampleRow.split.desc(), TaskRow.index, SampleRow.position)
+    return list(session.scalars(query.order_by(*order).limit(limit).offset(offset)))
+
+
+def learned(
+    learner: LearnerRow,
+    *,
+    label: str | None = None,
+    split: str | None = None,
+    is_removed: bool = False,
+) -> Select[SampleRow]:
+    """Select the images of `list_learned`, without an order."""
+    known = select(func.unnest(VersionRow.tasks)).where(
+        VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
+    )
+    query = (
+        select(SampleRow)
+        .join(TaskRow, TaskRow.id == SampleRow.task_id)
+        .where(
+            TaskRow.learner_id == learner.id,
+            TaskRow.index.in_(known),
+            SampleRow.quarantine == REMOVED if is_removed else SampleRow.quarantine.is_(None),
+        )
+    )
+    if label is not None:
+        query = query.where(SampleRow.label == label)
+    if split is not None:
+        query = query.where(SampleRow.split == split)
+    return query
 
 
 def _known_tasks(session: Session, learner_id: str) -> Select[int]:

@@ -66,6 +66,7 @@ COMMANDS = {
     "Look": (
         ("learners", "service.cli.listing:learners", "List the learners."),
         ("classes", "service.cli.classes:list_classes", "List what a learner knows."),
+        ("images", "service.cli.correcting:list_images", "List the images of a class."),
         ("history", "service.cli.listing:history", "Show the accuracy after every task."),
         ("versions", "service.cli.listing:versions", "List a learner's versions."),
         ("strategies", "service.cli.listing:strategies", "List the ways to learn."),
@@ -74,6 +75,13 @@ COMMANDS = {
     "Change": (
         ("rename-class", "service.cli.classes:rename_class", "Call a class by another name."),
         ("hide-class", "service.cli.classes:hide_class", "Leave a class out of all answers."),
+        (
+            "move-images",
+            "service.cli.correcting:move_images",
+            "Move learned images to another class.",
+        ),
+        ("remove-images", "service.cli.correcting:remove_images", "Take learned images out."),
+        ("undo", "service.cli.correcting:undo", "Take such a correction back."),
         ("rollback", "service.cli.unlearning:rollback", "Serve an older or newer version."),
         ("unlearn", "service.cli.unlearning:unlearn", "Take tasks or classes out for good."),
         (

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from registry import class_accuracy, learners
 from registry.class_accuracy import ClassAccuracy
@@ -31,6 +32,11 @@ class ClassCard:
     n_eval: int
     accuracy: ClassAccuracy
     samples: list[SampleView]
+
+    @property
+    def address(self) -> str:
+        """What stands for the class in the address of its page."""
+        return quote(self.label, safe="")
 
 
 @dataclass(frozen=True)

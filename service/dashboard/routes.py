@@ -10,6 +10,7 @@ from service.assets import load_asset
 from service.dashboard import (
     actions,
     audit_pages,
+    class_image_pages,
     class_pages,
     job_pages,
     key_pages,
@@ -44,6 +45,7 @@ router.include_router(prediction_page.router)
 router.include_router(new_learner_page.router)
 router.include_router(teach_pages.router)
 router.include_router(class_pages.router)
+router.include_router(class_image_pages.router)
 router.include_router(job_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)

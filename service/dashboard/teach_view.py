@@ -127,7 +127,7 @@ def taught(
     panel = panel_of(session, learner_name, schedule)
     version = row.version or 0
     return Taught(
-        task=views.task_view(session, row),
+        task=views.task_view(session, row, learner_name),
         names=[shown.name(label) for label in row.classes],
         n_images=row.n_train + row.n_eval,
         refused=_left_out(row),

@@ -67,6 +67,8 @@ class TaskView(Queued):
     name: str | None
     is_unlearning: bool
     """Whether it takes its classes away instead of bringing them."""
+    is_correction: bool
+    """Whether it moves images between its classes, or takes some out."""
     status: TaskStatus
     classes: list[str]
     n_train: int

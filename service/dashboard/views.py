@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from registry import accuracy, classes, learners, tasks, unlearning, versions, workers
+from registry import accuracy, classes, corrections, learners, tasks, unlearning, versions, workers
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.measures import Measure
 from registry.paging import Page
@@ -183,16 +183,11 @@ def _card(session: Session, learner: LearnerRow) -> LearnerCard:
 
 def _task_views(session: Session, rows: Sequence[TaskRow]) -> list[TaskView]:
     names = learners.names(session, {row.learner_id for row in rows})
-    return [_task_view(session, row, names[row.learner_id]) for row in rows]
+    return [task_view(session, row, names[row.learner_id]) for row in rows]
 
 
-def task_view(session: Session, row: TaskRow) -> TaskView:
-    """Return one task as pages show it."""
-    (view,) = _task_views(session, [row])
-    return view
-
-
-def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
+def task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
+    """Return a task of a learner as pages show it."""
     position = tasks.position(session, row)
     phase = str(row.progress.get("phase", row.status))
     if row.status in (TaskStatus.QUEUED, TaskStatus.CANCELLING):
@@ -204,6 +199,7 @@ def _task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         index=row.index,
         name=row.name,
         is_unlearning=row.mode == unlearning.MODE,
+        is_correction=row.mode == corrections.MODE,
         status=row.status,
         classes=row.classes,
         n_train=row.n_train,

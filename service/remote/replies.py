@@ -96,6 +96,8 @@ class Strategy(TypedDict):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: str
     """What can be removed again; docs/unlearning.md."""
+    corrects: bool
+    """Whether learned images can be moved to other classes, or be taken out; docs/correcting.md."""
     cross_validates: bool
     """Whether it measures itself on images that it learns from, leaving each out in turn: few images of a class are
     then all learned from, and none is held out unless you say so.
@@ -337,10 +339,13 @@ class Sample(TypedDict):
 
     id: str
     label: str
+    """What it shows with the learner's head."""
+    taught_label: str | None
+    """What it was sent with, where a correction has changed that; null where it is still `label`."""
     split: str
     filename: str | None
     quarantine: str | None
-    """Why it is not used, for example `blank`; null for one that is."""
+    """Why it is not used, for example `blank`, or `removed` where a correction took it out; null for one that is."""
     width: int
     height: int
     created_at: str

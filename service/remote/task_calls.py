@@ -1,7 +1,7 @@
 """Tasks: post labelled images, watch, cancel, retry; and the stored images."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -236,6 +236,80 @@ def unlearn(
         {"name": name},
         headers=given(**{"Idempotency-Key": idempotency_key}),
         json={"tasks": list(tasks), "classes": list(classes), **options},
+        creates=True,
+    )
+
+
+def correct(
+    name: str,
+    changes: Mapping[str, str | None],
+    *,
+    title: str | None = None,
+    expected_head_version: int | None = None,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Say what learned images really show; returns once the correction is queued, mostly seconds before it is live.
+
+    Args:
+        name: Of the learner.
+        changes: Images by their id, as `class_samples` lists them, and the class that each shows; None takes it out.
+        title: What to call the task.
+        expected_head_version: Refuse if the learner has moved on from this version.
+        idempotency_key: Of the request; one is made up otherwise.
+    """
+    asked = [{"sample": sample, "to": to} for sample, to in changes.items()]
+    body = {"changes": asked, **given(name=title, expected_head_version=expected_head_version)}
+    return _post_correction(name, body, idempotency_key)
+
+
+def undo_correction(
+    name: str,
+    task_id: str,
+    *,
+    title: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[replies.Task]:
+    """Take a correction back, but for images that were changed again since; returns once that is queued.
+
+    Args:
+        name: Of the learner.
+        task_id: Of the correction.
+        title: What to call the task.
+        idempotency_key: Of the request; one is made up otherwise.
+    """
+    return _post_correction(name, {"undo": task_id, **given(name=title)}, idempotency_key)
+
+
+def class_samples(
+    name: str,
+    label: str | None = None,
+    *,
+    split: str | None = None,
+    removed: bool | None = None,
+    limit: int | None = None,
+) -> Pages[replies.Sample]:
+    """List the images that a learner has learned or is measured with, of one class if it is given.
+
+    Args:
+        name: Of the learner.
+        label: Of the class, or its name.
+        split: `train` or `eval`.
+        removed: Those that corrections took out, instead of the others.
+        limit: Most to list.
+    """
+    params = given(label=label, split=split, removed=removed)
+    return Pages("/v1/learners/{name}/samples", {"name": name}, params, limit)
+
+
+def _post_correction(
+    name: str, body: dict[str, Any], idempotency_key: str | None
+) -> Call[replies.Task]:
+    return Call(
+        "POST",
+        "/v1/learners/{name}/corrections",
+        {"name": name},
+        headers=given(**{"Idempotency-Key": idempotency_key}),
+        json=body,
         creates=True,
     )
 

@@ -93,6 +93,8 @@ class StrategyRead(ReadSchema):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: Unlearning
     """What can be removed again; docs/unlearning.md."""
+    corrects: bool
+    """Whether learned images can be moved to other classes, or be taken out; docs/correcting.md."""
     cross_validates: bool
     """Whether it measures itself on images that it learns from, leaving each out in turn: few images of a class are
     then all learned from, and none is held out unless you say so."""

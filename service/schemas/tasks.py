@@ -30,7 +30,7 @@ Status = Literal[
     TaskStatus.DECLINED,
 ]
 """All of them, written out: the contract shows a literal in its place, but an enum by reference."""
-Mode = Literal["new_classes", "extend", "unlearn", "consolidate", "import"]
+Mode = Literal["new_classes", "extend", "unlearn", "correct", "consolidate", "import"]
 SplitChoice = Literal["auto", "train", "eval"]
 MOST_NAMED = 10_000
 """Tasks or classes in one request to unlearn: as many classes as the contract lets a learner have. Chosen, untested."""
@@ -276,10 +276,13 @@ class SampleRead(ReadSchema):
 
     id: str
     label: str
+    """What it shows with the learner's head."""
+    taught_label: str | None
+    """What it was sent with, where a correction has changed that; null where it is still `label`."""
     split: str
     filename: str | None
     quarantine: str | None
-    """Why it is not used, for example `blank`; null for one that is."""
+    """Why it is not used, for example `blank`, or `removed` where a correction took it out; null for one that is."""
     width: int
     height: int
     created_at: Time
