@@ -138,20 +138,18 @@ class ClassCounts:
 
 def count_class(session: Session, learner: LearnerRow, label: str) -> ClassCounts:
     """Count the images of a class that a learner's head has learned or is measured with, and those taken out."""
-    counts = {
-        is_removed: dict(
-            session.execute(
-                learned(learner, label=label, is_removed=is_removed)
-                .with_only_columns(SampleRow.split, func.count())
-                .group_by(SampleRow.split)
-            )
-            .tuples()
-            .all()
-        )
+    used, removed = (
+        session.execute(
+            learned(learner, label=label, is_removed=is_removed)
+            .with_only_columns(SampleRow.split, func.count())
+            .group_by(SampleRow.split)
+        ).all()
         for is_removed in (False, True)
-    }
-    used = counts[False]
-    return ClassCounts(used.get("train", 0), used.get("eval", 0), sum(counts[True].values()))
+    )
+    counts = {row[0]: row[1] for row in used}
+    return ClassCounts(
+        counts.get("train", 0), counts.get("eval", 0), sum(row[1] for row in removed)
+    )
 
 
 def of_class(

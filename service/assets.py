@@ -13,6 +13,7 @@ from threading import Lock
 
 PLOTLY = "plotly.min.js"
 MEDIA_TYPES = {
+    "choose.js": "text/javascript; charset=utf-8",
     "dashboard.css": "text/css; charset=utf-8",
     "enter.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",

@@ -81,6 +81,10 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{LEARNER}/tasks"): same(**UPLOAD),
     ("POST", f"{LEARNER}/unlearn/preview"): same(json={"classes": ["{label}"]}),
     ("POST", f"{LEARNER}/unlearn"): same(json={"classes": ["{label}"]}),
+    ("POST", f"{LEARNER}/corrections"): same(
+        json={"changes": [{"sample": "{sample_id}", "to": None}]}
+    ),
+    ("GET", f"{LEARNER}/samples"): same(),
     ("POST", f"{LEARNER}/consolidations"): same(json={}),
     ("GET", f"{LEARNER}/consolidations"): same(),
     ("GET", f"{LEARNER}/tasks"): same(),
@@ -122,6 +126,9 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/learners/{name}"): same(),
     ("GET", "/admin/learners/{name}/classes"): same(),
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
+    ("GET", "/admin/learners/{name}/classes/{label}"): same(),
+    ("POST", "/admin/learners/{name}/classes/{label}"): same(data={"action": "remove"}),
+    ("POST", "/admin/learners/{name}/corrections/{task_id}/undo"): same(data={"label": "{label}"}),
     ("GET", "/admin/learners/{name}/versions/{number}"): same(),
     ("POST", "/admin/learners/{name}/consolidate"): same(),
     ("GET", "/admin/new-learner"): REFUSED,
@@ -252,12 +259,14 @@ def fill(template: str, places: dict[str, str]) -> str:
 
 
 def fill_in(part: Any, places: dict[str, str]) -> Any:
-    """Return a request's options with `{label}` and `{task_id}` in their places."""
+    """Return a request's options with ids and labels in the places of their names."""
     if isinstance(part, dict):
         return {key: fill_in(value, places) for key, value in part.items()}
     if isinstance(part, list):
         return [fill_in(value, places) for value in part]
-    return places[part.strip("{}")] if part in ("{label}", "{task_id}") else part
+    if part in ("{label}", "{task_id}", "{sample_id}"):
+        return places[part[1:-1]]
+    return part
 
 
 def seen(answer) -> tuple[Any, ...]:

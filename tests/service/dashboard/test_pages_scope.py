@@ -36,7 +36,7 @@ def test_only_its_learners_are_on_the_pages(limited):
         assert "gpu-1" not in html
 
 
-@pytest.mark.parametrize("path", ["", "/classes", "/versions/1", "/try", "/teach"])
+@pytest.mark.parametrize("path", ["", "/classes", "/classes/carp", "/versions/1", "/try", "/teach"])
 def test_pages_of_its_learners_work_and_others_are_not_there(limited, path):
     assert "carp" in limited.get("/admin/learners/fish/classes").text
     assert limited.get(f"/admin/learners/fish{path}").status_code == 200

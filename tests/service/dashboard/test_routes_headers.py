@@ -58,6 +58,7 @@ def filled(session, blobs, three):
         "number": "1",
         "sample_id": sample.id,
         "task_id": task.id,
+        "label:path": "heron",
         "path:path": "nowhere",
     }
 

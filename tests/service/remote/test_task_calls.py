@@ -92,3 +92,27 @@ def test_unlearn_is_sent_again_under_the_same_key(client, script):
     client.unlearn("birds", classes=["heron"])
     first, second = (request[2]["Idempotency-Key"] for request in script.requests)
     assert first == second
+
+
+def test_a_correction_says_what_images_show(client, script):
+    script.add({"id": "tsk_1", "status": "queued"}, status=202)
+    client.correct("birds", {"smp_1": "heron", "smp_2": None}, title="mended")
+    method, path, headers, body = script.requests[-1]
+    assert (method, path) == ("POST", "/v1/learners/birds/corrections")
+    assert json.loads(body) == {
+        "changes": [{"sample": "smp_1", "to": "heron"}, {"sample": "smp_2", "to": None}],
+        "name": "mended",
+    }
+    assert len(headers["Idempotency-Key"]) >= 16
+
+
+def test_a_correction_is_taken_back_by_its_id(client, script):
+    script.add({"id": "tsk_2", "status": "queued"}, status=202)
+    assert client.undo_correction("birds", "tsk_1").id == "tsk_2"
+    assert json.loads(script.requests[-1][3]) == {"undo": "tsk_1"}
+
+
+def test_images_are_listed_by_class(client, script):
+    script.add({"items": [{"id": "smp_1"}], "next_cursor": None})
+    assert client.class_samples("birds", "a/b", removed=True) == [{"id": "smp_1"}]
+    assert script.requests[-1][1].startswith("/v1/learners/birds/samples?label=a%2Fb&removed=")

@@ -109,6 +109,32 @@ def unlearn(world: World) -> Response:
     return world.client.post("/v1/learners/birds/unlearn", json={"classes": ["egret"]})
 
 
+def heron_of(world: World) -> str:
+    """Publish a task, and return the id of one of its images."""
+    task = world.published()
+    samples = world.client.get(f"/v1/tasks/{task.id}/samples?label=heron").json()
+    return str(samples["items"][0]["id"])
+
+
+def correct(world: World) -> Response:
+    body = {"changes": [{"sample": heron_of(world), "to": "egret"}]}
+    return world.client.post("/v1/learners/birds/corrections", json=body)
+
+
+def correct_in_browser(world: World) -> Response:
+    form = {"action": "move", "to": "egret", "image": heron_of(world)}
+    return world.client.post("/admin/learners/birds/classes/heron", data=form)
+
+
+def undo_in_browser(world: World) -> Response:
+    sample = heron_of(world)
+    with world.sessions.begin() as session:
+        task = tasks.add_correction(session, "birds", name=None, changes=[(sample, "egret")])
+        publish_task(session, task, tasks=[1], classes=["heron", "egret"])
+    form = {"label": "heron"}
+    return world.client.post(f"/admin/learners/birds/corrections/{task.id}/undo", data=form)
+
+
 def consolidate(world: World) -> Response:
     world.waiting()
     return world.client.post("/v1/learners/birds/consolidations", json={})
@@ -243,6 +269,12 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         ),
     ),
     ("POST", "/v1/learners/{name}/unlearn"): ("task.unlearn", unlearn),
+    ("POST", "/v1/learners/{name}/corrections"): ("task.correct", correct),
+    ("POST", "/admin/learners/{name}/classes/{label:path}"): ("task.correct", correct_in_browser),
+    ("POST", "/admin/learners/{name}/corrections/{task_id}/undo"): (
+        "task.correct",
+        undo_in_browser,
+    ),
     ("POST", "/v1/learners/{name}/consolidations"): ("task.consolidate", consolidate),
     ("POST", "/v1/tasks/{task_id}/cancel"): (
         "task.cancel",

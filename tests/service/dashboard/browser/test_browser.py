@@ -19,6 +19,7 @@ PAGES = (
     "/admin/learners/birds",
     "/admin/learners/birds/teach",
     "/admin/learners/birds/classes",
+    "/admin/learners/birds/classes/heron",
     "/admin/learners/birds/versions/1",
     "/admin/learners/birds/try",
     "/admin/learners/birds/jobs",

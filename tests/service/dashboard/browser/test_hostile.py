@@ -5,6 +5,7 @@ import threading
 import time
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import select
@@ -34,6 +35,7 @@ from tests.factories import (
     make_new_version,
     make_task,
 )
+from tests.factories import publish_task as publish_correction
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.published import publish_task
 from tests.service.dashboard.routes_of import changing, pages
@@ -155,6 +157,7 @@ def hostile(session, blobs):
         "name": "birds",
         "number": "1",
         "sample_id": list_samples(session, published.id).items[0].id,
+        "label:path": quote(plain[0]),
         "path:path": "nowhere",
     }
 
@@ -285,20 +288,23 @@ def evil():
 def targets(app, session, blobs, three, role_keys):
     """Every address that changes something, with a form that would succeed."""
     learn_at_once(session, blobs, ("swan",), three, Schedule.parse("by_hand"))
+    sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
+    corrected = tasks.add_correction(session, three, name=None, changes=[(sample, "stork")])
+    known = ["heron", "egret", "stork", "crane", "swan"]
+    publish_correction(session, corrected, tasks=[1, 2, 3, 4], classes=known)
     held = make_task(session, blobs, three, classes=("ibis",))
     claimed = queue.claim(session, held.id, "tests", 30)
     versions.hold(session, held.id, claimed.token, make_new_version(session, held), "It forgets.")
     waiting = make_task(session, blobs, three, classes=("dodo",))
     ended = make_task(session, blobs, three, classes=("moa",))
     tasks.request_cancel(session, ended.id)
-    sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
     learner = learners.get_learner(session, three)
     taught = stored_images.find_taught(session, learner.id, StoredImages(), limit=1)
     job_id = make_job(session, blobs, learner, taught, source=TAUGHT).id
     # It would answer jobs meanwhile, which changes rows.
     app.state.context.jobs.stop()
     session.commit()
-    task_of = {"publish": held.id, "cancel": waiting.id, "retry": ended.id}
+    task_of = {"undo": corrected.id, "publish": held.id, "cancel": waiting.id, "retry": ended.id}
     link = app.state.context.login_links.make(role_keys["reader"].split("_")[1])
     forms = {
         "/admin/enter": {"token": link.partition("=")[2]},
@@ -307,10 +313,12 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/keys": {"name": "evil", "role": "admin", "days": "0"},
         "/admin/keys/{key_id}/revoke": {},
         "/admin/learners/{name}/classes": {"label": "heron", "name": "evil", "is_hidden": "true"},
+        "/admin/learners/{name}/classes/{label:path}": {"action": "remove", "image": sample},
         "/admin/learners/{name}/consolidate": {},
+        "/admin/learners/{name}/corrections/{task_id}/undo": {"label": "heron"},
         "/admin/learners/{name}/jobs": {"source": "samples"},
         "/admin/learners/{name}/jobs/upload": {},
-        "/admin/learners/{name}/live": {"version": "1", "expected": "4"},
+        "/admin/learners/{name}/live": {"version": "1", "expected": "5"},
         "/admin/learners/{name}/teach": {"labels": "evil"},
         "/admin/learners/{name}/teach/look": {},
         "/admin/learners/{name}/try": {"sample": sample},
@@ -330,6 +338,7 @@ def targets(app, session, blobs, three, role_keys):
             path.replace("{name}", three)
             .replace("{key_id}", key_id)
             .replace("{job_id}", job_id)
+            .replace("{label:path}", "heron")
             .replace("{task_id}", task_of.get(path.rsplit("/", 1)[1], "")),
             form,
         )
