@@ -32,7 +32,9 @@ def test_images_are_moved_removed_and_put_back(run):
     assert code == 0, output
     assert "Version 2 answers so." in output
     assert moved[0] in images(run, "egret")
-    task = json.loads(run("remove-images", "birds", removed[1], "--json")[1])
+    # What is told on the way goes to the other stream, which comes last here.
+    output = run("remove-images", "birds", removed[1], "--json")[1]
+    task, _ = json.JSONDecoder().raw_decode(output)
     assert task["status"] == "succeeded"
     assert images(run, "heron", "--removed") == {removed[0]: removed[1]}
     code, output = run("undo", "birds", task["id"])

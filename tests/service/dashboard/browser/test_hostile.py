@@ -291,7 +291,7 @@ def targets(app, session, blobs, three, role_keys):
     sample = list_samples(session, tasks.list_tasks(session).items[-1].id).items[0].id
     corrected = tasks.add_correction(session, three, name=None, changes=[(sample, "stork")])
     known = ["heron", "egret", "stork", "crane", "swan"]
-    publish_correction(session, corrected, tasks=[1, 2, 3, 4], classes=known)
+    publish_correction(session, corrected, tasks=[1, 2, 3, 4], classes=known, unconsolidated=[4])
     held = make_task(session, blobs, three, classes=("ibis",))
     claimed = queue.claim(session, held.id, "tests", 30)
     versions.hold(session, held.id, claimed.token, make_new_version(session, held), "It forgets.")
