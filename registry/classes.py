@@ -17,8 +17,8 @@ from registry.errors import ClassNameTakenError, LabelConfusableError
 from registry.statuses import RETRYABLE
 from registry.tables import ClassRow, LearnerRow, TaskRow, VersionRow
 
-_Row = tuple[str, str | None, bool]
-_COLUMNS = (ClassRow.label, ClassRow.name, ClassRow.is_hidden)
+_Row = tuple[str, str | None, bool, float | None]
+_COLUMNS = (ClassRow.label, ClassRow.name, ClassRow.is_hidden, ClassRow.min_score)
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters, marks and symbols that show nothing: fillers, a joiner of marks, the empty Braille cell."""
 
@@ -31,6 +31,8 @@ class Shown:
     """By label; only classes with another name."""
     hidden: frozenset[str] = frozenset()
     """Labels of classes that are never answered."""
+    min_scores: Mapping[str, float] = field(default_factory=dict)
+    """By label; scores below which an answer of the class counts as not known, where one was set."""
 
     @cached_property
     def labels(self) -> Mapping[str, str]:
@@ -53,16 +55,16 @@ PLAIN = Shown()
 def shown(session: Session, learner_id: str) -> Shown:
     """Return how a learner's classes are shown."""
     query = select(*_COLUMNS).where(ClassRow.learner_id == learner_id)
-    return _shown((label, name, is_hidden) for label, name, is_hidden in session.execute(query))
+    return _shown((row[0], row[1], row[2], row[3]) for row in session.execute(query))
 
 
 def all_shown(session: Session) -> dict[str, Shown]:
     """Return how classes are shown, by the id of their learner; those whose classes nobody touched are left out."""
     rows: dict[str, list[_Row]] = defaultdict(list)
-    for learner_id, label, name, is_hidden in session.execute(
+    for learner_id, label, name, is_hidden, min_score in session.execute(
         select(ClassRow.learner_id, *_COLUMNS)
     ):
-        rows[learner_id].append((label, name, is_hidden))
+        rows[learner_id].append((label, name, is_hidden, min_score))
     return {learner_id: _shown(classes) for learner_id, classes in rows.items()}
 
 
@@ -95,6 +97,12 @@ def rename(session: Session, learner: LearnerRow, label: str, name: str | None) 
 def hide(session: Session, learner: LearnerRow, label: str, *, is_hidden: bool) -> None:
     """Let predictions never answer a class, or answer it again. What was learned stays as it is."""
     _row(session, learner.id, label).is_hidden = is_hidden
+    session.flush()
+
+
+def answer_from(session: Session, learner: LearnerRow, label: str, min_score: float | None) -> None:
+    """Let answers of a class count as known only from a score on; None from any. What was learned stays as it is."""
+    _row(session, learner.id, label).min_score = min_score
     session.flush()
 
 
@@ -163,6 +171,7 @@ def _row(session: Session, learner_id: str, label: str) -> ClassRow:
 def _shown(rows: Iterable[_Row]) -> Shown:
     rows = list(rows)
     return Shown(
-        {label: name for label, name, _ in rows if name is not None},
-        frozenset(label for label, _, is_hidden in rows if is_hidden),
+        {label: name for label, name, _, _ in rows if name is not None},
+        frozenset(label for label, _, is_hidden, _ in rows if is_hidden),
+        {label: min_score for label, _, _, min_score in rows if min_score is not None},
     )

@@ -38,6 +38,8 @@ class ClassInfo:
     """What it is called; its label unless an operator has renamed it."""
     is_hidden: bool
     """Whether predictions never answer it."""
+    min_score: float | None = None
+    """Score below which an answer of it counts as not known; None for none."""
 
 
 def create_learner(
@@ -253,6 +255,7 @@ def class_table(session: Session, learner: LearnerRow) -> list[ClassInfo]:
             counts.get((label, "eval"), 0),
             shown.name(label),
             label in shown.hidden,
+            shown.min_scores.get(label),
         )
         for label in served
     ]

@@ -458,6 +458,8 @@ class ClassRow(Row):
     """What answers call it instead; None leaves the label."""
     is_hidden: Mapped[bool] = mapped_column(Boolean, default=False)
     """Whether predictions never answer it."""
+    min_score: Mapped[float | None] = mapped_column(Float)
+    """Score below which an answer of it counts as not known; None for none."""
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
 

@@ -1,11 +1,12 @@
-"""`filopodia classes`, `rename-class` and `hide-class`: what a learner knows, and what answers call it."""
+"""`filopodia classes`, `rename-class`, `hide-class`, `answer-from`: what a learner knows, and how it is answered."""
 
 from typing import Annotated
 
 import typer
 
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
-from service.cli.output import make_console, print_json, print_table, share_of
+from service.cli.output import make_console, percent, print_json, print_table, share_of
+from service.remote.replies import LearnedClass
 
 ClassArgument = Annotated[
     str, typer.Argument(metavar="CLASS", help="The class, by its label or its name.")
@@ -41,12 +42,18 @@ def list_classes(
                     item["accuracy_learned"], item.get("n_learned"), item.get("measured_learned")
                 ),
                 share_of(item["accuracy_now"], item.get("n_now"), item.get("measured_now")),
-                "hidden" if item.get("hidden") else "",
+                _noted(item),
             )
             for item in classes
         ),
         empty="Nothing learned yet.",
     )
+
+
+def _noted(item: LearnedClass) -> str:
+    least: float | None = item.get("min_score")
+    notes = ["hidden"] if item.get("hidden") else []
+    return ", ".join(notes if least is None else [*notes, f"known from {percent(least)}"])
 
 
 def rename_class(
@@ -87,3 +94,25 @@ def hide_class(
     else:
         state = "hidden" if changed.get("hidden") else "answered"
         make_console().print(f"{changed.get('name')} is {state}")
+
+
+def answer_from(
+    name: LearnerArgument,
+    label: ClassArgument,
+    score: Annotated[
+        float | None,
+        typer.Argument(min=0.0, max=1.0, help="Such as 0.8; without, any score again."),
+    ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let answers of a class count as known only from a score on. Below it `known` is no; nothing is learned anew."""
+    with connect(url, key) as client:
+        changed = client.update_class(name, label, min_score=score)
+    if as_json:
+        print_json(changed)
+    elif (least := changed.get("min_score")) is None:
+        make_console().print(f"{changed.get('name')} is known from any score on")
+    else:
+        make_console().print(f"{changed.get('name')} is known from {percent(least)} on")

@@ -76,6 +76,11 @@ COMMANDS = {
         ("rename-class", "service.cli.classes:rename_class", "Call a class by another name."),
         ("hide-class", "service.cli.classes:hide_class", "Leave a class out of all answers."),
         (
+            "answer-from",
+            "service.cli.classes:answer_from",
+            "Say from which score a class is known.",
+        ),
+        (
             "move-images",
             "service.cli.correcting:move_images",
             "Move learned images to another class.",

@@ -57,17 +57,21 @@ def change_class(
     label: Annotated[str, Form(max_length=MOST_TEXT)],
     new_name: Annotated[str, Form(alias="name", max_length=MOST_TEXT)] = "",
     is_hidden: Annotated[bool, Form()] = False,
+    min_score: Annotated[str, Form(max_length=20)] = "",
     search: Annotated[str, Form(max_length=MOST_SEARCH)] = "",
     number: Annotated[int, Form(alias="page", ge=1, le=MAX_INT)] = 1,
 ) -> Response:
-    """Give a class another name in answers, and hide it or show it again; an empty name is its label."""
+    """Give a class another name in answers, hide it or show it again, and say from how many percent it is known.
+
+    An empty name is its label, and no percentage any.
+    """
     outcome = {"done": "class-changed"}
     try:
         wanted = clean_label(new_name) if new_name.strip() else None
         with context.session_factory.begin() as session:
             learner = learners.get_learner(session, name, lock=True)
             before = class_changes.find_class(session, learner, label)
-            asked = {"name": wanted, "hidden": is_hidden}
+            asked = {"name": wanted, "hidden": is_hidden, "min_score": _share(min_score)}
             class_changes.change_class(session, actor, learner, before, asked)
     except (ConflictError, Problem) as refusal:
         outcome = {"problem": refusal.code}
@@ -75,3 +79,25 @@ def change_class(
         context.watcher.show_classes()
     query = {"page": number, **({"search": search} if search else {}), **outcome}
     return RedirectResponse(f"/admin/learners/{name}/classes?{urlencode(query)}", status_code=303)
+
+
+def _share(percent: str) -> float | None:
+    """Read a percentage; None where nothing stands.
+
+    Raises:
+        Problem: `validation`, if it is none.
+
+    Example:
+        >>> _share("80"), _share("72.5 %"), _share(" ")
+        (0.8, 0.725, None)
+    """
+    text = percent.replace("%", "").replace(",", ".").strip()
+    if not text:
+        return None
+    try:
+        value = round(float(text) / 100, 6)
+    except ValueError:
+        raise Problem("validation") from None
+    if not 0 <= value <= 1:
+        raise Problem("validation")
+    return value or None

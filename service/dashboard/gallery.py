@@ -27,6 +27,8 @@ class ClassCard:
     """As answers call it."""
     is_hidden: bool
     """Whether predictions never answer it."""
+    min_score: float | None
+    """Score below which an answer of it counts as not known; None for none."""
     task_index: int
     n_train: int
     n_eval: int
@@ -93,6 +95,7 @@ def _cards(session: Session, learner: LearnerRow, shown: Sequence[ClassInfo]) ->
             label=info.label,
             name=info.name,
             is_hidden=info.is_hidden,
+            min_score=info.min_score,
             task_index=info.task_index,
             n_train=info.n_train,
             n_eval=info.n_eval,

@@ -124,7 +124,9 @@ async def _predict(
     files = [EncodedFile(None, tried.data)]
     decoded, [scores], _ = await answer_images(context, viewer, snapshot, files, lambda image: True)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
-    result = image_answer(snapshot, scores, 0, top_k=TOP_LABELS, trace="full")
+    result = image_answer(
+        snapshot, scores, 0, top_k=TOP_LABELS, trace="full", min_scores=shown.min_scores
+    )
     (answer,) = named([result], shown)
     [outcome] = decoded.outcomes
     seen = cast("DecodedImage", outcome.image)

@@ -1,7 +1,8 @@
 """From the engine's numbers to what a client reads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ DIGITS = 6
 """Decimals of scores: more than they mean, few enough to read."""
 HIDDEN = -1.0
 """In the place of the probability of a class that is not answered."""
+NO_LIMITS: Mapping[str, float] = MappingProxyType({})
+"""Of classes that count as known from any score on."""
 
 
 def image_answer(
@@ -26,6 +29,7 @@ def image_answer(
     *,
     top_k: int,
     trace: str,
+    min_scores: Mapping[str, float] = NO_LIMITS,
 ) -> dict[str, Any]:
     """Return label, score, novelty, top classes and route of one image. Classes are called as they were learned.
 
@@ -35,6 +39,7 @@ def image_answer(
         row: Which image of it.
         top_k: Number of classes in `top`.
         trace: `none`, `summary` or `full`.
+        min_scores: By label; below its score a class counts as not known.
     """
     probabilities = scores.probabilities[row]
     order = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
@@ -47,6 +52,9 @@ def image_answer(
         "known": novelty <= snapshot.novelty_threshold,
         "top": top,
     }
+    least = min_scores.get(answer["label"], 0.0)
+    if answer["score"] < least:
+        answer |= {"known": False, "below": least}
     if trace != "none":
         answer["route"] = _route(snapshot, scores, row, is_full=trace == "full")
     return answer
@@ -70,6 +78,7 @@ def request_results(
     top_k: int,
     trace: str,
     hidden: Collection[str] = (),
+    min_scores: Mapping[str, float] = NO_LIMITS,
 ) -> list[dict[str, Any]]:
     """Return one entry for each image of a request, in the order they were sent; see `image_answer` and `hide`."""
     parts = [hide(scores, snapshot.strategy.classes_, hidden) for scores in parts]
@@ -82,7 +91,9 @@ def request_results(
             entry["problem"] = {"code": problem.code, "detail": problem.detail}
         else:
             scores, row = rows[outcome.row]
-            entry |= image_answer(snapshot, scores, row, top_k=top_k, trace=trace)
+            entry |= image_answer(
+                snapshot, scores, row, top_k=top_k, trace=trace, min_scores=min_scores
+            )
         if outcome.warnings:
             entry["warnings"] = list(outcome.warnings)
         results.append(entry)

@@ -245,8 +245,9 @@ class JobRunner:
     ) -> list[JobAnswer]:
         tensors = [one.tensor for one in prepared if one.tensor is not None]
         futures = self._engine.submit(snapshot, tensors, OWNER) if tensors else []
-        hidden = self._store.shown(job.learner_id).hidden
-        parts = [hide(future.result(), snapshot.strategy.classes_, hidden) for future in futures]
+        shown = self._store.shown(job.learner_id)
+        labels = snapshot.strategy.classes_
+        parts = [hide(future.result(), labels, shown.hidden) for future in futures]
         rows = iter([(scores, row) for scores in parts for row in range(len(scores.passes))])
         answers = []
         for one in prepared:
@@ -254,7 +255,14 @@ class JobRunner:
                 answers.append(JobAnswer(one.image.index, {"problem": one.problem}))
                 continue
             scores, row = next(rows)
-            result = image_answer(snapshot, scores, row, top_k=job.top_k, trace=job.trace)
+            result = image_answer(
+                snapshot,
+                scores,
+                row,
+                top_k=job.top_k,
+                trace=job.trace,
+                min_scores=shown.min_scores,
+            )
             if one.warnings:
                 result["warnings"] = list(one.warnings)
             answers.append(JobAnswer(one.image.index, result))

@@ -79,18 +79,21 @@ def update_class(
     *,
     shown_name: str | EllipsisType | None = ...,
     hidden: bool | None = None,
+    min_score: float | EllipsisType | None = ...,
     if_match: str | None = None,
 ) -> Call[replies.LearnedClass]:
-    """Rename or hide a class; what was learned stays as it is.
+    """Rename or hide a class, or say from which score it is known; what was learned stays as it is.
 
     Args:
         name: The learner.
         label: Label or name of the class.
         shown_name: What to call it from now on; None is its label again, and `...` leaves it.
         hidden: Whether predictions never answer it; None leaves it.
+        min_score: Score below which an answer of it counts as not known; None for none, and `...` leaves it.
         if_match: Only if the class is still as it was with this `etag`.
     """
-    called = {} if shown_name is ... else {"name": shown_name}
+    called: dict[str, Any] = {} if shown_name is ... else {"name": shown_name}
+    limits = {} if min_score is ... else {"min_score": min_score}
     is_lost = label.strip() in NO_ADDRESS
     return Call(
         "PATCH",
@@ -98,7 +101,7 @@ def update_class(
         {"name": name} if is_lost else {"name": name, "label": label},
         params={"label": label} if is_lost else {},
         headers=given(**{"If-Match": if_match}),
-        json={**called, **given(hidden=hidden)},
+        json={**called, **limits, **given(hidden=hidden)},
         read=_read_with_etag,
     )
 

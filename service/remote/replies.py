@@ -135,6 +135,8 @@ class LearnedClass(TypedDict):
     """What answers call it: the label, unless it was renamed."""
     hidden: bool
     """Whether predictions never answer it."""
+    min_score: NotRequired[float | None]
+    """Score below which an answer of it counts as not known; null for none."""
     task: int
     """Index of the task that introduced it."""
     samples: dict[str, int]
@@ -408,7 +410,9 @@ class PredictionResult(TypedDict):
     novelty: float
     """Share of held-out known images that look more familiar than this one."""
     known: bool
-    """False when the image looks like none of the classes."""
+    """False when the image looks like none of the classes, or the score is below what the class is answered from."""
+    below: NotRequired[float | None]
+    """What the class is answered from (`min_score` of the class), where the score is below it; else absent."""
     top: list[RankedLabel]
     route: NotRequired[Route | None]
     warnings: NotRequired[list[str]]

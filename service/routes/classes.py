@@ -96,6 +96,9 @@ def update_class(
     A `hidden` class is never answered, and the probabilities of the others sum to 1 without it. It does not unlearn:
     the class stays in every version, and `accuracy` is measured with it; `POST .../unlearn` takes it out for good.
 
+    From `min_score` on an answer of the class counts as known. Below it `known` is false and `below` says what the
+    score did not reach; label, score and the other classes stay. Accuracy is measured without it.
+
     - **404** `learner-not-found`, `class-not-found`
     - **409** `label-known`, `label-confusable`: the name is, or looks like, the label or name of another class
     - **412** `precondition-failed`: `If-Match` names an older state
@@ -124,6 +127,7 @@ def _read_class(entry: ClassInfo, found: ClassAccuracy) -> ClassRead:
         label=entry.label,
         name=entry.name,
         hidden=entry.is_hidden,
+        min_score=entry.min_score,
         task=entry.task_index,
         samples={"train": entry.n_train, "eval": entry.n_eval},
         accuracy_learned=learned.value if learned else None,
@@ -136,5 +140,5 @@ def _read_class(entry: ClassInfo, found: ClassAccuracy) -> ClassRead:
 
 
 def _etag(entry: ClassInfo) -> str:
-    content = json.dumps([entry.label, entry.name, entry.is_hidden])
+    content = json.dumps([entry.label, entry.name, entry.is_hidden, entry.min_score])
     return f'"{sha256(content.encode()).hexdigest()[:24]}"'

@@ -93,6 +93,7 @@ async def predict(
         top_k=top_k,
         trace=trace,
         hidden=shown.hidden,
+        min_scores=shown.min_scores,
     )
     prediction_id = new_id("prd")
     if store:

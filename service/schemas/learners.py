@@ -149,6 +149,8 @@ class ClassRead(ReadSchema):
     """What answers call it: the label, unless it was renamed."""
     hidden: bool
     """Whether predictions never answer it."""
+    min_score: float | None = None
+    """Score below which an answer of it counts as not known; null for none."""
     task: int
     """Index of the task that introduced it."""
     samples: dict[str, int]
@@ -175,3 +177,5 @@ class ClassUpdate(RequestSchema):
     """What to call it from now on; null is the label again."""
     hidden: bool = False
     """Whether predictions never answer it. It does not unlearn: `POST .../unlearn` does."""
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Score below which an answer of it counts as not known; null for none."""

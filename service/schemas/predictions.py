@@ -67,7 +67,9 @@ class ImagePrediction(ReadSchema):
     novelty: float | None = None
     """Share of held-out known images that look more familiar than this one."""
     known: bool | None = None
-    """False when the image looks like none of the classes."""
+    """False when the image looks like none of the classes, or the score is below what the class is answered from."""
+    below: float | None = None
+    """What the class is answered from (`min_score` of the class), where the score is below it; else absent."""
     top: list[ScoredLabel] = Field(default_factory=list)
     route: Route | None = None
     warnings: list[str] = Field(default_factory=list)

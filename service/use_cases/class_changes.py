@@ -1,4 +1,4 @@
-"""Renaming and hiding a class, with its note in the audit log: the same for the API and the dashboard."""
+"""Renaming and hiding a class, and from which score it is known: the same for the API and the dashboard."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,7 +34,7 @@ def change_class(
         actor: Who does it.
         learner: Its learner, locked.
         before: The class as it is.
-        asked: `name` (None is its label), `hidden`; what is missing stays.
+        asked: `name` (None is its label), `hidden`, `min_score` (None for none); what is missing stays.
 
     Raises:
         ClassNameTakenError, LabelConfusableError: As `registry.classes.rename`.
@@ -43,9 +43,20 @@ def change_class(
         classes.rename(session, learner, before.label, asked["name"])
     if "hidden" in asked:
         classes.hide(session, learner, before.label, is_hidden=asked["hidden"])
+    if "min_score" in asked:
+        classes.answer_from(session, learner, before.label, asked["min_score"])
     shown = classes.shown(session, learner.id)
-    after = replace(before, name=shown.name(before.label), is_hidden=before.label in shown.hidden)
-    values = {"name": (before.name, after.name), "hidden": (before.is_hidden, after.is_hidden)}
+    after = replace(
+        before,
+        name=shown.name(before.label),
+        is_hidden=before.label in shown.hidden,
+        min_score=shown.min_scores.get(before.label),
+    )
+    values = {
+        "name": (before.name, after.name),
+        "hidden": (before.is_hidden, after.is_hidden),
+        "min_score": (before.min_score, after.min_score),
+    }
     changed = {
         key: {"before": old, "after": new} for key, (old, new) in values.items() if old != new
     }

@@ -72,6 +72,11 @@ def _facts(snapshot: Snapshot, shown: Shown) -> dict[str, Any]:
     return {
         "labels": [shown.name(label) for label in strategy.classes_ if label not in shown.hidden],
         "novelty_threshold": strategy.novelty_threshold,
+        "min_scores": {
+            shown.name(label): least
+            for label, least in shown.min_scores.items()
+            if label in strategy.classes_ and label not in shown.hidden
+        },
         "preprocessing": {
             **_form(snapshot.form),
             "resize_side": made_for.resize_side,

@@ -113,3 +113,13 @@ def test_an_unlearned_class_leaves_neither_its_name_nor_its_curtain(session, blo
     assert task.mode == unlearning.MODE
     publish_task(session, task, classes=["heron"], tasks=[1])
     assert classes.shown(session, birds.id) == classes.Shown({"heron": "Grey heron"})
+
+
+def test_from_which_score_a_class_is_known_is_told_and_taken_back(session, birds):
+    classes.answer_from(session, birds, "heron", 0.8)
+    assert classes.shown(session, birds.id).min_scores == {"heron": 0.8}
+    assert classes.all_shown(session)[birds.id].min_scores == {"heron": 0.8}
+    told = {info.label: info.min_score for info in learners.class_table(session, birds)}
+    assert told["heron"] == 0.8
+    classes.answer_from(session, birds, "heron", None)
+    assert classes.shown(session, birds.id).min_scores == {}

@@ -138,3 +138,19 @@ def test_an_image_that_is_gone_is_the_same_problem_on_a_page_as_in_the_api(brows
     assert api.json()["code"] == "sample-not-found"
     for answer in (page, api, tried):
         assert sha256 not in answer.text
+
+
+def test_from_how_many_percent_a_class_is_known(browser, session, shown):
+    page = "/admin/learners/birds/classes"
+    form = {"label": "heron", "name": "heron", "min_score": "72,5 %"}
+    assert browser.post(page, data=form, headers=OWN).status_code == 303
+    [entry] = audit.list_audit(session, action="class.update").items
+    assert entry.details == {"min_score": {"before": None, "after": 0.725}}
+    html = browser.get(page).text
+    assert 'value="72.5"' in html
+    assert "<dt>known from</dt><dd>72.5%</dd>" in html
+    for wrong in ("much", "101", "nan"):
+        answer = browser.post(page, data={**form, "min_score": wrong}, headers=OWN)
+        assert "problem=validation" in answer.headers["location"]
+    browser.post(page, data={**form, "min_score": ""}, headers=OWN)
+    assert "known from" not in browser.get(page).text

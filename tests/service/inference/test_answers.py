@@ -60,3 +60,25 @@ def test_it_is_called_as_its_class_is_called_now():
     [shown] = named([entry], Shown({"egret": "Great egret"}))
     assert shown["route"]["without"] == {"label": "Great egret", "score": 0.5, "task": 1}
     assert entry["route"]["without"]["label"] == "egret"
+
+
+def test_below_the_score_of_its_class_an_image_is_not_known():
+    outcomes = [Outcome(row=row) for row in range(2)]
+    heron, owl = request_results(
+        SNAPSHOT,
+        [None, None],
+        outcomes,
+        [SCORES],
+        top_k=2,
+        trace="none",
+        min_scores={"heron": 0.65, "owl": 0.7, "egret": 1.0},
+    )
+    assert (heron["label"], heron["score"], heron["known"], heron["below"]) == (
+        "heron",
+        0.6,
+        False,
+        0.65,
+    )
+    # What reaches it is known, and of the others nothing is asked.
+    assert (owl["known"], "below" in owl) == (True, False)
+    assert [each["label"] for each in heron["top"]] == ["heron", "egret"]

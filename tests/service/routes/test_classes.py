@@ -311,3 +311,29 @@ def test_trainers_rename(client, taught, role_keys, role, status):
     headers = {"Authorization": f"Bearer {role_keys[role]}"}
     answer = client.patch(f"{URL}/egret", json={"hidden": True}, headers=headers)
     assert answer.status_code == status
+
+
+def test_a_class_is_known_from_a_score_on(client, taught):
+    url, heron = "/v1/learners/birds/classes/heron", make_image("heron", 99)
+
+    def asked():
+        headers = {"Content-Type": "image/png"}
+        path = "/v1/learners/birds/predictions"
+        return client.post(path, content=heron, headers=headers).json()["results"][0]
+
+    before = asked()
+    assert (before["label"], before.get("below")) == ("heron", None)
+    changed = client.patch(url, json={"min_score": 1.0}).json()
+    assert (changed["min_score"], changed["hidden"]) == (1.0, False)
+    after = wait_until(lambda: asked() if asked().get("below") else None)
+    assert (after["known"], after["below"]) == (False, 1.0)
+    assert (after["label"], after["score"]) == (before["label"], before["score"])
+    assert client.patch(url, json={"hidden": False}).json()["min_score"] == 1.0
+    etag = client.get(url).headers["ETag"]
+    assert client.patch(url, json={"min_score": None}).json()["min_score"] is None
+    assert client.get(url).headers["ETag"] != etag
+    wait_until(lambda: asked() == before)
+    entry = client.get("/v1/audit?action=class.update").json()["items"][0]
+    assert entry["details"]["min_score"] == {"before": 1.0, "after": None}
+    for wrong in (-0.1, 1.1, "high"):
+        assert client.patch(url, json={"min_score": wrong}).json()["code"] == "validation"
