@@ -2,7 +2,8 @@ import pytest
 
 from models import artifact
 from models.errors import CorrectionError
-from registry import learners, samples, tasks, versions
+from registry import consolidations, learners, samples, tasks, versions
+from registry.schedule import Schedule
 from registry.tables import SampleRow, TaskRow
 from tests.factories import make_learner, make_task
 from worker.errors import PermanentTaskError
@@ -157,3 +158,67 @@ def test_how_it_fails():
     sorted_error = sort_error(CorrectionError("It cannot be told."))
     assert isinstance(sorted_error, PermanentTaskError)
     assert (sorted_error.code, sorted_error.detail) == ("cannot-correct", "It cannot be told.")
+
+
+def pending(session_factory, learner):
+    with session_factory() as session:
+        return consolidations.pending(session, learner.id)
+
+
+def test_what_waits_is_consolidated_as_it_was_corrected_and_what_was_keeps_a_trace(
+    session_factory, blobs, tiny_backbone, add, attempt
+):
+    """And unlearning the class that an image was moved to takes it along."""
+    config = {**CONFIG, "adapt": "always", "least_steps": 3}
+    with session_factory.begin() as session:
+        learner = make_learner(session, strategy="artsy", config=config)
+        task = make_task(session, blobs, n_train=5, n_eval=1, config=config)
+    attempt(task.id)
+    with session_factory.begin() as session:
+        consolidations.request(session, "birds", schedule=Schedule.parse("by_hand"))
+    waiting = pending(session_factory, learner)
+    first, second = (named(session_factory, f"heron-{i}.png") for i in (1, 2))
+
+    corrected = attempt(add([(first, "egret")]))
+
+    assert (corrected.status, corrected.version) == ("succeeded", 2)
+    assert version(session_factory, learner, 2).unconsolidated == [1]
+    consolidated = attempt(waiting.id)
+    assert (consolidated.status, consolidated.error) == ("succeeded", None)
+    strategy = load(session_factory, blobs, tiny_backbone, learner, 3)
+    [made] = strategy.history.consolidations.values()
+    assert made.records[1].counts.tolist() == [4, 6]
+
+    later = attempt(add([(second, "egret")]))
+
+    assert (later.status, later.error) == ("succeeded", None)
+    done = version(session_factory, learner, later.version).metrics["correction"]
+    assert (done["exact"], "trained while" in done["residue"]) == (False, True)
+    strategy = load(session_factory, blobs, tiny_backbone, learner, later.version)
+    assert strategy.shown.counts.tolist() == [3, 7]
+    assert strategy.unconsolidated_ == ()
+    with session_factory.begin() as session:
+        unlearning = tasks.add_unlearning(
+            session,
+            "birds",
+            name=None,
+            tasks=[],
+            classes=["egret"],
+            options={},
+            needs_images=False,
+        )
+    gone = attempt(unlearning.id)
+    assert (gone.status, gone.error) == ("succeeded", None)
+    strategy = load(session_factory, blobs, tiny_backbone, learner, gone.version)
+    assert (strategy.classes_, strategy.shown.counts.tolist()) == (("heron",), [3])
+    with session_factory() as session:
+        left = {row.filename for row in session.query(SampleRow)}
+        erased = [versions.get_version(session, learner.id, n).erased_at for n in (1, 2, 3)]
+    assert {"heron-0.png", "heron-3.png"} <= left
+    assert not left & {"heron-1.png", "heron-2.png", "egret-0.png"}
+    assert all(erased)
+
+
+def load(session_factory, blobs, backbone, learner, number):
+    manifest = version(session_factory, learner, number).manifest_sha256
+    return artifact.load(blobs.get(manifest), blobs.get, backbone)
