@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from registry import classes, learners, tasks
+from registry import classes, learners, reviews, tasks
 from registry.errors import (
     FeedbackChangedError,
     FeedbackNotFoundError,
@@ -38,7 +38,14 @@ from registry.errors import (
 )
 from registry.paging import Page, decode_cursor, page_of
 from registry.statuses import RETRYABLE
-from registry.tables import FeedbackRow, LearnerRow, PredictionImageRow, PredictionRow, TaskRow
+from registry.tables import (
+    SAID,
+    FeedbackRow,
+    LearnerRow,
+    PredictionImageRow,
+    PredictionRow,
+    TaskRow,
+)
 
 IS_PENDING: ColumnElement[bool] = or_(FeedbackRow.task_id.is_(None), TaskRow.status.in_(RETRYABLE))
 """Where the feedback's task is joined in: whether a task may take it."""
@@ -107,13 +114,15 @@ def give(
         return prediction
     if given is not None:
         _require_pending(session, given)
-    _check_spelling(session, prediction, index, label, names=shown.labels)
+    besides = (prediction_id, index)
+    check_spelling(session, prediction.learner_id, label, names=shown.labels, besides=besides)
     if given is None:
         given = FeedbackRow(prediction_id=prediction_id, index=index)
         session.add(given)
     given.label, given.key_id, given.task_id = label, key_id, None
     given.created_at = func.now()
     session.flush()
+    reviews.settle(session, [(prediction_id, index)], SAID)
     return prediction
 
 
@@ -132,6 +141,7 @@ def withdraw(session: Session, prediction_id: str, index: int) -> PredictionRow:
     _require_pending(session, given)
     session.delete(given)
     session.flush()
+    reviews.settle(session, [(prediction_id, index)], None)
     return prediction
 
 
@@ -275,6 +285,55 @@ def take(session: Session, task: TaskRow, chosen: Sequence[FeedbackImage]) -> No
     session.flush()
 
 
+def count_pending(session: Session, learner_id: str) -> dict[str, int]:
+    """Return how many pieces of a learner's feedback wait to be learned, by label, most first."""
+    n_images = func.count()
+    query = (
+        select(FeedbackRow.label, n_images)
+        .join(PredictionRow, PredictionRow.id == FeedbackRow.prediction_id)
+        .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
+        .where(PredictionRow.learner_id == learner_id, IS_PENDING)
+        .group_by(FeedbackRow.label)
+        .order_by(n_images.desc(), FeedbackRow.label)
+    )
+    return dict(session.execute(query).all())
+
+
+def check_spelling(
+    session: Session,
+    learner_id: str,
+    label: str,
+    *,
+    names: Collection[str],
+    besides: tuple[str, int] | None = None,
+) -> None:
+    """Refuse a label that could never be learned beside the others, now that its sender is here to be told.
+
+    Args:
+        session: Database session.
+        learner_id: Id of the learner.
+        label: What was said.
+        names: What its classes are called besides their labels.
+        besides: An image whose feedback is about to be replaced.
+
+    Raises:
+        LabelConfusableError: If it differs from a class, or from other feedback, only in case, width or form.
+    """
+    learner = learners.get_learner_by_id(session, learner_id)
+    others = (
+        select(FeedbackRow.label)
+        .join(PredictionRow, PredictionRow.id == FeedbackRow.prediction_id)
+        .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
+        .where(PredictionRow.learner_id == learner.id, IS_PENDING)
+        .distinct()
+    )
+    if besides is not None:
+        others = others.where(tuple_(FeedbackRow.prediction_id, FeedbackRow.index) != besides)
+    taken = tasks.known_labels(session, learner)
+    if label not in taken:
+        tasks.check_labels({*taken, *names, *session.scalars(others)}, [label], "extend")
+
+
 def _read() -> Select[FeedbackRow, PredictionRow, bool]:
     return (
         select(FeedbackRow, PredictionRow, IS_PENDING)
@@ -318,24 +377,6 @@ def _require_pending(session: Session, given: FeedbackRow) -> None:
     # Locked: a retry of the task must see what becomes of its feedback.
     if tasks.get_task(session, given.task_id, lock=True).status not in RETRYABLE:
         raise FeedbackTakenError(given.task_id)
-
-
-def _check_spelling(
-    session: Session, prediction: PredictionRow, index: int, label: str, *, names: Collection[str]
-) -> None:
-    """Refuse a label that could never be learned beside the others, now that its sender is here to be told."""
-    learner = learners.get_learner_by_id(session, prediction.learner_id)
-    others = (
-        select(FeedbackRow.label)
-        .join(PredictionRow, PredictionRow.id == FeedbackRow.prediction_id)
-        .outerjoin(TaskRow, TaskRow.id == FeedbackRow.task_id)
-        .where(PredictionRow.learner_id == learner.id, IS_PENDING)
-        .where(tuple_(FeedbackRow.prediction_id, FeedbackRow.index) != (prediction.id, index))
-        .distinct()
-    )
-    taken = tasks.known_labels(session, learner)
-    if label not in taken:
-        tasks.check_labels({*taken, *names, *session.scalars(others)}, [label], "extend")
 
 
 def _decode(cursor: str) -> tuple[datetime, str, int]:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from registry import reviews
 from registry.blobs.store import BlobStore
 from registry.errors import (
     BlobMissingError,
@@ -24,6 +25,7 @@ from registry.errors import (
 )
 from registry.ids import new_id
 from registry.paging import Page, decode_cursor, decode_number, page_of
+from registry.reviews import Key, Look
 from registry.samples import keep_blobs
 from registry.statuses import UNFINISHED, TaskStatus
 from registry.stored_images import NewJobImage
@@ -80,6 +82,8 @@ class JobAnswer:
     index: int
     result: Mapping[str, Any]
     """The answer with its `label` and `known`, or `{problem}`."""
+    look: Look | None = None
+    """How the image looks, if that was found out."""
 
 
 def add_job(
@@ -307,6 +311,7 @@ def give_back(
             )
         )
     }
+    reviewed: dict[Key, tuple[Mapping[str, Any], Look | None]] = {}
     for answer in answers:
         image = images.get(answer.index)
         if image is None:
@@ -321,6 +326,10 @@ def give_back(
         row.n_problems += image.label is None
         row.n_unknown += image.is_known is False
         row.n_changed += image.is_changed is True
+        if image.prediction_id is not None and image.label is not None:
+            key = image.prediction_id, image.prediction_index or 0
+            reviewed[key] = (answer.result, answer.look)
+    reviews.answer_again(session, row.version, reviewed)
     row.lease_until = None
     row.n_lost = 0
     row.served_at = func.now()

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from registry import reviews
 from registry.blobs.store import BlobStore
 from registry.errors import (
     InvalidCursorError,
@@ -16,9 +17,12 @@ from registry.errors import (
     PredictionNotFoundError,
 )
 from registry.paging import Page, decode_cursor, page_of
+from registry.reviews import NewReview
 from registry.samples import keep_blobs
 from registry.statuses import LEARNED
 from registry.tables import FeedbackRow, PredictionImageRow, PredictionRow, TaskRow
+
+_IMAGE_COLUMNS = ("prediction_id", "index", "blob_sha256", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class NewImage:
     blob_sha256: str
     width: int
     height: int
+    review: NewReview | None = None
+    """What a person may be asked about it; None if nobody is to be asked."""
 
 
 def add_predictions(session: Session, predictions: Sequence[NewPrediction]) -> None:
@@ -68,10 +74,12 @@ def add_images(session: Session, images: Sequence[NewImage], blobs: BlobStore) -
         return 0
     keep_blobs(session)
     gone = blobs.missing({image.blob_sha256 for image in images})
-    rows = [vars(image) for image in images if image.blob_sha256 not in gone]
-    if rows:
+    kept = [image for image in images if image.blob_sha256 not in gone]
+    if kept:
+        rows = [{name: getattr(image, name) for name in _IMAGE_COLUMNS} for image in kept]
         session.execute(insert(PredictionImageRow), rows)
-    return len(images) - len(rows)
+        reviews.add(session, [image.review for image in kept if image.review is not None])
+    return len(images) - len(kept)
 
 
 def kept_images(session: Session, prediction_ids: Collection[str]) -> dict[str, list[int]]:

@@ -28,6 +28,7 @@ from registry.tables import (
     PredictionJobImageRow,
     PredictionJobRow,
     PredictionRow,
+    ReviewRow,
     Row,
     SampleRow,
     TaskRow,
@@ -69,6 +70,7 @@ def conditions(learner_ids: Collection[str]) -> dict[type[Row], ColumnElement[bo
         AccuracyRow,
         PredictionRow,
         PredictionJobRow,
+        ReviewRow,
         ClassRow,
     )
     tasks = select(TaskRow.id).where(TaskRow.learner_id.in_(ids))

@@ -16,9 +16,11 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Text,
     TypeDecorator,
@@ -57,6 +59,8 @@ TASK_PHASES = ("queued", "preparing", "training", "consolidating", "evaluating",
 WORKER_KINDS = ("local", "celery")
 JOB_SOURCES = UPLOADED, PREDICTED, TAUGHT = ("upload", "predictions", "samples")
 """Where the images of a prediction job come from: sent with it, kept with predictions, or learned from."""
+SETTLED = SAID, DISCARDED = ("said", "discarded")
+"""Why a kept image waits for nobody's word any more: somebody said what it shows, or that it is not worth one."""
 ROLES = ("reader", "predictor", "trainer", "admin")
 
 
@@ -336,6 +340,64 @@ class PredictionImageRow(Row):
     """The canonical image, as in `SampleRow`."""
     width: Mapped[int] = mapped_column(Integer)
     height: Mapped[int] = mapped_column(Integer)
+
+
+class ReviewRow(Row):
+    """What orders a kept image among those that a person may say a word about, and tells which look like it.
+
+    Goes with its image. Labels are as they were learned.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["prediction_id", "index"],
+            ["prediction_images.prediction_id", "prediction_images.index"],
+            name="fk_reviews_prediction_id_prediction_images",
+            ondelete="CASCADE",
+        ),
+        CheckConstraint(_one_of("settled", SETTLED), name="settled"),
+        Index(
+            "ix_reviews_waiting",
+            "learner_id",
+            "usefulness",
+            "prediction_id",
+            "index",
+            postgresql_where=text("settled IS NULL"),
+        ),
+        Index("ix_reviews_act", "act", postgresql_where=text("act IS NOT NULL")),
+    )
+
+    prediction_id: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    learner_id: Mapped[str]
+    version: Mapped[int] = mapped_column(Integer)
+    """Which answered it last."""
+    top: Mapped[list[dict[str, Any]]]
+    """The best classes of that answer, each `{label, score}`."""
+    label: Mapped[str]
+    score: Mapped[float] = mapped_column(Float)
+    novelty: Mapped[float] = mapped_column(Float)
+    is_known: Mapped[bool] = mapped_column(Boolean)
+    without: Mapped[str | None]
+    """What would have been answered without a sub-network, if that is another class."""
+    other_label: Mapped[str | None]
+    """What another version said, if that is another class."""
+    other_version: Mapped[int | None] = mapped_column(Integer)
+    usefulness: Mapped[float] = mapped_column(Float)
+    """Of a word about it, in `[0, 1]`; see `registry.usefulness`."""
+    filename: Mapped[str | None]
+    small: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Nine by eight pixels of it, RGB: near-duplicates are told by them. None of an image of an earlier release."""
+    features: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """What the answer was read from, float16; only of what is worth a look, and where the strategy reads features."""
+    features_of: Mapped[str | None]
+    """What made them: features of different makers cannot be compared."""
+    answered_at: Mapped[datetime]
+    settled: Mapped[str | None]
+    """One of `SETTLED` once it does not wait any more."""
+    act: Mapped[str | None]
+    """What settled it: all images that one act settled can be taken back together."""
 
 
 class PredictionJobRow(Row):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import numpy as np
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from registry import learners, prediction_jobs, queue, samples, tasks, versions
+from registry import learners, prediction_jobs, predictions, queue, samples, tasks, versions
 from registry.blobs.store import BlobStore
+from registry.ids import new_id
+from registry.reviews import Look, NewReview
 from registry.samples import NewSample
 from registry.schedule import Schedule
 from registry.stored_images import NewJobImage
 from registry.tables import LearnerRow, PredictionJobRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy, NewVersion
+from service.intake.small import make_small
 
 AT_ONCE = Schedule.parse("at_once")
 
@@ -217,3 +221,51 @@ def make_consolidated(session: Session, task: TaskRow, **fields: Any) -> NewVers
         "result": {"adopted": True, "reason": "It is better."},
     }
     return make_new_version(session, task, **{**values, **fields})
+
+
+def keep_images(
+    session: Session,
+    blobs: BlobStore,
+    learner: LearnerRow,
+    labels: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    rivals: Sequence[str] = (),
+    version: int = 1,
+    known: bool = True,
+    score: float = 0.5,
+    novelty: float = 0.2,
+    features: Sequence[Sequence[float]] = (),
+) -> str:
+    """Store a prediction that answered these labels, each nearly another one, and its images; return its id."""
+    prediction_id = new_id("prd")
+    now = datetime.now(UTC)
+    results: list[dict[str, Any]] = []
+    for i, label in enumerate(labels):
+        rival = rivals[i] if i < len(rivals) else f"no {label}"
+        top = [{"label": label, "score": score}, {"label": rival, "score": (1 - score) * 0.8}]
+        results.append(
+            {
+                "index": i,
+                "filename": names[i] if i < len(names) else None,
+                "label": label,
+                "score": score,
+                "novelty": novelty,
+                "known": known,
+                "top": top,
+            }
+        )
+    prediction = predictions.NewPrediction(
+        prediction_id, learner.id, version, results, sorted(set(labels)), not known, now
+    )
+    predictions.add_predictions(session, [prediction])
+    pixels = [make_pixels(label, 500 + i) for i, label in enumerate(labels)]
+    hashes = blobs.put_many(make_image(label, 500 + i) for i, label in enumerate(labels))
+    kept = []
+    for i, sha256 in enumerate(hashes):
+        vector = np.asarray(features[i], dtype=np.float16).tobytes() if features else None
+        look = Look(make_small(pixels[i]), vector, "tests" if vector else None)
+        review = NewReview(prediction_id, i, learner.id, version, now, results[i], look)
+        kept.append(predictions.NewImage(prediction_id, i, sha256, 32, 32, review))
+    assert predictions.add_images(session, kept, blobs) == 0
+    return prediction_id

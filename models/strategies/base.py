@@ -324,6 +324,7 @@ class Strategy(ABC, Generic[ConfigT]):
             if raw.novelty is None
             else raw.novelty,
             unrouted=raw.unrouted,
+            features=raw.features,
             **vars(raw.routes or Routes.without_synapses(len(raw.logits))),
         )
 

@@ -84,7 +84,7 @@ class SimpleCIL(Strategy[SimpleCILConfig]):
 
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         scores = cosine_scores(features, self.means)
-        return RawScores(scores, 1 - scores.amax(dim=1))
+        return RawScores(scores, 1 - scores.amax(dim=1), features=features)
 
     def _state_dict(self) -> dict[str, Tensor]:
         return {f"tasks.{index}.sums": sums for index, sums in self.sums.items()}

@@ -189,6 +189,8 @@ class RawScores:
     """Share of known images that look more familiar, `(B,)`; None leaves it to `predict`."""
     unrouted: Tensor | None = None
     """Calibrated, `(B, K)`, as they were before sub-networks were asked; None where that is not known."""
+    features: Tensor | None = None
+    """What the answers were read from, `(B, W)`, of a strategy that `reads_features`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,3 +203,5 @@ class Prediction(Routes):
     """Share of held-out known images that look more familiar than this one, `(B,)`, in `[0, 1]`."""
     unrouted: Tensor | None = None
     """What the probabilities would be had no synapse fired, `(B, K)`; None where that is not known."""
+    features: Tensor | None = None
+    """What the answers were read from, `(B, W)`, of a strategy that `reads_features`."""

@@ -51,6 +51,7 @@ COMMANDS = {
         ),
         ("predictions", "service.cli.predictions:predictions", "List what was answered before."),
         ("feedback", "service.cli.feedback:feedback", "Say what a photo really shows."),
+        ("review", "service.cli.review:review", "List the photos to say something about."),
         (
             "jobs",
             "service.cli.jobs:jobs",

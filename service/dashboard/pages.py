@@ -39,14 +39,14 @@ def see(address: str) -> Response:
     return RedirectResponse(address, status_code=303)
 
 
-def picture(png: bytes, *, max_age_s: int) -> Response:
+def picture(data: bytes, *, max_age_s: int, media_type: str = "image/png") -> Response:
     """Return a stored image such that a browser shows it, keeps it for a while, and runs nothing of it."""
     headers = {
         "Cache-Control": f"private, max-age={max_age_s}, immutable",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
         "Content-Disposition": "inline",
     }
-    return Response(png, media_type="image/png", headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
 
 
 DONE = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import JSONResponse
 
-from registry import samples
+from registry import learners, samples
 from service.assets import load_asset
 from service.dashboard import (
     actions,
@@ -17,6 +17,7 @@ from service.dashboard import (
     new_learner_page,
     plots,
     prediction_page,
+    review_pages,
     teach_pages,
     views,
 )
@@ -31,6 +32,7 @@ from service.http.demands import demands
 from service.http.roles import PrincipalDep
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
+from service.use_cases import reviewing
 
 YEAR_S = 31_536_000
 
@@ -47,6 +49,7 @@ router.include_router(teach_pages.router)
 router.include_router(class_pages.router)
 router.include_router(class_image_pages.router)
 router.include_router(job_pages.router)
+router.include_router(review_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)
 
@@ -83,6 +86,7 @@ def show_learner(
         held = views.held_tasks(session, name)
         consolidation = panel_of(session, name, context.settings.schedule)
         known = views.known_tasks(session, name)
+        n_waiting = reviewing.count_waiting(session, learners.get_learner(session, name).id)
     history = learner.history
     has_accuracy = history.last is not None
     return page(
@@ -95,6 +99,7 @@ def show_learner(
         card=learner.card,
         held=held,
         known=known,
+        n_waiting=n_waiting,
         consolidation=consolidation,
         history=history,
         has_accuracy=has_accuracy,

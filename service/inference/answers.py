@@ -1,7 +1,7 @@
 """From the engine's numbers to what a client reads."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -58,6 +58,35 @@ def image_answer(
     if trace != "none":
         answer["route"] = _route(snapshot, scores, row, is_full=trace == "full")
     return answer
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an answer was read from."""
+
+    values: bytes
+    """Of length 1, float16."""
+    made_by: str
+
+
+def features_of(scores: Scores, row: int) -> Features | None:
+    """Return what the answer to one image of a batch was read from; None where the strategy reads no features."""
+    if scores.features is None:
+        return None
+    values = scores.features[row].astype(np.float32)
+    length = float(np.linalg.norm(values))
+    return Features((values / (length or 1.0)).astype(np.float16).tobytes(), scores.features_of)
+
+
+def request_features(outcomes: Sequence[Outcome], parts: Sequence[Scores]) -> dict[int, Features]:
+    """Return what the answers of a request were read from, by the index of the result, as far as there is any."""
+    rows = [(scores, row) for scores in parts for row in range(len(scores.passes))]
+    found = {
+        index: features_of(*rows[outcome.row])
+        for index, outcome in enumerate(outcomes)
+        if outcome.problem is None
+    }
+    return {index: features for index, features in found.items() if features is not None}
 
 
 def _scored(snapshot: Snapshot, probabilities: NDArray[np.float32], k: int) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Scores:
     queue_s: float
     infer_s: float
     batch_images: int
+    features: NDArray[np.float32] | None = None
+    """What the answers were read from, `(B, W)`; None where the strategy does not read features."""
+    features_of: str = ""
+    """What made them."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,8 @@ class InferenceEngine:
         ends = np.cumsum([len(item.images) for item in batch])[:-1]
         parts = {name: np.split(column, ends) for name, column in columns.items()}
         unrouted = parts.pop("unrouted", [None] * len(batch))
+        features = parts.pop("features", [None] * len(batch))
+        features_of = batch[0].snapshot.features_of if "features" in columns else ""
         return [
             Scores(
                 thresholds=thresholds,
@@ -254,6 +260,8 @@ class InferenceEngine:
                 queue_s=started - item.queued_at,
                 infer_s=seconds,
                 batch_images=len(images),
+                features=features[i],
+                features_of=features_of,
             )
             for i, item in enumerate(batch)
         ]
@@ -274,6 +282,7 @@ _COLUMNS = (
     "functional",
     "passes",
     "unrouted",
+    "features",
 )
 
 

@@ -29,15 +29,17 @@ from registry.failpoints import failpoint
 from registry.loops import SteadyThread
 from registry.postgres.database import Sessions
 from registry.prediction_jobs import IMAGE_GONE, ClaimedJob, JobAnswer, WaitingImage
+from registry.reviews import Look
 from service.http.quotas import Quotas
 from service.http.security import KeyRing
-from service.inference.answers import hide, image_answer, require_shown
-from service.inference.engine import InferenceEngine
+from service.inference.answers import features_of, hide, image_answer, require_shown
+from service.inference.engine import InferenceEngine, Scores
 from service.inference.loading import Loads
 from service.inference.snapshots import Snapshot
 from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
+from service.intake.small import make_small
 from service.metrics import Metrics
 from service.problems import Problem
 
@@ -66,6 +68,8 @@ class _Prepared:
     tensor: Tensor | None = None
     warnings: tuple[str, ...] = ()
     problem: dict[str, str] | None = None
+    small: bytes | None = None
+    """Of a stored image, for its review."""
 
 
 class JobRunner:
@@ -238,7 +242,10 @@ class JobRunner:
                 error.code
             ).detail  # without the blob's hash, which is nobody's business
             return _Prepared(image, problem={"code": error.code, "detail": detail})
-        return _Prepared(image, snapshot.backbone.preprocess(decoded.pixels), decoded.warnings)
+        # What was said of an image before is known of stored ones only.
+        small = None if image.before is None else make_small(decoded.pixels)
+        tensor = snapshot.backbone.preprocess(decoded.pixels)
+        return _Prepared(image, tensor, decoded.warnings, small=small)
 
     def _score(
         self, job: ClaimedJob, snapshot: Snapshot, prepared: Sequence[_Prepared]
@@ -265,7 +272,7 @@ class JobRunner:
             )
             if one.warnings:
                 result["warnings"] = list(one.warnings)
-            answers.append(JobAnswer(one.image.index, result))
+            answers.append(JobAnswer(one.image.index, result, _look(one, scores, row)))
         return answers
 
     def _renew(self, job: ClaimedJob) -> None:
@@ -301,3 +308,13 @@ class JobRunner:
         except FencedError:
             return
         log.warning("prediction_job_ended", job=job.id, learner=job.learner, reason=code)
+
+
+def _look(prepared: _Prepared, scores: Scores, row: int) -> Look | None:
+    """Return how a stored image looks, for its review."""
+    if prepared.small is None:
+        return None
+    features = features_of(scores, row)
+    if features is None:
+        return Look(prepared.small)
+    return Look(prepared.small, features.values, features.made_by)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition, Event, Lock, get_native_id
+from types import MappingProxyType
 
 import structlog
 
@@ -22,7 +23,10 @@ from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.loops import SteadyThread
 from registry.postgres.database import Sessions, StatementError
 from registry.predictions import NewImage, NewPrediction, add_images, add_predictions
+from registry.reviews import Look, NewReview
+from service.inference.answers import Features
 from service.intake.images import DecodedImage
+from service.intake.small import make_small
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 
@@ -35,6 +39,8 @@ GATHER_S = 0.1
 """How long an answer waits for others to be stored with it, unless somebody wants to read it; chosen, untested."""
 RETRY_S = 1.0
 NICENESS = 10
+NO_IMAGES: Mapping[int, DecodedImage] = MappingProxyType({})
+NO_FEATURES: Mapping[int, Features] = MappingProxyType({})
 
 
 class PixelBudget:
@@ -67,6 +73,7 @@ class PixelBudget:
 class _Answered:
     prediction: NewPrediction
     images: dict[int, DecodedImage]
+    features: Mapping[int, Features]
 
 
 class PredictionWriter:
@@ -119,17 +126,22 @@ class PredictionWriter:
         return is_kept
 
     def put(
-        self, prediction: NewPrediction, images: Mapping[int, DecodedImage] | None = None
+        self,
+        prediction: NewPrediction,
+        images: Mapping[int, DecodedImage] = NO_IMAGES,
+        features: Mapping[int, Features] = NO_FEATURES,
     ) -> None:
         """Queue a prediction to be stored; never blocks.
 
         Args:
             prediction: The answer.
             images: Images that `keeps` admitted, by the index of their result.
+            features: What the answers were read from, likewise.
         """
+        kept = {index: features[index] for index in images if index in features}
         try:
             with self._written:
-                self._queue.put_nowait(_Answered(prediction, dict(images or {})))
+                self._queue.put_nowait(_Answered(prediction, dict(images), kept))
                 self._n_put += 1
         except queue.Full:
             self._metrics.dropped.inc()
@@ -183,7 +195,7 @@ class PredictionWriter:
     def _keep_images(self, batch: list[_Answered]) -> list[NewImage]:
         """Put the images of a batch into the blob store and let go of their pixels; return what to name them by."""
         images = [
-            (answered.prediction.id, index, image)
+            (answered, index, image)
             for answered in batch
             for index, image in answered.images.items()
         ]
@@ -193,16 +205,16 @@ class PredictionWriter:
             size_bytes = sum(image.pixels.nbytes for _, _, image in images)
             self._blobs.require_space(size_bytes, floor_bytes=self._floor_bytes)
             hashes = self._blobs.put_many(image.to_png() for _, _, image in images)
+            return [
+                _new_image(answered, index, sha256, image)
+                for (answered, index, image), sha256 in zip(images, hashes, strict=True)
+            ]
         except (RegistryError, OSError) as error:
             self._drop_images(len(images), error)
             return []
         finally:
             for answered in batch:
                 answered.images.clear()
-        return [
-            NewImage(prediction_id, index, sha256, image.pixels.shape[1], image.pixels.shape[0])
-            for (prediction_id, index, image), sha256 in zip(images, hashes, strict=True)
-        ]
 
     def _drop_images(self, count: int, error: RegistryError | OSError) -> None:
         self._metrics.images_not_kept.inc(count)
@@ -242,6 +254,27 @@ class PredictionWriter:
             add_predictions(session, predictions)
             n_lost = add_images(session, images, self._blobs)
         self._metrics.images_not_kept.inc(n_lost)
+
+
+def _new_image(answered: _Answered, index: int, sha256: str, image: DecodedImage) -> NewImage:
+    """Return what an image is kept as, with what a person may be asked about it."""
+    prediction, features = answered.prediction, answered.features.get(index)
+    look = Look(
+        small=make_small(image.pixels),
+        features=None if features is None else features.values,
+        features_of=None if features is None else features.made_by,
+    )
+    height, width, _ = image.pixels.shape
+    review = NewReview(
+        prediction.id,
+        index,
+        prediction.learner_id,
+        prediction.version,
+        prediction.created_at,
+        prediction.results[index],
+        look,
+    )
+    return NewImage(prediction.id, index, sha256, width, height, review)
 
 
 def _step_back() -> None:

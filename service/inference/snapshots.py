@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -58,6 +59,11 @@ class Snapshot:
             self.manifest_sha256,
             self.form,
         )
+
+    @cached_property
+    def features_of(self) -> str:
+        """Return what tells the maker of its features from others. Hashes an adapter, so not for the event loop."""
+        return self.strategy.fingerprint_of_features()[:16]
 
     @property
     def novelty_threshold(self) -> float:

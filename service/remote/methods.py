@@ -12,6 +12,7 @@ from service.remote import (
     operating_calls,
     prediction_calls,
     replies,
+    review_calls,
     task_calls,
 )
 from service.remote.calls import Exchange
@@ -186,6 +187,9 @@ class Methods:
     give_feedback = asks(prediction_calls.give_feedback)
     withdraw_feedback = asks(prediction_calls.withdraw_feedback)
     feedback = asks(prediction_calls.feedback)
+    review = asks(review_calls.review)
+    settle_images = asks(review_calls.settle_images)
+    undo_review = asks(review_calls.undo_review)
 
     predict_archive = asks(job_calls.predict_archive)
     predict_again = asks(job_calls.predict_again)

@@ -484,6 +484,73 @@ class StoredPrediction(TypedDict):
     created_at: str
 
 
+class ScoredClass(TypedDict):
+    """A class and its calibrated probability."""
+
+    label: str
+    score: float
+
+
+class ReviewImage(TypedDict):
+    """A kept image."""
+
+    prediction: str
+    """Id of the prediction."""
+    index: int
+    """Of the result."""
+
+
+class ReviewItem(TypedDict):
+    """Images that one word settles, and the one that stands for all of them."""
+
+    prediction: str
+    """Id of the prediction whose image stands for all."""
+    index: int
+    """Of its result."""
+    why: str
+    """Why a word about it is useful: it looks like nothing known (`unknown`), versions disagree (`versions`), a sub-
+    network changed the answer (`synapse`), two classes are close (`between`), or the score is low (`unsure`).
+
+    `sure` is none of these.
+    """
+    detail: str
+    """The same in a few words, with the classes."""
+    usefulness: float
+    """How useful a word about it is, in `[0, 1]`; from 0.5 on it is worth a look."""
+    label: str
+    """What was answered."""
+    score: float
+    novelty: float
+    known: bool
+    """False if it looks like none of the classes."""
+    top: list[ScoredClass]
+    """The best classes, five at most."""
+    version: int
+    """Which answered it last."""
+    filename: str | None
+    duplicates: int
+    """Near-duplicates of it among `images`."""
+    cluster: bool
+    """Whether others among `images` look like it without being near-duplicates."""
+    images: list[ReviewImage]
+    """All of them, this one first."""
+    created_at: str
+    """When it was answered first."""
+
+
+class ReviewAct(TypedDict):
+    """What an act has settled, or taken back."""
+
+    id: str
+    """Takes it back."""
+    images: int
+    """How many images it settled, or lets wait again."""
+    left_out: int
+    """How many were named that do not wait: they are settled already, gone, or of another learner."""
+    waiting: int
+    """How many images worth a look wait now; 10,000 may be more."""
+
+
 class JobImages(TypedDict):
     """How many images a job has, and what they came to so far."""
 

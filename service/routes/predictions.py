@@ -16,7 +16,7 @@ from service.http.disconnect import cancel_on_disconnect
 from service.http.openapi import PREDICTION_BODY
 from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
-from service.inference.answers import named, request_results, require_shown
+from service.inference.answers import named, request_features, request_results, require_shown
 from service.inference.engine import Scores
 from service.intake.prediction_requests import (
     read_images,
@@ -102,7 +102,8 @@ async def predict(
             for i, decoded_file in enumerate(decoded.outcomes)
             if decoded_file.image
         }
-        context.writer.put(to_store(prediction_id, snapshot, results), images)
+        features = request_features(decoded.outcomes, parts)
+        context.writer.put(to_store(prediction_id, snapshot, results), images, features)
     body = {
         "id": prediction_id,
         "learner": name,

@@ -203,7 +203,7 @@ class Artsy(Strategy[ArtsyConfig]):
                 asked = rows[mine]
                 probabilities[asked] = merge(probabilities[asked], opinion, subnetwork.classes)
         routes = Routes(currents, thresholds, functional, passes)
-        return RawScores(logits, distances, routes, probabilities, novelty, unrouted)
+        return RawScores(logits, distances, routes, probabilities, novelty, unrouted, features)
 
     def _fired(self, functional: Tensor) -> list[tuple[Tensor, Tensor, list[SilentSubnetwork]]]:
         """Return the passes that synapses lead to, one for each sub-network.

@@ -33,6 +33,7 @@ NOTHING = {
     "sample_id": "smp_00000000000000000000000000",
     "prediction_id": "prd_00000000000000000000000000",
     "job_id": "job_00000000000000000000000000",
+    "act_id": "act_00000000000000000000000000",
 }
 UPLOAD = {"files": image_files(("new-a", "new-b"), 2)}
 PICTURE = {"content": make_image("x", 1), "headers": {"Content-Type": "image/png"}}
@@ -104,6 +105,16 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{PREDICTION}/feedback"): same(json={"label": "new"}),
     ("DELETE", f"{PREDICTION}/feedback/{{index}}"): same(),
     ("GET", f"{PREDICTION}/images/{{index}}"): same(),
+    ("GET", f"{LEARNER}/review"): same(),
+    ("POST", f"{LEARNER}/review"): same(
+        json={"images": [{"prediction": NOTHING["prediction_id"]}], "discard": True}
+    ),
+    ("DELETE", f"{LEARNER}/review/{{act_id}}"): same(),
+    ("GET", "/admin/learners/{name}/review"): same(),
+    ("POST", "/admin/learners/{name}/review"): same(data={"act": "discard", "images": "prd_x.0"}),
+    ("POST", "/admin/learners/{name}/review/undo"): same(data={"act": NOTHING["act_id"]}),
+    ("POST", "/admin/learners/{name}/review/learn"): same(),
+    ("GET", "/admin/predictions/{prediction_id}/images/{index}"): same(),
     ("POST", f"{LEARNER}/prediction-jobs"): same(json={"samples": {}}),
     ("GET", f"{LEARNER}/prediction-jobs"): same(),
     ("GET", JOB): same(),
@@ -200,6 +211,9 @@ def tenants(app, client, session_factory, learn) -> Tenants:
         given = {"index": 0, "label": labels[0]}
         wait_until(lambda url=prediction: client.get(f"/v1/predictions/{url}").status_code == 200)
         assert client.post(f"/v1/predictions/{prediction}/feedback", json=given).is_success
+        again = client.post(f"/v1/learners/{learner}/predictions", **PICTURE).json()["id"]
+        settled = {"images": [{"prediction": again}], "discard": True}
+        act = client.post(f"/v1/learners/{learner}/review", json=settled).json()
         # A second one waits, so that there is something to cancel.
         files = image_files((f"{labels[0]}-2",), 3)
         waiting = client.post(f"/v1/learners/{learner}/tasks", files=files).json()["id"]
@@ -215,6 +229,7 @@ def tenants(app, client, session_factory, learn) -> Tenants:
             "sample_id": samples[0]["id"],
             "prediction_id": prediction,
             "job_id": job["id"],
+            "act_id": act["id"],
         }
     with session_factory.begin() as session:
         _, key = keys.create_key(session, "of the fishmonger", "trainer", learners=[OWN])

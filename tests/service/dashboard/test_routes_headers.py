@@ -5,7 +5,7 @@ import pytest
 from registry import learners, stored_images, tasks
 from registry.samples import list_samples
 from registry.tables import TAUGHT
-from tests.factories import make_image, make_job
+from tests.factories import keep_images, make_image, make_job
 from tests.service.dashboard.routes_of import pages
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -50,8 +50,10 @@ def filled(session, blobs, three):
     learner = learners.get_learner(session, three)
     taught = stored_images.pick_taught(session, learner.id, [sample.id])
     job = make_job(session, blobs, learner, taught, source=TAUGHT)
+    kept = keep_images(session, blobs, learner, ("stork",))
     session.commit()
     return {
+        "prediction_id": kept,
         "job_id": job.id,
         "index": "0",
         "name": three,

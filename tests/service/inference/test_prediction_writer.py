@@ -18,7 +18,8 @@ from tests.waiting import within
 
 
 def _prediction(learner_id):
-    return NewPrediction(new_id("prd"), learner_id, 1, [], [], False, datetime.now(UTC))
+    results = [{"index": 0, "label": "heron", "score": 0.9, "novelty": 0.1, "known": True}]
+    return NewPrediction(new_id("prd"), learner_id, 1, results, ["heron"], False, datetime.now(UTC))
 
 
 @pytest.fixture

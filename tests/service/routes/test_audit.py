@@ -1,7 +1,8 @@
 """The audit log over HTTP: every change leaves one entry, and nothing else does."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,8 @@ class World:
     sessions: sessionmaker[Session]
     blobs: LocalBlobStore
     learn: Callable[[str], None]
+    key: str
+    """Of the admin."""
 
     def queued(self) -> str:
         """Return the id of a task that waits."""
@@ -168,6 +171,53 @@ def give_feedback(world: World) -> Response:
 def withdraw_feedback(world: World) -> Response:
     prediction = give_feedback(world).json()["id"]
     return world.client.delete(f"/v1/predictions/{prediction}/feedback/0")
+
+
+@contextmanager
+def as_program(world: World) -> Iterator[None]:
+    """Ask with the key instead of the session, for a moment."""
+    world.client.headers["Authorization"] = f"Bearer {world.key}"
+    yield
+    del world.client.headers["Authorization"]
+
+
+def _asked(world: World) -> dict[str, Any]:
+    """Return an image that waits for a word."""
+    world.learned()
+    wait_until(lambda: version_of(world.client, "birds") == 1)
+    headers = {"Content-Type": "image/png"}
+    image = make_image("heron", 50)
+    answer = world.client.post("/v1/learners/birds/predictions", content=image, headers=headers)
+    return {"prediction": answer.json()["id"], "index": 0}
+
+
+def review(world: World) -> Response:
+    body = {"images": [_asked(world)], "label": "egret"}
+    return world.client.post("/v1/learners/birds/review", json=body)
+
+
+def undo_review(world: World) -> Response:
+    return world.client.delete(f"/v1/learners/birds/review/{review(world).json()['id']}")
+
+
+def review_in_browser(world: World) -> Response:
+    with as_program(world):
+        image = _asked(world)
+    form = {"images": f"{image['prediction']}.0", "act": "discard"}
+    return world.client.post("/admin/learners/birds/review", data=form)
+
+
+def undo_review_in_browser(world: World) -> Response:
+    act = review_in_browser(world).headers["location"].rpartition("act=")[2]
+    return world.client.post("/admin/learners/birds/review/undo", data={"act": act})
+
+
+def learn_review_in_browser(world: World) -> Response:
+    with as_program(world):
+        image = _asked(world)
+    form = {"images": f"{image['prediction']}.0", "act": "confirm"}
+    assert world.client.post("/admin/learners/birds/review", data=form).is_redirect
+    return world.client.post("/admin/learners/birds/review/learn")
 
 
 def post_job(world: World) -> Response:
@@ -295,6 +345,11 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         "feedback.withdraw",
         withdraw_feedback,
     ),
+    ("POST", "/v1/learners/{name}/review"): ("review.name", review),
+    ("DELETE", "/v1/learners/{name}/review/{act_id}"): ("review.undo", undo_review),
+    ("POST", "/admin/learners/{name}/review"): ("review.discard", review_in_browser),
+    ("POST", "/admin/learners/{name}/review/undo"): ("review.undo", undo_review_in_browser),
+    ("POST", "/admin/learners/{name}/review/learn"): ("task.create", learn_review_in_browser),
     ("POST", "/v1/learners/{name}/prediction-jobs"): ("prediction_job.create", post_job),
     ("POST", "/v1/prediction-jobs/{job_id}/cancel"): ("prediction_job.cancel", cancel_job),
     ("DELETE", "/v1/prediction-jobs/{job_id}"): ("prediction_job.delete", delete_job),
@@ -359,7 +414,7 @@ def world(
     with session_factory.begin() as session:
         make_learner(session, "birds")
     client.follow_redirects = False
-    return World(client, session_factory, blobs, learn)
+    return World(client, session_factory, blobs, learn, role_keys["admin"])
 
 
 def changing_routes(app: Any) -> set[tuple[str, str]]:

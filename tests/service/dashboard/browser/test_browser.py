@@ -23,6 +23,7 @@ PAGES = (
     "/admin/learners/birds/versions/1",
     "/admin/learners/birds/try",
     "/admin/learners/birds/jobs",
+    "/admin/learners/birds/review",
     "/admin/tasks",
     "/admin/keys",
     "/admin/audit",

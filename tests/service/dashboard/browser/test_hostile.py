@@ -17,6 +17,7 @@ from registry import (
     learners,
     prediction_jobs,
     queue,
+    review_acts,
     stored_images,
     tasks,
     versions,
@@ -28,6 +29,7 @@ from registry.schedule import Schedule
 from registry.stored_images import NewJobImage, StoredImages
 from registry.tables import TAUGHT, Row, SampleRow
 from tests.factories import (
+    keep_images,
     learn_at_once,
     make_image,
     make_job,
@@ -150,10 +152,13 @@ def hostile(session, blobs):
         ended += [task] if number in (1, 2) else []
         task.findings = [{"code": payload, "detail": payload}]
     job_id = hostile_job(session, blobs, learner)
+    kept = keep_images(session, blobs, learner, PAYLOADS[:20], names=PAYLOADS, rivals=PAYLOADS[1:])
+    review_acts.name(session, learner.id, [(kept, 19)], "owl", key_id="k", act="act_00000000")
     session.commit()
     return {
         "ended": [task.id for task in ended],
         "job_id": job_id,
+        "prediction_id": kept,
         "name": "birds",
         "number": "1",
         "sample_id": list_samples(session, published.id).items[0].id,
@@ -301,6 +306,10 @@ def targets(app, session, blobs, three, role_keys):
     learner = learners.get_learner(session, three)
     taught = stored_images.find_taught(session, learner.id, StoredImages(), limit=1)
     job_id = make_job(session, blobs, learner, taught, source=TAUGHT).id
+    kept = keep_images(session, blobs, learner, ("stork", "stork", "stork"))
+    act = review_acts.new_act()
+    review_acts.discard(session, learner.id, [(kept, 0)], act=act)
+    review_acts.confirm(session, learner.id, [(kept, 2)], key_id="k", act=review_acts.new_act())
     # It would answer jobs meanwhile, which changes rows.
     app.state.context.jobs.stop()
     session.commit()
@@ -321,6 +330,9 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/learners/{name}/live": {"version": "1", "expected": "5"},
         "/admin/learners/{name}/teach": {"labels": "evil"},
         "/admin/learners/{name}/teach/look": {},
+        "/admin/learners/{name}/review": {"images": f"{kept}.1", "act": "discard"},
+        "/admin/learners/{name}/review/learn": {},
+        "/admin/learners/{name}/review/undo": {"act": act},
         "/admin/learners/{name}/try": {"sample": sample},
         "/admin/login": {"key": role_keys["reader"]},
         "/admin/logout": {},
