@@ -50,6 +50,7 @@ EXAMPLES = {
     "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
     "quotas": {"tasks_per_day": 5},
     "since": datetime(2026, 1, 1, tzinfo=UTC),
+    "until": datetime(2026, 1, 2, tzinfo=UTC),
     "status": ["queued"],
     "learner": "birds",
     "tasks": [1],
