@@ -14,7 +14,7 @@ from registry.errors import BlobMissingError, ConflictError, PredictionImageNotF
 from registry.reviews import Key
 from service.dashboard.pages import PageRoute, page, picture, see
 from service.dashboard.review_filters import FiltersDep, Show
-from service.dashboard.review_view import card_of, opened, page_of, pending_of, read_key
+from service.dashboard.review_view import card_of, names_of, opened, page_of, pending_of, read_key
 from service.dashboard.sentences import sentence
 from service.dependencies import Actor, ActorDep, AppContext, ContextDep, Cursor
 from service.http.demands import demands, json_bytes
@@ -73,10 +73,8 @@ def show_review(
         if inside:
             groups = opened(groups, inside)
         cards, next_cursor = page_of(groups, after)
-        pending = pending_of(session, learner.id, min_images=context.settings.min_images)
-        names = reviewing.known_names(
-            session, learner.id, feedback.count_pending(session, learner.id)
-        )
+        said = feedback.count_pending(session, learner.id)
+        learned = reviewing.learned_labels(session, learner.id)
         versions = range(1, learner.head_version + 1)
     query = filters.query | ({"inside": inside} if inside else {})
     return page(
@@ -94,8 +92,8 @@ def show_review(
         n_without_look=found.n_without_look,
         filters=filters,
         inside=inside,
-        pending=pending,
-        names=names,
+        pending=pending_of(said, learned, shown, min_images=context.settings.min_images),
+        names=names_of(said, learned, shown),
         versions=versions,
         cursor=cursor,
         next=_address(name, query, cursor=next_cursor) if next_cursor else None,

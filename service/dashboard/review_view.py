@@ -1,10 +1,9 @@
 """What the page of the review shows: cards of images that one word settles, and what was said already."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from registry import classes, feedback, learners
 from registry.classes import Shown
-from registry.postgres.database import Session
 from registry.reviews import Key
 from service.schemas.reviews import ReviewItem
 from service.use_cases import reviewing
@@ -95,14 +94,25 @@ def card_of(group: Group, shown: Shown) -> Card:
     return Card(item, " ".join(keys), pictures, keys[0])
 
 
-def pending_of(session: Session, learner_id: str, *, min_images: int) -> Pending:
-    """Return what was said of a learner's images and is not learned yet."""
-    shown = classes.shown(session, learner_id)
-    learner = learners.get_learner_by_id(session, learner_id)
-    known = {info.label for info in learners.class_table(session, learner)}
+def pending_of(
+    said: Mapping[str, int], learned: Collection[str], shown: Shown, *, min_images: int
+) -> Pending:
+    """Return what was said and is not learned yet.
+
+    Args:
+        said: Images by label.
+        learned: Labels that the learner knows.
+        shown: What classes are called.
+        min_images: How many a new class needs.
+    """
     return Pending(
         [
-            (shown.name(label), count, 0 if label in known else max(0, min_images - count))
-            for label, count in feedback.count_pending(session, learner_id).items()
+            (shown.name(label), count, 0 if label in learned else max(0, min_images - count))
+            for label, count in said.items()
         ]
     )
+
+
+def names_of(said: Collection[str], learned: Collection[str], shown: Shown) -> list[str]:
+    """Return what an image can be called without making another new class."""
+    return sorted({shown.name(label) for label in (*said, *learned)}, key=str.casefold)

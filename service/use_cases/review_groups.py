@@ -134,13 +134,16 @@ def _alike(pictures: NDArray[np.float32]) -> NDArray[np.bool_]:
     deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
     patterns = centred / np.maximum(deviation, LEAST_CONTRAST)
     correlation = patterns @ patterns.T / n_values
-    squares = (pictures**2).sum(axis=1)
-    difference = (squares[:, None] + squares[None, :] - 2 * pictures @ pictures.T) / n_values
-    near = difference <= ALIKE_WITHIN**2
+    squares = (pictures**2).mean(axis=1)
+    difference = pictures @ (-2 / n_values * pictures.T)
+    difference += squares[:, None]
+    difference += squares[None, :]
     # Of two plain pictures neither has a pattern: they are alike if they are nearly the same.
     is_plain = deviation[:, 0] < LEAST_CONTRAST
-    plain = is_plain[:, None] & is_plain[None, :] & (difference <= (ALIKE_WITHIN / 3) ** 2)
-    same: NDArray[np.bool_] = (near & (correlation >= ALIKE)) | plain
+    same: NDArray[np.bool_] = (difference <= ALIKE_WITHIN**2) & (correlation >= ALIKE)
+    plain = np.flatnonzero(is_plain)
+    among_plain = np.ix_(plain, plain)
+    same[among_plain] |= difference[among_plain] <= (ALIKE_WITHIN / 3) ** 2
     np.fill_diagonal(same, val=True)
     return same
 

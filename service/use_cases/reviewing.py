@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from registry import audit, classes, learners, review_acts, reviews
+from registry import audit, learners, review_acts, reviews
 from registry.audit import Actor
 from registry.classes import Shown
 from registry.postgres.database import Session
@@ -151,12 +151,10 @@ def count_waiting(session: Session, learner_id: str) -> int:
     return reviews.count_waiting(session, learner_id, most=MOST_COUNTED)
 
 
-def known_names(session: Session, learner_id: str, said: Collection[str]) -> list[str]:
-    """Return what an image may be named without making a new class: classes of the live version, and what was said."""
-    shown = classes.shown(session, learner_id)
+def learned_labels(session: Session, learner_id: str) -> set[str]:
+    """Return the classes that the live version knows, as they were learned."""
     learner = learners.get_learner_by_id(session, learner_id)
-    learned = [info.label for info in learners.class_table(session, learner)]
-    return sorted({shown.name(label) for label in (*learned, *said)}, key=str.casefold)
+    return {info.label for info in learners.class_table(session, learner)}
 
 
 def _act(

@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from statistics import median
 
 import numpy as np
 import pytest
@@ -249,14 +248,15 @@ def test_a_page_with_1000_waiting_of_50000_stored_is_fast(browser, session_facto
     seconds = {REVIEW: [], "/admin/learners/birds": []}
     for _ in range(6):
         for path, taken in seconds.items():
-            started = time.perf_counter()
+            started = time.perf_counter(), time.process_time()
             page = browser.get(path).text
-            taken.append(time.perf_counter() - started)
+            taken.append((time.perf_counter() - started[0], time.process_time() - started[1]))
             assert "1,000 images" in page
     text = browser.get(REVIEW).text
     assert 1 < len(whys(text)) <= review_view.ON_A_PAGE
     assert text.count("<img") <= 4 * review_view.ON_A_PAGE
     for path, taken in seconds.items():
-        sys.stdout.write(f"{path}: {min(taken):.3f} s at best, {median(taken):.3f} s median\n")
-        assert min(taken) < MOST_S
+        wall_s, processor_s = map(min, zip(*taken, strict=True))
+        sys.stdout.write(f"{path}: {wall_s:.3f} s, {processor_s:.3f} s of the processor\n")
+        assert wall_s < MOST_S
     sys.stdout.write(f"{len(text) // 1000} kB\n")
