@@ -14,6 +14,9 @@ def review(
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Only those that look like no class.")
     ] = False,
+    sure: Annotated[
+        bool, typer.Option("--all", help="Also those of which the answer is sure.")
+    ] = False,
     label: Annotated[
         str | None, typer.Option("--label", help="Only those answered so.", metavar="LABEL")
     ] = None,
@@ -27,7 +30,13 @@ def review(
     The page Review of the dashboard shows them and takes what they are called, many at once. `feedback` says it of one.
     """
     with connect(url, key) as client:
-        items = client.review(name, known=False if unknown else None, label=label, limit=limit)
+        items = client.review(
+            name,
+            known=False if unknown else None,
+            label=label,
+            sure=sure or None,
+            limit=limit,
+        )
     if as_json:
         print_json(items)
         return

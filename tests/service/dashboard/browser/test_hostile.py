@@ -84,7 +84,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 });
 """
 STRANGE = """
-const inert = ["value", "title", "aria-label", "data-known"];
+const inert = ["value", "title", "aria-label", "data-known", "data-as"];
 const strange = "iframe, base, math, object, embed, style, img[src='x'], img[src=''], meta[http-equiv]";
 const scripts = "script:not([src]):not([type='application/json'])";
 [...document.querySelectorAll("*")].filter((element) =>
