@@ -80,6 +80,7 @@ def test_features_are_answered_as_their_images_are_while_the_fingerprint_stays(f
     by_images = strategy.predict(images)
     by_features = strategy.predict_features(again, images.__getitem__)
 
+    assert torch.equal(by_images.features, again)
     assert vars(by_features).keys() == vars(by_images).keys()
     for name, value in vars(by_images).items():
         found = getattr(by_features, name)

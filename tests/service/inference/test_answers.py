@@ -4,12 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from registry.classes import Shown
-from service.inference.answers import hide, named, request_results
+from service.inference.answers import hide, named, request_features, request_results
 from service.inference.engine import Scores
 from service.inference.snapshots import Snapshot
 from service.intake.prediction_requests import Outcome
+from service.problems import Problem
 
 LABELS = ["heron", "egret", "owl"]
 STRATEGY = SimpleNamespace(
@@ -82,3 +84,18 @@ def test_below_the_score_of_its_class_an_image_is_not_known():
     # What reaches it is known, and of the others nothing is asked.
     assert (owl["known"], "below" in owl) == (True, False)
     assert [each["label"] for each in heron["top"]] == ["heron", "egret"]
+
+
+def test_features_are_of_length_1_and_name_their_maker():
+    rows = np.array([[3, 4], [0, 0]], dtype=np.float32)
+    scores = replace(SCORES, features=rows, features_of="maker")
+    outcomes = [Outcome(row=1), Outcome(problem=Problem("image-empty")), Outcome(row=0)]
+    found = request_features(outcomes, [scores])
+    assert set(found) == {0, 2}
+    assert np.frombuffer(found[2].values, np.float16) == pytest.approx([0.6, 0.8], abs=1e-3)
+    assert np.frombuffer(found[0].values, np.float16).tolist() == [0, 0]
+    assert found[2].made_by == "maker"
+
+
+def test_a_strategy_that_reads_no_features_has_none():
+    assert request_features([Outcome(row=0)], [SCORES]) == {}

@@ -10,10 +10,12 @@ from sqlalchemy import func
 from models.strategies.base import Strategy
 from registry import failpoints, keys, prediction_jobs
 from registry.errors import DatabaseUnavailableError
-from registry.tables import PredictionJobImageRow, PredictionJobRow, VersionRow
+from registry.tables import PredictionJobImageRow, PredictionJobRow, ReviewRow, VersionRow
+from registry.usefulness import WORTH
 from service.app import create_app
 from service.inference import job_runner
 from tests.factories import make_image
+from tests.service.api import predict
 from tests.service.processes import Served, post_task
 from tests.service.second_runner import second_runner
 from tests.waiting import wait_until
@@ -353,3 +355,19 @@ def test_killed_in_the_middle_it_goes_on_after_a_restart(tmp_path):
     lines = service.client.get(f"/v1/prediction-jobs/{job_id}/results?format=csv").text
     assert lines.count("heron") == 3 * job_runner.CHUNK
     assert service.end(signal.SIGTERM) == 0
+
+
+def test_a_job_over_images_of_before_tells_how_they_look(client, taught, session_factory):
+    """Images that an earlier release kept have a review, but nothing to tell what looks like them."""
+    predict(client, make_image("heron", 70), make_image("owl", 70))
+    client.get("/v1/learners/birds/review")
+    with session_factory.begin() as session:
+        before = {"small": None, "features": None, "usefulness": 0.5, "novelty": 0.5}
+        assert session.query(ReviewRow).update(before) == 2
+    answer = client.post(JOBS, json={"predictions": {}}).json()
+    assert ended(client, answer["id"])["status"] == "succeeded"
+    with session_factory() as session:
+        rows = session.query(ReviewRow).order_by(ReviewRow.index).all()
+    assert [len(row.small) for row in rows] == [216, 216]
+    for row in rows:
+        assert (row.features is not None) == (row.usefulness >= WORTH)

@@ -1,17 +1,23 @@
 """Predictions are stored behind the requests' backs."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 
+import numpy as np
 import pytest
 
+from registry import reviews
 from registry.errors import BlobStoreUnavailableError
 from registry.ids import new_id
 from registry.predictions import NewPrediction, kept_images, list_predictions
+from registry.reviews import Wanted
 from service.inference import prediction_writer
+from service.inference.answers import Features
 from service.inference.prediction_writer import PixelBudget, PredictionWriter
 from service.intake.images import DecodedImage
+from service.intake.small import make_small
 from service.metrics import Metrics
 from tests.factories import make_learner, make_pixels
 from tests.waiting import within
@@ -142,3 +148,24 @@ def test_answers_are_stored_together_and_at_once_for_who_wants_to_read_them(
 
     assert batches[0] == [answer.id for answer in answers]
     assert [len(batch) for batch in batches] == [3, 1]
+
+
+def test_what_a_person_may_be_asked_is_stored_with_the_image(session_factory, make_writer):
+    with session_factory.begin() as session:
+        learner_id = make_learner(session).id
+    writer, image = make_writer(), DecodedImage(make_pixels())
+    unsure = {"index": 0, "label": "heron", "score": 0.5, "novelty": 0.3, "known": True}
+    unsure["top"] = [{"label": "heron", "score": 0.5}, {"label": "stork", "score": 0.4}]
+    prediction = replace(_prediction(learner_id), results=[unsure])
+    features = Features(np.ones(4, dtype=np.float16).tobytes(), "maker")
+    assert writer.keeps(image)
+    # Features of an image that is not kept are not either.
+    writer.put(prediction, {0: image}, {0: features, 1: features})
+    writer.start()
+    writer.stop()
+    with session_factory() as session:
+        [one] = reviews.list_waiting(session, learner_id, Wanted(), limit=9)
+    assert (one.key, one.version, one.usefulness) == ((prediction.id, 0), 1, 0.9)
+    assert (one.reason.code, one.reason.rival) == ("between", "stork")
+    assert (one.features, one.features_of) == (features.values, "maker")
+    assert one.small == make_small(image.pixels)
