@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -254,3 +255,45 @@ def test_going_back_to_a_release_without_consolidations(empty_database, connecti
     connection.commit()
     command.downgrade(config, "0008")
     assert list(connection.execute(text("SELECT index FROM tasks")).scalars()) == [1]
+
+
+def test_images_that_were_kept_before_reviews_are_reviewed_too(empty_database, connection):
+    command.upgrade(alembic_config(empty_database), "0014")
+    results = [
+        {"label": "heron", "score": 0.5, "novelty": 0.2, "known": True,
+         "top": [{"label": "heron", "score": 0.5}, {"label": "stork", "score": 0.4}]},
+        {"problem": {"code": "image-empty"}},
+        {"label": "egret", "score": 0.9, "novelty": 0.97, "known": False, "filename": "a.png"},
+        {"label": "heron", "score": 0.98, "novelty": 0.1, "known": True,
+         "route": {"without": {"label": "stork", "score": 0.5}}},
+    ]  # fmt: skip
+    connection.execute(
+        text(
+            "INSERT INTO learners (id, name, strategy, backbone, config, metadata, head_version, last_task_index) "
+            "VALUES ('lrn_1', 'birds', 'simplecil', 'tiny', '{}', '{}', 0, 0)"
+        )
+    )
+    connection.execute(
+        text(
+            "INSERT INTO predictions (id, learner_id, version, results, labels, has_unknown) "
+            "VALUES ('prd_1', 'lrn_1', 3, :results, '{heron}', true)"
+        ),
+        {"results": json.dumps(results)},
+    )
+    for index in (0, 2, 3):
+        connection.execute(
+            text("INSERT INTO prediction_images VALUES ('prd_1', :index, 'x', 9, 8)"),
+            {"index": index},
+        )
+    connection.execute(
+        text("INSERT INTO feedback (prediction_id, index, label, key_id) VALUES ('prd_1', 3, 'owl', 'k')")
+    )  # fmt: skip
+    connection.commit()
+    command.upgrade(alembic_config(empty_database), "0016")
+    rows = connection.execute(text("SELECT * FROM reviews ORDER BY index")).mappings().all()
+    told = [(row["label"], round(row["usefulness"], 6), row["settled"]) for row in rows]
+    assert told == [("heron", 0.9, None), ("egret", 0.97, None), ("heron", 0.8, "said")]
+    assert [len(row["top"]) for row in rows] == [2, 1, 1]
+    assert [row["without"] for row in rows] == [None, None, "stork"]
+    assert [row["filename"] for row in rows] == [None, "a.png", None]
+    assert {(row["version"], row["small"], row["features"]) for row in rows} == {(3, None, None)}
