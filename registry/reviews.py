@@ -79,6 +79,7 @@ class Waiting:
     score: float
     novelty: float
     is_known: bool
+    below: float | None
     without: str | None
     other_label: str | None
     other_version: int | None
@@ -101,6 +102,7 @@ class Waiting:
             self.top,
             novelty=self.novelty,
             is_known=self.is_known,
+            below=self.below,
             without=self.without,
             other_label=self.other_label,
             other_version=self.other_version,
@@ -141,6 +143,7 @@ def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
         "score": result["score"],
         "novelty": result.get("novelty", 0.0),
         "is_known": result.get("known", True),
+        "below": result.get("below"),
         "without": without if without != result["label"] else None,
     }
 
@@ -152,6 +155,7 @@ def _reason(
         answer["top"],
         novelty=answer["novelty"],
         is_known=answer["is_known"],
+        below=answer["below"],
         without=answer["without"],
         other_label=other_label,
         other_version=other_version,

@@ -379,6 +379,8 @@ class ReviewRow(Row):
     score: Mapped[float] = mapped_column(Float)
     novelty: Mapped[float] = mapped_column(Float)
     is_known: Mapped[bool] = mapped_column(Boolean)
+    below: Mapped[float | None] = mapped_column(Float)
+    """The score that its class needs, where the answer's is less."""
     without: Mapped[str | None]
     """What would have been answered without a sub-network, if that is another class."""
     other_label: Mapped[str | None]

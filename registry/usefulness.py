@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Why = Literal["unknown", "versions", "synapse", "between", "unsure", "sure"]
+Why = Literal["unknown", "below", "versions", "synapse", "between", "unsure", "sure"]
 WORTH = 0.5
 """Usefulness from which an image is worth a look."""
 VERSIONS_DISAGREE = 0.9
@@ -34,20 +34,23 @@ def reason_of(
     *,
     novelty: float,
     is_known: bool,
+    below: float | None = None,
     without: str | None = None,
     other_label: str | None = None,
     other_version: int | None = None,
 ) -> Reason:
     """Return the reason that weighs most.
 
-    An image that looks like nothing known counts as much as it is novel; one between two classes, 1 less the margin
-    between them. Where only the best class was asked for, the margin is the least that its score leaves. That two
-    versions, or an answer with and without its sub-networks, name different classes counts a fixed share.
+    An image that looks like nothing known counts as much as it is novel; one whose class needs a higher score, as much
+    as its own lacks to 1; one between two classes, 1 less the margin between them. Where only the best class was asked
+    for, the margin is the least that its score leaves. That two versions, or an answer with and without its
+    sub-networks, name different classes counts a fixed share.
 
     Args:
         top: The best classes of the answer, each `{label, score}`; at least one.
         novelty: Of the image, in `[0, 1]`.
-        is_known: Whether it looks like a class.
+        is_known: Whether it counts as one of its class.
+        below: The score that its class needs, where the answer's is less.
         without: What would have been answered without a sub-network, if that is another class.
         other_label: What another version said, if that is another class.
         other_version: Which one.
@@ -64,7 +67,9 @@ def reason_of(
         reasons.append(Reason("synapse", SYNAPSE_DISAGREES, best, without))
     if other_label is not None:
         reasons.append(Reason("versions", VERSIONS_DISAGREE, best, other_label, other_version))
-    if not is_known:
+    if below is not None:
+        reasons.append(Reason("below", max(WORTH, round(1 - top[0]["score"], 6)), best))
+    elif not is_known:
         reasons.append(Reason("unknown", max(WORTH, round(novelty, 6)), best))
     return max(reasons, key=lambda reason: reason.usefulness)
 

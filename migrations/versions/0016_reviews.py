@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("score", sa.Float(), nullable=False),
         sa.Column("novelty", sa.Float(), nullable=False),
         sa.Column("is_known", sa.Boolean(), nullable=False),
+        sa.Column("below", sa.Float()),
         sa.Column("without", sa.Text()),
         sa.Column("other_label", sa.Text()),
         sa.Column("other_version", sa.Integer()),

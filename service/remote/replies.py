@@ -508,8 +508,9 @@ class ReviewItem(TypedDict):
     index: int
     """Of its result."""
     why: str
-    """Why a word about it is useful: it looks like nothing known (`unknown`), versions disagree (`versions`), a sub-
-    network changed the answer (`synapse`), two classes are close (`between`), or the score is low (`unsure`).
+    """Why a word about it is useful: it looks like nothing known (`unknown`), its class needs a higher score
+    (`below`), versions disagree (`versions`), a sub-network changed the answer (`synapse`), two classes are close
+    (`between`), or the score is low (`unsure`).
 
     `sure` is none of these.
     """

@@ -10,7 +10,7 @@ from service.schemas.base import MAX_INT, PublicId, ReadSchema, RequestSchema, T
 
 MOST_IMAGES = 1000
 """Images that are settled in one request: as many as are put together at once."""
-Why = Literal["unknown", "versions", "synapse", "between", "unsure", "sure"]
+Why = Literal["unknown", "below", "versions", "synapse", "between", "unsure", "sure"]
 
 
 class ReviewImageRef(RequestSchema):
@@ -64,9 +64,9 @@ class ReviewItem(ReadSchema):
     index: int
     """Of its result."""
     why: Why
-    """Why a word about it is useful: it looks like nothing known (`unknown`), versions disagree (`versions`), a
-    sub-network changed the answer (`synapse`), two classes are close (`between`), or the score is low (`unsure`).
-    `sure` is none of these."""
+    """Why a word about it is useful: it looks like nothing known (`unknown`), its class needs a higher score (`below`),
+    versions disagree (`versions`), a sub-network changed the answer (`synapse`), two classes are close (`between`), or
+    the score is low (`unsure`). `sure` is none of these."""
     detail: str
     """The same in a few words, with the classes."""
     usefulness: float

@@ -17,6 +17,7 @@ MOST = 1000
 MOST_COUNTED = 10_000
 SENTENCES: dict[Why, str] = {
     "unknown": "looks like nothing it knows",
+    "below": "{label}, but with less than its score",
     "versions": "version {version} said {rival}",
     "synapse": "at first sight {rival}, then {label}",
     "between": "between {label} and {rival}",

@@ -19,6 +19,13 @@ def top(*scored):
         ({"top": top(("heron", 1.0)), "novelty": 0.97, "is_known": False}, "unknown", 0.97),
         # A learner may be told to answer "unknown" early: it is worth a look all the same.
         ({"top": top(("heron", 1.0)), "novelty": 0.2, "is_known": False}, "unknown", WORTH),
+        ({"top": top(("heron", 0.9)), "is_known": False, "below": 0.95}, "below", WORTH),
+        ({"top": top(("heron", 0.3)), "is_known": False, "below": 0.95}, "unsure", 1.0),
+        (
+            {"top": top(("heron", 0.4), ("stork", 0.05)), "is_known": False, "below": 0.95},
+            "between",
+            0.65,
+        ),
         ({"top": top(("heron", 0.9), ("stork", 0.1)), "without": "stork"}, "synapse", 0.8),
         ({"top": top(("heron", 0.9), ("stork", 0.1)), "other_label": "stork"}, "versions", 0.9),
         # The reason that weighs most is the one that is told.
