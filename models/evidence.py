@@ -30,6 +30,7 @@ from models.closed_form import (
 )
 from models.reference import Prior
 from models.shown import Shown
+from models.side_by_side import side_by_side
 from models.state import StateReader
 
 SHARPNESS = 100.0
@@ -172,14 +173,7 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
         left_out: As `folds` dealt them.
     """
     n_classes = len(shown.counts)
-    asked: list[Scores] = []
-    promising: set[Candidate] = set(CANDIDATES)
-    for fold in left_out:
-        candidates = offered(fold.rest, prior) if n_classes > 1 else []
-        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c in promising])
-        asked.append(heads.scores(shown.rows[fold.rows]))
-        if len(asked) == 1 and len(fold.rows) >= FEWEST_TO_TELL and n_classes > 1:
-            promising = set(_counted(_fitted(asked, shown.targets[fold.rows])))
+    asked = _ask(shown, prior, left_out)
     none = [torch.zeros(0)]
     distances = torch.cat([scores.distances for scores in asked] or none)
     beyond_nothing = torch.cat([scores.beyond_nothing for scores in asked] or none)
@@ -194,6 +188,23 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
         opinions.append(Opinion(candidate, weight, temperature, loss))
         mixture += weight * torch.softmax(logits.double() / temperature, dim=1)
     return Weighed(opinions, mixture, distances, beyond_nothing)
+
+
+def _ask(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> list[Scores]:
+    """Return what heads that never saw them say of the rows of each fold; one that is not promising may be left out."""
+    n_classes = len(shown.counts)
+    promising: set[Candidate] = set(CANDIDATES)
+
+    def ask(fold: Fold) -> Scores:
+        candidates = offered(fold.rest, prior) if n_classes > 1 else []
+        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c in promising])
+        return heads.scores(shown.rows[fold.rows])
+
+    first = [f for f in left_out[:1] if len(f.rows) >= FEWEST_TO_TELL and n_classes > 1]
+    asked = [ask(fold) for fold in first]
+    if asked:
+        promising = set(_counted(_fitted(asked, shown.targets[first[0].rows])))
+    return asked + side_by_side(ask, left_out[len(first) :])
 
 
 def opinions_tensor(opinions: Sequence[Opinion]) -> Tensor:

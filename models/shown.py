@@ -215,7 +215,7 @@ class Shown:
         rest = self.select((~left_out).nonzero().squeeze(1))
         scatter = None
         if len(rest.rows) > len(y) + len(counts):  # so it costs less than adding up what stays
-            scatter = self._scatter_without(left_out, means)
+            scatter = self._scatter_without(left_out.nonzero().squeeze(1), means)
         return replace(rest, counts=counts, means=means, known_scatter=scatter)
 
     def select(self, rows: Tensor) -> "Shown":
@@ -243,27 +243,44 @@ class Shown:
         W = self.means.shape[1]
         total = torch.zeros(W, W, dtype=torch.float64)
         # Products in float32, which are twice as fast, of parts that are small enough to stay exact.
-        for part in torch.arange(len(self.rows)).split(AT_ONCE):
-            residuals = self.rows[part] - self.means[self.targets[part]]
-            residuals = (residuals * self.weights[part].sqrt()[:, None]).float()
-            total += residuals.T @ residuals
+        for part in self._parts():
+            total += _product(self.rows[part] - self.means[self.targets[part]], self.weights[part])
         return total
 
     def _scatter_without(self, left_out: Tensor, means: Tensor) -> Tensor:
-        """Return the scatter of what stays without some rows, bool `(M,)`, around other means, `(K, W)`.
+        """Return the scatter of what stays without some rows, int64 `(R,)`, around other means, `(K, W)`.
 
         Seen from the new mean, what stays of a class scatters by `r'd + d'r - m d'd` less, d the way from the old mean,
         m its weight and r the weighted sum of its residuals from there.
         """
-        gone = self.select(left_out.nonzero().squeeze(1))
+        sums, stays = (each.clone() for each in self._residues)
+        total = self.scatter.clone()
+        for part in left_out.split(AT_ONCE):
+            targets, weights = self.targets[part], self.weights[part]
+            residuals = self.rows[part] - self.means[targets]
+            total -= _product(residuals, weights)
+            sums.index_add_(0, targets, _weighted(residuals, weights), alpha=-1)
+            stays.index_add_(0, targets, weights, alpha=-1)
         moved = means - self.means
-        residuals = (self.rows - self.means[self.targets]) * self.weights[:, None]
-        sums = torch.zeros_like(means).index_add_(0, self.targets, residuals)
-        sums.index_add_(0, gone.targets, -residuals[left_out])
-        stays = self.weights * ~left_out
-        weights = torch.zeros_like(self.counts).index_add_(0, self.targets, stays)
-        half = (sums - weights[:, None] * moved / 2).float().T @ moved.float()
-        return self.scatter - gone.scatter - half - half.T
+        half = (sums - stays[:, None] * moved / 2).float().T @ moved.float()
+        return total - half - half.T
+
+    @cached_property
+    def _residues(self) -> tuple[Tensor, Tensor]:
+        """Weighted sums of the rows of each class less its mean, float64 `(K, W)`, and their weights, `(K,)`.
+
+        The sums are hardly more than rounding where all rows of a class are kept.
+        """
+        sums, weights = torch.zeros_like(self.means), torch.zeros_like(self.counts)
+        for part in self._parts():
+            targets, mine = self.targets[part], self.weights[part]
+            sums.index_add_(0, targets, _weighted(self.rows[part] - self.means[targets], mine))
+            weights.index_add_(0, targets, mine)
+        return sums, weights
+
+    def _parts(self) -> list[slice]:
+        """Return the rows in parts."""
+        return [slice(start, start + AT_ONCE) for start in range(0, len(self.rows), AT_ONCE)]
 
     @cached_property
     def place(self) -> Tensor:
@@ -274,3 +291,14 @@ class Shown:
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order)) - first
         return place
+
+
+def _weighted(residuals: Tensor, weights: Tensor) -> Tensor:
+    """Return residuals `(N, W)` times their weights `(N,)`; hardly ever is one not 1."""
+    return residuals if bool((weights == 1).all()) else residuals * weights[:, None]
+
+
+def _product(residuals: Tensor, weights: Tensor) -> Tensor:
+    """Return the scatter `(W, W)`, float32, of residuals `(N, W)`."""
+    mine = _weighted(residuals, weights.sqrt()).float()
+    return mine.T @ mine
