@@ -157,29 +157,31 @@ class Shown:
         counts = torch.zeros(n_classes, dtype=torch.float64)
         sums = torch.zeros(n_classes, width, dtype=torch.float64)
         no_index = torch.zeros(0, dtype=torch.int64)
-        rows, targets, weights = [sums[:0]], [no_index], [counts[:0]]
-        tasks, untrained = [no_index], [no_index.bool()]
-        for index, classes, records, drift in parts:
-            means, mine = records.means, records.rows.double()
+        moved, classes, tasks = [(sums[:0], sums[:0].half())], [no_index], [no_index]
+        of_class = [(counts[:0], no_index, no_index)]
+        for index, mine, records, drift in parts:
+            means, rows = records.means, records.rows
             if drift is not None:
-                means, mine = drift.apply(means), drift.apply(mine)
-            counts[classes] += records.counts
-            sums[classes] += means * records.counts[:, None]
-            rows.append(mine)
-            targets.append(classes.repeat_interleave(records.kept))
-            weights.append((records.counts / records.kept).repeat_interleave(records.kept))
+                means, rows = drift.apply(means), drift.apply(rows.double())
+            moved.append((means, rows))
+            classes.append(mine)
             tasks.append(torch.full((len(mine),), index))
-            first = (records.kept.cumsum(0) - records.kept).repeat_interleave(records.kept)
-            place = torch.arange(len(mine)) - first
-            untrained.append(place < records.untrained.repeat_interleave(records.kept))
+            of_class.append((records.counts, records.kept, records.untrained))
+        # One step for all tasks: of a hundred, each step for one takes as long as for all.
+        means, rows = map(torch.cat, zip(*moved, strict=True))
+        shown, kept, untrained = map(torch.cat, zip(*of_class, strict=True))
+        owners = torch.cat(classes)
+        counts.index_add_(0, owners, shown)
+        sums.index_add_(0, owners, means * shown[:, None])
+        place = torch.arange(len(rows)) - (kept.cumsum(0) - kept).repeat_interleave(kept)
         return cls(
             counts,
             sums / counts.clamp(min=1)[:, None],
-            torch.cat(rows),
-            torch.cat(targets),
-            torch.cat(weights),
-            torch.cat(tasks),
-            torch.cat(untrained),
+            rows.double(),
+            owners.repeat_interleave(kept),
+            (shown / kept).repeat_interleave(kept),
+            torch.cat(tasks).repeat_interleave(kept),
+            place < untrained.repeat_interleave(kept),
         )
 
     def joined(self, task: int, classes: Tensor, records: FeatureRecords) -> "Shown":

@@ -5,6 +5,7 @@ Training leaves checkpoints, and goes on from the last one that an earlier attem
 
 import threading
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -169,15 +170,16 @@ def _measure_and_publish(
     failpoint("learn.evaluated")
 
     progress.enter("publishing")
-    packed = artifact.pack(strategy, seed=attempt.task.seed, code_versions=code_versions())
+    pack = partial(artifact.pack, strategy, seed=attempt.task.seed, code_versions=code_versions())
+    packed = pack(before=context.warm.packed(attempt.parent_manifest_sha256))
     stored = [*found.features.values(), *packed.files.values(), packed.manifest]
     hashes = blobs.put_many(stored)
     manifest_sha256 = hashes[-1]
     features = dict(zip(found.features, hashes, strict=False))
 
     def keep() -> None:
-        if blobs.missing(hashes):
-            blobs.put_many(stored)
+        if blobs.missing([*hashes, *packed.known]):
+            blobs.put_many([*stored, *pack().files.values()])
 
     failpoint("publish.after_blobs")
     new_version = NewVersion(
@@ -208,7 +210,7 @@ def _measure_and_publish(
     failpoint("publish.after_commit")
     # Of what was unlearned nothing is to be left, in no corner of memory: that is loaded when it is asked for.
     if outcome != HELD and not is_unlearning(attempt):
-        context.warm.keep(manifest_sha256, strategy, packed.size_bytes)
+        context.warm.keep(manifest_sha256, strategy, packed.size_bytes, packed.packed)
     log.info("attempt_ended", outcome=outcome)
 
 

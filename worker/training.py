@@ -120,7 +120,7 @@ def load_strategy(attempt: Attempt, context: AttemptContext, backbone: Backbone)
         return create_strategy(name, config, backbone)
     parent = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
     strategy = create_strategy(name, with_lasting(config, parent), backbone)
-    take_over(strategy, parent)
+    strategy.go_on_from(parent)
     return strategy
 
 
@@ -128,11 +128,3 @@ def with_lasting(config: dict[str, Any], known: Strategy[Any]) -> dict[str, Any]
     """Return a configuration that has what lasts as a strategy has it that has learned something."""
     lasting = {name: getattr(known.config, name, config.get(name)) for name in LASTING}
     return {name: lasting.get(name, value) for name, value in config.items()}
-
-
-def take_over(strategy: Strategy[Any], known: Strategy[Any]) -> None:
-    """Let a new strategy know what another knows, which stays as it is whatever becomes of the new one."""
-    strategy.classes_ = known.classes_
-    strategy.class_tasks_ = known.class_tasks_
-    strategy.task_indexes_ = known.task_indexes_
-    strategy.load_state_dict({key: tensor.clone() for key, tensor in known.state_dict().items()})

@@ -9,6 +9,7 @@ import structlog
 import torch
 
 from models import artifact
+from models.artifact import PackedFile
 from models.backbone import Backbone, choose_device, load_backbone
 from models.strategies.base import Strategy
 from registry.blobs.store import BlobStore
@@ -32,6 +33,7 @@ class Warm:
         self._settings = settings
         self._backbones: OrderedDict[tuple[str, _Stamp], Backbone] = OrderedDict()
         self._learner: tuple[str, Strategy[Any]] | None = None
+        self._packed: dict[str, PackedFile] = {}
         self._known_images: KnownImages | None = None
 
     def backbone(self, name: str) -> Backbone:
@@ -65,21 +67,35 @@ class Warm:
             address, kept = self._learner
             if address == manifest_sha256 and kept.backbone is backbone:
                 return kept
-        self._learner = None
+        self._learner, self._packed = None, {}
         manifest = blobs.get(manifest_sha256)
         learner = artifact.load(manifest, blobs.get, backbone)
         self.keep(manifest_sha256, learner, _size(manifest))
         return learner
 
-    def keep(self, manifest_sha256: str, learner: Strategy[Any], n_bytes: int) -> None:
+    def packed(self, manifest_sha256: str | None) -> dict[str, PackedFile]:
+        """Return the files of a version that are known as they were packed, by name; nothing of another version."""
+        is_kept = self._learner is not None and self._learner[0] == manifest_sha256
+        return self._packed if is_kept else {}
+
+    def keep(
+        self,
+        manifest_sha256: str,
+        learner: Strategy[Any],
+        n_bytes: int,
+        packed: dict[str, PackedFile] | None = None,
+    ) -> None:
         """Keep a learner if it is not too large: one that an attempt has published need not be loaded for the next one.
 
         Args:
             manifest_sha256: Of its artifact.
             learner: Is never changed any more.
             n_bytes: Of the files of its artifact.
+            packed: What of them need not be packed again for the next version.
         """
-        self._learner = (manifest_sha256, learner) if n_bytes <= MOST_LEARNER_BYTES else None
+        is_kept = n_bytes <= MOST_LEARNER_BYTES
+        self._learner = (manifest_sha256, learner) if is_kept else None
+        self._packed = packed or {} if is_kept else {}
 
     def known_images(self, learner_id: str, backbone: Backbone) -> KnownImages:
         """Return where it is kept what stored images of a learner look like; of one learner at a time."""
@@ -94,7 +110,7 @@ class Warm:
 
     def forget_learner(self) -> None:
         """Let go of the learner, and of what its images look like."""
-        self._learner = None
+        self._learner, self._packed = None, {}
         self.forget_images()
 
 

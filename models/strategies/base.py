@@ -397,6 +397,19 @@ class Strategy(ABC, Generic[ConfigT]):
         self._load_state_dict(state)
         self.calibration.load_state_dict(state, "calibration.")
 
+    def go_on_from(self, known: "Strategy[Any]") -> None:
+        """Know what another one of its kind knows, which stays as it is whatever becomes of this one.
+
+        The same bits come of it as of its artifact.
+        """
+        self.classes_, self.class_tasks_ = known.classes_, known.class_tasks_
+        self.task_indexes_ = known.task_indexes_
+        self._go_on_from(known)
+
+    def _go_on_from(self, known: "Strategy[Any]") -> None:
+        """Take over all but the classes and tasks; a strategy that never changes what it has stored may share it."""
+        self.load_state_dict({key: tensor.clone() for key, tensor in known.state_dict().items()})
+
     @abstractmethod
     def _learn(self, task: Task, targets: Tensor, on_progress: ProgressFn) -> dict[str, Any]:
         """Learn a task whose classes are registered: the part of `learn` that is each strategy's own.

@@ -18,6 +18,7 @@ import torch
 
 from models import artifact
 from models.admission import admit
+from models.artifact import KnownFiles
 from models.backbone import Backbone, load_backbone
 from models.errors import BackboneError, LearnerError
 from models.onnx_pass import OnnxPass
@@ -117,6 +118,7 @@ class VersionLoader:
         self._weights = weights
         self._as_graph = as_graph and device.type == "cpu"
         self._backbones: dict[str, Backbone] = {}
+        self._files = KnownFiles()
         self._lock = Lock()
         self._admitting = Lock()
         self._under_way: dict[tuple[str, int], Future[Snapshot]] = {}
@@ -168,7 +170,8 @@ class VersionLoader:
     def _load(self, address: VersionAddress) -> Snapshot:
         backbone = self.backbone(address.backbone)
         manifest = self._blobs.get(address.manifest_sha256)
-        strategy = artifact.load(manifest, self._blobs.get, backbone)
+        # Two versions of a learner share the tensors of the tasks that both know.
+        strategy = artifact.load(manifest, self._blobs.get, backbone, there=self._files)
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
         strategy.prepare()
         return Snapshot(

@@ -37,6 +37,59 @@ def test_a_later_version_names_the_files_of_earlier_tasks_again(strategy, make_t
     assert set(after) == {"shared.safetensors", "task-0001.safetensors", "task-0002.safetensors"}
 
 
+def test_what_did_not_change_is_not_packed_again(strategy, backbone, make_task):
+    first = pack(strategy)
+    known = first.packed["task-0001.safetensors"]
+    later = Artsy(backbone, strategy.config)
+    later.go_on_from(strategy)
+    later.learn(make_task(2, ("c", "d")))
+
+    again = artifact.pack(later, seed=1, code_versions={"torch": "2"}, before=first.packed)
+
+    alone = pack(later)
+    assert again.known == (known.sha256,)
+    assert known.sha256 not in again.files
+    assert (again.manifest, again.size_bytes) == (alone.manifest, alone.size_bytes)
+    assert again.files | {known.sha256: first.files[known.sha256]} == alone.files
+
+
+def test_what_changed_in_place_is_packed_again(strategy):
+    before = pack(strategy).packed
+    strategy.history.episodes[0].records.rows[0, 0] += 1
+
+    again = artifact.pack(strategy, seed=1, code_versions={"torch": "2"}, before=before)
+
+    assert (again.known, again.files) == ((), pack(strategy).files)
+
+
+def test_what_is_in_memory_is_not_read_again(strategy, backbone, make_task):
+    first = pack(strategy)
+    strategy.learn(make_task(2, ("c", "d")))
+    second = pack(strategy)
+    read: list[str] = []
+
+    def load(packed):
+        read.clear()
+
+        def reading(sha256):
+            read.append(sha256)
+            return packed.files[sha256]
+
+        return artifact.load(packed.manifest, reading, backbone, there=there)
+
+    there = artifact.KnownFiles()
+    before = load(first)
+    assert set(read) == set(first.files)
+    after = load(second)
+    assert set(read) == set(second.files) - set(first.files)
+    rows = after.history.episodes[0].records.rows
+    assert rows is before.history.episodes[0].records.rows
+    assert pack(after) == second
+    del before, after, rows
+    load(second)
+    assert set(read) == set(second.files), "what nobody holds has to be read"
+
+
 def test_refuses_another_backbone(strategy, backbone):
     packed = pack(strategy)
     other = Backbone("tiny", backbone.vit, Preprocessing(image_size=32, crop=0.9))

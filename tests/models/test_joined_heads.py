@@ -172,6 +172,7 @@ def test_more_tasks_and_heads_take_no_more_steps(backbone, make_task):
         strategy = make_quick("artsy", backbone)
         for task in tasks[:n]:
             strategy.learn(task)
+        strategy.prepare()
         features = strategy.features_of(tasks[0].images[:1]).clone()
         strategy.predict_features(features, tasks[0].images.__getitem__)
         with Steps() as steps:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from models.side_by_side import side_by_side
 
+A_WHILE_S = 60.0
+
 
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
@@ -37,7 +39,7 @@ def test_parts_share_the_threads_and_the_caller_keeps_its_own() -> None:
     met = threading.Barrier(2)
 
     def look(_: int) -> tuple[int, bool]:
-        met.wait(60)  # both parts are under way at once
+        met.wait(A_WHILE_S)  # both parts are under way at once
         return torch.get_num_threads(), torch.is_grad_enabled()
 
     assert side_by_side(look, [0, 1]) == [(2, False), (2, False)]

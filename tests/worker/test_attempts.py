@@ -180,6 +180,38 @@ def test_the_next_task_goes_on_from_what_was_published_but_not_after_an_unlearni
     assert loaded == [before.manifest_sha256]
 
 
+def test_what_earlier_tasks_left_is_written_again_where_it_was_lost(
+    session_factory, blobs, settings, learner, add, tiny_backbone
+):
+    context = AttemptContext(session_factory, blobs, settings, threading.Event(), Warm(settings))
+
+    def learn(task_id):
+        with session_factory.begin() as session:
+            claimed = queue.claim(session, task_id, "w", 30)
+        assert make_attempt(task_id, claimed.token, context).well
+        with session_factory() as session:
+            (live,) = versions.live_versions(session)
+        return json.loads(blobs.get(live.manifest_sha256))["files"]
+
+    first = learn(add("heron", "egret"))["task-0001.safetensors"]
+    put, written = type(blobs).put_many, []
+
+    def noting(self, data):
+        data = list(data)
+        written.extend(hashlib.sha256(one).hexdigest() for one in data)
+        return put(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(blobs), "put_many", noting)
+        assert learn(add("crane"))["task-0001.safetensors"] == first
+        assert first["sha256"] not in written
+        blobs.delete(first["sha256"])
+        files = learn(add("ibis"))
+
+    assert first["sha256"] in written
+    assert not blobs.missing(file["sha256"] for file in files.values())
+
+
 def test_a_task_that_breaks_max_forgetting_is_held(session_factory, learner, add, attempt):
     for classes in (("heron", "egret"), ("crane",)):
         assert attempt(add(*classes, options={"max_forgetting": 1.0}))[1].status == "succeeded"

@@ -8,7 +8,6 @@ from models.strategies.catalog import create_strategy, find_strategy
 from tests.models.strategies.quick import QUICK
 from tests.worker.learned import packed, put, task_of
 from worker.settings import WorkerSettings
-from worker.training import take_over
 from worker.warm import Warm
 
 
@@ -35,7 +34,7 @@ def test_whoever_learns_on_neither_changes_what_is_kept_nor_learns_otherwise(
 
     def learn_on(task, warm):
         strategy = create()
-        take_over(strategy, warm.learner(address, blobs, tiny_backbone))
+        strategy.go_on_from(warm.learner(address, blobs, tiny_backbone))
         strategy.learn(task)
         return packed(strategy).manifest
 

@@ -78,6 +78,14 @@ class History:
         """Indexes of tasks whose features moved since they were made of images."""
         return [index for index, _, _, drift in self._parts() if drift is not None]
 
+    def copy(self) -> "History":
+        """Return one that changes by itself; what episodes and consolidations hold is shared, as it never changes."""
+        copied = History(self._width)
+        copied.functional = self.functional
+        copied.episodes = list(self.episodes)
+        copied.consolidations, copied._trained = dict(self.consolidations), dict(self._trained)
+        return copied
+
     def classes_of(self, index: int) -> Tensor:
         """Return the indexes of the classes of a task, int64 `(C,)`, in the order of its records."""
         return self._classes()[index]

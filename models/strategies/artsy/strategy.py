@@ -145,8 +145,9 @@ class Artsy(Strategy[ArtsyConfig]):
         return self.history.shown(len(self.classes_))
 
     def prepare(self) -> None:
-        if self._head is None and self.classes_:
-            self._build(*(self._material or (self.shown, self._prior())))
+        self._build()
+        if isinstance(self._head, EvidenceHead):
+            self._head = joined(self._head)
 
     def fingerprint_of_features(self) -> str:
         digest = hashlib.sha256(f"{self.backbone.fingerprint} {self.config.pooling}".encode())
@@ -162,12 +163,15 @@ class Artsy(Strategy[ArtsyConfig]):
         return self._left_out if self._left_out and len(self._left_out.tasks) else None
 
     def score(self, images: Tensor) -> RawScores:
+        self.prepare()
+
         def images_of(rows: Tensor) -> Tensor:
             return images if len(rows) == len(images) else images[rows]
 
         return self.score_features(self.features_of(images), images_of)
 
     def score_unrouted(self, images: Tensor) -> RawScores:
+        self.prepare()
         probabilities, novelty, distances = self._functional_answer(self.features_of(images))
         assert self._synapses is not None
         fires = self._synapses.would_fire(probabilities, at_most=self._at_most())
@@ -222,7 +226,7 @@ class Artsy(Strategy[ArtsyConfig]):
 
     def _functional_answer(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return probabilities `(B, K)`, novelty `(B,)` and distances `(B,)` by the functional adapter's features."""
-        self.prepare()
+        self._build()
         assert self._head is not None
         assert self.scale is not None
         answer = self._head.answer(features)
@@ -322,8 +326,12 @@ class Artsy(Strategy[ArtsyConfig]):
         self.scale = Scale.of(weighed.distances, weighed.beyond_nothing, balance(targets))
         self._head, self._material = None, (shown, prior)
 
-    def _build(self, shown: Shown, prior: Prior) -> None:
-        self._head, self._material = joined(EvidenceHead(shown, prior, self.opinions)), None
+    def _build(self) -> None:
+        """Build the heads if they are not there. Joined they would answer sooner, but joining takes as long again."""
+        if self._head is not None or not self.classes_:
+            return
+        shown, prior = self._material or (self.shown, self._prior())
+        self._head, self._material = EvidenceHead(shown, prior, self.opinions), None
         self._synapses, self._routed = EvidenceSynapses(self.synapses), self._by_column()
 
     def _prior(self) -> Prior:
@@ -354,6 +362,14 @@ class Artsy(Strategy[ArtsyConfig]):
         self._head, self._material = None, (self.shown, self._prior())
         reader = StateReader(state, what="the classifiers")
         self.opinions = opinions_from(reader, "heads", offered(*self._material))
+
+    def _go_on_from(self, known: Strategy[Any]) -> None:
+        assert isinstance(known, Artsy)
+        # What is kept of a task or a consolidation is replaced where it changes, and never changed.
+        self.ledger, self.history = known.ledger, known.history.copy()
+        self.calibration.load_state_dict(known.calibration.state_dict(""), "")
+        self.reference, self.scale = known.reference, known.scale
+        self.opinions = list(known.opinions)
 
     def _forget(self, removal: Removal, images: Sequence[Task], on_progress: ProgressFn) -> str:
         self.apply_removal(removal)

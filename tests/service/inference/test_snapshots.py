@@ -54,7 +54,7 @@ def test_a_version_that_is_being_loaded_is_waited_for(client, taught, app, joini
 def test_who_waits_for_a_version_that_cannot_be_loaded_is_told_so(
     client, taught, app, joining, monkeypatch
 ):
-    def fail(*more):
+    def fail(*more, **others):
         raise CheckpointError("This version was learned on other weights.")
 
     monkeypatch.setattr("service.inference.snapshots.artifact.load", fail)

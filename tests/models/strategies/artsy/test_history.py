@@ -7,7 +7,9 @@ import torch
 
 from models import artifact
 from models.errors import CheckpointError
+from models.evidence import EvidenceHead
 from models.evidence_synapse import NEVER
+from models.joined_heads import JoinedHeads
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.strategy import Artsy
 from tests.models.taught import consolidate, teach
@@ -38,7 +40,8 @@ def open_synapses(strategy):
     for number, each in strategy.history.consolidations.items():
         open_ = {i: one.with_threshold(0.0) for i, one in each.subnetworks.items()}
         strategy.history.consolidations[number] = replace(each, subnetworks=open_)
-    strategy._build(strategy.shown, strategy._prior())
+    strategy._head = None
+    strategy._build()
 
 
 def assert_same(one, other, images):
@@ -210,3 +213,41 @@ def test_forged_orders_of_episodes_are_refused(backbone, tasks):
     ):
         with pytest.raises(CheckpointError):
             other.load_state_dict(state | {"episodes": torch.tensor(rows)})
+
+
+@pytest.mark.parametrize("then", ["learns", "consolidates", "unlearns"])
+def test_whoever_goes_on_shares_what_is_kept_and_ends_as_of_the_artifact(backbone, tasks, then):
+    known = learned(backbone, tasks[:2])
+    known.consolidate(tasks[:2], seed=7)
+    known.learn(tasks[2])
+    before = artifact.pack(known, seed=7, code_versions={}).manifest
+
+    def gone_on(strategy):
+        if then == "learns":
+            strategy.learn(tasks[3])
+        elif then == "consolidates":
+            strategy.consolidate(tasks[2:3], seed=7)
+        else:
+            strategy.unlearn(tasks=[1])
+        return artifact.pack(strategy, seed=7, code_versions={}).manifest
+
+    shared = Artsy(backbone, CONFIG)
+    shared.go_on_from(known)
+    rows = known.history.episodes[0].records.rows
+    assert shared.history.episodes[0].records.rows is rows
+
+    assert gone_on(shared) == gone_on(reloaded(known, backbone)) != before
+    assert artifact.pack(known, seed=7, code_versions={}).manifest == before
+
+
+def test_answers_to_features_are_those_of_the_joined_heads(backbone, tasks):
+    strategy = learned(backbone, tasks)
+    images = tasks[0].images
+    by_features = strategy.predict_features(strategy.features_of(images), images.__getitem__)
+    assert isinstance(strategy._head, EvidenceHead)
+
+    by_images = strategy.predict(images)
+
+    assert isinstance(strategy._head, JoinedHeads)
+    torch.testing.assert_close(by_features.probabilities, by_images.probabilities)
+    torch.testing.assert_close(by_features.novelty, by_images.novelty, atol=1e-4, rtol=1e-4)
