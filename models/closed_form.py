@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from models.linear_form import LinearForm, inverse_of
 from models.novelty import SHRINKAGE, Distances, to_nearest
-from models.own_covariances import OwnCovariances
+from models.own_covariances import OwnCovariances, gaps_of
 from models.reference import Prior
 from models.shown import Shown
 
@@ -225,8 +225,15 @@ class _Scaled:
         self._uncentred = torch.tensor([float(kind == "cosine") for kind in kinds])[:, None, None]
         shift = 2 * self._offsets + self._centre_square
         self._inverse_roots = inverse_root(self._squares + self._uncentred[:, 0] * shift)
+        gaps = _Gaps(shown, self._axes)
         self.own = {
-            c: OwnCovariances(shown, self._centre, partial(self._whitened, a), prior=c.prior)
+            c: OwnCovariances(
+                shown,
+                self._centre,
+                partial(self._whitened, a),
+                prior=c.prior,
+                gaps=partial(self._whitened_gaps, a, gaps),
+            )
             for a, c in enumerate(candidates)
             if c.kind == "own"
         }
@@ -297,6 +304,10 @@ class _Scaled:
         """Return squared lengths `(A, N)` of `(N, W)`, whose coordinates along the axes are `(N, R)`."""
         return self._beyond * x.square().sum(dim=1) + self._more @ along.square().T
 
+    def _whitened_gaps(self, a: int, gaps: "_Gaps", mine: Tensor) -> Tensor:
+        """Return how far some rows, bool `(M,)`, are from the means of their classes, as `_whitened` does."""
+        return self._whitened(a, *gaps(mine))
+
     def _whitened(self, a: int, x: Tensor, along: Tensor | None = None) -> Tensor:
         """Return `(N, W)` in a space in which the covariance of a candidate is the identity."""
         along = x @ self._axes if along is None else along
@@ -304,6 +315,24 @@ class _Scaled:
             return along * self._roots[a]
         beyond = self._beyond[a].sqrt()
         return x * beyond + (along * (self._roots[a] - beyond)) @ self._axes.T
+
+
+class _Gaps:
+    """How far rows are from the means of their classes, and along axes: looked at once where all fit in at once."""
+
+    def __init__(self, shown: Shown, axes: Tensor) -> None:
+        self._shown, self._axes = shown, axes
+        self._all: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, mine: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `(N, W)` and `(N, R)` of some rows, bool `(M,)`."""
+        if self._all is not None and bool(mine.all()):
+            return self._all
+        gaps = gaps_of(self._shown, mine)
+        found = gaps, gaps @ self._axes
+        if len(gaps) == len(mine):
+            self._all = found
+        return found
 
 
 class _Whitened:

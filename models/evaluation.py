@@ -97,10 +97,10 @@ def evaluate_features(
             return _gather(asked, owners[rows[chosen]], places[rows[chosen]])
 
         parts.append(_Answers.of(strategy.predict_features(features[rows], images_of)))
-    answers = _Answers.joined(parts)
+    answers = _Answers.joined(parts).split([len(one.labels) for one in asked])
     return [
-        _counted(strategy, one.labels, answers.where(owners == i), one.task_index)
-        for i, one in enumerate(asked)
+        _counted(strategy, one.labels, mine, one.task_index)
+        for one, mine in zip(asked, answers, strict=True)
     ]
 
 
@@ -135,8 +135,9 @@ class _Answers:
         answers, functional, passes = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(torch.cat(answers), torch.cat(functional), torch.cat(passes))
 
-    def where(self, chosen: Tensor) -> "_Answers":
-        return _Answers(self.answers[chosen], self.functional[chosen], self.passes[chosen])
+    def split(self, sizes: list[int]) -> list["_Answers"]:
+        parts = (part.split(sizes) for part in vars(self).values())
+        return [_Answers(*mine) for mine in zip(*parts, strict=True)]
 
 
 def _counted(

@@ -186,7 +186,7 @@ def weigh(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> Weighed:
     for candidate, weight in _counted(fitted).items():
         logits, temperature, loss = fitted[candidate]
         opinions.append(Opinion(candidate, weight, temperature, loss))
-        mixture += weight * torch.softmax(logits.double() / temperature, dim=1)
+        mixture += weight * torch.softmax(logits / temperature, dim=1)
     return Weighed(opinions, mixture, distances, beyond_nothing)
 
 

@@ -46,6 +46,7 @@ class OwnCovariances:
         whiten: Callable[[Tensor], Tensor],
         *,
         prior: float,
+        gaps: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Find each class's directions.
 
@@ -54,6 +55,8 @@ class OwnCovariances:
             centre: What features are seen from, float32 `(W,)`.
             whiten: From features less the centre, `(N, W)`, to the whitened space.
             prior: See above.
+            gaps: Returns some rows less the means of their classes, in the whitened space, by which they are, bool
+                `(M,)`. Asked instead of `whiten` where others have looked at them already.
         """
         K, W = shown.means.shape
         self._means = whiten(shown.means.float() - centre)
@@ -65,10 +68,10 @@ class OwnCovariances:
         variances, left = torch.zeros(K, rank), torch.zeros(K)
         for part in torch.arange(K).split(max(1, _MOST_NUMBERS // (most * W))):
             mine = torch.isin(shown.targets, part)
-            targets = shown.targets[mine]
             rows = torch.zeros(len(part), most, W)
-            gaps = (shown.rows[mine] - shown.means[targets]).float()
-            rows[targets - part[0], shown.place[mine]] = whiten(gaps)
+            rows[shown.targets[mine] - part[0], shown.place[mine]] = (
+                whiten(gaps_of(shown, mine)) if gaps is None else gaps(mine)
+            )
             rows /= (n_rows[part] - 1).clamp(min=1).sqrt()[:, None, None]
             variances[part], self._directions[part], left[part] = _largest(rows, rank)
             directions = self._directions[part].float()
@@ -145,6 +148,11 @@ class OwnCovariances:
         distances = -2 * shared * self._outside[classes]
         distances = distances - (along.square() * self._less[classes]).sum(dim=2)
         return -0.5 * (distances + self._constants[classes])
+
+
+def gaps_of(shown: Shown, mine: Tensor) -> Tensor:
+    """Return how far some rows, bool `(M,)`, are from the means of their classes, float32 `(N, W)`."""
+    return (shown.rows[mine] - shown.means[shown.targets[mine]]).float()
 
 
 def _ordered(own: Tensor, shared: Tensor, likely: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from registry.streams import settle
 from worker import priority
 from worker.settings import WorkerSettings
 from worker.title import WAIT
-from worker.transactions import connected
+from worker.transactions import Connections
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def _learn(arguments: argparse.Namespace, settings: WorkerSettings) -> int:
         priority.step_back()
         settings = priority.sparing_a_core(settings)
     structlog.contextvars.bind_contextvars(task_id=arguments.task_id, token=arguments.token)
-    with connected(settings) as session_factory:
+    with Connections(settings).opened() as session_factory:
         return run_attempt(
             arguments.task_id,
             arguments.token,

@@ -28,18 +28,24 @@ def patience(stop: threading.Event) -> Callable[[], bool]:
     return lambda: time.monotonic() < deadline and not stop.is_set()
 
 
-@contextmanager
-def connected(settings: WorkerSettings) -> Iterator[Sessions]:
-    """Make sessions of a learn process. Connects when the first is used; no connection is left afterwards."""
-    engine = make_engine(
-        settings.require_database_url(),
-        application_name="filopodia-learn",
-        statement_timeout_s=STATEMENT_TIMEOUT_S,
-    )
-    try:
-        yield make_session_factory(engine)
-    finally:
-        engine.dispose()
+class Connections:
+    """How a learn process reaches the database, again and again: statements that were compiled once stay so."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Connect to nothing yet."""
+        self._engine = make_engine(
+            settings.require_database_url(),
+            application_name="filopodia-learn",
+            statement_timeout_s=STATEMENT_TIMEOUT_S,
+        )
+
+    @contextmanager
+    def opened(self) -> Iterator[Sessions]:
+        """Make sessions. Connects when the first is used; no connection is left afterwards."""
+        try:
+            yield make_session_factory(self._engine)
+        finally:
+            self._engine.dispose()
 
 
 def retry_transaction(

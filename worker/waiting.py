@@ -25,7 +25,7 @@ from worker.attempts import Ended, make_attempt
 from worker.handover import ENDED, READY, TAKEN, Line
 from worker.settings import WorkerSettings
 from worker.title import Title
-from worker.transactions import connected
+from worker.transactions import Connections
 from worker.warm import Warm
 
 log = structlog.get_logger()
@@ -49,6 +49,7 @@ class _Waiting:
         self._line = line
         self._stop = threading.Event()
         self._blobs: BlobStore = open_blob_store(settings.blob_location)
+        self._connections = Connections(settings)
         self._warm = Warm(settings)
         self._title = Title()
         self._random = (random.getstate(), np.random.get_state(), torch.get_rng_state())
@@ -104,7 +105,7 @@ class _Waiting:
         try:
             with (
                 structlog.contextvars.bound_contextvars(task_id=task_id, token=token),
-                connected(self._settings) as session_factory,
+                self._connections.opened() as session_factory,
             ):
                 context = AttemptContext(
                     session_factory, self._blobs, self._settings, self._stop, self._warm
@@ -127,7 +128,7 @@ class _Waiting:
     def _warm_up(self) -> None:
         """Load the backbone that the next task is likely to need, and let it take a step."""
         try:
-            with connected(self._settings) as session_factory, session_factory() as session:
+            with self._connections.opened() as session_factory, session_factory() as session:
                 learner = recent_learner(session)
             if learner is not None:
                 backbone = self._warm.backbone(learner.backbone)

@@ -118,6 +118,20 @@ def test_own_covariances_are_the_same_in_some_axes_and_in_all(prior, n):
         assert torch.allclose(differences, expected[1] - expected[0], rtol=0.05, atol=1.0)
 
 
+@pytest.mark.parametrize("at_once", [4_000_000, 1])
+def test_heads_of_own_covariances_are_the_same_together_and_alone(prior, at_once, monkeypatch):
+    """Whether all rows are looked at once, for both of them, or class by class."""
+    shown = seen(20)
+    own = [c for c in CANDIDATES if c.kind == "own"]
+    alone = [ClosedForm(shown, prior, [c]).scores(ASKED).logits[c] for c in own]
+    monkeypatch.setattr("models.own_covariances._MOST_NUMBERS", at_once)
+
+    together = ClosedForm(shown, prior, own).scores(ASKED).logits
+
+    for candidate, mine in zip(own, alone, strict=True):
+        assert torch.allclose(together[candidate], mine, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("n", [2, 40])
 @pytest.mark.parametrize("shrinkages", [(0.9,), (0.6, 0.03)])
 def test_a_few_whitened_heads_answer_as_they_do_among_all(prior, n, shrinkages):
