@@ -11,7 +11,7 @@ Shapes: B images, K classes, W feature width, M rows left out in turn.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, get_args
 
@@ -74,9 +74,19 @@ class Opinion:
 class Fold:
     """Some rows, and what there is without them."""
 
-    rows: Tensor
-    """Which rows of `Shown` are left out, int64 `(R,)`."""
-    rest: Shown
+    shown: Shown
+    is_out: Tensor
+    """Whether each row of `shown` is left out, bool `(M,)`."""
+
+    @property
+    def rows(self) -> Tensor:
+        """Which rows are left out, int64 `(R,)`."""
+        return self.is_out.nonzero().squeeze(1)
+
+    @property
+    def rest(self) -> Shown:
+        """What there is without them, put together each time: of many rows it is as much memory as all."""
+        return self.shown.without(self.is_out)
 
 
 @dataclass(frozen=True)
@@ -152,10 +162,7 @@ def folds(shown: Shown) -> list[Fold]:
     is_dealt = (place < most) & (shown.counts[shown.targets] > 1)
     # Classes begin at different folds: of classes with two rows each, all would else be in the first two.
     dealt = torch.where(is_dealt, (place + shown.targets) % FOLDS, -1)
-    return [
-        Fold((dealt == f).nonzero().squeeze(1), shown.without(dealt == f))
-        for f in dealt[is_dealt].unique().tolist()
-    ]
+    return [Fold(shown, dealt == f) for f in dealt[is_dealt].unique().tolist()]
 
 
 def balance(targets: Tensor) -> Tensor:
@@ -196,15 +203,31 @@ def _ask(shown: Shown, prior: Prior, left_out: Sequence[Fold]) -> list[Scores]:
     promising: set[Candidate] = set(CANDIDATES)
 
     def ask(fold: Fold) -> Scores:
-        candidates = offered(fold.rest, prior) if n_classes > 1 else []
-        heads = ClosedForm(fold.rest, prior, [c for c in candidates if c in promising])
+        rest = fold.rest
+        candidates = offered(rest, prior) if n_classes > 1 else []
+        heads = ClosedForm(rest, prior, [c for c in candidates if c in promising])
         return heads.scores(shown.rows[fold.rows])
 
     first = [f for f in left_out[:1] if len(f.rows) >= FEWEST_TO_TELL and n_classes > 1]
-    asked = [ask(fold) for fold in first]
+    asked = [_ask_all(shown, prior, fold) for fold in first]
     if asked:
         promising = set(_counted(_fitted(asked, shown.targets[first[0].rows])))
     return asked + side_by_side(ask, left_out[len(first) :])
+
+
+def _ask_all(shown: Shown, prior: Prior, fold: Fold) -> Scores:
+    """Return what every head says of the rows of a fold: own covariances, which take as long as all others, beside."""
+    rest, x = fold.rest, shown.rows[fold.rows]
+    candidates = offered(rest, prior)
+
+    def ask(kinds: list[Candidate]) -> Scores:
+        return ClosedForm(rest, prior, kinds).scores(x)
+
+    others = [c for c in candidates if c.kind != "own"]
+    own = [c for c in candidates if c.kind == "own"]
+    found = side_by_side(ask, [others, own] if own else [others])
+    logits = {c: each for scores in found for c, each in scores.logits.items()}
+    return replace(found[0], logits={c: logits[c] for c in candidates})
 
 
 def opinions_tensor(opinions: Sequence[Opinion]) -> Tensor:

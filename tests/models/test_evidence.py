@@ -216,3 +216,25 @@ def test_an_opinion_on_a_head_that_cannot_be_built_is_refused():
 
     with pytest.raises(CheckpointError):
         opinions_from(StateReader(stored, what="heads"), "heads", CANDIDATES[:1])
+
+
+@pytest.mark.parametrize("told", [10, 1000])
+def test_what_is_asked_side_by_side_is_answered_as_one_after_the_other(monkeypatch, told):
+    """Whether the first fold tells who is promising, with own covariances beside the other heads, or not."""
+    monkeypatch.setattr(evidence, "FEWEST_TO_TELL", told)
+    shown = seen([40] * 6, own=True, stretch=6.0)
+    before = torch.get_num_threads()
+
+    def weighed(n_threads):
+        torch.set_num_threads(n_threads)
+        try:
+            return weigh(*with_folds(shown))
+        finally:
+            torch.set_num_threads(before)
+
+    alone, beside = weighed(1), weighed(5)
+
+    assert share_of(alone.opinions, "own") > 0
+    assert beside.opinions == alone.opinions
+    for name in ("answers", "distances", "beyond_nothing"):
+        assert torch.equal(getattr(beside, name), getattr(alone, name))

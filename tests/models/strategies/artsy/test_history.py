@@ -250,4 +250,4 @@ def test_answers_to_features_are_those_of_the_joined_heads(backbone, tasks):
 
     assert isinstance(strategy._head, JoinedHeads)
     torch.testing.assert_close(by_features.probabilities, by_images.probabilities)
-    torch.testing.assert_close(by_features.novelty, by_images.novelty, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(by_features.novelty, by_images.novelty, atol=1e-3, rtol=1e-3)
