@@ -12,6 +12,7 @@ from typing import Any
 
 import httptools
 import pytest
+import torch
 import uvicorn
 from fastapi import FastAPI, sse
 from fastapi.datastructures import DefaultPlaceholder
@@ -245,6 +246,15 @@ def test_a_channel_of_redis_reads_through_what_ours_wraps():
     assert TRANSPORT_ALIASES["redis"].endswith(":Transport"), user
     assert issubclass(Empty, Exception), user
     assert "'BRPOP': self._brpop_read" in inspect.getsource(redis.Channel.__init__), user
+
+
+def test_changes_of_a_tensor_in_place_are_counted():
+    user = "models/artifact.py tells by it that a file need not be packed again"
+    tensor = torch.zeros(2)
+    seen = tensor.detach()
+    before = tensor._version
+    seen[0] = 1
+    assert tensor._version == seen._version > before, user
 
 
 @pytest.mark.parametrize("name", BOUNDED)
