@@ -17,7 +17,6 @@ from worker.attempt import Attempt, AttemptContext
 from worker.errors import PermanentTaskError
 from worker.progress import ProgressReporter
 from worker.samples import load_images
-from worker.training import take_over
 
 GONE = "An image that was to be corrected was deleted meanwhile: ask for the others again."
 NOTHING = CorrectionReport(n_moved=0, n_removed=0, n_restored=0, seconds=0.0, residue="")
@@ -59,7 +58,7 @@ def correct(
         raise PermanentTaskError("cannot-correct", "The learner has not learned anything.")
     known = context.warm.learner(attempt.parent_manifest_sha256, context.blobs, backbone)
     strategy = create_strategy(known.name, asdict(known.config), backbone)
-    take_over(strategy, known)
+    strategy.go_on_from(known)
     moving, n_held_out = _find(attempt, context.session_factory)
     n_done, n = 0, sum(len(each.rows) for each in moving)
     changes = []
