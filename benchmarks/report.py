@@ -134,6 +134,7 @@ CHAPTERS = {
     "Few images a class": ("few_images", few_images.few_images),
     "Very many classes": ("many_classes", few_images.many_classes),
     "Predictions over HTTP": ("serving", serving.served),
+    "What a prediction costs": ("prediction_cost", serving.costs),
     "Starting": ("starting", starting.started),
     "Learning speed": ("learning_speed", learning.learning_speed),
     "How fast a sub-network is trained": ("training_pace", training.training_pace),
@@ -219,7 +220,10 @@ EXPERIMENTS = {
 }
 """Benchmarks of several experiments: how their files' names begin, and what they are called."""
 ALONE = frozenset(
-    "chaos resume stops bad_input load contract_fuzz many_classes learning_speed serving starting".split()  # noqa: SIM905
+    {
+        *("chaos", "resume", "stops", "bad_input", "load", "contract_fuzz"),
+        *("many_classes", "learning_speed", "serving", "prediction_cost", "starting"),
+    }
 )
 """Benchmarks that need no images and no weights."""
 

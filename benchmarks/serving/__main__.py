@@ -25,7 +25,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -58,12 +58,17 @@ class Target:
     port: int
     path: str
     headers: dict[str, str]
-    is_form: bool
+    part: str | None = None
+    """Name of an image in a form; None sends it alone."""
+    copies: int = 1
+    """How often it is in the form."""
+    pid: int = 0
+    """Of the process that runs the event loop, where that is known."""
 
     def request(self, image: bytes) -> dict[str, Any]:
         """Return what the clients have to be told about one image."""
-        body = _form(image) if self.is_form else image
-        kind = f"multipart/form-data; boundary={BOUNDARY}" if self.is_form else "image/jpeg"
+        body = image if self.part is None else _form(image, self.part, self.copies)
+        kind = "image/jpeg" if self.part is None else f"multipart/form-data; boundary={BOUNDARY}"
         return {
             "port": self.port,
             "path": self.path,
@@ -85,10 +90,10 @@ def photo(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def _form(image: bytes) -> bytes:
-    disposition = 'Content-Disposition: form-data; name="image"; filename="image.jpg"'
+def _form(image: bytes, part: str, copies: int) -> bytes:
+    disposition = f'Content-Disposition: form-data; name="{part}"; filename="image.jpg"'
     head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
-    return head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return copies * (head.encode() + image + b"\r\n") + f"--{BOUNDARY}--\r\n".encode()
 
 
 @contextmanager
@@ -107,7 +112,7 @@ def ours(backbone: str, weights: Path | None, **settings: str) -> Iterator[Targe
             teacher.teach(LEARNER, classes[task::TASKS])
         headers = {"Authorization": f"Bearer {service.key}"}
         path = f"/v1/learners/{LEARNER}/predictions"
-        yield Target(int(service.address[1]), path, headers, is_form=False)
+        yield Target(int(service.address[1]), path, headers, pid=service.process.pid)
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def litserve(backbone: str, weights: Path | None) -> Iterator[Target]:
         wait_until(lambda: _answers(port) or process.poll() is not None)
         if process.poll() is not None:
             raise RuntimeError("LitServe did not start.")
-        yield Target(port, "/predict", {}, is_form=True)
+        yield Target(port, "/predict", {}, part="image")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -160,16 +165,16 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         targets = _started(stack, given)
-        clients = stack.enter_context(_clients())
+        clients = stack.enter_context(clients_process())
         cells = list(product(given.images, given.clients))
         for size, n in cells:
             for target in targets.values():  # each has loaded everything once
-                _ask(clients, target, photo(*SIZES[size]), n_clients=n, seconds=1.0)
+                ask(clients, target, photo(*SIZES[size]), n_clients=n, seconds=1.0)
             rounds: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
             for _ in range(given.rounds):
                 for name, target in targets.items():
                     asked = {"n_clients": n, "seconds": given.seconds}
-                    rounds[name].append(_ask(clients, target, photo(*SIZES[size]), **asked))
+                    rounds[name].append(ask(clients, target, photo(*SIZES[size]), **asked))
             rows.append({"images": size, "clients": n, **_cell(rounds)})
             sys.stdout.write(json.dumps(rows[-1]) + "\n")
             sys.stdout.flush()
@@ -193,8 +198,7 @@ def _started(stack: ExitStack, given: argparse.Namespace) -> dict[str, Target]:
     found: dict[str, Target] = {}
     if {"ours", "no store"} & set(given.servers):
         target = stack.enter_context(ours(given.backbone, given.weights))
-        bare = Target(target.port, f"{target.path}?store=false", target.headers, is_form=False)
-        found |= {"ours": target, "no store": bare}
+        found |= {"ours": target, "no store": replace(target, path=f"{target.path}?store=false")}
     if "pytorch" in given.servers:
         without = ours(given.backbone, given.weights, ONNX_RUNTIME="false")
         found["pytorch"] = stack.enter_context(without)
@@ -204,7 +208,8 @@ def _started(stack: ExitStack, given: argparse.Namespace) -> dict[str, Target]:
 
 
 @contextmanager
-def _clients() -> Iterator[subprocess.Popen[str]]:
+def clients_process() -> Iterator[subprocess.Popen[str]]:
+    """Start the clients."""
     command = [sys.executable, "-m", "benchmarks.serving.clients"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
@@ -214,9 +219,10 @@ def _clients() -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _ask(
+def ask(
     clients: subprocess.Popen[str], target: Target, image: bytes, **asked: float
 ) -> dict[str, float]:
+    """Let the clients send an image again and again, and return what they saw: see `benchmarks.serving.clients.ask`."""
     assert clients.stdin is not None
     assert clients.stdout is not None
     clients.stdin.write(json.dumps(target.request(image) | asked) + "\n")

@@ -294,7 +294,7 @@ def test_rows_of_before_the_calibration_floor_was_measured_are_shown_without_it(
 def test_what_no_file_holds_is_called_not_run(tmp_path):
     text, pictures = report.build(tmp_path)
 
-    assert text.count(report.NOT_RUN) == 25
+    assert text.count(report.NOT_RUN) == 26
     assert "python -m benchmarks.synaptic_intelligence permuted-mnist --data DIR" in text
     assert not pictures
 

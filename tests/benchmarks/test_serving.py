@@ -63,7 +63,7 @@ class Refusing(BaseHTTPRequestHandler):
 def test_what_is_refused_is_no_answer():
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        target = Target(server.server_address[1], "/", {}, is_form=True)
+        target = Target(server.server_address[1], "/", {}, part="image")
         request = target.request(b"picture")
         body = request.pop("body").encode()
         seen = ask(body=body, n_clients=1, seconds=0.5, **request)
