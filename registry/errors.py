@@ -15,11 +15,13 @@
     │   │   ├── ConsolidationOffError, NothingToConsolidateError
     │   │   ├── ImageNotKeptError, FeedbackTakenError, FeedbackChangedError
     │   │   ├── PredictionJobEndedError, NothingToPredictError
+    │   │   ├── NothingToCorrectError, ClassWouldBeEmptyError
     │   │   └── IdempotencyInProgressError
     │   ├── BlobError                  BlobMissingError, BlobDamagedError, StorageFullError
     │   ├── BlobStoreUnavailableError, DatabaseUnavailableError, SchemaTooNewError
     │   ├── QuotaExceededError, IdempotencyKeyReusedError, InvalidCursorError
     │   ├── UnknownResultError, UnknownContentError, NothingWouldRemainError
+    │   ├── ImagesNotCorrectableError
     │   └── FencedError                a worker's token is no longer current: its writes are refused
     ├── InvalidKeyError, BlobLocationError, BundleRejectedError, SettingsError, DataDirUnusableError
     ├── BackupError                    BackupIncompleteError, BackupDamagedError, RestoreRefusedError

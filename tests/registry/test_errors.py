@@ -19,7 +19,10 @@ ALL = [
 WITH_SENTENCE = [kind for kind in ALL if hasattr(kind, "sentence")]
 COMPUTED = {"InvalidKeyError", "BackupIncompleteError"}
 """Those whose sentence no template gives: it is the caller's, with more beside it, or depends on how much there is."""
-VALUES = {int: 7, str: "seven", list[str]: ["a", "b"], list[int]: [2, 5], Sequence[int]: [3]}
+VALUES = {
+    **{int: 7, str: "seven", list[str]: ["a", "b"], list[int]: [2, 5]},
+    **{Sequence[int]: [3], Sequence[str]: ["c"]},
+}
 
 
 def raised(kind):

@@ -16,7 +16,7 @@ def waiting(number, pixels=None, *, known=True, features=None, usefulness=0.9, m
     vector = None if features is None else np.asarray(features, dtype=np.float16).tobytes()
     return Waiting(
         f"prd_{number:03}", 0, 1, [{"label": "heron", "score": 0.5}], "heron", 0.5, 0.9, known,
-        None, None, None, usefulness, None, small, vector, made_by, datetime.now(UTC),
+        None, None, None, None, usefulness, None, small, vector, made_by, datetime.now(UTC),
     )  # fmt: skip
 
 

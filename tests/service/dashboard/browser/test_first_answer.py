@@ -49,7 +49,7 @@ def test_ten_photos_are_answered_within_a_minute_and_twelve_actions(chromium, se
     person.choose("[data-choose=folder]", "[data-input=folder]", [tmp_path / "things"])
     chromium.wait_until("document.querySelector('[data-learn]').textContent === 'Learn 10 photos'")
     person.click("[data-learn]:enabled")
-    chromium.wait_until("!!document.querySelector('.answers-now')")
+    chromium.wait_until(f"!!document.querySelector('.answers-now') && {READY}")
     person.choose("form[data-try] .drop", "form[data-try] input", [new])
     chromium.wait_until("!!document.querySelector('.answer-label')")
     took_s = time.monotonic() - started
