@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.statuses import UNFINISHED, TaskStatus
-from registry.tables import CONSOLIDATE, TaskRow, VersionRow
+from registry.tables import CONSOLIDATE, LearnerRow, TaskRow, VersionRow
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class HeadMove:
     """Indexes of those that count again."""
     is_busy: bool
     """Whether one waits or runs, so that the head cannot move now."""
+
+
+def head(session: Session, learner: LearnerRow) -> VersionRow | None:
+    """Return the version that the learner's next task builds on; None before the first."""
+    query = select(VersionRow).where(
+        VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
+    )
+    return session.scalars(query).one_or_none()
 
 
 def line(session: Session, learner_id: str, number: int) -> list[Step]:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from registry import learners
+from registry import ancestry, learners
 from registry.errors import (
     ConsolidationOffError,
     NothingToConsolidateError,
@@ -71,7 +71,7 @@ def request(
     if (task := pending(session, learner.id)) is not None:
         _start_at_once(session, task)
         return task
-    head = _head(session, learner)
+    head = ancestry.head(session, learner)
     if head is None or not waiting_tasks(session, head):
         raise NothingToConsolidateError
     options = {"tasks": None, "by_hand": True}
@@ -131,7 +131,7 @@ def require_doable(session: Session, learner: LearnerRow, task: TaskRow) -> None
     """
     if pending(session, learner.id) is not None:
         raise TaskNotRetryableError(task.id, "another consolidation of this learner waits or runs")
-    head = _head(session, learner)
+    head = ancestry.head(session, learner)
     if head is None or not waiting_tasks(session, head):
         raise NothingToConsolidateError
     task.options = _by_hand(task.options)
@@ -202,7 +202,7 @@ def tasks_of(session: Session, task: TaskRow) -> list[int]:
     unlearned, or lost its images. All that wait if there is nothing to go on from.
     """
     learner = learners.get_learner_by_id(session, task.learner_id)
-    head = _head(session, learner)
+    head = ancestry.head(session, learner)
     if head is None:
         return []
     chosen = task.options["tasks"] if task.checkpoint is not None else []
@@ -219,7 +219,7 @@ def take_up(session: Session, task: TaskRow) -> None:
     It must not forget more than any of its tasks was to, and do no harm that one of them would have been held for. Its
     version answers as the head does that it builds on: a task may have brought hyperparameters meanwhile.
     """
-    head = _head(session, learners.get_learner_by_id(session, task.learner_id))
+    head = ancestry.head(session, learners.get_learner_by_id(session, task.learner_id))
     if head is not None:
         task.config = head.config
     indexes = tasks_of(session, task)
@@ -232,13 +232,6 @@ def take_up(session: Session, task: TaskRow) -> None:
         "max_forgetting": min((bound for bound in bounds if bound is not None), default=None),
         "screening": next((kind for kind in ("hold", "warn") if kind in screenings), "off"),
     }
-
-
-def _head(session: Session, learner: LearnerRow) -> VersionRow | None:
-    query = select(VersionRow).where(
-        VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
-    )
-    return session.scalars(query).one_or_none()
 
 
 def _start_at_once(session: Session, task: TaskRow) -> None:

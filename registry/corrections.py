@@ -78,7 +78,9 @@ def require_doable(session: Session, learner: LearnerRow, changes: Changes) -> l
         NothingToCorrectError: If all of the images show these labels already.
         ClassWouldBeEmptyError: If a class or task would be left without an image to learn from.
     """
-    head = _head(session, learner)
+    head = ancestry.head(session, learner)
+    if head is None:
+        raise NothingLearnedError
     rows = samples_of(session, learner.id, [sample_id for sample_id, _ in changes])
     known = {
         sample_id
@@ -229,16 +231,6 @@ def _waiting(session: Session, learner_id: str) -> dict[str, str | None]:
         for options in session.scalars(query.order_by(TaskRow.index))
         for sample_id, label in options["changes"]
     }
-
-
-def _head(session: Session, learner: LearnerRow) -> VersionRow:
-    query = select(VersionRow).where(
-        VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
-    )
-    head = session.scalars(query).one_or_none()
-    if head is None:
-        raise NothingLearnedError
-    return head
 
 
 def _require_left(

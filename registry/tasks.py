@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import and_, distinct, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
+from registry import ancestry, consolidations, corrections, learners, unlearning
 from registry import classes as class_names
-from registry import consolidations, corrections, learners, unlearning
 from registry.classes import PLAIN, Shown, look
 from registry.errors import (
     LabelConfusableError,
@@ -183,11 +183,8 @@ def add_unlearning(
     gone = unlearning.labels_that_go(
         session, learner, tasks=tasks, classes=classes, needs_images=needs_images
     )
-    head = session.scalars(
-        select(VersionRow).where(
-            VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
-        )
-    ).one()
+    head = ancestry.head(session, learner)
+    assert head is not None
     return add_task(
         session,
         learner_name,
@@ -237,11 +234,8 @@ def add_correction(
         options["undoes"] = undo
     assert changes is not None
     labels = corrections.require_doable(session, learner, changes)
-    head = session.scalars(
-        select(VersionRow).where(
-            VersionRow.learner_id == learner.id, VersionRow.number == learner.head_version
-        )
-    ).one()
+    head = ancestry.head(session, learner)
+    assert head is not None
     return add_task(
         session,
         learner_name,
