@@ -174,7 +174,7 @@ class VersionLoader:
         strategy = artifact.load(manifest, self._blobs.get, backbone, there=self._files)
         # Now, not at the first prediction: a version takes over only once it answers at full speed.
         strategy.prepare()
-        return Snapshot(
+        snapshot = Snapshot(
             address.learner_id,
             address.learner,
             address.version,
@@ -183,6 +183,8 @@ class VersionLoader:
             address.manifest_sha256,
             address.form,
         )
+        snapshot.features_of  # noqa: B018 (the same: it stays known)
+        return snapshot
 
     def admit(self, manifest: bytes, read: Callable[[str], bytes], backbone_name: str) -> None:
         """Prove a version from outside, one at a time: each is held in memory about twice.
