@@ -143,11 +143,14 @@ def publish_task(
 
 
 @router.post("/learners/{name}/consolidate", dependencies=[requires("trainer")])
-def consolidate(name: LearnerName, context: ContextDep, actor: ActorDep) -> Response:
+def consolidate(
+    name: LearnerName, context: ContextDep, actor: ActorDep, viewer: PrincipalDep
+) -> Response:
     """Consolidate what the learner has learned now, and go back to its page."""
     target = f"/admin/learners/{name}"
     try:
         with context.session_factory.begin() as session:
+            context.quotas.require_day(session, viewer, 0)
             request_consolidation(session, actor, name, context.settings.schedule)
     except ConflictError as conflict:
         return see(f"{target}?problem={conflict.code}")

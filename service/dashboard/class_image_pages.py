@@ -10,8 +10,9 @@ from service.dashboard import views
 from service.dashboard.class_images import IMAGES_SHOWN, Show, class_images
 from service.dashboard.pages import PageRoute, as_problem, page, see
 from service.dashboard.sentences import sentence
-from service.dependencies import ActorDep, AppContext, ContextDep
+from service.dependencies import Actor, ActorDep, AppContext, ContextDep
 from service.http.roles import PrincipalDep, requires
+from service.http.security import Principal
 from service.labels import MAX_LABEL
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
@@ -63,6 +64,7 @@ def correct_images(
     label: Label,
     context: ContextDep,
     actor: ActorDep,
+    viewer: PrincipalDep,
     action: Annotated[Literal["move", "remove", "restore"], Form()],
     image: Annotated[list[PublicId] | None, Form(max_length=IMAGES_SHOWN)] = None,
     to: Annotated[str, Form(max_length=MOST_TEXT)] = "",
@@ -76,7 +78,7 @@ def correct_images(
         code = "no-class-chosen" if image else "nothing-chosen"
         return see(f"{address_of(name, label)}?{urlencode({**here, 'problem': code})}")
     changes = [(sample_id, target) for sample_id in dict.fromkeys(image)]
-    return _ask(context, actor, name, label, here, changes=changes)
+    return _ask(context, actor, viewer, name, label, here, changes=changes)
 
 
 @router.post("/corrections/{task_id}/undo", dependencies=[requires("trainer")])
@@ -85,11 +87,12 @@ def undo_correction(
     task_id: PublicId,
     context: ContextDep,
     actor: ActorDep,
+    viewer: PrincipalDep,
     label: Annotated[str, Form(max_length=MOST_TEXT)],
     show: Annotated[Show, Form()] = "all",
 ) -> Response:
     """Take a correction back, and go back to the page of the class."""
-    return _ask(context, actor, name, label, {"show": show}, undo=task_id)
+    return _ask(context, actor, viewer, name, label, {"show": show}, undo=task_id)
 
 
 def address_of(name: str, label: str) -> str:
@@ -104,7 +107,8 @@ def address_of(name: str, label: str) -> str:
 
 def _ask(
     context: AppContext,
-    actor: ActorDep,
+    actor: Actor,
+    viewer: Principal,
     name: str,
     label: str,
     here: dict[str, object],
@@ -115,6 +119,7 @@ def _ask(
     """Queue a correction and go to the page of the class, which speaks of it."""
     try:
         with context.session_factory.begin() as session:
+            context.quotas.require_day(session, viewer, 0)
             task = add_correction(session, actor, name, changes=changes, undo=undo)
             here = {**here, "task": task.id}
     except (RegistryError, Problem) as refusal:

@@ -101,3 +101,17 @@ def test_what_is_not_there_is_not_found(browser, herons):
     assert browser.get("/admin/learners/birds/classes/dodo").status_code == 404
     assert browser.get("/admin/learners/fish/classes/heron").status_code == 404
     assert "Moving" not in browser.get(f"{PAGE}?task=tsk_{'0' * 26}").text
+
+
+def test_forms_draw_from_what_a_key_may_post_in_a_day(client, visitor, log_in, herons, session):
+    body = {"name": "one a day", "role": "trainer", "quotas": {"tasks_per_day": 1}}
+    log_in(client.post("/v1/keys", json=body).json()["key"])
+    assert "task=" in post(visitor, action="remove", image=herons[:1]).headers["location"]
+    task = newest(session)
+
+    again = post(visitor, action="remove", image=herons[1:2])
+    assert "problem=rate-limited" in again.headers["location"]
+    undone = post(visitor, f"/admin/learners/birds/corrections/{task.id}/undo", label="heron")
+    assert "problem=rate-limited" in undone.headers["location"]
+    assert post(visitor, "/admin/learners/birds/consolidate").status_code == 429
+    assert newest(session).id == task.id
