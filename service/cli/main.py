@@ -19,7 +19,11 @@ from service.cli.terminal import harmless
 
 COMMANDS = {
     "Begin": (
-        ("demo", "service.cli.local.demo:demo", "Watch it learn handwritten digits, two by two."),
+        (
+            "demo",
+            "service.cli.local.demo:demo",
+            "Watch it learn digits on photographs, two by two.",
+        ),
         ("demo-compare", "service.cli.local.demo:demo_compare", "Learn them in three ways."),
         ("serve", "service.cli.local.serving:serve", "Run the service: database, worker and HTTP."),
         ("samples", "service.cli.local.samples:samples", "Write pictures to try the service with."),

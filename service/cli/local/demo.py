@@ -1,4 +1,4 @@
-"""`filopodia demo`: a fresh service learns handwritten digits, two at a time, while you watch.
+"""`filopodia demo`: a fresh service learns digits on photographs, two at a time, while you watch.
 
 It drives the service through its public HTTP interface only. `demo-compare` runs three strategies on the same stream.
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -22,9 +23,9 @@ from rich.table import Table
 
 from service.cli.consolidating import WELL_ENDED, consolidate_learned
 from service.cli.local.demo_closing import Closing, show
-from service.cli.local.demo_digits import DigitsMissingError, digit_tasks
+from service.cli.local.demo_digits import DigitsMissingError
+from service.cli.local.demo_pictures import taught_pictures, untaught_pictures
 from service.cli.local.demo_process import ServiceProcess, ServiceStartError
-from service.cli.local.demo_untaught import untaught_pictures
 from service.cli.options import JsonOption
 from service.cli.output import (
     headline,
@@ -38,10 +39,11 @@ from service.client import Filopodia, TaskStatus
 from service.remote import replies
 
 LEARNER = "digits"
-AVERAGE_TARGET = 0.92
-LAST_TARGET = 0.90
-KNOWN_TARGET = 0.85
-RECOGNISED_TARGET = 0.75
+DATA = "scikit-learn load_digits and load_sample_images"
+CONSOLIDATED_AFTER = (2, 5)
+"""Tasks after which it trains on what waits: as often as it would have been quiet."""
+AVERAGE_TARGET, LAST_TARGET = 0.70, 0.60
+KNOWN_TARGET, RECOGNISED_TARGET = 0.85, 0.85
 ASKED_DIGITS = 200
 SEED = 7
 COMPARED = ("artsy", "simplecil", "finetune")
@@ -65,7 +67,7 @@ class StreamResult:
 
 
 def demo(data: DataOption = None) -> None:
-    """Learn real handwritten digits as five tasks of two, and predict unseen ones.
+    """Learn handwritten digits on photographs as five tasks of two, and predict unseen ones.
 
     Asks about things that nobody taught, too. Stays up on a terminal, for a look at the dashboard,
     until Ctrl-C. Fails when the accuracy or what is known is below its target.
@@ -139,24 +141,23 @@ def _client(service: ServiceProcess) -> Filopodia:
 def _learn_stream(
     client: Filopodia, console: Console, *, strategy: str, name: str, chatty: bool
 ) -> StreamResult:
-    tasks = digit_tasks()
-    client.create_learner(
-        name, strategy=strategy, backbone="bundled", metadata={"data": "scikit-learn load_digits"}
-    )
+    tasks = taught_pictures()
+    client.create_learner(name, strategy=strategy, backbone="bundled", metadata={"data": DATA})
     console.print()
     console.print(f"Learner {name}: strategy {strategy}, frozen backbone bundled", style="bold")
     started = time.monotonic()
-    for number, digits in enumerate(tasks, start=1):
-        labels = sorted({digit.label for digit in digits})
+    for number, pictures in enumerate(tasks, start=1):
+        labels = sorted({picture.label for picture in pictures})
         title = f"task {number}/{len(tasks)}  digits {' and '.join(labels)}"
-        posted = client.learn_images(name, [digit.as_image() for digit in digits])
+        posted = client.learn_images(name, [picture.as_image() for picture in pictures])
         task = follow(posted, console, title)
         if task.status != TaskStatus.SUCCEEDED:
             error = task.error or {"code": task.status, "detail": ""}
             raise DemoFailedError(f"{title} was not learned: {error['code']} {error['detail']}")
         if chatty:
             _show_matrix(client, console, name)
-    _consolidate(client, console, name, chatty=chatty)
+        if number in CONSOLIDATED_AFTER:
+            _consolidate(client, console, name, chatty=chatty)
     history = client.accuracy(name)
     console.print(headline(history))
     return StreamResult(strategy, time.monotonic() - started, history)
@@ -180,14 +181,14 @@ def _show_matrix(client: Filopodia, console: Console, name: str) -> None:
 
 def _ask(client: Filopodia) -> Closing:
     """Ask about some of the digits that were held out, and about things that nobody taught."""
-    held_out = [digit for digits in digit_tasks() for digit in digits if digit.is_held_out]
+    taught = chain.from_iterable(taught_pictures())
+    held_out = [picture for picture in taught if picture.is_held_out]
     digits = random.Random(SEED).sample(held_out, ASKED_DIGITS)
     untaught = untaught_pictures()
-    data = [digit.as_image().data for digit in digits]
-    data += [picture.as_png() for picture in untaught]
+    data = [picture.as_image().data for picture in (*digits, *untaught)]
     answer = client.predict_all(
         LEARNER,
-        [(f"{i}.png", image) for i, image in enumerate(data)],
+        [(f"{i}.jpg", image) for i, image in enumerate(data)],
         top_k=2,
         min_version=client.learner(LEARNER)["live_version"],
     )
@@ -222,8 +223,7 @@ def judge(console: Console, result: StreamResult, *, known: float, recognised: f
 
 
 def _show_dashboard(console: Console, service: ServiceProcess) -> None:
-    console.print()
-    console.print(f"Dashboard  {service.url}/admin")
+    console.print(f"\nDashboard  {service.url}/admin")
     console.print(f"Log in with the key in {service.data_dir / 'admin.key'}")
     console.print(f"API docs   {service.url}/docs")
 

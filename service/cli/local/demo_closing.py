@@ -1,28 +1,24 @@
-"""The demo's end: digits it never learned from and things that nobody taught, and what a person should see of them."""
+"""The demo's end: digits it never learned from and what nobody taught it, and what a person should see of them."""
 
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.local.demo_digits import Digit
-from service.cli.local.demo_untaught import Untaught
+from service.cli.local.demo_pictures import Picture
 from service.cli.output import result_lines
 from service.remote.replies import PredictionResult
 
 SHOWN_DIGITS = 5
 SEED = 7
 
-Picture = TypeVar("Picture", Digit, Untaught)
-
 
 @dataclass(frozen=True)
-class Answered(Generic[Picture]):
+class Answered:
     """A picture, and what was answered."""
 
     picture: Picture
@@ -32,6 +28,13 @@ class Answered(Generic[Picture]):
     def is_right(self) -> bool:
         """Whether the label is the right one."""
         return self.result["label"] == self.picture.label
+
+    @property
+    def was_right_without(self) -> bool:
+        """Whether the label would be the right one had no synapse fired."""
+        route = self.result.get("route")
+        without = route.get("without") if route else None
+        return self.is_right if without is None else without["label"] == self.picture.label
 
     @property
     def fired(self) -> list[int]:
@@ -45,14 +48,14 @@ class Answered(Generic[Picture]):
 class Closing:
     """What was answered to all pictures that were asked about at the end."""
 
-    taught: list[Answered[Digit]]
-    untaught: list[Answered[Untaught]]
+    taught: list[Answered]
+    untaught: list[Answered]
 
     @classmethod
     def of(
         cls,
-        digits: Sequence[Digit],
-        untaught: Sequence[Untaught],
+        digits: Sequence[Picture],
+        untaught: Sequence[Picture],
         results: Sequence[PredictionResult],
     ) -> "Closing":
         """Pair the pictures with their answers: those to the digits come first."""
@@ -72,7 +75,7 @@ class Closing:
         return sum(not each.result["known"] for each in self.untaught) / len(self.untaught)
 
     @property
-    def fired(self) -> list[Answered[Digit]]:
+    def fired(self) -> list[Answered]:
         """Digits for which a synapse fired."""
         return [each for each in self.taught if each.fired]
 
@@ -84,23 +87,27 @@ class Closing:
         n_new = sum(not each.result["known"] for each in self.untaught)
         lines = [
             f"{n} digits it never learned from: {n_right} right, {n_known} known, {n - n_known} not known",
-            f"{n_other} pictures that nobody taught, pieces of photographs and drawn fruit: {n_other - n_new} known, "
-            f"{n_new} not known",
+            f"{n_other} pictures of what nobody taught, the photographs without a digit and drawn fruit: "
+            f"{n_other - n_new} known, {n_new} not known",
         ]
         if not self.fired:
             return lines
         by_task = sorted(Counter(task for each in self.fired for task in each.fired).items())
         tasks = ", ".join(f"task {task} ({count})" for task, count in by_task)
         n_fired_right = sum(each.is_right for each in self.fired)
-        told = f"A synapse fired for {len(self.fired)} of the {n} digits, {n_fired_right} of them right"
-        return [*lines, f"{told}: {tasks}"]
+        n_without = sum(each.was_right_without for each in self.fired)
+        told = (
+            f"A synapse fired for {len(self.fired)} of the {n} digits: {n_fired_right} of them are right, "
+            f"{n_without} would be without"
+        )
+        return [*lines, f"{told}; {tasks}"]
 
-    def new(self) -> Answered[Untaught] | None:
+    def new(self) -> Answered | None:
         """Choose one that is not known among those that nobody taught. None where all are called known."""
         new = [each for each in self.untaught if not each.result["known"]]
         return random.Random(SEED).choice(new) if new else None
 
-    def digits(self) -> list[Answered[Digit]]:
+    def digits(self) -> list[Answered]:
         """Draw some of the digits at random."""
         return random.Random(SEED).sample(self.taught, SHOWN_DIGITS)
 
@@ -112,10 +119,7 @@ def show(console: Console, closing: Closing) -> None:
         console.print(line)
     if new := closing.new():
         _title(console, "One that is not known:")
-        picture = new.picture
-        is_coloured = console.color_system is not None
-        drawn = picture.in_colour() if is_coloured else picture.in_shades()
-        console.print(_beside(drawn, ("? ", "bold yellow"), picture.label, new.result))
+        _show(console, new, ("? ", "bold yellow"))
     if closing.fired:
         _title(console, "One for which a synapse fired:")
         _show_digit(console, random.Random(SEED).choice(closing.fired))
@@ -132,16 +136,14 @@ def _title(console: Console, title: str) -> None:
     console.print()
 
 
-def _show_digit(console: Console, answered: Answered[Digit]) -> None:
-    drawn = Text("\n".join(answered.picture.drawn()), no_wrap=True)
-    mark = ("✓ ", "bold green") if answered.is_right else ("✗ ", "bold red")
-    console.print(_beside(drawn, mark, answered.picture.label, answered.result))
+def _show_digit(console: Console, answered: Answered) -> None:
+    _show(console, answered, ("✓ ", "bold green") if answered.is_right else ("✗ ", "bold red"))
 
 
-def _beside(drawn: Text, mark: tuple[str, str], label: str, result: PredictionResult) -> Table:
-    lines = result_lines(result)
-    lines[0] = Text.assemble(mark, f"shows {label}, answered ") + lines[0]
+def _show(console: Console, answered: Answered, mark: tuple[str, str]) -> None:
+    lines = result_lines(answered.result)
+    lines[0] = Text.assemble(mark, f"shows {answered.picture.label}, answered ") + lines[0]
     beside = Table.grid(padding=(0, 3, 0, 0))
     beside.add_column(no_wrap=True)
-    beside.add_row(drawn, Group(*lines))
-    return beside
+    beside.add_row(answered.picture.drawn(console), Group(*lines))
+    console.print(beside)

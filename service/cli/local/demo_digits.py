@@ -1,4 +1,4 @@
-"""The demo's images: scikit-learn's handwritten digits as a stream of tasks of two digits.
+"""scikit-learn's handwritten digits as a stream of tasks of two digits.
 
 1,797 real images of 8 x 8 pixels (UCI optical recognition of handwritten digits, the test part),
 which come with the package. A fixed seed splits every class into three quarters to learn from and
@@ -19,7 +19,8 @@ from service.client import LabelledImage
 CLASSES_PER_TASK = 2
 EVAL_FRACTION = 0.25
 SEED = 0
-SHADES = " ░▒▓█"
+INK = 16
+"""The grey level of full ink."""
 
 
 class DigitsMissingError(Exception):
@@ -40,13 +41,6 @@ class Digit:
         data = io.BytesIO()
         Image.fromarray(grey).save(data, format="PNG")
         return LabelledImage(data.getvalue(), self.label, "eval" if self.is_held_out else "train")
-
-    def drawn(self) -> list[str]:
-        """Draw it with block characters: 8 lines of 16 columns."""
-        return [
-            "".join(2 * SHADES[round(level / 16 * (len(SHADES) - 1))] for level in row)
-            for row in np.asarray(self.pixels)
-        ]
 
 
 def package() -> ModuleType:

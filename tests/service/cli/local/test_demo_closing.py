@@ -7,17 +7,16 @@ import pytest
 from rich.console import Console
 
 from service.cli.local.demo_closing import SHOWN_DIGITS, Closing, show
-from service.cli.local.demo_digits import Digit
-from service.cli.local.demo_untaught import Untaught
+from service.cli.local.demo_pictures import Picture
 
 PIXELS = np.arange(32 * 32 * 3, dtype=np.uint16).reshape(32, 32, 3).astype(np.uint8)
 
 
 def digit(label):
-    return Digit(np.full((8, 8), 16), label, is_held_out=True)
+    return Picture(PIXELS, label, is_held_out=True)
 
 
-def answer(label, *, known=True, fired=()):
+def answer(label, *, known=True, fired=(), without=None):
     synapses = [
         {
             "task": task,
@@ -37,7 +36,8 @@ def answer(label, *, known=True, fired=()):
         "novelty": 0.5 if known else 1.0,
         "known": known,
         "top": [{"label": label, "score": 0.9}],
-        "route": {"passes": 1 + len(fired), "synapses": synapses},
+        "route": {"passes": 1 + len(fired), "synapses": synapses}
+        | ({"without": {"label": without, "score": 0.4}} if fired else {}),
     }
 
 
@@ -49,8 +49,13 @@ SILENT = [
     answer("4"),
     answer("5"),
 ]
-FIRED = [*SILENT[:2], answer("7", fired=(2,)), answer("4", fired=(1, 2)), SILENT[4]]
-UNTAUGHT = [Untaught(PIXELS, "a plum"), Untaught(PIXELS, "a photo")]
+FIRED = [
+    *SILENT[:2],
+    answer("7", fired=(2,), without="9"),
+    answer("4", fired=(1, 2), without="9"),
+    answer("5", fired=(1,), without="5"),
+]
+UNTAUGHT = [Picture(PIXELS, "a plum"), Picture(PIXELS, "a photo")]
 NEW, MISTAKEN = answer("1", known=False), answer("2")
 
 
@@ -69,8 +74,8 @@ def test_the_counts_are_those_of_the_answers():
     assert (ending.known, ending.recognised) == (0.8, 0.5)
     assert ending.summary() == [
         "5 digits it never learned from: 4 right, 4 known, 1 not known",
-        "2 pictures that nobody taught, pieces of photographs and drawn fruit: 1 known, 1 not known",
-        "A synapse fired for 2 of the 5 digits, 1 of them right: task 1 (1), task 2 (2)",
+        "2 pictures of what nobody taught, the photographs without a digit and drawn fruit: 1 known, 1 not known",
+        "A synapse fired for 3 of the 5 digits: 2 of them are right, 1 would be without; task 1 (2), task 2 (2)",
     ]
 
 

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from service.cli.local.demo_digits import Digit, digit_tasks
+from service.cli.local.demo_digits import digit_tasks
 
 
 def test_all_images_come_in_five_tasks_of_two_digits():
@@ -35,11 +35,3 @@ def test_a_digit_is_sent_as_a_png_of_its_own_size():
         image = Image.open(io.BytesIO(digit.as_image().data))
     assert (image.size, image.mode) == ((8, 8), "L")
     assert np.asarray(image).max() == min(255, 16 * int(digit.pixels.max()))
-
-
-def test_a_digit_is_drawn_with_blocks():
-    pixels = np.zeros((8, 8))
-    pixels[0, 0] = 16
-    lines = Digit(pixels, "1", is_held_out=True).drawn()
-    assert lines[0] == "██" + " " * 14
-    assert len(lines) == 8
