@@ -4,6 +4,7 @@ Shapes: B images, K classes, W feature width, R directions a class.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,24 @@ _PRODUCT = 16
 """How much cheaper a number is in a product of matrices than gathered, about."""
 _MOST_NUMBERS = 4_000_000
 """That are gathered at once, of directions of the most likely classes of some images."""
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """What own covariances are made of, as `models.own_left_out` takes one image out of them."""
+
+    means: Tensor
+    """Of the classes in the whitened space, float32 `(K, W)`."""
+    directions: Tensor
+    """float16 `(K, R, W)`."""
+    variances: Tensor
+    """Along each, of the class alone, `(K, R)`; 0 where it has fewer."""
+    left: Tensor
+    """What the class varies in all other directions together, `(K,)`."""
+    share: Tensor
+    """How much of its covariance is its own, `(K,)`."""
+    n_rows: Tensor
+    """int64 `(K,)`."""
 
 
 class OwnCovariances:
@@ -77,6 +96,7 @@ class OwnCovariances:
             directions = self._directions[part].float()
             self._of_means[part] = torch.einsum("krw,kw->kr", directions, self._means[part])
         share = (shown.counts / (shown.counts + prior * W)).float()[:, None] * (n_rows > 1)[:, None]
+        self.parts = OwnParts(self._means, self._directions, variances, left, share[:, 0], n_rows)
         outside = 1 - share + share * left[:, None] / max(1, W - rank)
         # A direction that a class does not have is one of the others.
         inside = torch.where(variances > 0, 1 - share + share * variances, outside)
@@ -114,11 +134,7 @@ class OwnCovariances:
 
     def logits_along(self, along: Tensor, shared: Tensor) -> Tensor:
         """Return what `logits` does for images that lie so far along all directions of all classes, `(B, K, R)`."""
-        own = self._scores(along, shared, slice(None))
-        if own.shape[1] <= MOST_LIKELY:
-            return own
-        likely = shared.topk(MOST_LIKELY, dim=1).indices
-        return _ordered(own.gather(1, likely), shared, likely)
+        return ordered(self._scores(along, shared, slice(None)), shared)
 
     def linear_form(self, to_space: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far images lie along all directions as a product: `(W, K R)`, and what is added, `(K R,)`.
@@ -153,6 +169,14 @@ class OwnCovariances:
 def gaps_of(shown: Shown, mine: Tensor) -> Tensor:
     """Return how far some rows, bool `(M,)`, are from the means of their classes, float32 `(N, W)`."""
     return (shown.rows[mine] - shown.means[shown.targets[mine]]).float()
+
+
+def ordered(own: Tensor, shared: Tensor) -> Tensor:
+    """Return log-likelihoods of all classes, `(B, K)`, where own covariances decide among the most likely alone."""
+    if own.shape[1] <= MOST_LIKELY:
+        return own
+    likely = shared.topk(MOST_LIKELY, dim=1).indices
+    return _ordered(own.gather(1, likely), shared, likely)
 
 
 def _ordered(own: Tensor, shared: Tensor, likely: Tensor) -> Tensor:

@@ -119,6 +119,21 @@ class FeatureRecords:
 
 
 @dataclass(frozen=True)
+class KeptRows:
+    """Of which images some rows are: those that a task showed of one class."""
+
+    task: int
+    """The task's index."""
+    target: int
+    """Index of the class."""
+    n_rows: int
+    n_images: int
+    """More than rows where a sample stands for all."""
+    is_in_order: bool
+    """Whether the rows are in the order in which the images were sent: so they are until some of them train."""
+
+
+@dataclass(frozen=True)
 class Shown:
     """Everything that was shown, where the features are now. Shapes: K classes, W feature width, M kept rows."""
 

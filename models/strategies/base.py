@@ -26,8 +26,10 @@ from models.errors import (
     UnknownContentError,
     UnlearningError,
 )
+from models.insights import ImageInsights
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
+from models.shown import KeptRows
 from models.strategies.values import (
     ConsolidationReport,
     CorrectionReport,
@@ -81,6 +83,8 @@ class Strategy(ABC, Generic[ConfigT]):
     """What it can do about a task or class that has to go. A report says what was done in the case at hand."""
     corrects: ClassVar[bool] = False
     """Whether images can be given other labels, or be taken out, without training anything again."""
+    looks_into_images: ClassVar[bool] = False
+    """Whether it can say what it would answer without one of its images (`look_into_images`)."""
     cross_validates: ClassVar[bool] = False
     """Whether it measures itself on training images that it leaves out in turn, in closed form."""
     consolidates: ClassVar[bool] = False
@@ -177,6 +181,13 @@ class Strategy(ABC, Generic[ConfigT]):
             seconds=time.perf_counter() - started,
             details=details,
         )
+
+    def look_into_images(self) -> tuple[ImageInsights, list[KeptRows]]:
+        """Return what the images that are kept say of each other, and of which images their rows are, in order.
+
+        Only of a strategy that `looks_into_images`, once it has learned something. Changes nothing.
+        """
+        raise NotImplementedError
 
     def unlearn(
         self,

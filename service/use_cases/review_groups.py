@@ -95,7 +95,7 @@ def _fold(images: Sequence[Waiting]) -> Iterator[list[Waiting]]:
     yield from ([image] for image in images if image.small is None)
     if not with_small:
         return
-    alike = _alike(np.stack([_small(image) for image in with_small]))
+    alike = alike_pictures(np.stack([_small(image) for image in with_small]))
     is_free = np.ones(len(with_small), dtype=bool)
     for i in range(len(with_small)):
         if not is_free[i]:
@@ -127,7 +127,7 @@ def _small(image: Waiting) -> NDArray[np.float32]:
     return np.frombuffer(image.small or b"", dtype=np.uint8).astype(np.float32)
 
 
-def _alike(pictures: NDArray[np.float32]) -> NDArray[np.bool_]:
+def alike_pictures(pictures: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which small pictures `(N, 216)` are near-duplicates, `(N, N)`."""
     n_values = 3 * SIZE[0] * SIZE[1]
     centred = pictures - pictures.mean(axis=1, keepdims=True)

@@ -20,7 +20,7 @@ from models.evidence_synapse import NEVER
 from models.fitting import derive_seed
 from models.ledger import Ledger, Removal
 from models.reference import Reference
-from models.shown import FeatureRecords, Shown
+from models.shown import FeatureRecords, KeptRows, Shown
 from models.state import StateReader
 from models.statistics import Drift
 from models.strategies.artsy.consolidation import Consolidation
@@ -94,6 +94,16 @@ class History:
         """Return what all tasks but some showed of K classes, where the features are now."""
         parts = [part for part in self._parts() if part[0] not in without]
         return Shown.merged(parts, n_classes, self._width)
+
+    def kept_rows(self) -> list[KeptRows]:
+        """Return of which images the rows of `shown` are, in order."""
+        found = []
+        for index, classes, records, _ in self._parts():
+            columns = (classes, records.kept, records.counts, records.untrained)
+            for target, kept, count, untrained in zip(*map(Tensor.tolist, columns), strict=True):
+                in_order = kept == count and untrained == kept
+                found.append(KeptRows(index, target, kept, int(count), in_order))
+        return found
 
     def carry(self, reference: Reference) -> Reference:
         """Return what novelty is measured against, where the features are now."""

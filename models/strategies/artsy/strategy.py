@@ -48,14 +48,16 @@ from models.evidence import (
 )
 from models.evidence_synapse import NEVER, EvidenceSynapse, EvidenceSynapses
 from models.fitting import derive_seed
+from models.insights import ImageInsights, look_into
 from models.joined_heads import JoinedHeads, joined
+from models.leave_one_out import LeaveOneOut
 from models.ledger import Ledger, Removal
 from models.merging import merge
 from models.nothing import features_of_nothing
 from models.novelty import Scale
 from models.progress import Progress, ProgressFn
 from models.reference import Prior, Reference
-from models.shown import FeatureRecords, Shown
+from models.shown import FeatureRecords, KeptRows, Shown
 from models.state import StateReader
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.history import History
@@ -76,6 +78,7 @@ class Artsy(Strategy[ArtsyConfig]):
     )
     unlearning = "partial"
     corrects = True
+    looks_into_images = True
     cross_validates = True
     consolidates = True
     reads_features = True
@@ -161,6 +164,12 @@ class Artsy(Strategy[ArtsyConfig]):
         if self.classes_ and self._left_out is None:
             self._read()
         return self._left_out if self._left_out and len(self._left_out.tasks) else None
+
+    def look_into_images(self) -> tuple[ImageInsights, list[KeptRows]]:
+        shown, prior = self.shown, self._prior()
+        assert self.scale is not None
+        without = LeaveOneOut(shown, prior, self.opinions)
+        return look_into(shown, without, self.scale, prior.centre), self.history.kept_rows()
 
     def score(self, images: Tensor) -> RawScores:
         self.prepare()
