@@ -48,10 +48,10 @@ class ImageInsights:
     look_alike_cosine: Tensor
     pairs: Tensor
     """Images that may be near-duplicates, the nearest first, `(P, 2)`."""
-    pulls: Tensor
-    """How many images of its class would be answered rightly without it."""
+    pair_cosines: Tensor
+    """`(P,)`"""
     pulled: dict[int, list[int]]
-    """Which, by image."""
+    """Which images would be answered rightly without each, besides themselves, by image."""
 
     @property
     def strength(self) -> Tensor:
@@ -72,11 +72,8 @@ def look_into(shown: Shown, without: LeaveOneOut, scale: Scale, centre: Tensor) 
     novelty = scale.novelty(distances.float(), torch.full((len(distances),), -1.0))
     own = answers.gather(1, shown.targets[:, None])[:, 0]
     best, answered = answers.max(dim=1)
-    nearest, cosine, pairs = _neighbours(shown, centre)
+    nearest, cosine, pairs, pair_cosines = _neighbours(shown, centre)
     pulled = _pulled(shown, without, answered, best - own)
-    pulls = torch.zeros(len(own), dtype=torch.int64)
-    for row, victims in pulled.items():
-        pulls[row] = len(victims)
     return ImageInsights(
         answered,
         own.float(),
@@ -86,7 +83,7 @@ def look_into(shown: Shown, without: LeaveOneOut, scale: Scale, centre: Tensor) 
         nearest,
         cosine,
         pairs,
-        pulls,
+        pair_cosines,
         pulled,
     )
 
@@ -105,8 +102,8 @@ def suspected(shown: Shown, answered: Tensor, strength: Tensor) -> Tensor:
     return rows[strength[rows].argsort(descending=True, stable=True)]
 
 
-def _neighbours(shown: Shown, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the nearest image of another class, its cosine, and pairs that may be near-duplicates."""
+def _neighbours(shown: Shown, centre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the nearest image of another class, its cosine, pairs that may be near-duplicates, and theirs."""
     x = F.normalize((shown.rows - centre).float(), dim=1)
     nearest, cosines, pairs, near = [], [], [], []
     for rows in torch.arange(len(x)).split(_AT_ONCE):
@@ -119,8 +116,14 @@ def _neighbours(shown: Shown, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         best, place = cosine.max(dim=1)
         nearest.append(torch.where(best < -1, -1, place))
         cosines.append(best)
-    order = torch.cat(near).argsort(descending=True, stable=True)[:MOST_PAIRS]
-    return torch.cat(nearest), torch.cat(cosines), torch.cat(pairs)[order]
+    found_cosines = torch.cat(near)
+    order = found_cosines.argsort(descending=True, stable=True)[:MOST_PAIRS]
+    return (
+        torch.cat(nearest),
+        torch.cat(cosines),
+        torch.cat(pairs)[order],
+        found_cosines[order],
+    )
 
 
 def _pulled(

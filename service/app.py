@@ -33,6 +33,7 @@ from service.http.quotas import Quotas
 from service.http.root_path import RootPathMiddleware
 from service.http.security import KeyRing
 from service.inference.engine import InferenceEngine
+from service.inference.insight_cache import InsightCache
 from service.inference.job_runner import JobRunner
 from service.inference.loading import Loads
 from service.inference.prediction_writer import PredictionWriter
@@ -51,6 +52,7 @@ from service.routes import (
     consolidations,
     corrections,
     feedback,
+    insights,
     keys,
     learners,
     login_links,
@@ -145,6 +147,7 @@ def _routes() -> list[BaseRoute]:
         corrections,
         consolidations,
         samples,
+        insights,
         prediction_jobs,
         feedback,
         reviews,
@@ -222,6 +225,7 @@ def build_context(
         store=store,
         loader=loader,
         loads=loads,
+        insights=InsightCache(),
         exporting=CapacityLimiter(1),
         watcher=watcher,
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
@@ -275,3 +279,4 @@ def _stop(context: AppContext) -> None:
     context.writer.stop()
     context.decoder.close()
     context.loads.close()
+    context.insights.close()

@@ -73,6 +73,11 @@ REPLIES = {
             )
         },
     ),
+    "JudgedImage": Reply("JudgedImageRead"),
+    "ImagePair": Reply("ImagePairRead"),
+    "PullingImage": Reply("PullingImageRead"),
+    "ClassInsights": Reply("ClassInsightsRead"),
+    "Insights": Reply("InsightsRead"),
     "UnlearnPreview": Reply("UnlearnPreview"),
     "Alias": Reply("AliasRead", "A movable name of a version: `live` is the one that answers."),
     "TaskProgress": Reply("TaskProgress", "How far the learning of a task is."),

@@ -21,6 +21,8 @@ from service.http.quotas import Quotas
 from service.http.roles import PrincipalDep
 from service.http.security import KeyRing, Principal
 from service.inference.engine import InferenceEngine
+from service.inference.insight_cache import InsightCache
+from service.inference.insight_kinds import LearnerInsights
 from service.inference.job_runner import JobRunner
 from service.inference.loading import Loads
 from service.inference.prediction_writer import PredictionWriter
@@ -49,6 +51,7 @@ class AppContext:
     store: SnapshotStore
     loader: VersionLoader
     loads: Loads
+    insights: InsightCache[LearnerInsights]
     exporting: CapacityLimiter
     """Versions being written as ONNX files."""
     watcher: Watcher

@@ -85,6 +85,7 @@ def _table() -> dict[str, ProblemType]:
         "nothing-to-consolidate": p(409, "Nothing to consolidate", "No task of the learner waits for it with images."),
         "cannot-unlearn": p(409, "Cannot unlearn", "`unlearning` in `GET /v1/strategies` says which strategies can."),
         "cannot-correct": p(409, "Cannot correct", "`corrects` in `GET /v1/strategies` says which strategies can."),
+        "cannot-look-into": p(409, "Cannot look into", "`looks_into_images` in `GET /v1/strategies` says which can."),
         "nothing-to-correct": p(409, "Nothing to correct", "The images show this already, or were changed since."),
         "class-would-be-empty": p(409, "Nothing would be left", "Leave an image to learn from, or unlearn the class."),
         "training-images-gone": p(409, "Training images gone", "The strategy has to see again what it takes out."),

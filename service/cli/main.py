@@ -72,6 +72,11 @@ COMMANDS = {
         ("learners", "service.cli.listing:learners", "List the learners."),
         ("classes", "service.cli.classes:list_classes", "List what a learner knows."),
         ("images", "service.cli.correcting:list_images", "List the images of a class."),
+        (
+            "suspects",
+            "service.cli.suspects:suspects",
+            "List images whose label looks wrong.",
+        ),
         ("history", "service.cli.listing:history", "Show the accuracy after every task."),
         ("versions", "service.cli.listing:versions", "List a learner's versions."),
         ("strategies", "service.cli.listing:strategies", "List the ways to learn."),

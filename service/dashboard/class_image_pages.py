@@ -5,8 +5,9 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Response
 
+from registry import class_accuracy, learners
 from registry.errors import RegistryError
-from service.dashboard import views
+from service.dashboard import insight_view, views
 from service.dashboard.class_images import IMAGES_SHOWN, Show, class_images
 from service.dashboard.pages import PageRoute, as_problem, page, see
 from service.dashboard.sentences import sentence
@@ -46,6 +47,9 @@ def show_class(
     with context.session_factory() as session:
         shown = class_images(session, name, label, show=show, page=number, task_id=task)
         known = views.known_tasks(session, name)
+        learner = learners.get_learner(session, name)
+        found = class_accuracy.of_classes(session, learner, [shown.info])
+    insights = insight_view.look(context, learner, shown.info.label)
     return page(
         "class.html",
         viewer,
@@ -54,6 +58,8 @@ def show_class(
         name=name,
         known=known,
         shown=shown,
+        accuracy=found[shown.info.label],
+        insights=insights,
         address=address_of(name, shown.info.label),
     )
 

@@ -12,6 +12,7 @@ from service.dashboard import (
     audit_pages,
     class_image_pages,
     class_pages,
+    insight_pages,
     job_pages,
     key_pages,
     new_learner_page,
@@ -46,6 +47,7 @@ router.include_router(actions.router)
 router.include_router(prediction_page.router)
 router.include_router(new_learner_page.router)
 router.include_router(teach_pages.router)
+router.include_router(insight_pages.router)
 router.include_router(class_pages.router)
 router.include_router(class_image_pages.router)
 router.include_router(job_pages.router)

@@ -7,6 +7,7 @@ ON_PAGES = {
     "alias-moved": "Somebody else has moved it since this page was shown: look again.",
     "bad-host": "The service does not answer to the name in this address.",
     "body-too-large": "This is more than the service takes at once.",
+    "cannot-look-into": "This learner's strategy cannot say what it would answer without one of its images.",
     "cannot-correct": "This learner's strategy has trained its images into weights and cannot change one of them.",
     "cannot-unlearn": "This learner's strategy cannot take out a part of what it has learned.",
     "consolidation-off": "Nothing is consolidated in this installation: its operator has set that.",

@@ -106,6 +106,27 @@ def update_class(
     )
 
 
+def insights(
+    name: str, label: str | None = None, *, limit: int | None = None
+) -> Call[replies.Insights]:
+    """Tell which of a learner's training images hurt, and which are alike.
+
+    Args:
+        name: The learner.
+        label: Only images of this class, by its label or name.
+        limit: Most images of each kind.
+
+    Returns:
+        `ready` is false while it is being found out, once a version: ask again.
+    """
+    return Call(
+        "GET",
+        "/v1/learners/{name}/insights",
+        {"name": name},
+        params=given(label=label, limit=limit),
+    )
+
+
 def accuracy(name: str, *, version: int | None = None) -> Call[replies.AccuracyHistory]:
     """Read how well every task was known with every version that leads to one of them; to the head unless given."""
     params = given(version=version)

@@ -143,6 +143,7 @@ class Methods:
     classes = asks(learner_calls.classes)
     learned_class = asks(learner_calls.learned_class)
     update_class = asks(learner_calls.update_class)
+    insights = asks(learner_calls.insights)
     accuracy = asks(learner_calls.accuracy)
     accuracy_csv = asks(learner_calls.accuracy_csv)
     versions = asks(learner_calls.versions)

@@ -96,6 +96,8 @@ class Strategy(TypedDict):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: str
     """What can be removed again; docs/unlearning.md."""
+    looks_into_images: bool
+    """Whether `GET /v1/learners/{name}/insights` can tell which of its images hurt."""
     corrects: bool
     """Whether learned images can be moved to other classes, or be taken out; docs/correcting.md."""
     cross_validates: bool
@@ -157,6 +159,75 @@ class LearnedClass(TypedDict):
     """How sure `accuracy_now` is."""
     etag: NotRequired[str]
     """Of its name and whether it is hidden, where one class was read or changed."""
+
+
+class JudgedImage(TypedDict):
+    """What is answered to a training image without it."""
+
+    sample: str
+    label: str
+    """What it was taught as, by the class's name."""
+    looks_like: str
+    """The class that is answered without it."""
+    score: float
+    """Of that class."""
+    own_score: float
+    """Of its own class."""
+    novelty: float
+
+
+class ImagePair(TypedDict):
+    """Two training images that are near to each other."""
+
+    sample: str
+    label: str
+    other: str
+    other_label: str
+    cosine: float
+    """Of their features, 1 for the same."""
+
+
+class PullingImage(TypedDict):
+    """A training image without which others would be answered rightly."""
+
+    sample: str
+    label: str
+    n: int
+    """How many others."""
+    mended: list[JudgedImage]
+    """Which, at most ten."""
+
+
+class ClassInsights(TypedDict):
+    """What is known of the training images of one class."""
+
+    label: str
+    n: int
+    """Training images that were judged."""
+    right: Measure | None
+    """How many are answered rightly without themselves; null without any."""
+    novelty: list[float]
+    """Of its images without themselves: what 10 %, half and 90 % of them stay below. Empty without any."""
+
+
+class Insights(TypedDict):
+    """What a learner's training images say of each other, the most telling of each kind first."""
+
+    ready: bool
+    """Whether it is known: of many images it takes seconds, once a version. Ask again while it is false."""
+    version: int
+    n_images: int
+    """Training images that the version has learned."""
+    n_judged: int
+    """Of these, those that could be judged."""
+    suspects: list[JudgedImage]
+    """Whose label looks wrong: without the image another class is answered, by 0.5 more than its own."""
+    look_alikes: list[ImagePair]
+    """Images with the nearest one of another class."""
+    duplicates: list[ImagePair]
+    """Near-duplicates, within a class and across classes."""
+    pulls: list[PullingImage]
+    classes: list[ClassInsights]
 
 
 class UnlearnPreview(TypedDict):

@@ -26,6 +26,7 @@ def list_strategies() -> Page[StrategyRead]:
             keeps_images=strategy.keeps_images,
             cross_validates=strategy.cross_validates,
             unlearning=strategy.unlearning,
+            looks_into_images=strategy.looks_into_images,
             corrects=strategy.corrects,
             defaults=config_defaults(strategy),
             config_schema=config_schema(strategy),

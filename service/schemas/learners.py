@@ -93,6 +93,8 @@ class StrategyRead(ReadSchema):
     """Whether training images become part of what it learned; deleting a task's images does not delete those."""
     unlearning: Unlearning
     """What can be removed again; docs/unlearning.md."""
+    looks_into_images: bool
+    """Whether `GET /v1/learners/{name}/insights` can tell which of its images hurt."""
     corrects: bool
     """Whether learned images can be moved to other classes, or be taken out; docs/correcting.md."""
     cross_validates: bool
