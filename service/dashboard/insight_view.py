@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from registry import classes
+from registry.measures import Measure
 from registry.tables import LearnerRow
 from service.dependencies import AppContext
 from service.problems import Problem
@@ -18,8 +19,8 @@ SENTENCES = {
     "cannot-look-into": "This learner's strategy cannot say what it would answer without one of its images, so nothing "
     "can be said about single images.",
     "nothing-learned": "Nothing is learned yet. As soon as the first task has ended, its images are judged.",
-    "version-not-served": "Images are judged by the newest version, and another one answers at the moment. Once the "
-    "newest one answers, open this page again.",
+    "version-damaged": "A file of the newest version is missing or damaged. Restore a backup; the images can be judged "
+    "then.",
 }
 
 
@@ -31,6 +32,8 @@ class InsightView:
     """None where there is nothing to show."""
     why_not: str = ""
     """Why there is nothing to show."""
+    right: Measure | None = None
+    """Of the class that is asked about: how many of its images are answered rightly without themselves."""
 
     @property
     def unjudged(self) -> str:
@@ -59,4 +62,5 @@ def look(
         )
     with context.session_factory() as session:
         shown = classes.shown(session, learner.id)
-    return InsightView(read_insights(found, learner.head_version, shown))
+    right = found.classes[0].measure if label is not None and found.classes else None
+    return InsightView(read_insights(found, learner.head_version, shown), right=right)

@@ -37,8 +37,7 @@ def read_image_insights(
     .../corrections` moves or removes images. What was removed or deleted is not named. `limit` is of each list.
 
     - **404** `learner-not-found`, `class-not-found`
-    - **409** `cannot-look-into`: the strategy cannot; `nothing-learned`; `version-not-served`: another version than the
-      newest one answers
+    - **409** `cannot-look-into`: the strategy cannot; `nothing-learned`
     """
     with context.session_factory() as session:
         learner = learners.get_learner(session, name)

@@ -59,7 +59,7 @@ def find(
         limit: Most images of each kind.
 
     Raises:
-        Problem: `cannot-look-into`, `nothing-learned`, `version-not-served`, if another version than the head is live.
+        Problem: `cannot-look-into`, `nothing-learned`, `version-damaged`.
     """
     if not can_look_into(learner):
         able = ", ".join(each.name for each in CATALOG if each.looks_into_images)
@@ -68,14 +68,12 @@ def find(
             f"The strategy {learner.strategy} cannot say what it would answer without one of its images. "
             f"These can: {able}.",
         )
-    if not learner.head_version:
+    # Images show what they do with the head, whichever version answers.
+    address = None
+    if learner.head_version:
+        address = context.watcher.find_version(learner.name, learner.head_version)
+    if address is None:
         raise Problem("nothing-learned")
-    address = context.store.live_address(learner.name)
-    if address is None or address.version != learner.head_version:
-        raise Problem(
-            "version-not-served",
-            "Labels are judged by the newest version, and another one answers at the moment.",
-        )
     found = context.insights.get(
         address.key, lambda: _compute(context, learner.id, address), wait_s=wait_s
     )

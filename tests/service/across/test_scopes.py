@@ -86,6 +86,7 @@ TABLE: dict[tuple[str, str], Shown] = {
         json={"changes": [{"sample": "{sample_id}", "to": None}]}
     ),
     ("GET", f"{LEARNER}/samples"): same(),
+    ("GET", f"{LEARNER}/insights"): same(),
     ("POST", f"{LEARNER}/consolidations"): same(json={}),
     ("GET", f"{LEARNER}/consolidations"): same(),
     ("GET", f"{LEARNER}/tasks"): same(),
@@ -137,6 +138,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/learners/{name}"): same(),
     ("GET", "/admin/learners/{name}/classes"): same(),
     ("POST", "/admin/learners/{name}/classes"): same(data={"label": "{label}", "hidden": ""}),
+    ("GET", "/admin/learners/{name}/suspects"): same(),
     ("GET", "/admin/learners/{name}/classes/{label}"): same(),
     ("POST", "/admin/learners/{name}/classes/{label}"): same(data={"action": "remove"}),
     ("POST", "/admin/learners/{name}/corrections/{task_id}/undo"): same(data={"label": "{label}"}),
