@@ -38,3 +38,12 @@ def test_our_own_assets_load_nothing_from_elsewhere(name):
 )
 def test_our_own_scripts_are_small(name):
     assert len(load_asset(name).compressed) <= 60_000
+
+
+def test_every_block_of_the_style_sheet_is_closed():
+    depth = 0
+    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), 1):
+        depth += line.count("{") - line.count("}")
+        # A rule that begins at the margin begins outside all others.
+        assert depth <= 1 or line.startswith((" ", "@")), f"line {number}: {line}"
+    assert depth == 0

@@ -26,7 +26,7 @@ def page(chromium, site, role_keys, learn):
     twice = ("images", ("heron/twice.png", make_image("heron", 0, size=33), "image/png"))
     files = [*image_files(("heron", "egret"), 8), wrong, twice]
     key = {"Authorization": f"Bearer {role_keys['admin']}"}
-    with httpx.Client(base_url=site, headers=key, timeout=30) as client:
+    with httpx.Client(base_url=site, headers=key) as client:
         body = {"name": "birds", "strategy": "artsy", "backbone": "tiny"}
         client.post("/v1/learners", json=body)
         learn(client.post("/v1/learners/birds/tasks", files=files).json()["id"])
@@ -46,9 +46,11 @@ def test_one_press_by_keyboard_moves_a_suspect(page, session, learn):
     page.evaluate("document.querySelector('.insight-acts button').focus()")
     for kind in ("keyDown", "keyUp"):
         text = {"text": "\r"} if kind == "keyDown" else {}
-        page.send("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, **text)  # fmt: skip
+        enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        page.send("Input.dispatchKeyEvent", type=kind, **enter, **text)
     page.wait_until(f"location.pathname === '{CLASS}' && {IS_READY}")
-    assert "Moving 1 image to egret" in page.evaluate("document.querySelector('main').innerText")
+    text = page.evaluate("document.querySelector('main').innerText")
+    assert "Moving 1 image to egret" in text
     session.rollback()
     [task] = tasks.list_tasks(session, mode=corrections.MODE).items
     learn(task.id)
