@@ -122,6 +122,14 @@ class EvidenceHead:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""
         return self._mixed(self.heads.logits(features))
 
+    def each(self, features: Tensor) -> list[tuple[Opinion, Tensor]]:
+        """Return the probabilities `(B, K)` that each head alone gives features `(B, W)`, with how much it counts."""
+        logits = self.heads.logits(features)
+        return [
+            (opinion, torch.softmax(logits[opinion.candidate] / opinion.temperature, dim=1))
+            for opinion in self.opinions
+        ]
+
     def _mixed(self, logits: Mapping[Candidate, Tensor]) -> Tensor:
         scaled = torch.stack(list(logits.values())) / self._temperatures
         return (self._weights * torch.softmax(scaled, dim=2)).sum(dim=0)

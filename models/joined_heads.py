@@ -46,7 +46,8 @@ class JoinedHeads:
         factors = [o.candidate.sharpness / o.temperature for o in cosines]
         self._centre, self._empty = heads.centre, heads.empty if heads.empty.any() else None
         self._shape, self._factors = (len(forms), K), factors
-        self._weights = torch.tensor([o.weight for o in (*cosines, *own)])
+        self._opinions = (*cosines, *own)
+        self._weights = torch.tensor([o.weight for o in self._opinions])
         self._own = [
             _Own(form.covariances, form.squares, o.temperature)
             for form, o in zip(own_forms, own, strict=True)
@@ -80,6 +81,12 @@ class JoinedHeads:
     def probabilities(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities `(B, K)`, float32, of features `(B, W)`."""
         return _mixed(self._look(features)[0], self._weights)
+
+    def each(self, features: Tensor) -> list[tuple[Opinion, Tensor]]:
+        """Return the probabilities `(B, K)` that each head alone gives features `(B, W)`, with how much it counts."""
+        found = torch.softmax(self._look(features)[0], dim=2).unbind(dim=1)
+        pairs = zip(self._opinions, found, strict=True)
+        return [(opinion, mine) for opinion, mine in pairs if opinion.weight > 0]
 
     def _look(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Look at features `(B, W)`.

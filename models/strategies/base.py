@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from models.account import Account, HeadSays, worth_turning
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
@@ -323,6 +324,43 @@ class Strategy(ABC, Generic[ConfigT]):
         """
         self._require_learned()
         return self._answered(self.score_features(features, images_of))
+
+    @torch.no_grad()
+    def account(self, image: Tensor) -> Account:
+        """Answer one image as `predict` does, and say what the answer would be were its synapses otherwise.
+
+        Args:
+            image: uint8 `(3, H, W)` as `Backbone.preprocess` makes it.
+
+        Raises:
+            NotLearnedError: If nothing was learned yet.
+        """
+        self._require_learned()
+        prediction = self.predict(image[None])
+        columns = []
+        if prediction.functional.shape[1]:
+            columns = worth_turning(prediction, self.current_below)
+        turned: dict[int, Tensor] = {}
+        if columns:
+            functional = prediction.functional.repeat(len(columns), 1)
+            functional[torch.arange(len(columns)), torch.tensor(columns)] ^= True
+            images = image[None].repeat(len(columns), 1, 1, 1)
+            otherwise = self._answered(self.score_routed(images, functional)).probabilities
+            turned = dict(zip(columns, otherwise.cpu(), strict=True))
+        return Account(prediction, turned, tuple(self.heads_say(image[None])))
+
+    def score_routed(self, images: Tensor, functional: Tensor) -> RawScores:
+        """Score images as `score` does, with given synapses functional. Only of a strategy with synapses.
+
+        Args:
+            images: As in `score`.
+            functional: Which are, bool `(B, T)`, whatever their currents are.
+        """
+        raise NotImplementedError
+
+    def heads_say(self, images: Tensor) -> list[HeadSays]:
+        """Return what each of several heads says of one image, `(1, 3, H, W)`; nothing where there is only one."""
+        return []
 
     def _answered(self, raw: RawScores) -> Prediction:
         """Calibrate what `score` returned."""

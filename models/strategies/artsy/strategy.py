@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.account import HeadSays
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.checkpoint import Checkpoints
@@ -197,13 +198,32 @@ class Artsy(Strategy[ArtsyConfig]):
         # What the backbone's own head reads comes first.
         return looks[0].cpu(), looks[-1][:, : self.backbone.feature_width].cpu()
 
+    def score_routed(self, images: Tensor, functional: Tensor) -> RawScores:
+        self.prepare()
+        return self._score(self.features_of(images), lambda rows: images[rows], functional)
+
+    def heads_say(self, images: Tensor) -> list[HeadSays]:
+        self.prepare()
+        assert self._head is not None
+        return [
+            HeadSays(opinion.candidate.name, opinion.weight, probabilities[0])
+            for opinion, probabilities in self._head.each(self.features_of(images))
+        ]
+
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
+        return self._score(features, images_of, None)
+
+    def _score(
+        self, features: Tensor, images_of: ImagesOf, routed: Tensor | None
+    ) -> RawScores:
+        """Score images by their features; `routed` says which synapses are functional, bool `(B, T)`, if not they."""
         probabilities, novelty, distances = self._functional_answer(features)
         logits = probabilities.clamp(min=1e-30).log()
         assert self._synapses is not None
         currents, thresholds, functional = self._synapses.route(
             probabilities, at_most=self._at_most()
         )
+        functional = functional if routed is None else routed
         passes = torch.ones(len(features), dtype=torch.int64)
         unrouted = probabilities.clone()
         fired = self._fired(functional)

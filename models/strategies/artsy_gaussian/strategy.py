@@ -121,11 +121,19 @@ class ArtsyGaussian(Strategy[ArtsyGaussianConfig]):
         return RawScores(logits, distances.amin(dim=1), routes, probabilities)
 
     def score(self, images: Tensor) -> RawScores:
+        return self._score(images, None)
+
+    def score_routed(self, images: Tensor, functional: Tensor) -> RawScores:
+        return self._score(images, functional)
+
+    def _score(self, images: Tensor, routed: Tensor | None) -> RawScores:
+        """Score images; `routed` says which synapses are functional, bool `(B, T)`, if not they."""
         distances, logits, probabilities = self._functional_answer(images)
         unrouted = probabilities.clone()
         currents, thresholds, functional = EvidenceSynapses(self.synapses).route(
             probabilities, at_most=self.config.max_routed
         )
+        functional = functional if routed is None else routed
         for t, subnetwork in enumerate(self.subnetworks):
             rows = functional[:, t].nonzero().squeeze(1)
             if len(rows):

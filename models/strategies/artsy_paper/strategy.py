@@ -227,16 +227,23 @@ class ArtsyPaper(Strategy[ArtsyPaperConfig]):
 
     def score(self, images: Tensor) -> RawScores:
         """Decide the routes, take the passes they need, and score by cosines, or their sums over blocks that are on."""
+        return self._score(images, None)
+
+    def score_routed(self, images: Tensor, functional: Tensor) -> RawScores:
+        return self._score(images, functional)
+
+    def _score(self, images: Tensor, routed: Tensor | None) -> RawScores:
+        """Score images; `routed` says which synapses are functional, bool `(B, T)`, if not they."""
         synapses = self.synapses
         if self.config.gate_input == "sum":
             branches = self._embed(images)
             currents = self._currents(branches.cumsum(dim=0)[1:])
-            functional = firing(synapses, currents)
+            functional = firing(synapses, currents) if routed is None else routed
             passes = torch.full((len(images),), len(branches))
         else:
             frozen = self.backbone.embed(images).cpu()
             currents = self._currents(frozen.expand(len(self.gates), *frozen.shape))
-            functional = firing(synapses, currents)
+            functional = firing(synapses, currents) if routed is None else routed
             branches = torch.zeros(len(self.gates) + 1, *frozen.shape)
             branches[0] = frozen
             for t, adapter in enumerate(self.adapters):

@@ -160,6 +160,36 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     assert strategy.predict_logits(images).shape == (len(images), 4)
 
 
+def test_an_account_is_of_the_same_answer_and_of_what_it_would_be_otherwise(fresh, make_task):
+    first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
+    strategy = teach(fresh(), first, second)
+    for image in torch.cat([first.held_out_images, second.held_out_images]):
+        account = strategy.account(image)
+        alone = strategy.predict(image[None])
+        torch.testing.assert_close(account.prediction.probabilities, alone.probabilities)
+        assert torch.equal(account.prediction.functional, alone.functional)
+        n_synapses = alone.functional.shape[1]
+        assert set(account.turned) <= set(range(n_synapses))
+        if n_synapses:
+            fired = alone.functional[0].nonzero().squeeze(1).tolist()
+            assert set(fired) <= set(account.turned)
+            same = strategy.score_routed(image[None], alone.functional)
+            torch.testing.assert_close(
+                strategy._answered(same).probabilities, alone.probabilities
+            )
+        for column, otherwise in account.turned.items():
+            functional = alone.functional.clone()
+            functional[0, column] = not functional[0, column]
+            again = strategy._answered(strategy.score_routed(image[None], functional))
+            torch.testing.assert_close(again.probabilities[0], otherwise)
+            if alone.unrouted is not None and fired == [column]:
+                torch.testing.assert_close(otherwise, alone.unrouted[0])
+        if account.heads:
+            assert sum(head.share for head in account.heads) == pytest.approx(1, abs=1e-5)
+            mixture = sum(head.share * head.probabilities for head in account.heads)
+            torch.testing.assert_close(mixture, alone.unrouted[0], atol=1e-5, rtol=1e-4)
+
+
 def test_an_empty_batch_gets_an_empty_answer(fresh, make_task):
     strategy = teach(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
 
