@@ -44,6 +44,7 @@ from service.intake.decoding import Decoder
 from service.metrics import Metrics
 from service.private_files import session_secret
 from service.routes import (
+    accounts,
     accuracy,
     audit,
     bundles,
@@ -139,6 +140,7 @@ def _routes() -> list[BaseRoute]:
     """
     modules = (
         predictions,
+        accounts,
         learners,
         classes,
         catalog,

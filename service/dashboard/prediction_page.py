@@ -6,7 +6,6 @@ Nothing is stored: what a person tries here is no request of a client.
 import base64
 from dataclasses import dataclass
 from io import BytesIO
-from math import isfinite
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -17,9 +16,9 @@ from registry import samples
 from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
-from service.dashboard.rendering import width
 from service.dashboard.sentences import for_person
 from service.dashboard.view_models import TINY_SIDE, SampleView
+from service.dashboard.why_view import why_of
 from service.dependencies import AppContext, ContextDep
 from service.http.demands import demands, image_bytes
 from service.http.disconnect import cancel_on_disconnect
@@ -31,13 +30,12 @@ from service.intake.images import DecodedImage
 from service.intake.prediction_requests import EncodedFile
 from service.problems import Problem
 from service.schemas.base import LearnerName, PublicId
+from service.use_cases.accounts import Examined, account_of
 from service.use_cases.predicting import answer_images
 from service.use_cases.serving import choose_snapshot
 
 TOP_LABELS = 5
 PREVIEW_SIDE = 224
-ROOM = 1.5
-"""Scale of the currents, in thresholds, when none is larger: a threshold should not sit at the edge."""
 
 router = APIRouter(route_class=PageRoute)
 
@@ -123,9 +121,11 @@ async def _predict(
     require_shown(snapshot, shown.hidden)
     files = [EncodedFile(None, tried.data)]
     decoded, [scores], _ = await answer_images(context, viewer, snapshot, files, lambda image: True)
+    examined = Examined(snapshot, decoded.images[0])
+    account = await account_of(context, viewer, examined, None)
     scores = hide(scores, snapshot.strategy.classes_, shown.hidden)
     result = image_answer(
-        snapshot, scores, 0, top_k=TOP_LABELS, trace="full", min_scores=shown.min_scores
+        snapshot, scores, 0, top_k=TOP_LABELS, trace="none", min_scores=shown.min_scores
     )
     (answer,) = named([result], shown)
     [outcome] = decoded.outcomes
@@ -137,28 +137,8 @@ async def _predict(
         "truth": None if tried.truth is None else shown.name(tried.truth),
         "image": preview,
         "is_tiny": is_tiny,
-        "passes": answer["route"]["passes"],
-        "synapses": synapse_bars(answer["route"]["synapses"]),
+        "why": why_of(account),
     }
-
-
-def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each synapse with the length of its bar and the place of its threshold; None of one that can never fire.
-
-    All share one scale, so that currents can be compared. Empty for a strategy without synapses.
-    """
-    known = [item for item in synapses if isfinite(item["threshold"])]
-    reachable = [ROOM * item["threshold"] for item in known if item["can_fire"]] or [1.0]
-    top = max([*(item["current"] for item in known), *reachable])
-    return [
-        item
-        | {
-            "width": width(item["current"] / top),
-            "mark": width(item["threshold"] / top) if item["can_fire"] else None,
-        }
-        for item in known
-        if top > 0
-    ]
 
 
 def _preview(image: DecodedImage) -> tuple[str, bool]:

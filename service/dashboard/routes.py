@@ -21,6 +21,7 @@ from service.dashboard import (
     review_pages,
     teach_pages,
     views,
+    why_pages,
 )
 from service.dashboard.condition import condition_of
 from service.dashboard.consolidation_view import newest, panel_of
@@ -54,6 +55,7 @@ router.include_router(job_pages.router)
 router.include_router(review_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)
+router.include_router(why_pages.router)
 
 
 @router.get("")

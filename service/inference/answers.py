@@ -44,7 +44,7 @@ def image_answer(
     probabilities = scores.probabilities[row]
     order = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
     order = order[probabilities[order] != HIDDEN]
-    top = [_scored(snapshot, probabilities, k) for k in order]
+    top = [scored(snapshot, probabilities, k) for k in order]
     novelty = float(scores.novelty[row])
     answer: dict[str, Any] = {
         **top[0],
@@ -89,7 +89,7 @@ def request_features(outcomes: Sequence[Outcome], parts: Sequence[Scores]) -> di
     return {index: features for index, features in found.items() if features is not None}
 
 
-def _scored(snapshot: Snapshot, probabilities: NDArray[np.float32], k: int) -> dict[str, Any]:
+def scored(snapshot: Snapshot, probabilities: NDArray[np.float32], k: int) -> dict[str, Any]:
     """Return the class of an index with its probability among `(K,)`."""
     return {
         "label": snapshot.strategy.classes_[k],
@@ -142,11 +142,11 @@ def hide(scores: Scores, labels: Sequence[str], hidden: Collection[str]) -> Scor
     is_shown = np.array([label not in hidden for label in labels])
     if is_shown.all():
         return scores
-    unrouted = None if scores.unrouted is None else _among(scores.unrouted, is_shown)
-    return replace(scores, probabilities=_among(scores.probabilities, is_shown), unrouted=unrouted)
+    unrouted = None if scores.unrouted is None else among(scores.unrouted, is_shown)
+    return replace(scores, probabilities=among(scores.probabilities, is_shown), unrouted=unrouted)
 
 
-def _among(probabilities: NDArray[np.float32], is_shown: NDArray[np.bool_]) -> NDArray[np.float32]:
+def among(probabilities: NDArray[np.float32], is_shown: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Share the probabilities `(B, K)` out among the classes that are shown, bool `(K,)`."""
     kept = np.where(is_shown, probabilities, 0.0).astype(np.float64)
     mass = kept.sum(axis=1, keepdims=True)
@@ -200,7 +200,7 @@ def _route(snapshot: Snapshot, scores: Scores, row: int, *, is_full: bool) -> di
     }
     if any(fired) and scores.unrouted is not None:
         without = scores.unrouted[row]
-        route["without"] = _scored(snapshot, without, int(without.argmax()))
+        route["without"] = scored(snapshot, without, int(without.argmax()))
     if is_full:
         route["synapses"] = [
             {

@@ -6,13 +6,13 @@ scores them in one go and answers each.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -32,6 +32,7 @@ from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 COLD_BATCHES = 16
 """Full batches that may wait while the cost of an image is not known yet."""
 
@@ -67,8 +68,10 @@ class Scores:
 class _Item:
     snapshot: Snapshot
     images: Sequence[Tensor]
-    future: Future[Scores]
+    future: Future[Any]
     queued_at: float
+    work: Callable[[], Any] | None = None
+    """What is asked instead of predicting the images; then nothing shares its turn."""
 
 
 class InferenceEngine:
@@ -164,6 +167,27 @@ class InferenceEngine:
             self._wakeup.notify_all()
         return [item.future for item in items]
 
+    def examine(
+        self, snapshot: Snapshot, work: Callable[[], T], n_passes: int, owner: Hashable = None
+    ) -> Future[T]:
+        """Queue something else that needs the device, in turns as predictions are.
+
+        Args:
+            snapshot: What it asks.
+            work: Does it, without gradients.
+            n_passes: What it costs, as so many images.
+            owner: Whose turn it takes.
+
+        Raises:
+            Problem: `overloaded`, if the estimated wait is past the bound.
+        """
+        self.require_capacity(snapshot, n_passes, owner)
+        item = _Item(snapshot, (), Future(), perf_counter(), work)
+        with self._wakeup:
+            self._items.put(owner, self._costs.in_turn(snapshot.backbone.name, n_passes), item)
+            self._wakeup.notify_all()
+        return item.future
+
     async def answers(
         self, snapshot: Snapshot, futures: Sequence[Future[Scores]], deadline: Deadline
     ) -> list[Scores]:
@@ -177,6 +201,21 @@ class InferenceEngine:
             return await deadline.gather(futures)
         except TimeoutError as error:
             raise self._overloaded() from error
+
+    async def answer(
+        self, snapshot: Snapshot, future: Future[T], deadline: Deadline, n_passes: int
+    ) -> T:
+        """Wait for what `examine` has returned.
+
+        Raises:
+            Problem: `overloaded`, if the deadline and the time that so many passes take have passed.
+        """
+        deadline.allow(self._costs.seconds(snapshot.backbone.name, n_passes))
+        try:
+            [found] = await deadline.gather([future])
+        except TimeoutError as error:
+            raise self._overloaded() from error
+        return found
 
     def _run(self) -> None:
         # What an error broke off runs no more.
@@ -216,11 +255,14 @@ class InferenceEngine:
     def _take_alike(self) -> list[_Item]:
         """Remove the next item and those that want the same snapshot and still fit."""
         first = self._items.take()
+        if first.work is not None:
+            return [first]
         room = self._max_batch - len(first.images)
 
         def fits(item: _Item) -> bool:
             nonlocal room
-            if item.snapshot is not first.snapshot or len(item.images) > room:
+            is_other = item.work is not None or item.snapshot is not first.snapshot
+            if is_other or len(item.images) > room:
                 return False
             room -= len(item.images)
             return True
@@ -230,6 +272,10 @@ class InferenceEngine:
     def _score(self, batch: list[_Item]) -> None:
         """Answer a batch. Whatever goes wrong belongs to its requests; the thread goes on."""
         try:
+            if (work := batch[0].work) is not None:
+                with torch.inference_mode():
+                    batch[0].future.set_result(work())
+                return
             for item, scores in zip(batch, self._predict(batch), strict=True):
                 item.future.set_result(scores)
         except Exception as error:

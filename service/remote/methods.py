@@ -188,6 +188,8 @@ class Methods:
     give_feedback = asks(prediction_calls.give_feedback)
     withdraw_feedback = asks(prediction_calls.withdraw_feedback)
     feedback = asks(prediction_calls.feedback)
+    why = asks(prediction_calls.why)
+    why_image = asks(prediction_calls.why_image)
     review = asks(review_calls.review)
     settle_images = asks(review_calls.settle_images)
     undo_review = asks(review_calls.undo_review)

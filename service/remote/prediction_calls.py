@@ -178,3 +178,35 @@ def prediction_image(prediction_id: str, *, index: int = 0) -> Call[bytes]:
     """Read the kept image of a result, as it would be learned from: a PNG."""
     places = {"prediction_id": prediction_id, "index": index}
     return Call("GET", "/v1/predictions/{prediction_id}/images/{index}", places, read=read_bytes)
+
+
+def why(prediction_id: str, *, index: int = 0) -> Call[replies.Account]:
+    """Say why a stored prediction answered an image as it did: what each synapse changes, and what each head says.
+
+    Args:
+        prediction_id: The prediction; its image has to be kept.
+        index: Of the result.
+    """
+    places = {"prediction_id": prediction_id, "index": index}
+    return Call("GET", "/v1/predictions/{prediction_id}/images/{index}/why", places)
+
+
+def why_image(
+    name: str, image: tuple[str, bytes], *, version: int | None = None
+) -> Call[replies.Account]:
+    """Say why a `(filename, bytes)` image is answered as it is; nothing is stored.
+
+    Args:
+        name: The learner.
+        image: File name and encoded image.
+        version: An older version instead of the live one.
+    """
+    _check_images([image])
+    return Call(
+        "POST",
+        "/v1/learners/{name}/why",
+        {"name": name},
+        params=given(version=version),
+        files=[("images", (image[0], image[1], "image/*"))],
+        is_harmless=True,  # asked twice, answered twice
+    )

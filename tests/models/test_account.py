@@ -18,7 +18,9 @@ def of_synapses(currents, thresholds, functional):
 
 
 def test_those_that_fired_come_first_and_those_that_never_can_are_left_alone():
-    prediction = of_synapses([0.3, 0.1, 0.2, 0.4], [0.5, 0.05, 0.25, 1.0], [False, True, False, False])
+    prediction = of_synapses(
+        [0.3, 0.1, 0.2, 0.4], [0.5, 0.05, 0.25, 1.0], [False, True, False, False]
+    )
     assert worth_turning(prediction, 1.0) == [1, 0, 2]
 
 

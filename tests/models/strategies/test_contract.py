@@ -174,9 +174,7 @@ def test_an_account_is_of_the_same_answer_and_of_what_it_would_be_otherwise(fres
             fired = alone.functional[0].nonzero().squeeze(1).tolist()
             assert set(fired) <= set(account.turned)
             same = strategy.score_routed(image[None], alone.functional)
-            torch.testing.assert_close(
-                strategy._answered(same).probabilities, alone.probabilities
-            )
+            torch.testing.assert_close(strategy._answered(same).probabilities, alone.probabilities)
         for column, otherwise in account.turned.items():
             functional = alone.functional.clone()
             functional[0, column] = not functional[0, column]

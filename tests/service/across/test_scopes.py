@@ -106,6 +106,9 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{PREDICTION}/feedback"): same(json={"label": "new"}),
     ("DELETE", f"{PREDICTION}/feedback/{{index}}"): same(),
     ("GET", f"{PREDICTION}/images/{{index}}"): same(),
+    ("GET", f"{PREDICTION}/images/{{index}}/why"): same(),
+    ("POST", f"{LEARNER}/why"): same(**PICTURE),
+    ("GET", "/admin/predictions/{prediction_id}/images/{index}/why"): same(),
     ("GET", f"{LEARNER}/review"): same(),
     ("POST", f"{LEARNER}/review"): same(
         json={"images": [{"prediction": NOTHING["prediction_id"]}], "discard": True}

@@ -2,43 +2,7 @@ import io
 
 from PIL import Image
 
-from service.dashboard.prediction_page import ROOM, synapse_bars
 from service.image_warnings import IMAGE_WARNINGS
-
-
-def synapse(task, current, threshold, *, can_fire=True):
-    known = {"task": task, "current": current, "threshold": threshold, "state": "silent"}
-    return {**known, "can_fire": can_fire}
-
-
-def test_bars_share_one_scale():
-    first, second = synapse_bars([synapse(1, 0.5, 0.2), synapse(2, 0.25, 0.4)])
-    assert (first["width"], second["width"]) == ("83.33%", "41.67%")
-    assert (first["mark"], second["mark"]) == ("33.33%", "66.67%")
-
-
-def test_the_threshold_is_never_at_the_edge():
-    [bar] = synapse_bars([synapse(1, 0.0, 0.15)])
-    assert bar["mark"] == f"{100 / ROOM:.2f}%"
-    assert bar["width"] == "0.00%"
-
-
-def test_a_threshold_that_no_current_reaches_is_not_shown_and_sets_no_scale():
-    never, other = synapse_bars([synapse(1, 0.1, 1.0, can_fire=False), synapse(2, 0.1, 0.25)])
-    assert (never["mark"], never["width"]) == (None, other["width"])
-    assert other["mark"] == f"{100 / ROOM:.2f}%"
-    [alone] = synapse_bars([synapse(1, 0.1, 1.0, can_fire=False)])
-    assert alone["width"] == "10.00%"
-
-
-def test_a_strategy_without_synapses_has_no_bars():
-    assert synapse_bars([]) == []
-    assert synapse_bars([synapse(1, 0.0, float("inf"))]) == []
-
-
-def test_a_synapse_that_is_always_functional_has_a_bar():
-    [bar] = synapse_bars([synapse(1, 0.3, 0.0)])
-    assert (bar["width"], bar["mark"]) == ("100.00%", "0.00%")
 
 
 def test_an_image_of_one_colour_is_answered_with_a_warning(client, taught):

@@ -49,7 +49,7 @@ def test_a_body_may_be_as_long_as_its_route_says(table, method, path, most):
     assert body_limit(demands, None, settings) == STRANGER_BODY_BYTES
 
 
-def test_only_two_routes_predict_and_two_log_in(app, table):
+def test_few_routes_predict_and_two_log_in(app, table):
     found = {
         (method, context.path): table.find(method, context.path)
         for context in iter_route_contexts(app.routes)
@@ -58,6 +58,9 @@ def test_only_two_routes_predict_and_two_log_in(app, table):
     assert {path for (_, path), one in found.items() if one.predicts} == {
         "/v1/learners/{name}/predictions",
         "/admin/learners/{name}/try",
+        "/v1/learners/{name}/why",
+        "/v1/predictions/{prediction_id}/images/{index}/why",
+        "/admin/predictions/{prediction_id}/images/{index}/why",
     }
     assert {route for route, one in found.items() if one.logs_in} == {
         ("POST", "/admin/login"),
