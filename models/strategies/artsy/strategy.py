@@ -213,9 +213,7 @@ class Artsy(Strategy[ArtsyConfig]):
     def score_features(self, features: Tensor, images_of: ImagesOf) -> RawScores:
         return self._score(features, images_of, None)
 
-    def _score(
-        self, features: Tensor, images_of: ImagesOf, routed: Tensor | None
-    ) -> RawScores:
+    def _score(self, features: Tensor, images_of: ImagesOf, routed: Tensor | None) -> RawScores:
         """Score images by their features; `routed` says which synapses are functional, bool `(B, T)`, if not they."""
         probabilities, novelty, distances = self._functional_answer(features)
         logits = probabilities.clamp(min=1e-30).log()
