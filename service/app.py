@@ -43,6 +43,7 @@ from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
 from service.private_files import session_secret
+from service.recent import Recent
 from service.routes import (
     accounts,
     accuracy,
@@ -50,6 +51,7 @@ from service.routes import (
     bundles,
     catalog,
     classes,
+    confusions,
     consolidations,
     corrections,
     feedback,
@@ -70,6 +72,8 @@ from service.routes import (
 )
 from service.settings import ServiceSettings
 
+MOST_RECENT = 256
+"""Answers to the held-out images of a class, curves and maps that are kept, at most some 100 kB each."""
 DESCRIPTION = """\
 A service that keeps learning image classes: post labelled images of new classes as a task, ask for predictions, and
 read how well everything learned before is still known.
@@ -155,6 +159,7 @@ def _routes() -> list[BaseRoute]:
         reviews,
         accuracy,
         versions,
+        confusions,
         bundles,
         keys,
         login_links,
@@ -241,6 +246,7 @@ def build_context(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
         ),
         health=Health(watcher),
+        recent=Recent(MOST_RECENT),
         device=str(device),
         draining=Event(),
         stopping=Event(),

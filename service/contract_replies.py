@@ -136,6 +136,11 @@ REPLIES = {
         "How well every task was known after every task; row i of `matrix` is version i.",
     ),
     "Version": Reply("VersionRead"),
+    "ConfusedPair": Reply("ConfusedPairRead"),
+    "ConfusedPairs": Reply("ConfusedPairs"),
+    "ConfusedImage": Reply("ConfusedImage"),
+    "SaidImage": Reply("SaidImageRead"),
+    "ConfusedImages": Reply("ConfusedImages"),
     "Confusion": Reply(
         "ConfusionRead",
         "What a version took held-out images for: counts by task, true label and answered label.",

@@ -1,5 +1,6 @@
 """What endpoints ask for by type: the app's context, the caller, pages. Asynchronous, as `service.http.roles` is."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Annotated
@@ -31,6 +32,7 @@ from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
+from service.recent import Recent
 from service.settings import ServiceSettings
 
 
@@ -61,6 +63,8 @@ class AppContext:
     listener: Listener
     collector: Collector
     health: Health
+    recent: Recent[Hashable, object]
+    """What pages had worked out lately, by what it is and of what: held-out answers, curves, maps."""
     device: str
     draining: Event
     """Set when the service will stop: proxies are to go elsewhere."""

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from models.account import Account, HeadSays, worth_turning
 from models.backbone import Backbone
 from models.calibration import LOGIT_PRIOR, Calibration
 from models.checkpoint import NO_CHECKPOINTS, Checkpoints
@@ -31,6 +30,7 @@ from models.insights import ImageInsights
 from models.ledger import Ledger, Removal
 from models.progress import ProgressFn, ignore_progress
 from models.shown import KeptRows
+from models.strategies.account import Account, HeadSays, worth_turning
 from models.strategies.values import (
     ConsolidationReport,
     CorrectionReport,

@@ -13,6 +13,7 @@ from service.dashboard import (
     class_image_pages,
     class_pages,
     insight_pages,
+    confusion_pages,
     job_pages,
     key_pages,
     new_learner_page,
@@ -56,6 +57,7 @@ router.include_router(review_pages.router)
 router.include_router(key_pages.router)
 router.include_router(audit_pages.router)
 router.include_router(why_pages.router)
+router.include_router(confusion_pages.router)
 
 
 @router.get("")

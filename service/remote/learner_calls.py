@@ -162,6 +162,44 @@ def confusion(name: str, number: int) -> Call[replies.Confusion]:
     return Call("GET", "/v1/learners/{name}/versions/{number}/confusion", places)
 
 
+def confused_pairs(
+    name: str, number: int, *, label: str | None = None, limit: int = 50
+) -> Call[replies.ConfusedPairs]:
+    """Read which pairs of classes a version confuses, the most images first.
+
+    Args:
+        name: The learner.
+        number: Of the version.
+        label: Only pairs with this class on either side.
+        limit: Most pairs.
+    """
+    return Call(
+        "GET",
+        "/v1/learners/{name}/versions/{number}/confusion/pairs",
+        {"name": name, "number": number},
+        params=given(label=label, limit=limit),
+    )
+
+
+def confused_images(
+    name: str, number: int, *, true: str, answered: str
+) -> Call[replies.ConfusedImages]:
+    """Read which images of a class a version answers as another, with their scores.
+
+    Args:
+        name: The learner.
+        number: Of the version.
+        true: The class they were taught as.
+        answered: What they are answered as; the same class for those that are answered right.
+    """
+    return Call(
+        "GET",
+        "/v1/learners/{name}/versions/{number}/confusion/images",
+        {"name": name, "number": number},
+        params={"true": true, "answered": answered},
+    )
+
+
 def live(name: str) -> Call[replies.Alias]:
     """Read which version answers predictions."""
     return Call("GET", "/v1/learners/{name}/aliases/live", {"name": name})

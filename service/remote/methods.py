@@ -149,6 +149,8 @@ class Methods:
     versions = asks(learner_calls.versions)
     version = asks(learner_calls.version)
     confusion = asks(learner_calls.confusion)
+    confused_pairs = asks(learner_calls.confused_pairs)
+    confused_images = asks(learner_calls.confused_images)
     live = asks(learner_calls.live)
     move_live = asks(learner_calls.move_live)
     strategies = asks(learner_calls.strategies)

@@ -859,6 +859,73 @@ class Version(TypedDict):
     created_at: str
 
 
+class ConfusedPair(TypedDict):
+    """Images of one class that were answered as another."""
+
+    true: str
+    """The class they were taught as."""
+    answered: str
+    n: int
+    """Images that were held out, or left out in turn."""
+    share: Measure | None
+    """Of the images of the true class; null where none was measured."""
+    n_said: int
+    """Images of predictions by this version that people said show the true class."""
+
+
+class ConfusedPairs(TypedDict):
+    """The pairs of classes that a version confuses, the most images first."""
+
+    learner: str
+    version: int
+    n: int
+    """Images that it was measured on."""
+    n_pairs: int
+    """Pairs that it confuses; `pairs` may be cut short."""
+    pairs: list[ConfusedPair]
+
+
+class ConfusedImage(TypedDict):
+    """A held-out image, as the version answers it."""
+
+    sample: str
+    """Id of the image."""
+    task: int
+    filename: str | None
+    score: float
+    novelty: float
+
+
+class SaidImage(TypedDict):
+    """An image of a prediction that a person said a word about."""
+
+    prediction: str
+    index: int
+    score: float
+
+
+class ConfusedImages(TypedDict):
+    """The images behind one cell: taught, or named by a person, as one class, and answered as another."""
+
+    learner: str
+    version: int
+    true: str
+    answered: str
+    counted: int
+    """When the version was measured, images that were left out in turn too."""
+    n_left_out: int
+    """Images of the true class that were counted by leaving them out in turn.
+
+    They are learned from, so the version itself would answer them otherwise, and they are not among `images`.
+    """
+    images: list[ConfusedImage]
+    is_whole: bool
+    """Whether all held-out images of the true class were asked; of very many, or of those that have to be looked at
+    again, only some are.
+    """
+    said: list[SaidImage]
+
+
 class Confusion(TypedDict):
     """What a version took held-out images for: counts by task, true label and answered label."""
 

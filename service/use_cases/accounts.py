@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
-from models.account import MOST_TURNED, Account
+from models.strategies.account import MOST_TURNED, Account
 from registry import learners, predictions
 from registry.classes import Shown
 from registry.errors import (

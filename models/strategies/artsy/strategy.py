@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.account import HeadSays
 from models.adapter import Adapter, adapter_state, load_adapter
 from models.backbone import Backbone
 from models.checkpoint import Checkpoints
@@ -60,6 +59,7 @@ from models.progress import Progress, ProgressFn
 from models.reference import Prior, Reference
 from models.shown import FeatureRecords, KeptRows, Shown
 from models.state import StateReader
+from models.strategies.account import HeadSays
 from models.strategies.artsy.config import ArtsyConfig
 from models.strategies.artsy.history import History
 from models.strategies.artsy.silent import SilentSubnetwork

@@ -75,6 +75,14 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", f"{LEARNER}/versions"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/confusion"): same(),
+    ("GET", f"{LEARNER}/versions/{{number}}/confusion/pairs"): same(),
+    ("GET", f"{LEARNER}/versions/{{number}}/confusion/images"): same(
+        params={"true": "{label}", "answered": "{label}"}
+    ),
+    ("GET", "/admin/learners/{name}/versions/{number}/confusion"): same(),
+    ("GET", "/admin/learners/{name}/versions/{number}/confusion/images"): same(
+        params={"true": "{label}", "answered": "{label}"}
+    ),
     ("GET", f"{LEARNER}/versions/{{number}}/bundle"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/export"): same(),
     ("GET", "/v1/strategies"): OPEN,

@@ -61,6 +61,8 @@ def test_few_routes_predict_and_two_log_in(app, table):
         "/v1/learners/{name}/why",
         "/v1/predictions/{prediction_id}/images/{index}/why",
         "/admin/predictions/{prediction_id}/images/{index}/why",
+        "/v1/learners/{name}/versions/{number}/confusion/images",
+        "/admin/learners/{name}/versions/{number}/confusion/images",
     }
     assert {route for route, one in found.items() if one.logs_in} == {
         ("POST", "/admin/login"),

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.account import MOST_TURNED, worth_turning
+from models.strategies.account import MOST_TURNED, worth_turning
 from models.strategies.values import Prediction
 
 

@@ -1,0 +1,68 @@
+"""Schemas of what a version takes images for."""
+
+from service.schemas.base import ReadSchema
+from service.schemas.measures import MeasureRead
+
+
+class ConfusedPairRead(ReadSchema):
+    """Images of one class that were answered as another."""
+
+    true: str
+    """The class they were taught as."""
+    answered: str
+    n: int
+    """Images that were held out, or left out in turn."""
+    share: MeasureRead | None
+    """Of the images of the true class; null where none was measured."""
+    n_said: int
+    """Images of predictions by this version that people said show the true class."""
+
+
+class ConfusedPairs(ReadSchema):
+    """The pairs of classes that a version confuses, the most images first."""
+
+    learner: str
+    version: int
+    n: int
+    """Images that it was measured on."""
+    n_pairs: int
+    """Pairs that it confuses; `pairs` may be cut short."""
+    pairs: list[ConfusedPairRead]
+
+
+class ConfusedImage(ReadSchema):
+    """A held-out image, as the version answers it."""
+
+    sample: str
+    """Id of the image."""
+    task: int
+    filename: str | None
+    score: float
+    novelty: float
+
+
+class SaidImageRead(ReadSchema):
+    """An image of a prediction that a person said a word about."""
+
+    prediction: str
+    index: int
+    score: float
+
+
+class ConfusedImages(ReadSchema):
+    """The images behind one cell: taught, or named by a person, as one class, and answered as another."""
+
+    learner: str
+    version: int
+    true: str
+    answered: str
+    counted: int
+    """When the version was measured, images that were left out in turn too."""
+    n_left_out: int
+    """Images of the true class that were counted by leaving them out in turn. They are learned from, so the version
+    itself would answer them otherwise, and they are not among `images`."""
+    images: list[ConfusedImage]
+    is_whole: bool
+    """Whether all held-out images of the true class were asked; of very many, or of those that have to be looked at
+    again, only some are."""
+    said: list[SaidImageRead]
