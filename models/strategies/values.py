@@ -150,6 +150,22 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Stored training images as heads that never saw them answer them. Shapes: M images, W feature width."""
+
+    features: Tensor
+    """What is kept of each, where the features are now, float32 `(M, W)`: by these an image is told from others."""
+    tasks: Tensor
+    """Index of the task that brought it, int64 `(M,)`."""
+    targets: Tensor
+    """Class index, int64 `(M,)`."""
+    answers: Tensor
+    """Class index that was answered, int64 `(M,)`."""
+    scores: Tensor
+    """Of that class, `(M,)`."""
+
+
+@dataclass(frozen=True)
 class Routes:
     """Which synapses were functional for a batch. Shapes: B images, T synapses (one a task, or none at all)."""
 

@@ -31,14 +31,15 @@ class ConfusedPairs(ReadSchema):
 
 
 class ConfusedImage(ReadSchema):
-    """A held-out image, as the version answers it."""
+    """An image of the true class, as the version answers it."""
 
     sample: str
     """Id of the image."""
     task: int
     filename: str | None
     score: float
-    novelty: float
+    novelty: float | None
+    """Null of an image that was left out in turn."""
 
 
 class SaidImageRead(ReadSchema):
@@ -59,9 +60,12 @@ class ConfusedImages(ReadSchema):
     counted: int
     """When the version was measured, images that were left out in turn too."""
     n_left_out: int
-    """Images of the true class that were counted by leaving them out in turn. They are learned from, so the version
-    itself would answer them otherwise, and they are not among `images`."""
+    """Images of the true class that were counted by leaving them out in turn, whatever they were answered as."""
     images: list[ConfusedImage]
+    """Held-out ones."""
+    left_out: list[ConfusedImage]
+    """Images that are learned from, each answered by what was learned from the others: now that the version knows them
+    it answers them otherwise."""
     is_whole: bool
     """Whether all held-out images of the true class were asked; of very many, or of those that have to be looked at
     again, only some are."""

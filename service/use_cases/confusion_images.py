@@ -12,12 +12,13 @@ from functools import partial
 import torch
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from models.errors import CheckpointError
 from models.held_out import HeldOutFeatures
-from models.strategies.values import Prediction
+from models.strategies.values import LeftOut, Prediction
 from registry import confusions, held_out, learners, versions
-from registry.confusions import HeldOutImage
+from registry.confusions import ClassImage
 from registry.errors import BlobDamagedError, BlobMissingError, SampleNotFoundError
 from service.dependencies import AppContext
 from service.http.security import Principal
@@ -30,19 +31,24 @@ MOST_HELD_OUT = 500
 """Held-out images of a class that are asked by kept features."""
 MOST_LOOKED_AT = 64
 """Held-out images of a class that are asked where they have to be looked at: about a full batch."""
+MOST_TAUGHT = 128
+"""Images of a class that it learns from, which are looked at to tell which is which."""
+SAME_FROM = 0.9
+"""Cosine from which kept features are those of an image: rounding, and the drift of a consolidation, leave more."""
 AT_ONCE_S = 0.05
 """Seconds of the engine's time that are taken at once: predictions go first."""
 
 
 @dataclass(frozen=True)
 class AskedImage:
-    """A held-out image, and what the version answers to it."""
+    """An image, and what the version answers to it."""
 
-    image: HeldOutImage
+    image: ClassImage
     answered: str
     """As it was learned."""
     score: float
-    novelty: float
+    novelty: float | None
+    """None of one that was left out in turn."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class AskedClass:
     images: Sequence[AskedImage]
     is_whole: bool
     """Whether all were asked."""
+    left_out: Sequence[AskedImage] = ()
+    """Images that it learns from, as they are answered without them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,9 @@ class _Wanted:
     """What is asked of a version."""
 
     learner_id: str
-    images: Sequence[HeldOutImage]
+    images: Sequence[ClassImage]
+    taught: Sequence[ClassImage]
+    """Those that it learns from."""
     features: dict[int, str]
     """Blob of kept features by the index of the task."""
     is_whole: bool
@@ -112,7 +122,8 @@ async def ask_class(
     looked = rest[:MOST_LOOKED_AT]
     answers |= await _look(context, snapshot, looked, principal)
     images = [answers[one.sample_id] for one in wanted.images if one.sample_id in answers]
-    asked = AskedClass(images, wanted.is_whole and len(looked) == len(rest))
+    left_out = await _left_out(context, snapshot, wanted.taught, label, principal)
+    asked = AskedClass(images, wanted.is_whole and len(looked) == len(rest), left_out)
     context.recent.keep(key, asked)
     return asked
 
@@ -122,11 +133,15 @@ def _read(context: AppContext, name: str, number: int, label: str) -> _Wanted:
         learner = learners.get_learner(session, name)
         row = versions.get_version(session, learner.id, number)
         versions.address_of(row)
-        images = confusions.held_out_of_class(
-            session, learner.id, row.tasks, label, limit=MOST_HELD_OUT + 1
+        images, taught = (
+            confusions.images_of_class(
+                session, learner.id, row.tasks, label, split=split, limit=limit
+            )
+            for split, limit in (("eval", MOST_HELD_OUT + 1), ("train", MOST_TAUGHT))
         )
         kept = held_out.kept(session, learner.id, {image.task_index for image in images})
-        return _Wanted(learner.id, images[:MOST_HELD_OUT], kept, len(images) <= MOST_HELD_OUT)
+        is_whole = len(images) <= MOST_HELD_OUT
+        return _Wanted(learner.id, images[:MOST_HELD_OUT], taught, kept, is_whole)
 
 
 def _features(context: AppContext, snapshot: Snapshot, wanted: _Wanted) -> dict[str, Tensor]:
@@ -148,7 +163,7 @@ def _features(context: AppContext, snapshot: Snapshot, wanted: _Wanted) -> dict[
 
 
 def _ask_features(
-    context: AppContext, snapshot: Snapshot, rows: Tensor, part: Sequence[HeldOutImage]
+    context: AppContext, snapshot: Snapshot, rows: Tensor, part: Sequence[ClassImage]
 ) -> Prediction:
     def images_of(chosen: Tensor) -> Tensor:
         return torch.stack([_tensor(context, snapshot, part[row]) for row in chosen.tolist()])
@@ -157,7 +172,7 @@ def _ask_features(
 
 
 async def _look(
-    context: AppContext, snapshot: Snapshot, images: Sequence[HeldOutImage], principal: Principal
+    context: AppContext, snapshot: Snapshot, images: Sequence[ClassImage], principal: Principal
 ) -> dict[str, AskedImage]:
     """Ask about images themselves, a few at a time."""
     answers: dict[str, AskedImage] = {}
@@ -169,10 +184,83 @@ async def _look(
     return answers
 
 
+async def _left_out(
+    context: AppContext,
+    snapshot: Snapshot,
+    taught: Sequence[ClassImage],
+    label: str,
+    principal: Principal,
+) -> list[AskedImage]:
+    """Return what is answered to images that it learns from by heads that never saw them.
+
+    What is kept of an image does not name it: its features do.
+    """
+    strategy = snapshot.strategy
+    if not taught or not strategy.cross_validates or label not in strategy.classes_:
+        return []
+    key = ("left out", *snapshot.address.key)
+    known = context.recent.find(key)
+    kept = known if isinstance(known, LeftOut) else await run_in_threadpool(strategy.left_out)
+    if kept is None:
+        return []
+    context.recent.keep(key, kept)
+    mine = (kept.targets == strategy.classes_.index(label)).nonzero().squeeze(1)
+    found: list[AskedImage] = []
+    for task_index in sorted({image.task_index for image in taught}):
+        rows = mine[kept.tasks[mine] == task_index]
+        images = [image for image in taught if image.task_index == task_index]
+        if not len(rows):
+            continue
+        looks = []
+        for part in _parts(images, context.engine.images_within(snapshot, AT_ONCE_S)):
+            turn = turn_of(context, principal)
+            tensors = await run_in_threadpool(_tensors, context, snapshot, part)
+            work = partial(strategy.features_of, torch.stack(list(tensors)))
+            future = context.engine.examine(snapshot, work, len(part), turn.owner)
+            looks.append(await context.engine.answer(snapshot, future, turn.deadline, len(part)))
+        pairs = matched(torch.cat(looks), kept.features[rows])
+        found += [
+            AskedImage(
+                images[place],
+                strategy.classes_[int(kept.answers[rows[row]])],
+                float(kept.scores[rows[row]]),
+                None,
+            )
+            for place, row in pairs
+        ]
+    return found
+
+
+def matched(images: Tensor, rows: Tensor) -> list[tuple[int, int]]:
+    """Return which kept row is that of which image, each at most once, by the order of the images.
+
+    Args:
+        images: Features of images, `(N, W)`.
+        rows: What is kept of some of them, `(M, W)`.
+
+    Example:
+        >>> matched(torch.eye(3), torch.tensor([[0.0, 0.0, 2.0], [0.99, 0.01, 0.0]]))
+        [(0, 1), (2, 0)]
+    """
+    cosines = normalize(images.float(), dim=1) @ normalize(rows.float(), dim=1).T
+    pairs: list[tuple[int, int]] = []
+    taken_images: set[int] = set()
+    taken_rows: set[int] = set()
+    for flat in cosines.flatten().argsort(descending=True).tolist():
+        place, row = divmod(flat, cosines.shape[1])
+        if cosines[place, row] < SAME_FROM or len(pairs) == min(cosines.shape):
+            break
+        if place not in taken_images and row not in taken_rows:
+            pairs.append((place, row))
+            taken_images.add(place)
+            taken_rows.add(row)
+    return sorted(pairs)
+
+
 async def _predict(
     engine: InferenceEngine,
     snapshot: Snapshot,
-    part: Sequence[HeldOutImage],
+    part: Sequence[ClassImage],
     tensors: Sequence[Tensor],
     deadline: Deadline,
 ) -> dict[str, AskedImage]:
@@ -182,7 +270,7 @@ async def _predict(
 
 
 def _answers(
-    snapshot: Snapshot, part: Sequence[HeldOutImage], prediction: Prediction
+    snapshot: Snapshot, part: Sequence[ClassImage], prediction: Prediction
 ) -> dict[str, AskedImage]:
     scores, columns = prediction.probabilities.max(dim=1)
     rows = zip(part, columns.tolist(), scores.tolist(), prediction.novelty.tolist(), strict=True)
@@ -192,13 +280,11 @@ def _answers(
     }
 
 
-def _tensors(
-    context: AppContext, snapshot: Snapshot, images: Sequence[HeldOutImage]
-) -> list[Tensor]:
+def _tensors(context: AppContext, snapshot: Snapshot, images: Sequence[ClassImage]) -> list[Tensor]:
     return [_tensor(context, snapshot, image) for image in images]
 
 
-def _tensor(context: AppContext, snapshot: Snapshot, image: HeldOutImage) -> Tensor:
+def _tensor(context: AppContext, snapshot: Snapshot, image: ClassImage) -> Tensor:
     try:
         png = context.blobs.get(image.blob_sha256)
     except (BlobMissingError, BlobDamagedError) as error:
@@ -206,6 +292,6 @@ def _tensor(context: AppContext, snapshot: Snapshot, image: HeldOutImage) -> Ten
     return snapshot.backbone.preprocess(context.decoder.decode(png, snapshot.form).pixels)
 
 
-def _parts(images: Sequence[HeldOutImage], size: int) -> Iterator[Sequence[HeldOutImage]]:
+def _parts(images: Sequence[ClassImage], size: int) -> Iterator[Sequence[ClassImage]]:
     for start in range(0, len(images), size):
         yield images[start : start + size]

@@ -19,7 +19,7 @@ from service.schemas.confusions import (
     SaidImageRead,
 )
 from service.schemas.measures import MeasureRead
-from service.use_cases.confusion_images import ask_class
+from service.use_cases.confusion_images import AskedImage, ask_class
 
 MOST_SAID = 200
 """Images of predictions that are listed for one pair."""
@@ -99,22 +99,23 @@ async def read_images(
         answered=found.shown.name(other),
         counted=found.confusions.measured.get((label, other), 0),
         n_left_out=found.confusions.cross_validated.get(label, 0),
-        images=[
-            ConfusedImage(
-                sample=one.image.sample_id,
-                task=one.image.task_index,
-                filename=one.image.filename,
-                score=round(one.score, DIGITS),
-                novelty=round(one.novelty, DIGITS),
-            )
-            for one in asked.images
-            if one.answered == other
-        ],
+        images=[_image(one) for one in asked.images if one.answered == other],
+        left_out=[_image(one) for one in asked.left_out if one.answered == other],
         is_whole=asked.is_whole,
         said=[
             SaidImageRead(prediction=one.prediction_id, index=one.index, score=one.score)
             for one in said
         ],
+    )
+
+
+def _image(asked: AskedImage) -> ConfusedImage:
+    return ConfusedImage(
+        sample=asked.image.sample_id,
+        task=asked.image.task_index,
+        filename=asked.image.filename,
+        score=round(asked.score, DIGITS),
+        novelty=None if asked.novelty is None else round(asked.novelty, DIGITS),
     )
 
 

@@ -59,8 +59,10 @@ def test_what_people_said_counts_by_the_version_that_answered(session, blobs, bi
 
 
 def test_held_out_images_are_those_of_the_class_and_of_the_tasks(session, blobs, birds):
-    found = confusions.held_out_of_class(session, birds.id, [1], "heron", limit=50)
+    found = confusions.images_of_class(session, birds.id, [1], "heron", limit=50)
     assert found
     assert {image.task_index for image in found} == {1}
-    assert confusions.held_out_of_class(session, birds.id, [2], "heron", limit=50) == []
-    assert len(confusions.held_out_of_class(session, birds.id, [1], "heron", limit=1)) == 1
+    assert confusions.images_of_class(session, birds.id, [2], "heron", limit=50) == []
+    taught = confusions.images_of_class(session, birds.id, [1], "heron", split="train", limit=50)
+    assert not {image.sample_id for image in taught} & {image.sample_id for image in found}
+    assert len(confusions.images_of_class(session, birds.id, [1], "heron", limit=1)) == 1

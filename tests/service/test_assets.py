@@ -46,4 +46,10 @@ def test_every_block_of_the_style_sheet_is_closed():
         depth += line.count("{") - line.count("}")
         # A rule that begins at the margin begins outside all others.
         assert depth <= 1 or line.startswith((" ", "@")), f"line {number}: {line}"
+    """One that is not takes all that follows into its media query."""
+    depth = 0
+    for line in load_asset("dashboard.css").body.decode().splitlines():
+        assert not (depth and line.startswith(("@media", "/*"))), line
+        depth += line.count("{") - line.count("}")
+        assert depth >= 0, line
     assert depth == 0

@@ -65,7 +65,7 @@ from models.strategies.artsy.history import History
 from models.strategies.artsy.silent import SilentSubnetwork
 from models.strategies.artsy.trial import Shots, Trial
 from models.strategies.base import ImagesOf, Strategy
-from models.strategies.values import CrossValidation, RawScores, Routes, Task
+from models.strategies.values import CrossValidation, LeftOut, RawScores, Routes, Task
 
 
 class Artsy(Strategy[ArtsyConfig]):
@@ -171,6 +171,18 @@ class Artsy(Strategy[ArtsyConfig]):
         assert self.scale is not None
         without = LeaveOneOut(shown, prior, self.opinions)
         return look_into(shown, without, self.scale, prior.centre), self.history.kept_rows()
+    def left_out(self) -> LeftOut | None:
+        if not self.classes_:
+            return None
+        shown, prior = self.shown, self._prior()
+        dealt = folds(shown)
+        if not dealt or len(shown.counts) < 2:
+            return None
+        scores, answers = weigh(shown, prior, dealt).answers.max(dim=1)
+        rows = torch.cat([fold.rows for fold in dealt])
+        return LeftOut(
+            shown.rows[rows].float(), shown.tasks[rows], shown.targets[rows], answers, scores
+        )
 
     def score(self, images: Tensor) -> RawScores:
         self.prepare()

@@ -160,6 +160,18 @@ def test_predictions_have_the_promised_shapes_and_sum_to_one(fresh, make_task):
     assert strategy.predict_logits(images).shape == (len(images), 4)
 
 
+def test_what_was_left_out_is_counted_image_by_image(fresh, make_task):
+    strategy = teach(fresh(), make_task(1, ("a", "b")), make_task(2, ("c", "d")))
+    found, counted = strategy.left_out(), strategy.cross_validation()
+    assert (found is None) == (counted is None)
+    if found is not None:
+        assert torch.equal(found.tasks, counted.tasks)
+        assert torch.equal(found.targets, counted.targets)
+        assert torch.equal(found.answers, counted.answers)
+        assert found.features.shape == (len(found.tasks), strategy.feature_width)
+        assert ((found.scores > 0) & (found.scores <= 1)).all()
+
+
 def test_an_account_is_of_the_same_answer_and_of_what_it_would_be_otherwise(fresh, make_task):
     first, second = make_task(1, ("a", "b")), make_task(2, ("c", "d"))
     strategy = teach(fresh(), first, second)
