@@ -120,6 +120,7 @@ REPLIES = {
     "HeadAccount": Reply("HeadAccount"),
     "StoredAnswer": Reply("StoredAnswer"),
     "Account": Reply("AccountRead"),
+    "Heat": Reply("HeatRead"),
     "ScoredClass": Reply("ScoredClass"),
     "ReviewImage": Reply("ReviewImage"),
     "ReviewItem": Reply("ReviewItem"),

@@ -1,6 +1,7 @@
 """Why an answer: one image of a stored prediction, what decided its answer, and what that would be otherwise."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -8,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from registry import learners, predictions
 from registry.errors import PredictionImageNotFoundError, RegistryError
-from service.dashboard.pages import PageRoute, as_problem, page
+from service.dashboard.pages import PageRoute, as_problem, page, picture
 from service.dashboard.sentences import for_person
 from service.dashboard.why_view import why_of
 from service.dependencies import AppContext, ContextDep
@@ -19,8 +20,11 @@ from service.problems import Problem
 from service.schemas.base import MAX_INT, PublicId
 from service.schemas.predictions import StoredPrediction
 from service.use_cases.accounts import account_of_stored
+from service.use_cases.heat import heat_of_stored
 from service.use_cases.prediction_views import read_predictions, wait_stored
 
+HEAT_S = 3600
+"""How long a browser keeps a map: names and hidden classes may change."""
 NOT_KEPT = "The image of this answer is not kept, so nothing can be asked of it again."
 ERASED = "The version that answered held what was unlearned since, so it cannot be asked again. What it answered then:"
 
@@ -66,6 +70,23 @@ async def show_why(
         has_image=answered.has_image,
         why=why,
     )
+
+
+@router.get(
+    "/predictions/{prediction_id}/images/{index}/heat.png", dependencies=[requires("predictor")]
+)
+@demands(predicts=True)
+async def show_heat(
+    prediction_id: PublicId,
+    index: Annotated[int, Path(ge=0, le=MAX_INT)],
+    request: Request,
+    context: ContextDep,
+    viewer: PrincipalDep,
+) -> Response:
+    """Return the image with its map over it."""
+    drawing = partial(context.quotas.draw_images, request.scope)
+    heat = heat_of_stored(context, viewer, prediction_id, index, drawing)
+    return picture((await cancel_on_disconnect(request, heat)).png, max_age_s=HEAT_S)
 
 
 def _read(context: AppContext, prediction_id: str, index: int) -> _Answered:

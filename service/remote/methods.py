@@ -192,6 +192,8 @@ class Methods:
     feedback = asks(prediction_calls.feedback)
     why = asks(prediction_calls.why)
     why_image = asks(prediction_calls.why_image)
+    heat = asks(prediction_calls.heat)
+    heat_image = asks(prediction_calls.heat_image)
     review = asks(review_calls.review)
     settle_images = asks(review_calls.settle_images)
     undo_review = asks(review_calls.undo_review)

@@ -210,3 +210,22 @@ def why_image(
         files=[("images", (image[0], image[1], "image/*"))],
         is_harmless=True,  # asked twice, answered twice
     )
+
+
+def heat(prediction_id: str, *, index: int = 0) -> Call[replies.Heat]:
+    """Say which places of a stored prediction's image speak for its answer, as numbers.
+
+    Args:
+        prediction_id: The prediction; its image has to be kept.
+        index: Of the result.
+    """
+    places = {"prediction_id": prediction_id, "index": index}
+    return Call("GET", "/v1/predictions/{prediction_id}/images/{index}/heat", places)
+
+
+def heat_image(prediction_id: str, *, index: int = 0) -> Call[bytes]:
+    """Draw the same over the image: a PNG, orange where it speaks for the answer, blue where against it."""
+    places = {"prediction_id": prediction_id, "index": index}
+    return Call(
+        "GET", "/v1/predictions/{prediction_id}/images/{index}/heat.png", places, read=read_bytes
+    )

@@ -1,8 +1,9 @@
 """Why an image is answered as it is."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.dependencies import ContextDep
 from service.http.demands import demands, image_bytes
@@ -12,9 +13,10 @@ from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
 from service.intake.prediction_requests import read_images
 from service.problems import Problem
-from service.schemas.accounts import AccountRead
+from service.schemas.accounts import AccountRead, HeatRead
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.use_cases.accounts import account_of_posted, account_of_stored
+from service.use_cases.heat import heat_of_stored
 
 router = APIRouter(
     prefix="/v1",
@@ -47,6 +49,52 @@ async def explain_stored(
     """
     answer = account_of_stored(context, principal, prediction_id, index)
     return await cancel_on_disconnect(request, answer)
+
+
+@router.get("/predictions/{prediction_id}/images/{index}/heat", response_model=HeatRead)
+@demands(predicts=True)
+async def map_stored(
+    prediction_id: PublicId,
+    index: Index,
+    request: Request,
+    context: ContextDep,
+    principal: PrincipalDep,
+) -> HeatRead:
+    """Say which places of a stored prediction's image speak for its answer, and which against it.
+
+    The image is covered at 81 overlapping places, and the version that answered is asked about each. That draws as many
+    images from `predict_images_per_minute`.
+
+    - **404** `prediction-not-found`, `prediction-image-not-found`: no image is kept
+    - **409** `version-erased`: the version held what was unlearned since
+    - **429** `rate-limited`; **503** `overloaded`: predictions go first; repeat after `Retry-After`
+    """
+    drawing = partial(context.quotas.draw_images, request.scope)
+    heat = heat_of_stored(context, principal, prediction_id, index, drawing)
+    return (await cancel_on_disconnect(request, heat)).read
+
+
+@router.get(
+    "/predictions/{prediction_id}/images/{index}/heat.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+@demands(predicts=True)
+async def draw_stored(
+    prediction_id: PublicId,
+    index: Index,
+    request: Request,
+    context: ContextDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Draw which places speak for the answer over the image as the learner sees it: a PNG of 256 x 256 pixels.
+
+    Orange places speak for the answer, blue ones against it, the stronger the surer. Problems are those of `heat`.
+    """
+    drawing = partial(context.quotas.draw_images, request.scope)
+    heat = heat_of_stored(context, principal, prediction_id, index, drawing)
+    png = (await cancel_on_disconnect(request, heat)).png
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.post("/learners/{name}/why", response_model=AccountRead, openapi_extra=PREDICTION_BODY)

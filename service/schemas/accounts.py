@@ -75,3 +75,22 @@ class AccountRead(ReadSchema):
     """Null for a posted image. Its score is the same but for rounding, unless classes were hidden since."""
     sentences: list[str] = Field(default_factory=list)
     """All of it in plain words."""
+
+
+class HeatRead(ReadSchema):
+    """Which places of an image speak for its answer."""
+
+    learner: str
+    version: int
+    prediction: str
+    index: int
+    label: str
+    """What was answered."""
+    score: float
+    least_score: float
+    """What is left of the score where the place that matters most is covered."""
+    cells: list[list[float]]
+    """Row by row from the top of the square that the learner looks at, the middle of the image: the mean loss of log
+    odds while a cell is covered. Below 0 it speaks against the answer."""
+    sentence: str
+    """The same in plain words."""

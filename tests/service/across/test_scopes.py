@@ -116,6 +116,9 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", f"{PREDICTION}/images/{{index}}"): same(),
     ("GET", f"{PREDICTION}/images/{{index}}/why"): same(),
     ("POST", f"{LEARNER}/why"): same(**PICTURE),
+    ("GET", f"{PREDICTION}/images/{{index}}/heat"): same(),
+    ("GET", f"{PREDICTION}/images/{{index}}/heat.png"): same(),
+    ("GET", "/admin/predictions/{prediction_id}/images/{index}/heat.png"): same(),
     ("GET", "/admin/predictions/{prediction_id}/images/{index}/why"): same(),
     ("GET", f"{LEARNER}/review"): same(),
     ("POST", f"{LEARNER}/review"): same(

@@ -61,6 +61,9 @@ def test_few_routes_predict_and_two_log_in(app, table):
         "/v1/learners/{name}/why",
         "/v1/predictions/{prediction_id}/images/{index}/why",
         "/admin/predictions/{prediction_id}/images/{index}/why",
+        "/v1/predictions/{prediction_id}/images/{index}/heat",
+        "/v1/predictions/{prediction_id}/images/{index}/heat.png",
+        "/admin/predictions/{prediction_id}/images/{index}/heat.png",
         "/v1/learners/{name}/versions/{number}/confusion/images",
         "/admin/learners/{name}/versions/{number}/confusion/images",
     }

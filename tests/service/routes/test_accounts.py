@@ -1,7 +1,11 @@
 """Why an image is answered as it is: the same numbers as the answer, and what it would be otherwise."""
 
-import pytest
+import io
 
+import pytest
+from PIL import Image
+
+from registry import keys
 from tests.factories import make_image
 from tests.service.api import predict, version_of
 from tests.waiting import wait_until
@@ -124,3 +128,35 @@ def test_a_version_that_held_what_was_unlearned_is_not_asked(client, taught, lea
     learn(answer.json()["id"])
     wait_until(lambda: version_of(client, taught) == 2)
     wait_until(lambda: why(client, prediction_id).json().get("code") == "version-erased")
+
+
+def test_a_map_is_of_the_answer_and_is_drawn_once(client, taught, app, monkeypatch):
+    prediction_id, [result] = predict(client, make_image("egret", 50))
+    url = f"/v1/predictions/{prediction_id}/images/0"
+    heat = client.get(f"{url}/heat").json()
+    assert (heat["label"], heat["version"]) == (result["label"], 1)
+    assert heat["score"] == pytest.approx(result["score"], abs=1e-3)
+    assert [len(row) for row in heat["cells"]] == [8] * 8
+    assert 0 <= heat["least_score"] <= 1
+    assert result["label"] in heat["sentence"]
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(app.state.context.engine, "examine", refuse)
+    drawn = client.get(f"{url}/heat.png")
+    assert (drawn.status_code, drawn.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(drawn.content)) as image:
+        assert image.size == (256, 256)
+    assert client.get(f"{url}/heat").json() == heat
+
+
+def test_a_map_draws_the_images_that_it_asks_about(client, taught, session_factory):
+    prediction_id, _ = predict(client, make_image("egret", 50))
+    with session_factory.begin() as session:
+        few = keys.create_key(session, "few", "predictor", quotas={"predict_images_per_minute": 50})
+    headers = {"Authorization": f"Bearer {few[1]}"}
+    url = f"/v1/predictions/{prediction_id}/images/0/heat"
+    refused = client.get(url, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate-limited")
+    assert client.get(url).status_code == 200
