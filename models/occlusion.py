@@ -54,17 +54,17 @@ def covered(image: Tensor) -> Tensor:
     """
     side = image.shape[-1]
     edges = [round(side * i / CELLS) for i in range(CELLS + 1)]
-    blurred = _blurred(image)
+    blur = blurred(image)
     images = image[None].repeat(1 + len(places()), 1, 1, 1)
     for number, place in enumerate(places(), start=1):
         rows, columns = place.cells()
         ys = slice(edges[rows.start], edges[rows.stop])
         xs = slice(edges[columns.start], edges[columns.stop])
-        images[number, :, ys, xs] = blurred[:, ys, xs]
+        images[number, :, ys, xs] = blur[:, ys, xs]
     return images
 
 
-def _blurred(image: Tensor) -> Tensor:
+def blurred(image: Tensor) -> Tensor:
     """Return what is left of an image without its details, uint8 `(3, S, S)`."""
     side = image.shape[-1]
     radius = max(1, round(side * 7 / 64))

@@ -97,10 +97,10 @@ def percent(value: float) -> str:
 
     Example:
         >>> percent(0.5451), percent(1.0)
-        ('54.5 %', '100 %')
+        ('54.5%', '100%')
     """
     shown = f"{100 * value:.1f}".removesuffix(".0")
-    return f"{shown} %"
+    return f"{shown}%"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -152,11 +152,14 @@ def test_a_map_is_of_the_answer_and_is_drawn_once(client, taught, app, monkeypat
 
 
 def test_a_map_draws_the_images_that_it_asks_about(client, taught, session_factory):
-    prediction_id, _ = predict(client, make_image("egret", 50))
+    prediction_id, _ = predict(client, make_image("egret", 50), make_image("heron", 50))
+    quotas = {"predict_images_per_minute": 100}
     with session_factory.begin() as session:
-        few = keys.create_key(session, "few", "predictor", quotas={"predict_images_per_minute": 50})
-    headers = {"Authorization": f"Bearer {few[1]}"}
-    url = f"/v1/predictions/{prediction_id}/images/0/heat"
-    refused = client.get(url, headers=headers)
-    assert (refused.status_code, refused.json()["code"]) == (429, "rate-limited")
-    assert client.get(url).status_code == 200
+        _, key = keys.create_key(session, "few", "predictor", quotas=quotas)
+    headers = {"Authorization": f"Bearer {key}"}
+    urls = [f"/v1/predictions/{prediction_id}/images/{index}/heat" for index in (0, 1)]
+    first, second = [client.get(url, headers=headers) for url in urls]
+    assert first.status_code == 200
+    assert (second.status_code, second.json()["code"]) == (429, "rate-limited")
+    assert client.get(urls[0], headers=headers).status_code == 200, "it is kept"
+    assert client.get(urls[1]).status_code == 200
