@@ -45,6 +45,6 @@ def test_it_runs_on_a_folder_of_photos(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "occlusion" in printed
     assert "n = 2" in printed
+    monkeypatch.setattr(sys, "argv", ["heat_maps"])
     with pytest.raises(SystemExit):
-        monkeypatch.setattr(sys, "argv", ["heat_maps"])
         heat_maps.main()

@@ -21,6 +21,8 @@ POLICY = {
 PUBLIC = {"/admin/static/{name}"}
 
 
+ASKS_A_VERSION = {"/admin/predictions/{prediction_id}/images/{index}/heat.png"}
+"""What is made by a version's artifact, which the learner of these tests has none of: see `test_why_pages.py`."""
 CAMERA = {"/admin/learners/{name}/teach": "camera=(self)"}
 """Pages on which photos may be taken; nothing may on others."""
 
@@ -66,7 +68,7 @@ def filled(session, blobs, three):
 
 
 def test_every_page_has_them_and_is_kept_by_nobody(app, browser, filled):
-    for template in pages(app):
+    for template in set(pages(app)) - ASKS_A_VERSION:
         path = template
         for name, value in filled.items():
             path = path.replace(f"{{{name}}}", value)

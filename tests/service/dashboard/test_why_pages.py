@@ -65,3 +65,11 @@ def test_a_reader_sees_no_link_and_no_page(client, visitor, log_in, role_keys, t
     log_in(role_keys["reader"])
     assert "/why" not in visitor.get("/admin/learners/birds/review?show=all").text
     assert page_of(visitor, prediction_id).status_code == 403
+
+
+def test_the_map_is_a_picture_that_runs_nothing(client, browser, taught):
+    prediction_id, _ = predict(client, make_image("egret", 50))
+    answer = browser.get(f"/admin/predictions/{prediction_id}/images/0/heat.png")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Cache-Control"].startswith("private")

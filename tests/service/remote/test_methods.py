@@ -22,7 +22,7 @@ from service.layout.layouts import Layout, PlacedImage
 from service.remote.calls import Call, Pages
 from service.remote.learner_calls import update_class
 from service.remote.methods import Methods
-from service.remote.prediction_calls import predict, predict_all
+from service.remote.prediction_calls import predict, predict_all, why_image
 
 NOT_YET: set[tuple[str, str]] = set()
 """Operations that no method calls so far."""
@@ -90,6 +90,8 @@ def call_of(build, *, is_full):
     arguments |= {key: 1 for key in ("limit", "wait_s") if key in arguments}
     if build in {predict, predict_all}:
         arguments["images"] = [("a.png", b"x")]
+    if build is why_image:
+        arguments["image"] = ("a.png", b"x")
     exchange = build(**arguments)
     if isinstance(exchange, Pages):
         return exchange.call("c", n=1)

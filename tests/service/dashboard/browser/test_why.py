@@ -8,7 +8,6 @@ import pytest
 from tests.service.api import give, predict
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.browser.kinds import KINDS, draw
-from tests.service.dashboard.browser.test_review import log_in, press
 from tests.waiting import PACE, wait_until
 
 pytestmark = [
@@ -16,6 +15,22 @@ pytestmark = [
     pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine"),
 ]
 TAUGHT = KINDS[:4]
+
+
+def press(page, key):
+    code, text = {"Tab": (9, {}), "Enter": (13, {"text": "\r"})}[key]
+    page.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+    page.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+
+def log_in(chromium, site, key, path):
+    chromium.send("Network.clearBrowserCookies")
+    chromium.open(f"{site}{path}")
+    chromium.evaluate(f"document.querySelector('#key').value = '{key}'")
+    chromium.evaluate("document.querySelector('main form').requestSubmit()")
+    chromium.wait_until(f"location.pathname === '{path}'")
+    chromium.wait_until("document.readyState === 'complete'")
+    chromium.messages.clear()
 
 
 @pytest.fixture
