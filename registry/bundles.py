@@ -165,7 +165,8 @@ def import_learner(
     learners.set_alias(session, learner.id, FIRST)
     for row in rows.values():
         append_event(session, row.id, "published", {"version": FIRST})
-        append_event(session, row.id, "end", {"status": TaskStatus.SUCCEEDED, "version": FIRST})
+        data = {"status": TaskStatus.SUCCEEDED, "version": FIRST}
+        append_event(session, row.id, "end", data, is_told=False)
     session.refresh(learner)
     return learner
 

@@ -6,7 +6,8 @@
     │   │   ├── LearnerNotFoundError, TaskNotFoundError, VersionNotFoundError
     │   │   ├── SampleNotFoundError, PredictionNotFoundError, KeyNotFoundError
     │   │   ├── PredictionImageNotFoundError, FeedbackNotFoundError, ClassNotFoundError
-    │   │   └── PredictionJobNotFoundError, PredictionJobImageNotFoundError
+    │   │   ├── PredictionJobNotFoundError, PredictionJobImageNotFoundError
+    │   │   └── SubscriptionNotFoundError, DeliveryNotFoundError
     │   ├── ConflictError              the request contradicts the state of the registry
     │   │   ├── LearnerExistsError, LearnerBusyError, StaleHeadError, AliasMovedError
     │   │   ├── LabelKnownError, LabelConfusableError, ClassNameTakenError
@@ -16,6 +17,7 @@
     │   │   ├── ImageNotKeptError, FeedbackTakenError, FeedbackChangedError
     │   │   ├── PredictionJobEndedError, NothingToPredictError
     │   │   ├── NothingToCorrectError, ClassWouldBeEmptyError
+    │   │   ├── SubscriptionDisabledError
     │   │   └── IdempotencyInProgressError
     │   ├── BlobError                  BlobMissingError, BlobDamagedError, StorageFullError
     │   ├── BlobStoreUnavailableError, DatabaseUnavailableError, SchemaTooNewError
@@ -126,6 +128,18 @@ class KeyNotFoundError(NotFoundError):
     code = "key-not-found"
     sentence = "There is no API key with this id."
     key_id: str
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    code = "subscription-not-found"
+    sentence = "There is no subscription with this id."
+    subscription_id: str
+
+
+class DeliveryNotFoundError(NotFoundError):
+    code = "delivery-not-found"
+    sentence = "There is no message with this id: it may be too old to be kept."
+    delivery_id: str
 
 
 class InvalidKeyError(RegistryError):
@@ -266,6 +280,12 @@ class TrainingImagesGoneError(ConflictError):
     def named_tasks(self) -> str:
         """Their indexes, as a list in words."""
         return ", ".join(map(str, self.tasks))
+
+
+class SubscriptionDisabledError(ConflictError):
+    code = "subscription-disabled"
+    sentence = "Nothing is sent to this subscription: enable it first."
+    subscription_id: str
 
 
 class IdempotencyInProgressError(ConflictError):

@@ -1,6 +1,7 @@
 """What happened to a task, in order: the log that clients follow.
 
-Functions that change a task append its events in the same transaction, so the log and the row never disagree.
+Functions that change a task append its events in the same transaction, so the log and the row never disagree. Who has
+subscribed to the ends of tasks is told of them here too.
 """
 
 from collections.abc import Collection
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from registry import telling
 from registry.statuses import TaskStatus
 from registry.tables import EventRow, TaskRow
 
@@ -29,10 +31,24 @@ EventType = Literal[
 head; its data has the status."""
 
 
-def append_event(session: Session, task_id: str, type_: EventType, data: dict[str, Any]) -> None:
-    """Add an event to a task's log. `data` must be JSON."""
+def append_event(
+    session: Session, task_id: str, type_: EventType, data: dict[str, Any], *, is_told: bool = True
+) -> None:
+    """Add an event to a task's log.
+
+    Args:
+        session: Database session.
+        task_id: The task.
+        type_: What has happened.
+        data: As JSON.
+        is_told: Whether subscribers are told of an `end`; not of one that is no news.
+    """
     session.add(EventRow(task_id=task_id, type=type_, data=data))
     session.flush()
+    if type_ == "end" and is_told:
+        task = session.get(TaskRow, task_id)
+        if task is not None:
+            telling.task_ended(session, task, TaskStatus(data["status"]))
 
 
 def list_events(

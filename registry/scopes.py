@@ -18,6 +18,7 @@ from registry.tables import (
     AliasRow,
     AuditRow,
     ClassRow,
+    DeliveryRow,
     EndedSessionRow,
     EventRow,
     FeedbackRow,
@@ -31,6 +32,7 @@ from registry.tables import (
     ReviewRow,
     Row,
     SampleRow,
+    SubscriptionRow,
     TaskRow,
     VersionRow,
     WorkerRow,
@@ -40,7 +42,15 @@ EVERY_LEARNER: Mapping[str, Any] = MappingProxyType({"every_learner": True})
 """Execution options of a query that has to know what all learners refer to, such as whether a blob can be deleted. What
 it finds must not be answered."""
 
-HIDDEN: tuple[type[Row], ...] = (AuditRow, EndedSessionRow, KeyRow, LoginLinkRow, WorkerRow)
+HIDDEN: tuple[type[Row], ...] = (
+    AuditRow,
+    DeliveryRow,
+    EndedSessionRow,
+    KeyRow,
+    LoginLinkRow,
+    SubscriptionRow,
+    WorkerRow,
+)
 """Rows that are about the whole installation."""
 
 

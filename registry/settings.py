@@ -122,7 +122,7 @@ class RegistrySettings(BaseSettings):
         Raises:
             OSError: If the password's file cannot be read.
         """
-        return _with_password(self.database_url, self.database_password_file)
+        return with_password(self.database_url, self.database_password_file)
 
     def redis_dsn(self) -> str | None:
         """Return the URL of Redis with its password, or None if there is none.
@@ -130,7 +130,7 @@ class RegistrySettings(BaseSettings):
         Raises:
             OSError: If the password's file cannot be read.
         """
-        return _with_password(self.redis_url, self.redis_password_file)
+        return with_password(self.redis_url, self.redis_password_file)
 
     @property
     def schedule(self) -> Schedule:
@@ -143,7 +143,12 @@ class RegistrySettings(BaseSettings):
         return self.blob_url or str(self.data_dir / "blobs")
 
 
-def _with_password(url: SecretStr | None, file: Path | None) -> str | None:
+def with_password(url: SecretStr | None, file: Path | None) -> str | None:
+    """Return a URL with the password that is in a file, if there is one.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
     if url is None:
         return None
     if file is None:

@@ -62,6 +62,8 @@ JOB_SOURCES = UPLOADED, PREDICTED, TAUGHT = ("upload", "predictions", "samples")
 SETTLED = SAID, DISCARDED = ("said", "discarded")
 """Why a kept image waits for nobody's word any more: somebody said what it shows, or that it is not worth one."""
 ROLES = ("reader", "predictor", "trainer", "admin")
+DELIVERY_STATUSES = WAITING, DELIVERED, GIVEN_UP = ("waiting", "delivered", "given_up")
+"""What may be with a message to a subscriber."""
 
 
 def _one_of(column: str, values: Iterable[str]) -> str:
@@ -645,3 +647,63 @@ class WorkerRow(Row):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     stopped_at: Mapped[datetime | None]
     """When it said goodbye; None for one that runs, or was killed."""
+
+
+class SubscriptionRow(Row):
+    """Who is told of what happens, and of what: see `registry.subscriptions`."""
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    learner_id: Mapped[str | None] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    """The only learner that is listened to; None for all."""
+    target: Mapped[str]
+    """A URL, or `mqtt:` and a topic."""
+    secret: Mapped[str]
+    """What messages are signed with. As it is: whoever signs has to have it."""
+    events: Mapped[list[str]]
+    rule: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """As `registry.notices.Rule` has it."""
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    """A sentence; None while messages are sent."""
+    failing_since: Mapped[datetime | None]
+    """When the first try failed since one went well."""
+    n_dropped: Mapped[int] = mapped_column(Integer, default=0)
+    """Messages that were not kept because too many waited."""
+    announced: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """By learner, the images without a class that it was told of: `[prediction, index]` each."""
+    looked_at: Mapped[datetime | None]
+    """When images without a class were last looked at for it."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DeliveryRow(Row):
+    """A message to a subscriber: it waits, is claimed by one service, and is kept for a while with what came of it."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", DELIVERY_STATUSES), name="status"),
+        Index("ix_deliveries_due_at", "due_at", postgresql_where=text("status = 'waiting'")),
+        Index("ix_deliveries_subscription_id_id", "subscription_id", "id"),
+        Index("ix_deliveries_learner_id", "learner_id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The receiver's `webhook-id`, the same in each try."""
+    subscription_id: Mapped[str] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"))
+    learner_id: Mapped[str | None] = mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(default=WAITING)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    """How often it was claimed; the number fences: what an older claim has to say is not listened to."""
+    spent: Mapped[int] = mapped_column(Integer, default=0)
+    """Tries since it was last asked for: what the schedule of tries counts."""
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When it is tried next; while a service has it, when another one takes it over."""
+    tries: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """What came of each: `{at, status_code, duration_ms, error}`; the last `MOST_TRIES`."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]

@@ -1,13 +1,13 @@
 """Versions: immutable snapshots of a learner. Publishing one is a single transaction that ends by moving an alias."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry import ancestry, consolidations, corrections, learners, unlearning
+from registry import ancestry, consolidations, corrections, learners, telling, unlearning
 from registry.errors import (
     LearnerBusyError,
     StaleHeadError,
@@ -219,7 +219,8 @@ def move_head(session: Session, learner_id: str, number: int) -> None:
         status = TaskStatus.SUCCEEDED if task.version in leading else TaskStatus.SUPERSEDED
         if status != task.status:
             task.status = status
-            append_event(session, task.id, "end", {"status": status, "version": task.version})
+            data = {"status": status, "version": task.version}
+            append_event(session, task.id, "end", data, is_told=False)
     session.flush()
     corrections.apply(session, learner_id, number)
 
@@ -359,9 +360,28 @@ def _publish(
     append_event(
         session, task.id, "end", {"status": TaskStatus.SUCCEEDED, "version": version.number}
     )
+    telling.published(
+        session,
+        version,
+        parent,
+        {cell.task_index: cell for cell in new_version.accuracies},
+        {} if parent is None else _measured(session, parent),
+    )
     done = task.options["tasks"] if task.mode == CONSOLIDATE else ()
     consolidations.queue_after(session, learner, version, schedule, done=done)
     return version
+
+
+def _measured(session: Session, version: VersionRow) -> dict[int, NewAccuracy]:
+    """Return what a version was measured at, by the index of the task."""
+    query = select(AccuracyRow).where(
+        AccuracyRow.learner_id == version.learner_id, AccuracyRow.version == version.number
+    )
+    names = [field.name for field in fields(NewAccuracy)]
+    return {
+        row.task_index: NewAccuracy(**{name: getattr(row, name) for name in names})
+        for row in session.scalars(query)
+    }
 
 
 def _require_samples(session: Session, task: TaskRow) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Event
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from models.backbone import choose_device
 from registry.blobs.store import BlobStore
 from registry.postgres.database import Sessions
-from registry.postgres.listener import JOBS, SERVING, TASKS, Listener
+from registry.postgres.listener import DELIVERIES, JOBS, SERVING, TASKS, Listener
 from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
@@ -42,6 +42,10 @@ from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
+from service.notifying.addresses import Allowed
+from service.notifying.http_sending import HttpSender
+from service.notifying.mqtt_sending import MqttSender
+from service.notifying.notifier import Notifier
 from service.private_files import session_secret
 from service.recent import Recent
 from service.routes import (
@@ -65,12 +69,14 @@ from service.routes import (
     reference,
     reviews,
     samples,
+    subscriptions,
     tasks,
     unlearning,
     versions,
     workers,
 )
 from service.settings import ServiceSettings
+from service.use_cases.unknown_notices import tell_of_unknown
 
 MOST_RECENT = 256
 """Answers to the held-out images of a class, curves and maps that are kept, at most some 100 kB each."""
@@ -162,6 +168,7 @@ def _routes() -> list[BaseRoute]:
         confusions,
         bundles,
         keys,
+        subscriptions,
         login_links,
         audit,
         reference,
@@ -218,6 +225,15 @@ def build_context(
     )
     feed = EventFeed(session_factory)
     doorbell = make_doorbell(settings.redis_dsn(), session_factory, every_s=settings.ring_s)
+    notifier = Notifier(
+        session_factory,
+        http=HttpSender(
+            Allowed.parse(settings.notify_allow), user_agent=f"Filopodia/{operations.VERSION}"
+        ),
+        mqtt=MqttSender(settings.mqtt_dsn(), settings.mqtt_prefix),
+        metrics=metrics,
+        look=partial(tell_of_unknown, session_factory),
+    )
     context = AppContext(
         settings=settings,
         session_factory=session_factory,
@@ -238,9 +254,15 @@ def build_context(
         writer=PredictionWriter(session_factory, blobs, metrics, settings),
         jobs=jobs,
         doorbell=doorbell,
+        notifier=notifier,
         listener=Listener(
             session_factory,
-            {SERVING: [watcher.wake], TASKS: [feed.wake, doorbell.wake], JOBS: [jobs.wake]},
+            {
+                SERVING: [watcher.wake],
+                TASKS: [feed.wake, doorbell.wake],
+                JOBS: [jobs.wake],
+                DELIVERIES: [notifier.wake],
+            },
         ),
         collector=Collector(
             session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
@@ -254,6 +276,7 @@ def build_context(
     context.health.watch(context.engine.thread, watcher.thread, context.writer.thread)
     context.health.watch(context.doorbell.thread, context.collector.thread)
     context.health.watch(context.listener.thread, context.jobs.thread)
+    context.health.watch(context.notifier.thread)
     metrics.registry.register(context.health)
     return context
 
@@ -268,6 +291,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context.writer.start()
     context.jobs.start()
     context.doorbell.start()
+    context.notifier.start()
     context.collector.start()
     context.listener.start()
     try:
@@ -285,6 +309,7 @@ def _stop(context: AppContext) -> None:
     context.jobs.stop()
     context.engine.stop()
     context.writer.stop()
+    context.notifier.stop()
     context.decoder.close()
     context.loads.close()
     context.insights.close()

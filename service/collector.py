@@ -7,7 +7,7 @@ from threading import Event
 
 import structlog
 
-from registry import idempotency, prediction_jobs, predictions, sessions
+from registry import deliveries, idempotency, prediction_jobs, predictions, sessions
 from registry.blobs.store import BlobStore
 from registry.errors import RegistryError
 from registry.loops import SteadyThread
@@ -24,7 +24,7 @@ PRUNED = 500
 
 
 class Collector:
-    """A thread that deletes what is old, predictions, jobs, idempotency keys and ended sessions, and blobs.
+    """A thread that deletes what is old, predictions, jobs, messages, idempotency keys and ended sessions, and blobs.
 
     Blobs go that nothing refers to.
 
@@ -76,6 +76,7 @@ class Collector:
                     log.info("collected", blobs=collected.n_blobs, bytes=collected.size_bytes)
 
     def _prune(self) -> None:
+        self._repeat(partial(deliveries.prune, limit=PRUNED), PRUNED)
         if not self._keep_predictions_days:
             return
         keep = timedelta(days=self._keep_predictions_days)

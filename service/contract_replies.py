@@ -157,6 +157,19 @@ REPLIES = {
             )
         },
     ),
+    "SubscriptionRule": Reply("SubscriptionRule"),
+    "Subscription": Reply(
+        "SubscriptionRead",
+        "",
+        {
+            "secret": Said(
+                "NotRequired[str | None]",
+                "What its messages are signed with, shown once: when it is created; None where that is replayed.",
+            )
+        },
+    ),
+    "MessageTry": Reply("MessageTry"),
+    "Message": Reply("MessageRead"),
     "LoginLink": Reply("LoginLinkRead"),
     "AuditEntry": Reply("AuditRead"),
     "HeldTask": Reply("HeldTask"),

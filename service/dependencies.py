@@ -33,6 +33,7 @@ from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
 from service.recent import Recent
+from service.notifying.notifier import Notifier
 from service.settings import ServiceSettings
 
 
@@ -60,6 +61,7 @@ class AppContext:
     writer: PredictionWriter
     jobs: JobRunner
     doorbell: Doorbell
+    notifier: Notifier
     listener: Listener
     collector: Collector
     health: Health

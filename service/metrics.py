@@ -76,6 +76,12 @@ class Metrics:
             "Images of prediction jobs answered by this process",
             registry=registry,
         )
+        self.messages = Counter(
+            "filopodia_messages",
+            "Tries of this process to send messages to subscribers, by what came of them",
+            ["outcome"],
+            registry=registry,
+        )
         self.versions_loaded = Gauge(
             "filopodia_versions_loaded", "Versions in memory", registry=registry
         )

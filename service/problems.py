@@ -57,6 +57,10 @@ def _table() -> dict[str, ProblemType]:
         "csrf": p(403, "Cross-site request", "A browser session accepts changes only from its own pages."),
         "key-not-found": p(404, "No such key", "There is no valid key of that id."),
         "last-admin-key": p(409, "Last admin key", "Create another admin key before revoking the last one."),
+        # Subscriptions
+        "subscription-not-found": p(404, "No such subscription", "There is no subscription of that id."),
+        "subscription-disabled": p(409, "Subscription disabled", "Enable it before messages are sent to it."),
+        "delivery-not-found": p(404, "No such message", "There is none of that id, or it is too old to be kept."),
         # Idempotency
         "idempotency-key-invalid": p(400, "Invalid Idempotency-Key", "Use 1 to 255 visible ASCII characters."),
         "idempotency-key-reused": p(422, "Idempotency-Key reused", "It came with another body before: use a new one."),

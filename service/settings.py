@@ -2,16 +2,19 @@
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from registry.environment import Listed
-from registry.settings import DEVICES, RegistrySettings
+from registry.settings import DEVICES, RegistrySettings, with_password
 
 MIB = 1024 * 1024
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OUR_PATHS = ("admin", "docs", "livez", "metrics", "openapi.json", "problems", "readyz", "v1")
+_BROKER = re.compile(r"mqtts?://(?:[^@/\s]+@)?(?:\[[0-9a-f:.]+\]|[^@:/?#\s]+)(?::[0-9]{1,5})?/?")
+_HOST_NAME = re.compile(r"(?=.*[a-z])[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+")
 
 
@@ -37,6 +40,20 @@ def _origin(text: str) -> str:
     origin = text.lower().removesuffix("/")
     scheme, _, _ = origin.partition("://")
     return origin.removesuffix({"https": ":443", "http": ":80"}.get(scheme, "/"))
+
+
+def _is_place(text: str) -> bool:
+    """Return whether this is an address, a network or a name of a host.
+
+    Example:
+        >>> [_is_place(text) for text in ("192.168.1.20", "fd00::/8", "home.local", "10.0.0.300", "http://a.b", "*")]
+        [True, True, True, False, False, False]
+    """
+    try:
+        ip_network(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
 
 
 class ServiceSettings(RegistrySettings):
@@ -163,6 +180,16 @@ class ServiceSettings(RegistrySettings):
     max_classes: int = Field(default=10_000, ge=0)
     """Classes that a learner may have; 0: any number."""
 
+    notify_allow: Listed = ()
+    """Addresses, networks and names of hosts that messages to subscribers may go to besides the public internet, such
+    as `192.168.1.20, 10.1.0.0/16, home.local`; none by default. A name stands for whatever addresses it has."""
+    mqtt_url: SecretStr | None = None
+    """Broker for subscriptions whose messages go to MQTT: `mqtt://user:password@host:1883`, or `mqtts://` for TLS."""
+    mqtt_password_file: Path | None = None
+    """File with the password to put into `FILOPODIA_MQTT_URL`."""
+    mqtt_prefix: str = "filopodia"
+    """What the topics of all messages begin with."""
+
     embedded_worker: bool | None = None
     """Whether `serve` starts a worker of its own. Default: only without `REDIS_URL`."""
 
@@ -193,6 +220,37 @@ class ServiceSettings(RegistrySettings):
                 "origins such as https://example.org, without a path, with commas between them"
             )
         return origins
+
+    @field_validator("notify_allow")
+    @classmethod
+    def _can_be_allowed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_is_place, value)):
+            raise ValueError(
+                "addresses, networks and names of hosts such as 192.168.1.20, 10.1.0.0/16, home.local"
+            )
+        return value
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _is_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _BROKER.fullmatch(value.get_secret_value()):
+            raise ValueError("a URL such as mqtt://host:1883")
+        return value
+
+    @field_validator("mqtt_prefix")
+    @classmethod
+    def _is_topic(cls, value: str) -> str:
+        if not value.isprintable() or {"+", "#", "$"} & {*value}:
+            raise ValueError("the beginning of a topic, such as home/filopodia")
+        return value
+
+    def mqtt_dsn(self) -> str | None:
+        """Return the broker's URL with its password, or None if there is none.
+
+        Raises:
+            OSError: If the password's file cannot be read.
+        """
+        return with_password(self.mqtt_url, self.mqtt_password_file)
 
     @property
     def starts_worker(self) -> bool:

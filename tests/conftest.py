@@ -20,6 +20,7 @@ from registry.tables import (
     KeyRow,
     LearnerRow,
     LoginLinkRow,
+    SubscriptionRow,
     WorkerRow,
 )
 from tests.isolation import Isolation
@@ -74,7 +75,15 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     factory = make_session_factory(engine)
     with factory.begin() as session:
         # Everything else hangs on a learner.
-        for table in (LearnerRow, KeyRow, IdempotencyRow, WorkerRow, EndedSessionRow, LoginLinkRow):
+        for table in (
+            LearnerRow,
+            SubscriptionRow,
+            KeyRow,
+            IdempotencyRow,
+            WorkerRow,
+            EndedSessionRow,
+            LoginLinkRow,
+        ):
             session.execute(delete(table))
         # Out of its trigger's sight, which lets nobody else do so.
         session.execute(text("SET LOCAL session_replication_role = replica"))

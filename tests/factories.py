@@ -13,14 +13,24 @@ import numpy as np
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from registry import learners, prediction_jobs, predictions, queue, samples, tasks, versions
+from registry import (
+    learners,
+    prediction_jobs,
+    predictions,
+    queue,
+    samples,
+    subscriptions,
+    tasks,
+    versions,
+)
 from registry.blobs.store import BlobStore
 from registry.ids import new_id
+from registry.notices import EVENTS, Rule
 from registry.reviews import Look, NewReview
 from registry.samples import NewSample
 from registry.schedule import Schedule
 from registry.stored_images import NewJobImage
-from registry.tables import LearnerRow, PredictionJobRow, TaskRow, VersionRow
+from registry.tables import LearnerRow, PredictionJobRow, SubscriptionRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy, NewVersion
 from service.intake.small import make_small
 
@@ -269,3 +279,21 @@ def keep_images(
         kept.append(predictions.NewImage(prediction_id, i, sha256, 32, 32, review))
     assert predictions.add_images(session, kept, blobs) == 0
     return prediction_id
+
+
+def make_subscription(
+    session: Session,
+    *events: str,
+    target: str = "https://example.org/hook",
+    learner: LearnerRow | None = None,
+    **rule: Any,
+) -> SubscriptionRow:
+    """Add a subscription to the database."""
+    return subscriptions.add(
+        session,
+        name="pond",
+        learner_id=None if learner is None else learner.id,
+        target=target,
+        events=events or EVENTS,
+        rule=Rule.of(rule),
+    )

@@ -18,7 +18,7 @@ RUNS_WITH = {
     "migrations": ["server"],
     "models": ["server"],
     "registry": ["s3"],
-    "service": ["demo"],
+    "service": ["demo", "mqtt"],
     "worker": ["server"],
     "benchmarks": ["benchmarks"],
     "tests": ["dev"],

@@ -27,6 +27,8 @@ TASKS = "filopodia_tasks"
 """Channel: a task was queued, held or has ended, so that it or another one may be learned now."""
 JOBS = "filopodia_jobs"
 """Channel: a prediction job was queued, or ended."""
+DELIVERIES = "filopodia_deliveries"
+"""Channel: a message to a subscriber was put into the queue."""
 
 OUTAGE_PAUSE_S = 2.0
 """Between two tries to connect."""

@@ -34,12 +34,17 @@ from registry.errors import (
 from registry.postgres import schema
 from registry.postgres.database import CONNECT_TIMEOUT_S, driver_url
 from registry.references import ArtifactFiles
-from registry.tables import EndedSessionRow, LoginLinkRow, Row, WorkerRow
+from registry.tables import DeliveryRow, EndedSessionRow, LoginLinkRow, Row, WorkerRow
 from registry.upkeep.backup_file import HEAD, BackupWriter, write_whole
 from registry.upkeep.collection import no_collection
 
 FORMAT_VERSION = 1
-_LEFT_OUT = (WorkerRow.__table__, EndedSessionRow.__table__, LoginLinkRow.__table__)
+_LEFT_OUT = (
+    WorkerRow.__table__,
+    EndedSessionRow.__table__,
+    LoginLinkRow.__table__,
+    DeliveryRow.__table__,  # what is restored must not be sent once more
+)
 TABLES = tuple(table for table in Row.metadata.sorted_tables if table not in _LEFT_OUT)
 """In an order in which each comes after those it refers to."""
 AT_A_TIME = 8

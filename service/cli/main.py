@@ -109,6 +109,11 @@ COMMANDS = {
     ),
     "Operate": (
         ("keys", "service.cli.keys:app", "Create, list and revoke API keys."),
+        (
+            "notifications",
+            "service.cli.notifications:app",
+            "Tell other programs of what happens.",
+        ),
         ("audit", "service.cli.listing:audit", "List what was changed, and by whom."),
         ("worker", "service.cli.local.serving:worker", "Run one more worker that learns."),
         (

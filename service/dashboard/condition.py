@@ -31,6 +31,7 @@ PARTS = {
     "prediction-writer": ("Keeping answers", "new answers do not appear in the history"),
     "doorbell": ("Calling workers", "workers on Celery may not hear of new tasks"),
     "listener": ("Hearing", "what others publish or queue is noticed up to seconds later"),
+    "notifier": ("Telling others", "messages to subscribers wait"),
     "collector": ("Tidying up", "what nothing needs any more is not deleted"),
     "postgres": ("Watching the database", "it is not started again if it dies"),
     "worker-process": ("Watching the worker", "it is not started again if it dies"),

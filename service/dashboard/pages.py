@@ -57,6 +57,11 @@ DONE = {
     "consolidation-asked": "It is consolidated as soon as no task of the learner waits.",
     "class-changed": "The class is changed: answers follow within seconds.",
     "job-deleted": "The job is deleted.",
+    "test-sent": "A test is on its way: reload this page to see what became of it.",
+    "message-sent": "The message is on its way: reload this page to see what became of it.",
+    "notification-on": "Messages are sent again, also those that waited.",
+    "notification-off": "Nothing is sent until it is turned on again.",
+    "notification-deleted": "The notification is deleted, with its messages.",
     "key-revoked": "The key is revoked: it is refused from now on.",
 }
 """What a page says when the form that led to it has worked, by code."""

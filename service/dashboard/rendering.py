@@ -39,6 +39,7 @@ def make_environment(now: Callable[[], datetime] = lambda: datetime.now(UTC)) ->
         plotly_style_id=plotly_style_id,
         logo=lambda: logo,
         ago=lambda moment: ago(moment, now()),
+        ahead=lambda moment: ahead(moment, now()),
         day=day,
     )
     environment.filters.update(
@@ -163,6 +164,20 @@ def ago(moment: datetime | None, now: datetime) -> Markup:
         moment.isoformat(timespec="seconds"),
         moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
         _spoken(now - moment, moment),
+    )
+
+
+def ahead(moment: datetime, now: datetime) -> Markup:
+    """Say how soon something will be, as a `time` element."""
+    seconds = (moment - now).total_seconds()
+    if seconds < 60:
+        spoken = "within a minute"
+    elif seconds < 3600:
+        spoken = f"in {seconds / 60:.0f} min"
+    else:
+        spoken = f"in {seconds / 3600:.0f} h"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), moment.strftime("%Y-%m-%d %H:%M:%S UTC"), spoken
     )
 
 

@@ -17,6 +17,7 @@ from service.dashboard import (
     job_pages,
     key_pages,
     new_learner_page,
+    notification_pages,
     plots,
     prediction_page,
     review_pages,
@@ -55,6 +56,7 @@ router.include_router(class_image_pages.router)
 router.include_router(job_pages.router)
 router.include_router(review_pages.router)
 router.include_router(key_pages.router)
+router.include_router(notification_pages.router)
 router.include_router(audit_pages.router)
 router.include_router(why_pages.router)
 router.include_router(confusion_pages.router)

@@ -30,6 +30,7 @@ ON_PAGES = {
     "request-timeout": "What the page has sent did not arrive in time: try again.",
     "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
+    "subscription-disabled": "Nothing is sent to this one: turn it on first.",
     "too-few-images": "Some of the classes have too few images.",
     "too-many-pixels": "Decoding these images is more work than the service takes at once.",
     "too-many-images": "These are more images than the service takes at once.",

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 import structlog
 
+from registry import telling_answers
 from registry.blobs.store import BlobStore
 from registry.errors import DatabaseUnavailableError, RegistryError
 from registry.loops import SteadyThread
@@ -252,6 +253,7 @@ class PredictionWriter:
     def _store(self, predictions: list[NewPrediction], images: list[NewImage]) -> None:
         with self._sessions.begin() as session:
             add_predictions(session, predictions)
+            telling_answers.predicted(session, predictions)
             n_lost = add_images(session, images, self._blobs)
         self._metrics.images_not_kept.inc(n_lost)
 

@@ -13,6 +13,7 @@ from service.remote import (
     prediction_calls,
     replies,
     review_calls,
+    subscription_calls,
     task_calls,
 )
 from service.remote.calls import Exchange
@@ -212,6 +213,14 @@ class Methods:
     create_key = asks(operating_calls.create_key)
     keys = asks(operating_calls.keys)
     revoke_key = asks(operating_calls.revoke_key)
+    subscribe = asks(subscription_calls.subscribe)
+    subscriptions = asks(subscription_calls.subscriptions)
+    subscription = asks(subscription_calls.subscription)
+    update_subscription = asks(subscription_calls.update_subscription)
+    unsubscribe = asks(subscription_calls.unsubscribe)
+    send_test_message = asks(subscription_calls.send_test_message)
+    messages = asks(subscription_calls.messages)
+    send_message_again = asks(subscription_calls.send_message_again)
     create_login_link = asks(operating_calls.create_login_link)
     audit = asks(operating_calls.audit)
     workers = asks(operating_calls.workers)

@@ -989,6 +989,82 @@ class Key(TypedDict):
     """The whole secret, shown once: when it is created; None where that answer is replayed."""
 
 
+class SubscriptionRule(TypedDict):
+    """What of its events a subscription wants: what is left out does not matter."""
+
+    labels: NotRequired[list[str]]
+    """Of `prediction.made`: answers with one of these classes."""
+    min_score: NotRequired[float | None]
+    """Of `prediction.made`: answers with at least this score."""
+    max_score: NotRequired[float | None]
+    """Of `prediction.made`: answers with a score below this."""
+    known: NotRequired[bool | None]
+    """Of `prediction.made`: `false` for answers that look like no class."""
+    disagrees: NotRequired[bool]
+    """Of `prediction.made`: only answers that would have been another class without the sub-network."""
+    statuses: NotRequired[list[str]]
+    """Of `task.ended`: only tasks that ended so."""
+    min_drop: NotRequired[float]
+    """Of `accuracy.dropped`: by how much, from 0 to 1, the accuracy of a task or class is below that of the version
+    before.
+
+    What the intervals of both explain is never told of.
+    """
+    min_images: NotRequired[int]
+    """Of `unknown.found`: how many images wait that look alike and like no class."""
+
+
+class Subscription(TypedDict):
+    """Who is told of what happens, and of what."""
+
+    id: str
+    name: str
+    target: str
+    events: list[str]
+    learner: str | None
+    rule: SubscriptionRule
+    enabled: bool
+    disabled_reason: str | None
+    """Why nothing is sent, in a sentence; null while it is."""
+    disabled_at: str | None
+    failing_since: str | None
+    """Since when no try has gone well; null if the last one has."""
+    messages: dict[str, int]
+    """Messages that are kept, by their status."""
+    n_dropped: int
+    """Messages that were not kept because too many waited."""
+    created_at: str
+    secret: NotRequired[str | None]
+    """What its messages are signed with, shown once: when it is created; None where that is replayed."""
+
+
+class MessageTry(TypedDict):
+    """What came of one try to send a message."""
+
+    at: str
+    status_code: int | None
+    """What the receiver answered; null if it did not, and of MQTT."""
+    duration_ms: int
+    error: str | None
+    """What went wrong, in a sentence; null if it was delivered."""
+
+
+class Message(TypedDict):
+    """A message to a subscriber."""
+
+    id: str
+    """The receiver's `webhook-id`: the same in each try."""
+    event: str
+    status: str
+    data: dict[str, Any]
+    tries: list[MessageTry]
+    """The last 20, oldest first."""
+    next_try_at: str | None
+    """Null if there will be none."""
+    created_at: str
+    finished_at: str | None
+
+
 class LoginLink(TypedDict):
     """A link that logs a browser in, once."""
 

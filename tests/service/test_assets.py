@@ -52,4 +52,9 @@ def test_every_block_of_the_style_sheet_is_closed():
         assert not (depth and line.startswith(("@media", "/*"))), line
         depth += line.count("{") - line.count("}")
         assert depth >= 0, line
+    """One that is left open keeps all that follows to what the block is for, such as small windows."""
+    depth = 0
+    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), start=1):
+        assert depth == 0 or not line.startswith("/*"), f"a block is open in line {number}"
+        depth += line.count("{") - line.count("}")
     assert depth == 0

@@ -58,6 +58,8 @@ OWN_ONLY, OPEN, REFUSED = Shown("own"), Shown("open"), Shown("refused")
 
 LEARNER, TASK, PREDICTION = "/v1/learners/{name}", "/v1/tasks/{task_id}", "/v1/predictions/{prediction_id}"  # fmt: skip
 JOB = "/v1/prediction-jobs/{job_id}"
+SUBSCRIPTION = "/v1/subscriptions/{subscription_id}"
+NOTIFICATION = "/admin/notifications/{subscription_id}"
 TABLE: dict[tuple[str, str], Shown] = {
     ("POST", "/v1/learners"): REFUSED,
     ("POST", "/v1/learners/import"): REFUSED,
@@ -140,6 +142,14 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/v1/keys"): REFUSED,
     ("POST", "/v1/keys"): REFUSED,
     ("DELETE", "/v1/keys/{key_id}"): REFUSED,
+    ("GET", "/v1/subscriptions"): REFUSED,
+    ("POST", "/v1/subscriptions"): REFUSED,
+    ("GET", SUBSCRIPTION): REFUSED,
+    ("PATCH", SUBSCRIPTION): REFUSED,
+    ("DELETE", SUBSCRIPTION): REFUSED,
+    ("POST", f"{SUBSCRIPTION}/test"): REFUSED,
+    ("GET", f"{SUBSCRIPTION}/messages"): REFUSED,
+    ("POST", f"{SUBSCRIPTION}/messages/{{message_id}}/send"): REFUSED,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
     ("GET", "/metrics"): REFUSED,
@@ -186,6 +196,13 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("GET", "/admin/keys"): REFUSED,
     ("POST", "/admin/keys"): REFUSED,
     ("POST", "/admin/keys/{key_id}/revoke"): REFUSED,
+    ("GET", "/admin/notifications"): REFUSED,
+    ("POST", "/admin/notifications"): REFUSED,
+    ("GET", NOTIFICATION): REFUSED,
+    ("POST", f"{NOTIFICATION}/test"): REFUSED,
+    ("POST", f"{NOTIFICATION}/enabled"): REFUSED,
+    ("POST", f"{NOTIFICATION}/delete"): REFUSED,
+    ("POST", f"{NOTIFICATION}/messages/{{message_id}}/send"): REFUSED,
     ("GET", "/admin/audit"): REFUSED,
     ("GET", "/admin/login"): OPEN,
     ("GET", "/admin/enter"): OPEN,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from registry import learners, stored_images, tasks
+from registry import deliveries, learners, stored_images, tasks
 from registry.samples import list_samples
 from registry.tables import TAUGHT
-from tests.factories import keep_images, make_image, make_job
+from tests.factories import keep_images, make_image, make_job, make_subscription
 from tests.service.dashboard.routes_of import pages
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -53,8 +53,11 @@ def filled(session, blobs, three):
     taught = stored_images.pick_taught(session, learner.id, [sample.id])
     job = make_job(session, blobs, learner, taught, source=TAUGHT)
     kept = keep_images(session, blobs, learner, ("stork",))
+    told = make_subscription(session)
+    deliveries.add_test(session, told)
     session.commit()
     return {
+        "subscription_id": told.id,
         "prediction_id": kept,
         "job_id": job.id,
         "index": "0",

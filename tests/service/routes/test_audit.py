@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry import audit, keys, queue, tasks, versions
+from registry import audit, deliveries, keys, queue, tasks, versions
 from registry.blobs.store import LocalBlobStore
 from registry.schedule import Schedule
 from registry.tables import TaskRow
@@ -21,6 +21,7 @@ from tests.factories import (
     make_image,
     make_learner,
     make_new_version,
+    make_subscription,
     make_task,
     publish_task,
 )
@@ -294,6 +295,30 @@ def revoke_key_in_browser(world: World) -> Response:
     return world.client.post(f"/admin/keys/{key.id}/revoke")
 
 
+def subscribe(world: World) -> Response:
+    body = {"name": "pond", "target": "https://example.org/SECRET", "events": ["task.ended"]}
+    return world.client.post("/v1/subscriptions", json=body)
+
+
+def subscribe_in_browser(world: World) -> Response:
+    form = {"name": "pond", "target": "https://example.org/SECRET", "events": "task.ended"}
+    return world.client.post("/admin/notifications", data=form)
+
+
+def subscribed(world: World) -> tuple[str, str]:
+    """Return the id of a subscription to which nothing is sent by itself, and that of a message of it."""
+    app: Any = world.client.app
+    app.state.context.notifier.stop()
+    with world.sessions.begin() as session:
+        row = make_subscription(session)
+        return row.id, deliveries.add_test(session, row).id
+
+
+def send_again(world: World, address: str) -> Response:
+    subscription, message = subscribed(world)
+    return world.client.post(f"{address}/{subscription}/messages/{message}/send")
+
+
 Call = Callable[[World], Response]
 CALLS: dict[tuple[str, str], tuple[str, Call]] = {
     ("POST", "/v1/learners"): (
@@ -362,6 +387,44 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         lambda world: world.client.post("/v1/keys", json={"name": "camera", "role": "reader"}),
     ),
     ("DELETE", "/v1/keys/{key_id}"): ("key.revoke", revoke_key),
+    ("POST", "/v1/subscriptions"): ("subscription.create", subscribe),
+    ("PATCH", "/v1/subscriptions/{subscription_id}"): (
+        "subscription.update",
+        lambda world: world.client.patch(
+            f"/v1/subscriptions/{subscribed(world)[0]}", json={"enabled": False}
+        ),
+    ),
+    ("DELETE", "/v1/subscriptions/{subscription_id}"): (
+        "subscription.delete",
+        lambda world: world.client.delete(f"/v1/subscriptions/{subscribed(world)[0]}"),
+    ),
+    ("POST", "/v1/subscriptions/{subscription_id}/test"): (
+        "subscription.test",
+        lambda world: world.client.post(f"/v1/subscriptions/{subscribed(world)[0]}/test"),
+    ),
+    ("POST", "/v1/subscriptions/{subscription_id}/messages/{message_id}/send"): (
+        "subscription.send_again",
+        lambda world: send_again(world, "/v1/subscriptions"),
+    ),
+    ("POST", "/admin/notifications"): ("subscription.create", subscribe_in_browser),
+    ("POST", "/admin/notifications/{subscription_id}/enabled"): (
+        "subscription.update",
+        lambda world: world.client.post(
+            f"/admin/notifications/{subscribed(world)[0]}/enabled", data={"enabled": "no"}
+        ),
+    ),
+    ("POST", "/admin/notifications/{subscription_id}/delete"): (
+        "subscription.delete",
+        lambda world: world.client.post(f"/admin/notifications/{subscribed(world)[0]}/delete"),
+    ),
+    ("POST", "/admin/notifications/{subscription_id}/test"): (
+        "subscription.test",
+        lambda world: world.client.post(f"/admin/notifications/{subscribed(world)[0]}/test"),
+    ),
+    ("POST", "/admin/notifications/{subscription_id}/messages/{message_id}/send"): (
+        "subscription.send_again",
+        lambda world: send_again(world, "/admin/notifications"),
+    ),
     ("POST", "/admin/tasks/{task_id}/cancel"): (
         "task.cancel",
         lambda world: world.client.post(f"/admin/tasks/{world.queued()}/cancel"),
@@ -453,7 +516,7 @@ def test_a_change_leaves_one_entry(world, route, role_keys):
     assert (entry.action, entry.key_id, entry.key_name) == (action, key_id, "admin")
     assert entry is entries[0]
     assert entry.subject
-    assert (entry.learner is None) == (action.startswith("key."))
+    assert (entry.learner is None) == action.startswith(("key.", "subscription."))
     told = json.dumps(entry.details)
     assert "SECRET" not in told
     assert "fil_" not in told

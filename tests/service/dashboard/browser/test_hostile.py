@@ -13,16 +13,19 @@ from sqlalchemy import select
 from registry import (
     audit,
     classes,
+    deliveries,
     keys,
     learners,
     prediction_jobs,
     queue,
     review_acts,
     stored_images,
+    subscriptions,
     tasks,
     versions,
     workers,
 )
+from registry.deliveries import NewMessage, Outcome
 from registry.prediction_jobs import JobAnswer
 from registry.samples import list_samples
 from registry.schedule import Schedule
@@ -35,6 +38,7 @@ from tests.factories import (
     make_job,
     make_learner,
     make_new_version,
+    make_subscription,
     make_task,
 )
 from tests.factories import publish_task as publish_correction
@@ -154,8 +158,10 @@ def hostile(session, blobs):
     job_id = hostile_job(session, blobs, learner)
     kept = keep_images(session, blobs, learner, PAYLOADS[:20], names=PAYLOADS, rivals=PAYLOADS[1:])
     review_acts.name(session, learner.id, [(kept, 19)], "owl", key_id="k", act="act_00000000")
+    subscription_id = hostile_subscriptions(session, learner)
     session.commit()
     return {
+        "subscription_id": subscription_id,
         "ended": [task.id for task in ended],
         "job_id": job_id,
         "prediction_id": kept,
@@ -165,6 +171,24 @@ def hostile(session, blobs):
         "label:path": quote(plain[0]),
         "path:path": "nowhere",
     }
+
+
+def hostile_subscriptions(session, learner):
+    """Add subscriptions whose names, rules, messages and errors are hostile, and return the id of one."""
+    for payload in PAYLOADS:
+        one = make_subscription(session, labels=[payload], target=f"mqtt:{payload}")
+        one.name = payload
+        subscriptions.enable(session, one, is_enabled=False)
+        one.disabled_reason = payload
+    told = make_subscription(session, target="https://example.org")
+    for payload in PAYLOADS:
+        data = {"learner": payload, "results": [{"label": payload}], "version": payload}
+        deliveries.add(session, [NewMessage(told.id, learner.id, "prediction.made", data)])
+        deliveries.settle(
+            session, deliveries.claim(session, 60), Outcome(500, 1, payload, is_gone=False)
+        )
+    told.disabled_at, told.disabled_reason = told.created_at, "It is off."
+    return told.id
 
 
 def hostile_job(session, blobs, learner):
@@ -289,6 +313,10 @@ def evil():
     server.close()
 
 
+SHOWN_ONCE = ("/admin/keys", "/admin/notifications")
+"""Forms that are answered with a page, because it shows a secret."""
+
+
 @pytest.fixture
 def targets(app, session, blobs, three, role_keys):
     """Every address that changes something, with a form that would succeed."""
@@ -310,8 +338,14 @@ def targets(app, session, blobs, three, role_keys):
     act = review_acts.new_act()
     review_acts.discard(session, learner.id, [(kept, 0)], act=act)
     review_acts.confirm(session, learner.id, [(kept, 2)], key_id="k", act=review_acts.new_act())
-    # It would answer jobs meanwhile, which changes rows.
+    told = [make_subscription(session) for _ in range(3)]
+    message = deliveries.add_test(session, told[1]).id
+    deliveries.settle(session, deliveries.claim(session, 60), Outcome(204, 5))
+    subscriptions.enable(session, told[2], is_enabled=False)
+    told_of = dict(zip(("delete", "send", "enabled"), told, strict=True))
+    # They would answer jobs and send messages meanwhile, which changes rows.
     app.state.context.jobs.stop()
+    app.state.context.notifier.stop()
     session.commit()
     task_of = {"undo": corrected.id, "publish": held.id, "cancel": waiting.id, "retry": ended.id}
     link = app.state.context.login_links.make(role_keys["reader"].split("_")[1])
@@ -337,6 +371,15 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/login": {"key": role_keys["reader"]},
         "/admin/logout": {},
         "/admin/new-learner": {"name": "evil"},
+        "/admin/notifications": {
+            "name": "evil",
+            "target": "https://example.org/evil",
+            "events": "task.ended",
+        },
+        "/admin/notifications/{subscription_id}/delete": {},
+        "/admin/notifications/{subscription_id}/enabled": {"enabled": "yes"},
+        "/admin/notifications/{subscription_id}/messages/{message_id}/send": {},
+        "/admin/notifications/{subscription_id}/test": {},
         "/admin/tasks/{task_id}/cancel": {},
         "/admin/tasks/{task_id}/publish": {},
         "/admin/tasks/{task_id}/retry": {},
@@ -351,6 +394,8 @@ def targets(app, session, blobs, three, role_keys):
             .replace("{key_id}", key_id)
             .replace("{job_id}", job_id)
             .replace("{label:path}", "heron")
+            .replace("{subscription_id}", told_of.get(path.rsplit("/", 1)[1], told[1]).id)
+            .replace("{message_id}", message)
             .replace("{task_id}", task_of.get(path.rsplit("/", 1)[1], "")),
             form,
         )
@@ -442,7 +487,7 @@ def test_our_own_pages_may_do_all_of_it(seen, page, site, targets, session):
             f"fetch({json.dumps(path)}, {{method: 'POST', body: {body}, redirect: 'manual'}})"
         )
         wait_for(seen, 1)
-        assert seen[0] == (path, True, "same-origin", 201 if path == "/admin/keys" else 303)
+        assert seen[0] == (path, True, "same-origin", 201 if path in SHOWN_ONCE else 303)
         if path != "/admin/logout":
             after = everything(session)
             assert after != before, path
