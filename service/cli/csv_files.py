@@ -24,10 +24,11 @@ CsvOption = Annotated[
 class CsvTable:
     """A CSV file that grows."""
 
-    def __init__(self, stream: IO[str], columns: Sequence[str]) -> None:
+    def __init__(self, stream: IO[str], columns: Sequence[str], *, has_head: bool = False) -> None:
         self._stream = stream
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(columns)
+        if not has_head:
+            self._writer.writerow(columns)
 
     def write(self, row: Sequence[Any]) -> None:
         """Add a row; truth as `true` and `false`, nothing as an empty cell, no text as a formula."""

@@ -34,8 +34,8 @@ def find_images(places: Sequence[Path]) -> FoundFiles:
         if place not in folders:
             images.append(place)
             continue
-        for file in _walk(place):
-            (images if _may_be_image(file) else others).append(file)
+        for file in files_below(place):
+            (images if looks_like_image(file) else others).append(file)
     return FoundFiles(images, others, bool(folders))
 
 
@@ -62,7 +62,7 @@ def shown(file: Path) -> str:
     return os.fsencode(file).decode("utf-8", "replace")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, and the folders that are closed to us; links are followed, into no folder twice.
 
     Sorted within each folder, its files before its folders.
@@ -85,7 +85,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     yield from closed
 
 
-def _may_be_image(file: Path) -> bool:
+def looks_like_image(file: Path) -> bool:
+    """Return whether a file is an image, by its name or its first bytes; also one that cannot be read."""
     try:
         with file.open("rb") as stream:
             head = stream.read(HEAD_BYTES)

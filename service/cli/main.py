@@ -48,6 +48,7 @@ COMMANDS = {
     ),
     "Ask": (
         ("predict", "service.cli.predicting:predict", "Say what photos show."),
+        ("watch", "service.cli.watching:watch", "Predict or learn what comes into a folder."),
         (
             "predict-again",
             "service.cli.predicting_again:predict_again",

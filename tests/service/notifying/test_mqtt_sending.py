@@ -7,7 +7,6 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
@@ -21,15 +20,12 @@ POND = replace(MESSAGE, target="mqtt:pond/heron")
 
 
 @contextmanager
-def broker(port=0, passwords: Path | None = None):
+def broker(port=0):
     """Run a broker, and yield its port."""
     if not port:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-    access = {"allow_anonymous": passwords is None}
-    plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": access}
-    if passwords is not None:
-        plugins["amqtt.plugins.authentication.FileAuthPlugin"] = {"password_file": str(passwords)}
+    plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
     config = {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
         "plugins": plugins,
