@@ -225,7 +225,7 @@ def _say(reply: Any, text: str, as_json: bool) -> None:
 
 def _state(one: Subscription) -> str:
     if not one["enabled"]:
-        return f"off: {one['disabled_reason']}"
+        return "off"
     return "not arriving" if one["failing_since"] else "on"
 
 
