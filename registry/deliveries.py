@@ -258,8 +258,11 @@ def settle(session: Session, claimed: Claimed, outcome: Outcome) -> str:
     """Note what came of a try, and return the status of the message.
 
     Raises:
-        FencedError: If it was claimed again, asked for again or deleted meanwhile.
+        FencedError: If it was claimed again or deleted meanwhile.
+        SubscriptionNotFoundError: If its subscription was deleted.
     """
+    # In this order, as whoever deletes a subscription locks them.
+    subscription = subscriptions.get(session, claimed.subscription_id, lock=True)
     query = select(DeliveryRow).where(
         DeliveryRow.id == claimed.id,
         DeliveryRow.attempt == claimed.attempt,
@@ -268,7 +271,6 @@ def settle(session: Session, claimed: Claimed, outcome: Outcome) -> str:
     row = session.scalars(query.with_for_update()).one_or_none()
     if row is None:
         raise FencedError(claimed.id, claimed.attempt)
-    subscription = subscriptions.get(session, claimed.subscription_id, lock=True)
     now: datetime = session.scalars(select(func.now())).one()
     row.tries = [*row.tries, _try(outcome, now)][-MOST_TRIES:]
     if outcome.error is None:

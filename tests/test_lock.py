@@ -10,7 +10,7 @@ from packaging.version import Version
 from tests.declared import EXTRAS, ROOT, requirements
 
 LOCKS = {
-    "requirements.lock": ["s3"],
+    "requirements.lock": ["mqtt", "s3"],
     "requirements-dev.lock": EXTRAS,
 }
 """Each with the extras in it."""
