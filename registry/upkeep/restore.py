@@ -29,7 +29,7 @@ from registry.errors import (
 from registry.postgres import schema
 from registry.postgres.database import alembic_config
 from registry.statuses import PENDING, WITH_WORKER, TaskStatus
-from registry.tables import LearnerRow, TaskRow
+from registry.tables import DeliveryRow, LearnerRow, TaskRow
 from registry.upkeep.backup import (
     FORMAT_VERSION,
     TABLES,
@@ -300,7 +300,8 @@ def _switch(engine: Engine, created_at: str, *, replace_all: bool) -> int:
     with engine.begin() as connection:
         set_text_format(connection)
         connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-        names = [table.name for table in TABLES]
+        # Messages are in no backup, and those that wait here tell of what is gone then.
+        names = [*(table.name for table in TABLES), DeliveryRow.__tablename__]
         connection.execute(text(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE"))
         if not replace_all and connection.scalar(select(func.count()).select_from(LearnerRow)):
             raise RestoreRefusedError("A learner was created meanwhile: nothing was restored.")

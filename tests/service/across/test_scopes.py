@@ -302,7 +302,14 @@ def routes_of(app):
 
 
 def fill(template: str, places: dict[str, str]) -> str:
-    places = {"key_id": "000000000000", "code": "validation", "path": "x", **places}
+    places = {
+        "key_id": "000000000000",
+        "subscription_id": "sub_0000000000",
+        "message_id": "msg_0000000000",
+        "code": "validation",
+        "path": "x",
+        **places,
+    }
     return re.sub(r"{(\w+)}", lambda found: places[found[1]], template)
 
 

@@ -49,6 +49,8 @@ EXAMPLES = {
     "learners": ["birds"],
     "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
     "quotas": {"tasks_per_day": 5},
+    "events": ["task.ended"],
+    "rule": {"known": False},
     "since": datetime(2026, 1, 1, tzinfo=UTC),
     "until": datetime(2026, 1, 2, tzinfo=UTC),
     "status": ["queued"],
@@ -191,8 +193,8 @@ def test_a_method_is_annotated_with_what_its_operation_answers(operations):
         found = reply_of(build)
         schema = schema_of(operations[call.method, call.template])
         if found is not None:
-            # Of a new key the contract has a schema of its own, with the secret.
-            assert REPLIES[found].schema == schema.replace("KeyCreated", "KeyRead"), name
+            # Of what has a secret that is shown once, the contract has a schema of its own.
+            assert REPLIES[found].schema == schema.replace("Created", "Read"), name
             checked.add(schema)
     answered = {schema_of(operation) for operation in operations.values()} - {None}
     assert answered == checked
