@@ -21,6 +21,8 @@ MEDIA_TYPES = {
     "teach.js": "text/javascript; charset=utf-8",
     "camera.js": "text/javascript; charset=utf-8",
     "plots.js": "text/javascript; charset=utf-8",
+    "reference.css": "text/css; charset=utf-8",
+    "reference.js": "text/javascript; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
     "try.js": "text/javascript; charset=utf-8",
     "logo.svg": "image/svg+xml",

@@ -17,6 +17,7 @@ from registry import tasks, versions
 from registry.errors import ConflictError
 from registry.postgres.database import Session
 from registry.statuses import TaskStatus
+from service.dashboard.errors import REFERENCE
 from service.dashboard.pages import PageRoute, page, see
 from service.dependencies import Actor, ActorDep, AppContext, ContextDep
 from service.http.browser_sessions import COOKIE, SESSION_S
@@ -179,14 +180,14 @@ def move_live(
 
 
 def own_page(address: str) -> str:
-    """Return `address` if it is a page of the dashboard, else the first one: never another site.
+    """Return `address` if it is a page of the dashboard or the reference, else the first one: never another site.
 
     Example:
         >>> own_page("/admin/tasks"), own_page("//evil.example/admin"), own_page("/admin/../v1")
         ('/admin/tasks', '/admin', '/admin')
     """
     parts = urlsplit(address)
-    is_ours = parts.path == "/admin" or parts.path.startswith("/admin/")
+    is_ours = parts.path in ("/admin", REFERENCE) or parts.path.startswith("/admin/")
     is_plain = not parts.scheme and not parts.netloc and ".." not in address and "\\" not in address
     return address if is_ours and is_plain and address.isprintable() else "/admin"
 

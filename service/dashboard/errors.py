@@ -10,9 +10,12 @@ from service.dashboard.rendering import PAGE_HEADERS, render
 from service.dashboard.sentences import for_person
 from service.problems import PROBLEMS, Problem
 
+REFERENCE = "/docs"
+"""The API reference: a page in the dashboard's frame, at an address of its own."""
+
 
 def page_for(problem: Problem, scope: Scope) -> Response | None:
-    """Return a page for a problem under `/admin`, or None where a program asks.
+    """Return a page for a problem under `/admin`, or of the API reference, or None where a program asks.
 
     Without a valid session that is the login page, which leads back to where the browser wanted to go.
     """
@@ -41,5 +44,5 @@ def login_url(scope: Scope) -> str:
 
 def _wants_page(scope: Scope) -> bool:
     path = scope["path"]
-    is_ours = path == "/admin" or path.startswith("/admin/")
+    is_ours = path in ("/admin", REFERENCE) or path.startswith("/admin/")
     return is_ours and "text/html" in Headers(scope=scope).get("accept", "")

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from service.http.demands import demands
-from service.http.roles import requires
+from service.http.roles import PrincipalDep, requires
 from service.http.strict_route import StrictRoute
-from service.routes.reference_pages import page_policy, reference_page
+from service.routes.reference_pages import PAGE_HEADERS, reference_page
 
 router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 reader = [requires("reader")]
@@ -26,7 +26,7 @@ def openapi(request: Request) -> JSONResponse:
 
 
 @router.get("/docs", response_class=HTMLResponse, dependencies=reader)
-def docs(request: Request) -> HTMLResponse:
+def docs(request: Request, viewer: PrincipalDep) -> HTMLResponse:
     """Return the API reference."""
-    page = reference_page(request.app.openapi())
-    return HTMLResponse(page, headers={"Content-Security-Policy": page_policy()})
+    page = reference_page(request.app.openapi(), viewer)
+    return HTMLResponse(page, headers=PAGE_HEADERS)

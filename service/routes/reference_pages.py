@@ -1,70 +1,60 @@
-"""The service's own pages: problems explained, and the API reference. Rendered here, so that they work offline."""
+"""The API described to a person: problems explained, and the reference. In the frame of the dashboard's pages.
 
-import base64
-import hashlib
+Their templates extend the dashboard's frame; what it knows is not needed here. Everything is served from here, so it
+works offline and under the same policy as every page.
+"""
+
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from service.assets import asset_url
+from service.http.security import Principal
 from service.problems import ProblemType
 
+PAGE_HEADERS = {"Referrer-Policy": "same-origin"}
+"""As on the dashboard's pages: else the form that logs out would send `Origin: null`."""
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("service", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
+        loader=ChoiceLoader(
+            [
+                PackageLoader("service", "templates"),
+                PackageLoader("service", "dashboard/templates"),
+            ]
+        ),
+        autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    logo = Markup(environment.get_template("logo.html").render())
     environment.filters["prose"] = prose
-    # Without one a browser asks for /favicon.ico, which is nobody's below a path of a host.
-    environment.globals["icon"] = asset_url("logo.svg")
+    environment.globals.update(asset=asset_url, logo=lambda: logo)
     return environment
-
-
-@cache
-def _asset(name: str) -> str:
-    return resources.files("service").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _csp_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def page_policy() -> str:
-    """Return the Content-Security-Policy of these pages: their own style and script, by hash, and nothing else."""
-    return (
-        f"default-src 'none'; style-src {_csp_hash(_asset('reference.css'))}; "
-        f"script-src {_csp_hash(_asset('reference.js'))}; connect-src 'self'; img-src 'self' blob:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def problem_page(code: str, kind: ProblemType) -> str:
     """Return the page of one problem."""
     template = _environment().get_template("problem.html")
-    return template.render(code=code, kind=kind, style=Markup(_asset("reference.css")))
+    return template.render(code=code, kind=kind, viewer=None, section="")
 
 
-def reference_page(schema: dict[str, Any]) -> str:
+def reference_page(schema: dict[str, Any], viewer: Principal) -> str:
     """Return the API reference: every operation of the OpenAPI schema, with a form to try it."""
     template = _environment().get_template("reference.html")
     return template.render(
-        title=schema["info"]["title"],
+        viewer=viewer,
+        section="api",
         version=schema["info"]["version"],
         description=schema["info"].get("description", ""),
         groups=_groups(schema),
         schemas=sorted(schema["components"]["schemas"].items()),
-        style=Markup(_asset("reference.css")),
-        script=Markup(_asset("reference.js")),
     )
 
 

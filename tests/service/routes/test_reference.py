@@ -1,5 +1,7 @@
 """The reference: it needs nothing from elsewhere, and covers everything."""
 
+from fastapi.testclient import TestClient
+
 from service.problems import PROBLEMS
 
 
@@ -23,6 +25,26 @@ def test_the_reference_works_offline_and_covers_everything(client):
             assert operation["responses"]["default"]["content"].keys() == {
                 "application/problem+json"
             }
+
+
+def test_the_reference_is_a_page_of_the_product(app, client, role_keys):
+    browser = TestClient(app, headers={"Accept": "text/html"}, follow_redirects=False)
+    led = browser.get("/docs")
+    assert (led.status_code, led.headers["location"]) == (303, "/admin/login?next=/docs")
+    entered = browser.post(
+        "/admin/login",
+        data={"key": role_keys["reader"], "next": "/docs"},
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+    assert entered.headers["location"] == "/docs"
+    page = browser.get("/docs")
+    assert '<nav aria-label="Main">' in page.text
+    assert '<a href="/docs" aria-current="page">API</a>' in page.text
+    assert "<style" not in page.text
+    assert 'placeholder="None"' not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
 
 
 def test_schema_names_every_resource_of_the_contract(client):

@@ -111,6 +111,14 @@ class Chromium:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def settle(self, expression: str) -> Any:
+        """Return what a promise in the page comes to."""
+        result = self.send(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
     def wait_until(self, condition: str) -> None:
         """Wait until a condition holds in the page, whichever page comes to be there."""
 
