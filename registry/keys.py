@@ -135,6 +135,12 @@ def learner_names(session: Session, rows: Collection[KeyRow]) -> dict[str, str]:
     return {row.id: row.name for row in session.execute(query)}
 
 
+def names_of(session: Session, key_ids: Collection[str | None]) -> dict[str, str]:
+    """Return the names, by id, of some keys; also of revoked ones."""
+    query = select(KeyRow.id, KeyRow.name).where(KeyRow.id.in_([one for one in key_ids if one]))
+    return {row.id: row.name for row in session.execute(query)}
+
+
 def revoke_key(session: Session, key_id: str) -> KeyRow:
     """Make a key useless from now on; a no-op if it is already.
 
@@ -148,6 +154,32 @@ def revoke_key(session: Session, key_id: str) -> KeyRow:
         row.revoked_at = func.now()
         session.flush()
         session.refresh(row)
+    return row
+
+
+def get_quotas(session: Session, key_id: str) -> dict[str, int | None]:
+    """Return the quotas that a key has of its own.
+
+    Raises:
+        KeyNotFoundError: If there is none with this id.
+    """
+    row = session.get(KeyRow, key_id, with_for_update=True)
+    if row is None:
+        raise KeyNotFoundError(key_id)
+    return dict(row.quotas)
+
+
+def set_quotas(session: Session, key_id: str, quotas: Mapping[str, int | None]) -> KeyRow:
+    """Give a key other quotas, in the place of all that it had: those of the installation hold where it has none.
+
+    Raises:
+        KeyNotFoundError: If there is none with this id.
+    """
+    row = session.get(KeyRow, key_id, with_for_update=True)
+    if row is None:
+        raise KeyNotFoundError(key_id)
+    row.quotas = dict(quotas)
+    session.flush()
     return row
 
 
@@ -194,6 +226,25 @@ def day_use(session: Session, key_id: str) -> DayUse:
     )
     n_tasks, n_images, frees_in_s = session.execute(query).one()
     return DayUse(n_tasks, int(n_images), float(frees_in_s))
+
+
+def day_uses(session: Session) -> dict[str, DayUse]:
+    """Return what was posted within the last 24 hours with each key that has posted something. One query."""
+    oldest = func.extract("epoch", func.min(TaskRow.created_at) + DAY - func.now())
+    images = func.coalesce(func.sum(TaskRow.n_train + TaskRow.n_eval), 0)
+    query = (
+        select(TaskRow.key_id, func.count(), images, oldest)
+        .where(TaskRow.key_id.is_not(None), TaskRow.created_at > func.now() - DAY)
+        .group_by(TaskRow.key_id)
+    )
+    return {
+        str(key_id): DayUse(n_tasks, int(n_images), float(frees_in_s))
+        for key_id, n_tasks, n_images, frees_in_s in session.execute(query)
+    }
+
+
+NOT_USED = DayUse(0, 0, 0.0)
+"""Of a key with which nothing was posted."""
 
 
 def verify_key(text: str, active: Mapping[str, ActiveKey]) -> ActiveKey | None:

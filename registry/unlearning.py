@@ -138,7 +138,7 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
         version: What it was published as.
     """
     tasks, classes = task.options["tasks"], task.options["classes"]
-    session.execute(
+    erased = session.scalars(
         update(VersionRow)
         .where(
             VersionRow.learner_id == task.learner_id,
@@ -147,9 +147,11 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
             _holds(session, task.learner_id, tasks, classes),
         )
         .values(manifest_sha256=None, erased_at=func.now())
+        .returning(VersionRow.number)
         .execution_options(synchronize_session=False)
     )
     gone = _images(task.learner_id, tasks, classes)
+    _note_gone(session, task, sorted(erased), gone)
     _take_predictions_away(session, task, gone)
     _forget_checkpoints(session, task.learner_id)
     touched = select(SampleRow.task_id).where(SampleRow.id.in_(gone))
@@ -167,6 +169,12 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
         .where(ClassRow.learner_id == task.learner_id, ClassRow.label.in_(task.classes))
         .execution_options(synchronize_session=False)
     )
+
+
+def _note_gone(session: Session, task: TaskRow, erased: list[int], gone: Select[str]) -> None:
+    """Note at the task how much goes with it: nobody could count it afterwards."""
+    n_images = session.scalars(select(func.count()).select_from(gone.subquery())).one()
+    task.result = {**(task.result or {}), "gone": {"versions": erased, "images": n_images}}
 
 
 def _forget_checkpoints(session: Session, learner_id: str) -> None:

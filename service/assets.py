@@ -16,6 +16,7 @@ MEDIA_TYPES = {
     "choose.js": "text/javascript; charset=utf-8",
     "dashboard.css": "text/css; charset=utf-8",
     "enter.js": "text/javascript; charset=utf-8",
+    "import.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "select.js": "text/javascript; charset=utf-8",
     "teach.js": "text/javascript; charset=utf-8",

@@ -147,6 +147,7 @@ REPLIES = {
         "What a version took held-out images for: counts by task, true label and answered label.",
     ),
     "KeyQuotas": Reply("KeyQuotas", "Where the limits of a key differ from those of the service."),
+    "KeyDay": Reply("KeyDay", "What was posted with a key within 24 hours, and how much may be."),
     "Key": Reply(
         "KeyRead",
         "An API key.",

@@ -1,6 +1,7 @@
 """Which reader a sentence is for: what only the API or only the command line has means nothing elsewhere."""
 
 import re
+from collections.abc import Sequence
 
 _API = re.compile(
     r"`|/v1\b|\b(GET|POST|PUT|PATCH|DELETE) /|\bmode\b|\b[a-z]+_[a-z_]+\b"
@@ -28,3 +29,23 @@ def speaks_commands(sentence: str) -> bool:
         (True, False)
     """
     return _COMMANDS.search(sentence) is not None
+
+
+def listed(names: Sequence[object], most: int = 2) -> str:
+    """Return names as a person says them: what a task brought tells more of it than its number.
+
+    Args:
+        names: What to say.
+        most: How many are named where there are more than one more.
+
+    Example:
+        >>> listed([]), listed(["heron"]), listed(["heron", "egret", "stork"])
+        ('', 'heron', 'heron, egret and stork')
+        >>> listed(["heron", "egret", "stork", "crane", "ibis"])
+        'heron, egret and 3 more'
+    """
+    said = [str(name) for name in names]
+    if len(said) > most + 1:
+        return f"{', '.join(said[:most])} and {len(said) - most} more"
+    *first, last = said or [""]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,8 +1,9 @@
 """`filopodia keys`: who may talk to the service."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +18,7 @@ QUOTAS = tuple(KeyQuotas.__annotations__)
 """What a key may be limited in."""
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="API keys: create, list, revoke."
+    no_args_is_help=True, add_completion=False, help="API keys: create, list, limit, revoke."
 )
 
 
@@ -84,6 +85,7 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
             "role",
             "learners",
             *(("quotas",) if has_quotas else ()),
+            "tasks and images in 24 h",
             "created",
             "last used",
             "expires",
@@ -96,6 +98,7 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
                 item["role"],
                 _learners(item),
                 *((_quotas(item),) if has_quotas else ()),
+                _day(item),
                 second(item["created_at"]),
                 second(item.get("last_used_at")),
                 second(item.get("expires_at")),
@@ -105,6 +108,30 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
         ),
         empty="No key.",
     )
+
+
+@app.command("limit")
+def limit_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `keys list`.")],
+    quotas: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[LIMIT=N...]",
+            help="All limits of its own, e.g. tasks_per_day=5, or =none; without any, those of the installation hold.",
+        ),
+    ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a key other limits, in the place of all that it had."""
+    with connect(url, key) as client:
+        changed = client.limit_key(key_id, dict(map(limit, quotas or ())))
+    if as_json:
+        print_json(changed)
+    else:
+        said = _quotas(changed) or "as the installation"
+        make_console().print(f"{changed['name']} is limited: {said}; today {_day(changed)}")
 
 
 @app.command("revoke")
@@ -156,3 +183,13 @@ def _learners(key: Key) -> str:
 def _quotas(key: Key) -> str:
     limits = key.get("quotas", {}).items()
     return ", ".join(f"{name}={NO_LIMIT if most is None else most}" for name, most in limits)
+
+
+def _day(key: Key) -> str:
+    day: Mapping[str, Any] = key.get("day", {})  # a service of an earlier release does not say
+    pairs = [(day.get(name), day.get(f"most_{name}")) for name in ("tasks", "images")]
+    return ", ".join(
+        f"{used}" if most is None else f"{used} of {most}"
+        for used, most in pairs
+        if used is not None
+    )

@@ -129,6 +129,8 @@ def _ask(
             task = add_correction(session, actor, name, changes=changes, undo=undo)
             here = {**here, "task": task.id}
     except (RegistryError, Problem) as refusal:
+        if as_problem(refusal).code == "rate-limited":
+            raise  # its page says for how long
         here = {**here, "problem": as_problem(refusal).code}
     else:
         context.doorbell.wake()

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from service.dashboard.rendering import PAGE_HEADERS, render
-from service.dashboard.sentences import for_person
+from service.dashboard.sentences import told
 from service.problems import PROBLEMS, Problem
 
 REFERENCE = "/docs"
@@ -28,7 +28,7 @@ def page_for(problem: Problem, scope: Scope) -> Response | None:
         viewer=None,
         section="",
         title=PROBLEMS[problem.code].title,
-        detail=for_person(problem.code, problem.detail),
+        detail=told(problem),
     )
     return HTMLResponse(body, problem.status_code, headers=PAGE_HEADERS)
 

@@ -140,6 +140,8 @@ async def predict_upload(
             context, actor, viewer, name, request, version=version, top_k=TOP_K, trace="none"
         )
     except Problem as problem:
+        if problem.code == "rate-limited":
+            raise  # its page says for how long
         return see(f"/admin/learners/{name}/jobs?problem={problem.code}")
     return _begun(context, answer)
 

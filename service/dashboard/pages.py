@@ -56,12 +56,15 @@ DONE = {
     "task-released": "The task waits to be learned now, whatever was found in its images.",
     "consolidation-asked": "It is consolidated as soon as no task of the learner waits.",
     "class-changed": "The class is changed: answers follow within seconds.",
+    "imported": "The learner is imported: it answers as it did there, and can be taught on.",
+    "unlearning": "It is unlearned now, behind what was asked for before. Until then the learner answers as ever.",
     "job-deleted": "The job is deleted.",
     "test-sent": "A test is on its way: reload this page to see what became of it.",
     "message-sent": "The message is on its way: reload this page to see what became of it.",
     "notification-on": "Messages are sent again, also those that waited.",
     "notification-off": "Nothing is sent until it is turned on again.",
     "notification-deleted": "The notification is deleted, with its messages.",
+    "key-limited": "The key is limited otherwise: that holds within seconds.",
     "key-revoked": "The key is revoked: it is refused from now on.",
 }
 """What a page says when the form that led to it has worked, by code."""

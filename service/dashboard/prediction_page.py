@@ -17,6 +17,8 @@ from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
 from service.dashboard.sentences import for_person
+from service.dashboard.rendering import width
+from service.dashboard.sentences import told
 from service.dashboard.view_models import TINY_SIDE, SampleView
 from service.dashboard.why_view import why_of
 from service.dependencies import AppContext, ContextDep
@@ -81,7 +83,7 @@ async def try_image(
         answer = await cancel_on_disconnect(request, _predict(context, viewer, name, tried))
     except (Problem, RegistryError) as error:
         problem = as_problem(error)
-        answer, notice, status = None, for_person(problem.code, problem.detail), problem.status_code
+        answer, notice, status = None, told(problem), problem.status_code
     held_out = await run_in_threadpool(_samples, context, name)
     shown = {
         "name": name,

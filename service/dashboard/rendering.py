@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from registry.measures import Measure, MeasuredBy
 from service.assets import asset_url, plotly_style_id
+from service.wording import listed
 
 NONE = "–"  # noqa: RUF001
 KINDS: Mapping[MeasuredBy, str] = {
@@ -51,6 +52,8 @@ def make_environment(now: Callable[[], datetime] = lambda: datetime.now(UTC)) ->
         duration=duration,
         filesize=filesize,
         width=width,
+        listed=listed,
+        setting=setting,
     )
     return environment
 
@@ -144,6 +147,24 @@ def filesize(size_bytes: int) -> str:
         ('1 kB', '2.3 MB')
     """
     return f"{size_bytes / 1e3:.0f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def setting(value: Any) -> str:
+    """Say the value of a setting as a person writes it.
+
+    Example:
+        >>> setting(None), setting(True), setting([1, 2]), setting({}), setting(0.5)
+        ('not set', 'yes', '1, 2', 'none', '0.5')
+    """
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{name} {setting(one)}" for name, one in value.items()]
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def width(share: float) -> str:

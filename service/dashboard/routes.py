@@ -14,6 +14,7 @@ from service.dashboard import (
     class_pages,
     insight_pages,
     confusion_pages,
+    import_pages,
     job_pages,
     key_pages,
     new_learner_page,
@@ -22,6 +23,7 @@ from service.dashboard import (
     prediction_page,
     review_pages,
     teach_pages,
+    unlearn_pages,
     views,
     why_pages,
 )
@@ -53,6 +55,8 @@ router.include_router(teach_pages.router)
 router.include_router(insight_pages.router)
 router.include_router(class_pages.router)
 router.include_router(class_image_pages.router)
+router.include_router(import_pages.router)
+router.include_router(unlearn_pages.router)
 router.include_router(job_pages.router)
 router.include_router(review_pages.router)
 router.include_router(key_pages.router)

@@ -1,6 +1,7 @@
 """What the pages say of a problem: the service's sentence, unless that names what only programs have."""
 
-from service.problems import PROBLEMS
+from service.http.buckets import WAIT
+from service.problems import PROBLEMS, Problem
 from service.wording import speaks_api
 
 ON_PAGES = {
@@ -26,7 +27,8 @@ ON_PAGES = {
     "nothing-learned": "The learner has learned nothing yet.",
     "precondition-failed": "Somebody else has changed it since this page was shown: look again.",
     "quota-exceeded": "This would go beyond what the key or the installation may have.",
-    "rate-limited": "That was too much in too short a time: wait a moment.",
+    "rate-limited": "That is more than this key may do for now: wait, and try again later. An admin sees on the page "
+    "Keys how much each may do.",
     "request-timeout": "What the page has sent did not arrive in time: try again.",
     "stale-head": "The learner has learned something else meanwhile: discard the task and retry it.",
     "storage-unavailable": "The service's database or files are out of reach right now: try again in a moment.",
@@ -55,3 +57,29 @@ def for_person(code: str, detail: str) -> str:
         return detail
     title = f"{PROBLEMS[code].title}."
     return ON_PAGES.get(code, UNKNOWN if speaks_api(title) else title)
+
+
+def told(problem: Problem) -> str:
+    """Return what to say about a problem whole: with it, how long to wait where that is known.
+
+    Example:
+        >>> told(Problem("rate-limited", f"It may post 5 tasks in 24 hours{WAIT}", headers={"Retry-After": "9000"}))
+        'It may post 5 tasks in 24 hours. Try again in 3 hours.'
+    """
+    wait_s = (problem.headers or {}).get("Retry-After")
+    if problem.code != "rate-limited" or wait_s is None or not problem.detail.endswith(WAIT):
+        return for_person(problem.code, problem.detail)
+    return f"{problem.detail.removesuffix(WAIT)}. Try again in {waiting(int(wait_s))}."
+
+
+def waiting(seconds: int) -> str:
+    """Say how long to wait, rounded up.
+
+    Example:
+        >>> waiting(20), waiting(100), waiting(3600), waiting(80_000)
+        ('a minute', '2 minutes', '60 minutes', '23 hours')
+    """
+    if seconds <= 60:
+        return "a minute"
+    minutes = -(-seconds // 60)
+    return f"{minutes} minutes" if minutes <= 90 else f"{-(-minutes // 60)} hours"

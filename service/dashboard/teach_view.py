@@ -11,7 +11,7 @@ from registry.statuses import TaskStatus
 from registry.tables import TaskRow
 from service.dashboard import views
 from service.dashboard.consolidation_view import panel_of
-from service.dashboard.sentences import for_person, sentence
+from service.dashboard.sentences import for_person, sentence, told
 from service.dashboard.view_models import TaskView
 from service.problems import FieldError, Problem
 
@@ -142,7 +142,7 @@ def taught(
 
 def refusal_of(problem: Problem) -> Refusal:
     """Return a problem with an upload as a person reads it."""
-    notice = for_person(problem.code, problem.detail)
+    notice = told(problem)
     pictures = [_refused(error) for error in problem.errors[:MOST_REFUSED]]
     if problem.code == "images-rejected":
         count = problem.detail.partition(" ")[0]

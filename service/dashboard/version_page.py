@@ -47,6 +47,8 @@ class VersionPage:
     """Indexes of the tasks that wait for a consolidation."""
     reason: str | None
     """Why it was adopted, of a version that a consolidation made."""
+    brought: list[str]
+    """Names of the classes of its newest task."""
     n_classes: int
     size_bytes: int
     created_at: datetime
@@ -104,6 +106,7 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
         stage=row.stage,
         waiting=row.unconsolidated,
         reason=(row.metrics.get("consolidation") or {}).get("reason"),
+        brought=_brought(session, row),
         n_classes=len(row.classes),
         size_bytes=row.size_bytes,
         created_at=row.created_at,
@@ -133,6 +136,14 @@ def _effect(session: Session, learner: LearnerRow, row: VersionRow, live: int) -
         restored=move.restored,
         is_busy=move.is_busy,
     )
+
+
+def _brought(session: Session, row: VersionRow) -> list[str]:
+    if row.task_index <= 0:
+        return []
+    shown = classes.shown(session, row.learner_id)
+    by_task = ancestry.brought(session, row.learner_id, row.number)
+    return [shown.name(label) for label in by_task.get(row.task_index, [])]
 
 
 def _learning_seconds(row: VersionRow) -> float | None:

@@ -10,6 +10,7 @@ from registry.measures import Measure
 from registry.pictures import Picture
 from registry.statuses import CANCELLABLE, RETRYABLE, UNFINISHED, TaskStatus
 from service.dashboard.synapse_view import Routing
+from service.wording import listed
 
 TINY_SIDE = 48
 """Images up to this side are shown with hard pixels, not blurred."""
@@ -58,6 +59,24 @@ class Queued:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """What a task that unlearned has taken away for good."""
+
+    tasks: list[int]
+    """Indexes of the tasks that it was asked to take out."""
+    classes: list[str]
+    """Labels of the classes that it was asked to take out."""
+    by: str
+    """Name of the key that asked for it."""
+    versions: list[int] | None
+    """Numbers of the versions that were erased; None of what earlier releases unlearned."""
+    n_images: int | None
+    """Stored images that were deleted."""
+    residue: str
+    """What still carries a trace."""
+
+
+@dataclass(frozen=True)
 class TaskView(Queued):
     """A task as a row of a table."""
 
@@ -92,6 +111,13 @@ class TaskView(Queued):
     """Accuracy on each task with that version."""
     erases: list[int] = field(default_factory=list)
     """Versions that publishing it would erase for good, where it is held and unlearns."""
+    gone: Gone | None = None
+    """What has gone with it, where it has unlearned."""
+
+    @property
+    def title(self) -> str:
+        """What it is about, as a person says it."""
+        return listed(self.classes) or self.name or "images"
 
     @property
     def is_held(self) -> bool:

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from registry import accuracy, classes, corrections, learners, tasks, unlearning, versions, workers
+from registry import (
+    accuracy,
+    classes,
+    corrections,
+    keys,
+    learners,
+    tasks,
+    unlearning,
+    versions,
+    workers,
+)
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.measures import Measure
 from registry.paging import Page
@@ -18,6 +28,7 @@ from service.dashboard.gallery import pictures
 from service.dashboard.synapse_view import routing_of
 from service.dashboard.view_models import (
     Finding,
+    Gone,
     LearnerCard,
     LearnerPage,
     SampleView,
@@ -26,6 +37,7 @@ from service.dashboard.view_models import (
     WorkerView,
     sample_view,
 )
+from service.wording import listed
 
 LEARNERS_SHOWN = 24
 TASKS_SHOWN = 50
@@ -93,7 +105,10 @@ def worker_list(session: Session) -> list[WorkerView]:
             state=seen.state,
             device=seen.row.device,
             host=seen.row.host,
-            learning=", ".join(f"{learner}, task {task.index}" for task, learner in seen.learning),
+            learning=", ".join(
+                f"{learner}: {listed(task.classes) or f'task {task.index}'}"
+                for task, learner in seen.learning
+            ),
             seen_at=seen.row.seen_at,
         )
         for seen in workers.list_workers(session)
@@ -217,6 +232,7 @@ def task_view(session: Session, row: TaskRow, learner: str) -> TaskView:
         is_learned=row.pending_version is not None,
         would_be=_would_be(row.pending_version),
         erases=_erases(session, row),
+        gone=_gone(session, row),
     )
 
 
@@ -229,6 +245,21 @@ def _erases(session: Session, row: TaskRow) -> list[int]:
         return unlearning.preview_unlearning(session, learner, **asked).versions
     except (ConflictError, UnknownContentError, NothingWouldRemainError):
         return []  # the learner has moved on: it cannot be published
+
+
+def _gone(session: Session, row: TaskRow) -> Gone | None:
+    if row.mode != unlearning.MODE or row.version is None:
+        return None
+    told = versions.get_version(session, row.learner_id, row.version).metrics.get("unlearning", {})
+    counted = (row.result or {}).get("gone", {})
+    return Gone(
+        tasks=row.options["tasks"],
+        classes=row.options["classes"],
+        by=keys.names_of(session, [row.key_id]).get(row.key_id or "", ""),
+        versions=counted.get("versions"),
+        n_images=counted.get("images"),
+        residue=told.get("residue", ""),
+    )
 
 
 def _would_be(pending: dict[str, Any] | None) -> list[tuple[int, Measure]]:

@@ -105,9 +105,13 @@ class Guesses:
         self._buckets.draw(network_of(address), self.per_minute, 1)
 
 
+WAIT = ": wait as long as Retry-After says."
+"""How what such a problem says ends; pages say how long that is."""
+
+
 def too_many(reason: str, wait_s: int) -> Problem:
     """Return the problem of whoever has to wait."""
-    detail = f"{reason}: wait as long as Retry-After says."
+    detail = f"{reason}{WAIT}"
     return Problem("rate-limited", detail, headers={"Retry-After": str(max(1, wait_s))})
 
 

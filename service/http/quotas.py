@@ -6,6 +6,7 @@ over all processes; uploads that are checked at the same moment may pass it toge
 """
 
 import math
+from collections.abc import Mapping
 
 from starlette.types import Scope
 
@@ -32,9 +33,13 @@ class Quotas:
 
     def limit(self, principal: Principal, name: str) -> int | None:
         """Return a limit of a key; None for no limit."""
-        if name in principal.quotas:
-            return principal.quotas[name]
-        return None if principal.role == "admin" else self.default(name)
+        return self.limit_of(principal.role, principal.quotas, name)
+
+    def limit_of(self, role: str, quotas: Mapping[str, int | None], name: str) -> int | None:
+        """Return a limit of a key of a role with quotas of its own; None for no limit."""
+        if name in quotas:
+            return quotas[name]
+        return None if role == "admin" else self.default(name)
 
     def default(self, name: str) -> int | None:
         """Return the installation's limit; None for no limit."""

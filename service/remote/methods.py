@@ -212,6 +212,7 @@ class Methods:
 
     create_key = asks(operating_calls.create_key)
     keys = asks(operating_calls.keys)
+    limit_key = asks(operating_calls.limit_key)
     revoke_key = asks(operating_calls.revoke_key)
     subscribe = asks(subscription_calls.subscribe)
     subscriptions = asks(subscription_calls.subscriptions)

@@ -41,6 +41,18 @@ def keys() -> Call[list[replies.Key]]:
     return Call("GET", "/v1/keys", read=read_items)
 
 
+def limit_key(key_id: str, quotas: Mapping[str, int | None]) -> Call[replies.Key]:
+    """Give a key other quotas.
+
+    Args:
+        key_id: Of the key, as `keys` lists it.
+        quotas: In the place of all that it had, such as `{"tasks_per_day": 5}`; None is no limit, and what is left out
+            is as `info` says.
+    """
+    body = {"quotas": dict(quotas)}
+    return Call("PATCH", "/v1/keys/{key_id}", {"key_id": key_id}, json=body)
+
+
 def revoke_key(key_id: str) -> Call[replies.Key]:
     """Revoke a key: whoever has it is out at once."""
     return Call("DELETE", "/v1/keys/{key_id}", {"key_id": key_id})

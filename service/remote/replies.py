@@ -970,6 +970,17 @@ class KeyQuotas(TypedDict):
     images_per_day: NotRequired[int | None]
 
 
+class KeyDay(TypedDict):
+    """What was posted with a key within 24 hours, and how much may be."""
+
+    tasks: int
+    images: int
+    most_tasks: int | None
+    """Null is no limit."""
+    most_images: int | None
+    """Null is no limit."""
+
+
 class Key(TypedDict):
     """An API key."""
 
@@ -980,6 +991,7 @@ class Key(TypedDict):
     """The only learners it may see and use, without those deleted since; null is all of them."""
     quotas: dict[str, int | None]
     """Where its limits differ from those in `/v1/info`; null is no limit."""
+    day: KeyDay
     expires_at: str | None
     last_used_at: str | None
     """To a minute or two."""

@@ -1,4 +1,4 @@
-"""API keys: created, listed, revoked."""
+"""API keys: created, listed, limited, revoked."""
 
 from collections.abc import Mapping
 from typing import Annotated, cast
@@ -8,17 +8,21 @@ from fastapi.responses import JSONResponse
 
 from registry import keys
 from registry.errors import InvalidKeyError
+from registry.keys import NOT_USED, DayUse
 from registry.postgres.database import Session
 from registry.tables import KeyRow
-from service.dependencies import Actor, ActorDep, BodyDep, ContextDep
+from service.dependencies import Actor, ActorDep, AppContext, BodyDep, ContextDep
 from service.http.demands import demands
 from service.http.idempotency import IdempotentRequest, body_digest
+from service.http.quotas import IMAGES, TASKS, Quotas
 from service.http.roles import requires
 from service.http.strict_route import StrictRoute
 from service.problems import FieldError, Problem
 from service.schemas.base import Page
-from service.schemas.operations import KeyCreate, KeyCreated, KeyRead, Role
+from service.schemas.operations import KeyCreate, KeyCreated, KeyDay, KeyRead, KeyUpdate, Role
 from service.use_cases import key_changes
+
+KeyId = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
 
 router = APIRouter(
     prefix="/v1/keys",
@@ -48,7 +52,7 @@ def create_key(
             return idempotent.replay
         with context.session_factory.begin() as session:
             row, key = _create(session, actor, body)
-            shown = _read(row, keys.learner_names(session, [row])).model_dump(mode="json")
+            shown = _read_one(context, session, row).model_dump(mode="json")
             headers = {"Location": f"/v1/keys/{row.id}"}
             idempotent.answer(session, status.HTTP_201_CREATED, {**shown, "key": None}, headers)
     context.keys.refresh()
@@ -60,21 +64,33 @@ def list_keys(context: ContextDep) -> Page[KeyRead]:
     """List all keys, also revoked ones, oldest first. Secrets are not stored."""
     with context.session_factory() as session:
         rows = keys.list_keys(session)
-        names = keys.learner_names(session, rows)
-        return Page[KeyRead](items=[_read(row, names) for row in rows])
+        names, used = keys.learner_names(session, rows), keys.day_uses(session)
+        return Page[KeyRead](items=[_read(context.quotas, row, names, used) for row in rows])
+
+
+@router.patch("/{key_id}", response_model=KeyRead)
+def change_key(key_id: KeyId, body: KeyUpdate, context: ContextDep, actor: ActorDep) -> KeyRead:
+    """Give a key other quotas: they hold within seconds, in every service. An admin key has none unless it is given.
+
+    - **404** `key-not-found`
+    """
+    quotas = body.quotas.model_dump(exclude_unset=True)
+    with context.session_factory.begin() as session:
+        row = key_changes.set_quotas(session, actor, key_id, quotas)
+        read = _read_one(context, session, row)
+    context.keys.refresh()
+    return read
 
 
 @router.delete("/{key_id}", response_model=KeyRead)
-def revoke_key(
-    key_id: Annotated[str, Path(pattern="^[0-9a-f]{12}$")], context: ContextDep, actor: ActorDep
-) -> KeyRead:
+def revoke_key(key_id: KeyId, context: ContextDep, actor: ActorDep) -> KeyRead:
     """Revoke a key: from now on it is refused, and what it follows ends.
 
     - **409** `last-admin-key`: no admin key would be left, or only ones that expire
     """
     with context.session_factory.begin() as session:
         row = key_changes.revoke_key(session, actor, key_id)
-        read = _read(row, keys.learner_names(session, [row]))
+        read = _read_one(context, session, row)
     context.keys.refresh()
     return read
 
@@ -95,14 +111,28 @@ def _create(session: Session, actor: Actor, body: KeyCreate) -> tuple[KeyRow, st
         raise Problem("validation", errors=(entry,)) from error
 
 
-def _read(row: KeyRow, names: Mapping[str, str]) -> KeyRead:
+def _read_one(context: AppContext, session: Session, row: KeyRow) -> KeyRead:
+    used = {row.id: keys.day_use(session, row.id)}
+    return _read(context.quotas, row, keys.learner_names(session, [row]), used)
+
+
+def _read(
+    quotas: Quotas, row: KeyRow, names: Mapping[str, str], used: Mapping[str, DayUse]
+) -> KeyRead:
     ids = row.learner_ids
+    day = used.get(row.id, NOT_USED)
     return KeyRead(
         id=row.id,
         name=row.name,
         role=cast("Role", row.role),
         learners=None if ids is None else sorted(names[id_] for id_ in ids if id_ in names),
         quotas=row.quotas,
+        day=KeyDay(
+            tasks=day.n_tasks,
+            images=day.n_images,
+            most_tasks=quotas.limit_of(row.role, row.quotas, TASKS),
+            most_images=quotas.limit_of(row.role, row.quotas, IMAGES),
+        ),
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
         created_at=row.created_at,

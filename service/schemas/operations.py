@@ -107,6 +107,24 @@ class KeyCreate(RequestSchema):
     quotas: KeyQuotas = KeyQuotas()
 
 
+class KeyUpdate(RequestSchema):
+    """What changes of a key."""
+
+    quotas: KeyQuotas
+    """In the place of all that it had: one that is left out is that of `/v1/info` again."""
+
+
+class KeyDay(ReadSchema):
+    """What was posted with a key within the last 24 hours, and how much may be."""
+
+    tasks: int
+    images: int
+    most_tasks: int | None
+    """Null is no limit."""
+    most_images: int | None
+    """Null is no limit."""
+
+
 class KeyRead(ReadSchema):
     """A key, without its secret."""
 
@@ -117,6 +135,7 @@ class KeyRead(ReadSchema):
     """The only learners it may see and use, without those deleted since; null is all of them."""
     quotas: dict[str, int | None]
     """Where its limits differ from those in `/v1/info`; null is no limit."""
+    day: KeyDay
     expires_at: Time | None
     last_used_at: Time | None
     """To a minute or two."""

@@ -78,9 +78,19 @@ async def receive(request: Request, spool: Spool) -> None:
 
 
 def _append(spool: Spool, data: bytes) -> None:
-    if spool.size == 0 and _is_foreign(data[:_SNIFFED]):
-        raise _unsupported()
+    if spool.size == 0:
+        require_no_foreign(data)
     spool.append(data)
+
+
+def require_no_foreign(data: bytes) -> None:
+    """Refuse a file of another format by its first bytes.
+
+    Raises:
+        Problem: `artifact-format-unsupported`.
+    """
+    if _is_foreign(data[:_SNIFFED]):
+        raise _unsupported()
 
 
 def _is_foreign(start: bytes) -> bool:

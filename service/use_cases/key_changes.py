@@ -39,6 +39,21 @@ def create_key(
     return row, secret
 
 
+def set_quotas(
+    session: Session, actor: Actor, key_id: str, quotas: Mapping[str, int | None]
+) -> KeyRow:
+    """Give a key other quotas, and return its row.
+
+    Raises:
+        KeyNotFoundError: If there is none.
+    """
+    before = keys.get_quotas(session, key_id)
+    row = keys.set_quotas(session, key_id, quotas)
+    details = {"name": row.name, "quotas": {"before": before, "after": row.quotas}}
+    audit.record(session, actor, "key.update", subject=row.id, details=details)
+    return row
+
+
 def revoke_key(session: Session, actor: Actor, key_id: str) -> KeyRow:
     """Revoke a key, and return its row.
 

@@ -150,6 +150,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{SUBSCRIPTION}/test"): REFUSED,
     ("GET", f"{SUBSCRIPTION}/messages"): REFUSED,
     ("POST", f"{SUBSCRIPTION}/messages/{{message_id}}/send"): REFUSED,
+    ("PATCH", "/v1/keys/{key_id}"): REFUSED,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
     ("GET", "/metrics"): REFUSED,
@@ -203,6 +204,13 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("POST", f"{NOTIFICATION}/enabled"): REFUSED,
     ("POST", f"{NOTIFICATION}/delete"): REFUSED,
     ("POST", f"{NOTIFICATION}/messages/{{message_id}}/send"): REFUSED,
+    ("POST", "/admin/keys/{key_id}/quotas"): REFUSED,
+    ("GET", "/admin/import"): REFUSED,
+    ("POST", "/admin/import"): REFUSED,
+    ("GET", "/admin/learners/{name}/unlearn"): same(params={"class": "{label}"}),
+    ("POST", "/admin/learners/{name}/unlearn"): same(
+        data={"class": "{label}", "head": "1", "learner": OWN}
+    ),
     ("GET", "/admin/audit"): REFUSED,
     ("GET", "/admin/login"): OPEN,
     ("GET", "/admin/enter"): OPEN,

@@ -9,7 +9,9 @@ from sqlalchemy import func
 from registry import audit, keys
 from registry.tables import ROLES
 from service.dashboard.key_pages import key_views
-from tests.factories import make_learner
+from service.http.quotas import Quotas
+from service.settings import ServiceSettings
+from tests.factories import make_learner, make_task
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
@@ -103,7 +105,7 @@ def test_what_still_works_comes_first(session):
         if name == "late":
             row.expires_at = func.now() - timedelta(days=1)
         session.commit()  # each in a transaction, and so at a time, of its own
-    views = key_views(session)
+    views = key_views(session, Quotas(ServiceSettings()))
     assert [(view.name, view.state) for view in views] == [
         ("new", "valid"),
         ("late", "expired"),
@@ -155,3 +157,57 @@ def test_only_admins_see_keys_and_the_log(visitor, log_in, role_keys, session, r
     assert visitor.post(f"/admin/keys/{key_id}/revoke", headers=OWN).status_code == 403
     assert len(keys.list_keys(session)) == len(ROLES)
     assert all(row.revoked_at is None for row in keys.list_keys(session))
+
+
+def test_a_key_is_limited_and_shows_how_much_it_has_used(browser, client, session, blobs):
+    row, _ = keys.create_key(session, "camera", "trainer")
+    make_learner(session, "birds")
+    make_task(session, blobs, "birds", key_id=row.id)
+    session.commit()
+    form = {"tasks_per_day": "5", "images_per_day": "none", "changes_per_minute": " 60 "}
+    answer = browser.post(f"/admin/keys/{row.id}/quotas", data=form, headers=OWN)
+    assert answer.headers["location"] == "/admin/keys?done=key-limited"
+    html = browser.get(answer.headers["location"]).text
+    assert "The key is limited otherwise" in html
+    assert '<span class="nowrap">1 of 5 tasks</span>' in html
+    assert '<span class="nowrap">18 images</span>' in html
+    [shown] = [one for one in client.get("/v1/keys").json()["items"] if one["id"] == row.id]
+    assert shown["quotas"] == {
+        "tasks_per_day": 5,
+        "images_per_day": None,
+        "changes_per_minute": 60,
+    }
+    assert shown["day"] == {"tasks": 1, "images": 18, "most_tasks": 5, "most_images": None}
+    # In the place of all that it had.
+    client.patch(f"/v1/keys/{row.id}", json={"quotas": {"tasks_per_day": 1}})
+    session.expire_all()
+    session.rollback()
+    assert keys.get_quotas(session, row.id) == {"tasks_per_day": 1}
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "1.5", "9" * 19])
+def test_a_limit_that_is_none_is_refused(browser, session, limit):
+    row, _ = keys.create_key(session, "camera", "reader")
+    session.commit()
+    form = {"tasks_per_day": limit}
+    answer = browser.post(f"/admin/keys/{row.id}/quotas", data=form, headers=OWN)
+    assert answer.status_code == 422
+    assert "Write a whole number for tasks in 24 hours, or none for no limit." in answer.text
+    session.rollback()
+    assert keys.get_quotas(session, row.id) == {}
+
+
+def test_a_limit_holds_and_the_page_says_for_how_long(browser, client, made, session, blobs):
+    key, row = made(role="trainer", tasks_per_day="1")
+    make_learner(session, "birds")
+    make_task(session, blobs, "birds", key_id=row.id)
+    session.commit()
+    browser.post("/admin/login", data={"key": key}, headers=OWN)
+    answer = browser.post("/admin/learners/birds/consolidate", headers=OWN)
+    assert answer.status_code == 429
+    assert "This key may post 1 tasks in 24 hours. Try again in 24 hours." in answer.text
+
+
+def test_a_key_that_is_not_there_is_not_limited(client):
+    answer = client.patch("/v1/keys/000000000000", json={"quotas": {}})
+    assert (answer.status_code, answer.json()["code"]) == (404, "key-not-found")

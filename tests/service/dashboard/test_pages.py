@@ -267,7 +267,7 @@ class TestWorkers:
         queue.claim(session, task.id, "gpu-1", 30)
         session.commit()
         html = browser.get("/admin/tasks").text
-        assert "birds, task 1" in html
+        assert "birds: heron and egret" in html
         assert "pill-learning" in html
         assert PAYLOAD not in html
 

@@ -37,6 +37,7 @@ def table(app):
         ("POST", "/admin/learners/birds/live", lambda s: FORM_BYTES),
         ("POST", "/admin/nowhere/at/all", lambda s: FORM_BYTES),
         ("POST", "/v1/learners", lambda s: s.max_json_bytes),
+        ("POST", "/admin/import", lambda s: s.max_bundle_bytes),
         ("PATCH", "/v1/learners/import", lambda s: s.max_json_bytes),
         ("PUT", "/v1/learners/birds/tasks/extra", lambda s: s.max_json_bytes),
         ("POST", "/nowhere", lambda s: s.max_json_bytes),

@@ -171,6 +171,7 @@ ALLOWED = {
     ("GET", "/v1/keys"): "admin",
     ("POST", "/v1/keys"): "admin",
     ("DELETE", "/v1/keys/000000000000"): "admin",
+    ("PATCH", "/v1/keys/000000000000"): "admin",
 }
 
 

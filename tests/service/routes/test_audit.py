@@ -91,7 +91,9 @@ class World:
 
     def learned(self) -> None:
         """Learn herons and egrets."""
-        answer = self.client.post("/v1/learners/birds/tasks", files=image_files(("heron", "egret")))
+        headers = {"Authorization": f"Bearer {self.key}"}
+        files = image_files(("heron", "egret"))
+        answer = self.client.post("/v1/learners/birds/tasks", files=files, headers=headers)
         self.learn(answer.json()["id"])
 
     def two_versions(self) -> None:
@@ -317,6 +319,29 @@ def subscribed(world: World) -> tuple[str, str]:
 def send_again(world: World, address: str) -> Response:
     subscription, message = subscribed(world)
     return world.client.post(f"{address}/{subscription}/messages/{message}/send")
+def limit_key(world: World) -> Response:
+    created = world.client.post("/v1/keys", json={"name": "camera", "role": "reader"}).json()
+    body = {"quotas": {"tasks_per_day": 5}}
+    return world.client.patch(f"/v1/keys/{created['id']}", json=body)
+
+
+def limit_key_in_browser(world: World) -> Response:
+    with world.sessions.begin() as session:
+        key = keys.create_key(session, "camera", "reader")[0]
+    return world.client.post(f"/admin/keys/{key.id}/quotas", data={"tasks_per_day": "5"})
+
+
+def unlearn_in_browser(world: World) -> Response:
+    world.published()
+    form = {"class": "egret", "head": "1", "learner": "birds"}
+    return world.client.post("/admin/learners/birds/unlearn", data=form)
+
+
+def import_in_browser(world: World) -> Response:
+    world.learned()
+    bundle = world.client.get("/v1/learners/birds/versions/1/bundle").content
+    files = {"bundle": ("birds.tar", bundle, "application/x-tar")}
+    return world.client.post("/admin/import", data={"name": "again"}, files=files)
 
 
 Call = Callable[[World], Response]
@@ -425,6 +450,7 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
         "subscription.send_again",
         lambda world: send_again(world, "/admin/notifications"),
     ),
+    ("PATCH", "/v1/keys/{key_id}"): ("key.update", limit_key),
     ("POST", "/admin/tasks/{task_id}/cancel"): (
         "task.cancel",
         lambda world: world.client.post(f"/admin/tasks/{world.queued()}/cancel"),
@@ -460,6 +486,9 @@ CALLS: dict[tuple[str, str], tuple[str, Call]] = {
     ("POST", "/admin/jobs/{job_id}/delete"): ("prediction_job.delete", delete_job_in_browser),
     ("POST", "/admin/learners/{name}/live"): ("alias.move", move_alias_in_browser),
     ("POST", "/admin/learners/{name}/classes"): ("class.update", change_class_in_browser),
+    ("POST", "/admin/keys/{key_id}/quotas"): ("key.update", limit_key_in_browser),
+    ("POST", "/admin/learners/{name}/unlearn"): ("task.unlearn", unlearn_in_browser),
+    ("POST", "/admin/import"): ("learner.import", import_in_browser),
     ("POST", "/admin/keys"): ("key.create", create_key_in_browser),
     ("POST", "/admin/keys/{key_id}/revoke"): ("key.revoke", revoke_key_in_browser),
 }

@@ -108,6 +108,10 @@ VISITS: dict[str, list[Visit]] = {
     "/admin/audit": [Visit("/admin/audit"), Visit("/admin/audit?action=nothing.such")],
     "/admin/enter": [Visit("/admin/enter?token=none", is_stranger=True)],
     "/admin/jobs/{job_id}": [Visit("/admin/jobs/{job_id}"), Visit("/admin/jobs/{job_id}?show=all")],
+    "/admin/import": [
+        Visit("/admin/import"),
+        Visit("/admin/import?name=My%20birds"),
+    ],
     "/admin/keys": [
         Visit("/admin/keys"),
         Visit("/admin/keys?problem=last-admin-key"),
@@ -157,6 +161,12 @@ VISITS: dict[str, list[Visit]] = {
         Visit("/admin/learners/{name}/try"),
         Visit("/admin/learners/{name}/try", answer_is_there),
         Visit("/admin/learners/empty/try"),
+    ],
+    "/admin/learners/{name}/unlearn": [
+        Visit("/admin/learners/{name}/unlearn"),
+        Visit("/admin/learners/{name}/unlearn?class={label}"),
+        Visit("/admin/learners/{name}/unlearn?task=99"),
+        Visit("/admin/learners/empty/unlearn"),
     ],
     "/admin/learners/{name}/versions/{number}": [
         Visit("/admin/learners/{name}/versions/1"),

@@ -351,9 +351,11 @@ def targets(app, session, blobs, three, role_keys):
     link = app.state.context.login_links.make(role_keys["reader"].split("_")[1])
     forms = {
         "/admin/enter": {"token": link.partition("=")[2]},
+        "/admin/import": {"name": "evil"},
         "/admin/jobs/{job_id}/cancel": {},
         "/admin/jobs/{job_id}/delete": {},
         "/admin/keys": {"name": "evil", "role": "admin", "days": "0"},
+        "/admin/keys/{key_id}/quotas": {"tasks_per_day": "1"},
         "/admin/keys/{key_id}/revoke": {},
         "/admin/learners/{name}/classes": {"label": "heron", "name": "evil", "is_hidden": "true"},
         "/admin/learners/{name}/classes/{label:path}": {"action": "remove", "image": sample},
@@ -368,6 +370,7 @@ def targets(app, session, blobs, three, role_keys):
         "/admin/learners/{name}/teach": {"labels": "evil"},
         "/admin/learners/{name}/teach/look": {},
         "/admin/learners/{name}/try": {"sample": sample},
+        "/admin/learners/{name}/unlearn": {"class": "crane", "head": "5", "learner": three},
         "/admin/login": {"key": role_keys["reader"]},
         "/admin/logout": {},
         "/admin/new-learner": {"name": "evil"},
