@@ -13,7 +13,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-locked lock demo demo-compare serve test quick compose-test openapi check fmt clean
+.PHONY: help setup setup-locked lock demo demo-compare serve test quick compose-test tour openapi check fmt clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -54,6 +54,9 @@ quick: $(READY) ## the tests that take seconds
 
 compose-test: $(READY) ## run the compose file for real (needs Docker)
 	$(BIN)/python -m tests.compose.run
+
+tour: $(READY) ## make docs/tour.md and its pictures anew, from a real run (needs Chromium)
+	$(BIN)/python -m tests.tour
 
 openapi: $(READY) ## write the HTTP contract: docs/openapi.json and the client's typed replies
 	$(BIN)/python -m service.contract

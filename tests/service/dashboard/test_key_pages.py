@@ -169,8 +169,8 @@ def test_a_key_is_limited_and_shows_how_much_it_has_used(browser, client, sessio
     assert answer.headers["location"] == "/admin/keys?done=key-limited"
     html = browser.get(answer.headers["location"]).text
     assert "The key is limited otherwise" in html
-    assert '<span class="nowrap">1 of 5 tasks</span>' in html
-    assert '<span class="nowrap">18 images</span>' in html
+    assert '<div class="nowrap">1 of 5 tasks</div>' in html
+    assert '<div class="nowrap">18 images</div>' in html
     [shown] = [one for one in client.get("/v1/keys").json()["items"] if one["id"] == row.id]
     assert shown["quotas"] == {
         "tasks_per_day": 5,
