@@ -61,6 +61,37 @@ def record(
     session.flush()
 
 
+@dataclass(frozen=True)
+class Named:
+    """What the newest entries name: by what they can be chosen."""
+
+    learners: list[str]
+    actions: list[str]
+    keys: dict[str, str]
+    """Names of keys by their ids."""
+
+
+def named(session: Session, *, newest: int = 10_000, most: int = 200) -> Named:
+    """Return what the newest entries name, in order of the alphabet.
+
+    Args:
+        session: Database session.
+        newest: Entries that are looked at: a log grows for years, and this is asked for by each look at its page.
+        most: Of each kind.
+    """
+    recent = select(AuditRow).order_by(AuditRow.seq.desc()).limit(newest).subquery()
+
+    def distinct(column: Any) -> list[Any]:
+        query = select(column).where(column.is_not(None)).distinct().order_by(column).limit(most)
+        return list(session.scalars(query))
+
+    keys = select(recent.c.key_id, recent.c.key_name).where(recent.c.key_id.is_not(None))
+    rows = session.execute(keys.distinct().order_by(recent.c.key_name).limit(most))
+    return Named(
+        distinct(recent.c.learner), distinct(recent.c.action), {row[0]: row[1] for row in rows}
+    )
+
+
 def list_audit(
     session: Session,
     *,

@@ -125,6 +125,12 @@ def list_learners(
     return page_of(list(session.scalars(query)), limit, lambda learner: (learner.name,))
 
 
+def existing(session: Session, asked: Collection[str]) -> frozenset[str]:
+    """Return those of some names that a learner has."""
+    query = select(LearnerRow.name).where(LearnerRow.name.in_(asked))
+    return frozenset(session.scalars(query))
+
+
 def names(session: Session, learner_ids: Collection[str]) -> dict[str, str]:
     """Return the names of some learners by their ids; of those that there are."""
     query = select(LearnerRow.id, LearnerRow.name).where(LearnerRow.id.in_(learner_ids))

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
 
-from registry import audit
+from registry import audit, learners
 from registry.tables import AuditRow
+from service.dashboard.audit_words import address, sentence
 from service.dashboard.pages import PageRoute, page
 from service.dashboard.rendering import NONE
 from service.dependencies import ContextDep, Cursor
@@ -30,10 +31,15 @@ class AuditView:
     key_id: str | None
     key_name: str
     action: str
+    sentence: str
+    """What was done, after the name of who did it."""
+    address: str | None
+    """Page of what it is about."""
     learner: str | None
     subject: str
     changes: list[str]
-    request_id: str | None
+    raw: str
+    """The whole entry, for who wants it to the letter."""
 
 
 @router.get("")
@@ -55,15 +61,41 @@ def show_audit(
             limit=ENTRIES_SHOWN,
             cursor=cursor,
         )
-        entries = [_view(row) for row in rows.items]
+        there = learners.existing(session, {row.learner for row in rows.items if row.learner})
+        entries = [_view(row, there) for row in rows.items]
+        named = audit.named(session)
     filters = {"key": key, "learner": learner, "action": action}
     older = None
     if rows.next_cursor:
         given = {name: value for name, value in filters.items() if value}
         older = f"/admin/audit?{urlencode(given | {'cursor': rows.next_cursor})}"
     return page(
-        "audit.html", viewer, section="audit", entries=entries, filters=filters, older=older
+        "audit.html",
+        viewer,
+        section="audit",
+        entries=entries,
+        filters=filters,
+        older=older,
+        choices={
+            "learner": {name: name for name in _with(named.learners, filters["learner"])},
+            "action": {name: titled(name) for name in _with(named.actions, filters["action"])},
+            "key": {**({key: key} if key else {}), **named.keys},
+        },
     )
+
+
+def titled(action: str) -> str:
+    """Say the name of an action in words.
+
+    Example:
+        >>> titled("prediction_job.create")
+        'prediction job: create'
+    """
+    return action.replace("_", " ").replace(".", ": ")
+
+
+def _with(names: list[str], chosen: str) -> list[str]:
+    return names if not chosen or chosen in names else [chosen, *names]
 
 
 def changes(details: dict[str, Any]) -> list[str]:
@@ -100,14 +132,26 @@ def _said(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _view(row: AuditRow) -> AuditView:
+def _view(row: AuditRow, learners_there: frozenset[str]) -> AuditView:
+    entry = {
+        "at": row.created_at.isoformat(timespec="seconds"),
+        "key": row.key_id,
+        "key_name": row.key_name,
+        "action": row.action,
+        "learner": row.learner,
+        "subject": row.subject,
+        "details": row.details,
+        "request_id": row.request_id,
+    }
     return AuditView(
         created_at=row.created_at,
         key_id=row.key_id,
         key_name=row.key_name,
         action=row.action,
+        sentence=sentence(row.action, row.details),
+        address=address(row, learners_there),
         learner=row.learner,
         subject=row.subject,
         changes=changes(row.details),
-        request_id=row.request_id,
+        raw=json.dumps(entry, ensure_ascii=False, indent=2),
     )

@@ -121,11 +121,15 @@ def test_the_log_is_shown_and_filtered(browser, session, made):
     session.commit()
     html = browser.get("/admin/audit").text
     assert "version 4 → 3" in html
-    assert "key.create" in html
+    assert "<b>camera</b> served version 3 instead of 4" in html
+    assert "<code>key.create</code>" in html
+    assert '<option value="alias.move">alias: move</option>' in html
+    assert '<option value="0123456789ab">camera</option>' in html
     for query in ("learner=birds", "action=alias.move", "key=0123456789ab"):
         html = browser.get(f"/admin/audit?{query}").text
-        assert "alias.move" in html
-        assert "key.create" not in html
+        assert "<code>alias.move</code>" in html
+        assert "<code>key.create</code>" not in html
+        assert " selected>" in html
     assert "Nothing found" in browser.get("/admin/audit?learner=nobody").text
 
 
