@@ -20,7 +20,7 @@ from service.cli.local.demo_process import ServiceProcess
 from service.cli.local.sample_pictures import draw
 from tests.service.dashboard.browser.chromium import EXECUTABLE, Chromium
 from tests.service.dashboard.browser.person import Person
-from tests.waiting import wait_until
+from tests.waiting import PACE, wait_until
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "tour.md"
@@ -58,7 +58,7 @@ class Walk:
         self.folder = folder
         headers = {"Authorization": f"Bearer {self.key}"}
         self.client = httpx.Client(
-            base_url=self.site, headers=headers, trust_env=False, timeout=120
+            base_url=self.site, headers=headers, trust_env=False, timeout=PACE.scaled(120)
         )
 
     def go(self, path: str) -> None:

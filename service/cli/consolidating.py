@@ -8,7 +8,7 @@ from rich.console import Console
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import make_console, print_json
 from service.cli.progress import watch
-from service.cli.tasks import next_steps
+from service.cli.tasks import end_unfinished
 from service.client import Filopodia, Task, TaskStatus
 
 WELL_ENDED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.DECLINED})
@@ -77,8 +77,4 @@ def fail_unless_tried(task: Task, *, wait: bool) -> None:
         typer.Exit: Then.
     """
     if wait and task.status not in WELL_ENDED:
-        console = make_console(stderr=True)
-        console.print(f"not consolidated, {standing_of(task)}", style="red")
-        if way := next_steps(task.reply):
-            console.print(way)
-        raise typer.Exit(1)
+        end_unfinished(task, "not consolidated", standing_of(task))

@@ -8,6 +8,7 @@ import typer
 from service.cli.options import JsonOption, KeyOption, LearnerArgument, UrlOption, connect
 from service.cli.output import headline, make_console, print_json, print_table
 from service.cli.progress import follow
+from service.cli.tasks import end_unfinished
 from service.client import Filopodia, Task, TaskStatus
 
 ImagesArgument = Annotated[
@@ -121,9 +122,7 @@ def _end(client: Filopodia, task: Task, *, wait: bool, as_json: bool) -> None:
     elif task.status == TaskStatus.SUCCEEDED:
         _tell(client, task)
     if wait and task.status != TaskStatus.SUCCEEDED:
-        reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
-        make_console(stderr=True).print(f"not corrected, {reason}", style="red")
-        raise typer.Exit(1)
+        end_unfinished(task, "not corrected")
 
 
 def _tell(client: Filopodia, task: Task) -> None:

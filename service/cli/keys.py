@@ -70,7 +70,15 @@ def create(
 
 
 @app.command("list")
-def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False) -> None:
+def list_keys(
+    used: Annotated[
+        bool,
+        typer.Option("--used", help="Also how much was posted with each in 24 hours, and of what."),
+    ] = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the keys, without their secrets."""
     with connect(url, key) as client:
         keys = client.keys()
@@ -85,7 +93,7 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
             "role",
             "learners",
             *(("quotas",) if has_quotas else ()),
-            "tasks and images in 24 h",
+            *(("tasks, images in 24 h",) if used else ()),
             "created",
             "last used",
             "expires",
@@ -98,7 +106,7 @@ def list_keys(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption 
                 item["role"],
                 _learners(item),
                 *((_quotas(item),) if has_quotas else ()),
-                _day(item),
+                *((_day(item),) if used else ()),
                 second(item["created_at"]),
                 second(item.get("last_used_at")),
                 second(item.get("expires_at")),

@@ -28,7 +28,7 @@ from service.cli.options import (
 )
 from service.cli.output import counted, headline, make_console, matrix_table, print_json
 from service.cli.progress import INTERRUPTED, watch
-from service.cli.tasks import next_steps
+from service.cli.tasks import end_unfinished
 from service.client import ClientError, Filopodia, ProblemError, Task, TaskOptions, TaskStatus
 from service.layout.layouts import Layout
 from service.remote import replies
@@ -154,7 +154,8 @@ def learn(
             console.print(matrix_table(history))
             console.print(headline(history))
         _then_consolidate(client, task, console, is_asked=consolidated)
-    _fail_unless_learned(task, wait=wait)
+    if wait and task.status != TaskStatus.SUCCEEDED:
+        end_unfinished(task, "not learned")
 
 
 def _then_consolidate(client: Filopodia, task: Task, console: Console, *, is_asked: bool) -> None:
@@ -309,18 +310,6 @@ def _check_chosen(
             f"The learner {learner['name']} exists already and has {', '.join(differing)}: leave these options out, or "
             "choose another name."
         )
-
-
-def _fail_unless_learned(task: Task, *, wait: bool) -> None:
-    if not wait or task.status == TaskStatus.SUCCEEDED:
-        return
-    error = task.error
-    reason = f"{error['code']}: {error['detail']}" if error else task.status
-    console = make_console(stderr=True)
-    console.print(f"not learned, {reason}", style="red")
-    if way := next_steps(task.reply):
-        console.print(way)
-    raise typer.Exit(1)
 
 
 def _parse_config(text: str | None) -> dict[str, Any] | None:

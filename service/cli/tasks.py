@@ -1,7 +1,7 @@
 """`filopodia task`, `publish`, `cancel` and `retry`: all about one task, and what can be done with it."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -115,6 +115,27 @@ def next_steps(task: replies.Task) -> str | None:
     if task["status"] == TaskStatus.FAILED:
         return f"`filopodia retry {task['id']}` tries again."
     return None
+
+
+def end_unfinished(task: Task, said: str, reason: str | None = None) -> NoReturn:
+    """Say that what was waited for did not come, why, and what to do next; end with 1.
+
+    Args:
+        task: What was waited for.
+        said: What it is not, such as `not learned`.
+        reason: Why; what the task says unless set.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    if reason is None:
+        error = task.error
+        reason = f"{error['code']}: {error['detail']}" if error else task.status
+    console = make_console(stderr=True)
+    console.print(f"{said}, {reason}", style="red")
+    if way := next_steps(task.reply):
+        console.print(way)
+    raise typer.Exit(1)
 
 
 def _answers(client: Filopodia, task: replies.Task) -> str | None:

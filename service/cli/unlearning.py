@@ -17,7 +17,7 @@ from service.cli.options import (
 )
 from service.cli.output import headline, make_console, print_json
 from service.cli.progress import follow
-from service.cli.tasks import next_steps
+from service.cli.tasks import end_unfinished
 from service.client import Filopodia, Task, TaskStatus
 
 
@@ -69,12 +69,7 @@ def unlearn(
         elif task.status == TaskStatus.SUCCEEDED:
             _tell(client, task)
     if wait and task.status != TaskStatus.SUCCEEDED:
-        reason = f"{task.error['code']}: {task.error['detail']}" if task.error else task.status
-        console = make_console(stderr=True)
-        console.print(f"not unlearned, {reason}", style="red")
-        if way := next_steps(task.reply):
-            console.print(way)
-        raise typer.Exit(1)
+        end_unfinished(task, "not unlearned")
 
 
 def rollback(
