@@ -57,4 +57,12 @@ def test_every_block_of_the_style_sheet_is_closed():
     for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), start=1):
         assert depth == 0 or not line.startswith("/*"), f"a block is open in line {number}"
         depth += line.count("{") - line.count("}")
+@pytest.mark.parametrize("name", [name for name in sorted(MEDIA_TYPES) if name.endswith(".css")])
+def test_every_block_of_a_style_sheet_is_closed_before_the_next_begins(name):
+    text = re.sub(r"/\*.*?\*/", "", load_asset(name).body.decode(), flags=re.DOTALL)
+    depth = 0
+    for line in text.splitlines():
+        assert not (line.startswith("@") and depth), f"{line} stands inside another block"
+        depth += line.count("{") - line.count("}")
+        assert depth >= 0, line
     assert depth == 0
