@@ -20,7 +20,9 @@ from service.collector import Collector
 from service.dashboard.errors import page_for
 from service.dashboard.routes import router as dashboard
 from service.dependencies import AppContext
+from service.disk import Disk
 from service.doorbell import make_doorbell
+from service.forgetting import Forgetting
 from service.health import Health
 from service.http import exception_handlers
 from service.http.cors import Cors
@@ -60,6 +62,7 @@ from service.routes import (
     corrections,
     feedback,
     insights,
+    health,
     keys,
     learners,
     login_links,
@@ -173,6 +176,7 @@ def _routes() -> list[BaseRoute]:
         audit,
         reference,
         operations,
+        health,
         workers,
     )
     router = APIRouter()
@@ -234,6 +238,7 @@ def build_context(
         metrics=metrics,
         look=partial(tell_of_unknown, session_factory),
     )
+    disk = Disk(blobs)
     context = AppContext(
         settings=settings,
         session_factory=session_factory,
@@ -265,10 +270,12 @@ def build_context(
             },
         ),
         collector=Collector(
-            session_factory, blobs, keep_predictions_days=settings.keep_predictions_days
+            session_factory, blobs, keep_predictions_days=settings.keep_predictions_days, disk=disk
         ),
         health=Health(watcher),
         recent=Recent(MOST_RECENT),
+        disk=disk,
+        forgetting=Forgetting(),
         device=str(device),
         draining=Event(),
         stopping=Event(),

@@ -13,6 +13,7 @@ from registry.errors import RegistryError
 from registry.loops import SteadyThread
 from registry.postgres.database import Session, Sessions
 from registry.upkeep.collection import GRACE, collect
+from service.disk import Disk
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ PRUNED = 500
 class Collector:
     """A thread that deletes what is old, predictions, jobs, messages, idempotency keys and ended sessions, and blobs.
 
-    Blobs go that nothing refers to.
+    Blobs go that nothing refers to. It also looks how full the disk is, so that a rate is known when somebody asks.
 
     Several services may each run one: of two that collect blobs at once one does nothing, and the rest is safe twice.
     """
@@ -37,6 +38,7 @@ class Collector:
         blobs: BlobStore,
         *,
         keep_predictions_days: int = 0,
+        disk: Disk | None = None,
         grace: timedelta = GRACE,
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
@@ -44,6 +46,7 @@ class Collector:
         self._sessions = session_factory
         self._blobs = blobs
         self._keep_predictions_days = keep_predictions_days
+        self._disk = disk
         self._grace = grace
         self._first_s = first_s
         self._every_s = every_s
@@ -63,6 +66,8 @@ class Collector:
         pause_s = self._first_s
         while not self._stopping.wait(pause_s):
             pause_s = self._every_s
+            if self._disk is not None:
+                self._disk.look()
             try:
                 with self._sessions.begin() as session:
                     idempotency.sweep(session)

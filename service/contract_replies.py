@@ -178,6 +178,8 @@ REPLIES = {
     "LoadedVersion": Reply("LoadedVersion"),
     "Part": Reply("Part"),
     "Readiness": Reply("Readiness", "Whether predictions are answered, and by what."),
+    "HealthFinding": Reply("HealthFindingRead"),
+    "Health": Reply("HealthRead", "Whether anything is wrong, and what to do next."),
     "Limits": Reply("Limits"),
     "Info": Reply("Info"),
 }

@@ -14,7 +14,9 @@ from registry.errors import LearnerNotFoundError
 from registry.postgres.database import Sessions
 from registry.postgres.listener import Listener
 from service.collector import Collector
+from service.disk import Disk
 from service.doorbell import Doorbell
+from service.forgetting import Forgetting
 from service.health import Health
 from service.http.event_feed import EventFeed
 from service.http.login_links import LoginLinks
@@ -67,6 +69,8 @@ class AppContext:
     health: Health
     recent: Recent[Hashable, object]
     """What pages had worked out lately, by what it is and of what: held-out answers, curves, maps."""
+    disk: Disk
+    forgetting: Forgetting
     device: str
     draining: Event
     """Set when the service will stop: proxies are to go elsewhere."""

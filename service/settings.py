@@ -163,6 +163,9 @@ class ServiceSettings(RegistrySettings):
     keep_predictions_days: int = Field(default=30, ge=0, le=36_500)
     """Days until a stored prediction is deleted with its images, unless its feedback waits to be learned; 0: never."""
 
+    backup_days: int = Field(default=7, ge=0, le=36_500)
+    """Days after which a backup counts as old, and the dashboard says so; 0: never."""
+
     predict_images_per_minute: int = Field(default=60_000, ge=0)
     """Images a key may have predicted within a minute, in each service process; 0: any number. Keys may have quotas of
     their own, and admin keys are bound by those only."""

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from registry import references
+from registry import attention, references
 from registry.blobs.store import BlobStore
 from registry.errors import (
     BackupError,
@@ -67,7 +67,7 @@ def back_up(url: str, blobs: BlobStore, path: Path, *, allow_incomplete: bool = 
     """Write a backup to `path`. Whatever was there before stays until the new one is complete.
 
     Works beside a service and workers, which are not slowed by any lock; only collection waits. Takes about as long
-    as reading all blobs.
+    as reading all blobs. The audit log has it when it is complete, so that everybody sees how old the newest one is.
 
     Args:
         url: Of the database.
@@ -81,8 +81,17 @@ def back_up(url: str, blobs: BlobStore, path: Path, *, allow_incomplete: bool = 
         DatabaseUnavailableError: If the database does not answer.
         BlobStoreUnavailableError: If the blob store does not answer.
     """
+    with plain_engine(url, "filopodia backup") as engine:
+        saved = _write(engine, blobs, path, allow_incomplete=allow_incomplete)
+        with Session(engine) as session, session.begin():
+            attention.note_backup(
+                session, path.name, n_blobs=saved.n_blobs, size_bytes=saved.size_bytes
+            )
+        return saved
+
+
+def _write(engine: Engine, blobs: BlobStore, path: Path, *, allow_incomplete: bool) -> BackedUp:
     with (
-        plain_engine(url, "filopodia backup") as engine,
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard,
         no_collection(guard),
         write_whole(path) as file,

@@ -70,6 +70,7 @@ COMMANDS = {
         ),
     ),
     "Look": (
+        ("status", "service.cli.status:status", "Say whether anything is wrong, and what to do."),
         ("learners", "service.cli.listing:learners", "List the learners."),
         ("classes", "service.cli.classes:list_classes", "List what a learner knows."),
         ("images", "service.cli.correcting:list_images", "List the images of a class."),

@@ -27,8 +27,8 @@ from service.dashboard import (
     views,
     why_pages,
 )
-from service.dashboard.condition import condition_of
 from service.dashboard.consolidation_view import newest, panel_of
+from service.dashboard.health_view import health_view
 from service.dashboard.pages import DONE, PageRoute, page, picture
 from service.dashboard.sentences import sentence
 from service.dashboard.synapse_view import Routing
@@ -39,6 +39,8 @@ from service.http.roles import PrincipalDep
 from service.problems import Problem
 from service.schemas.base import MAX_INT, LearnerName, PublicId
 from service.use_cases import reviewing
+from service.use_cases.condition import condition_of
+from service.use_cases.findings import check
 
 YEAR_S = 31_536_000
 
@@ -78,7 +80,7 @@ def show_learners(context: ContextDep, viewer: PrincipalDep, cursor: Cursor = No
         "next_cursor": next_cursor,
         "consolidations": consolidations,
         "known": known,
-        "alarms": condition_of(context.health, viewer).alarms,
+        "health": health_view(check(context, viewer)),
     }
     return page("learners.html", viewer, section="learners", **shown)
 

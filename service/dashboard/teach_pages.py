@@ -8,7 +8,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from registry.errors import RegistryError
-from service.dashboard.condition import condition_of
 from service.dashboard.pages import PageRoute, as_problem, page, see
 from service.dashboard.teach_view import Refusal, Taught, known_names, refusal_of, taught
 from service.dependencies import ActorDep, AppContext, ContextDep
@@ -20,6 +19,7 @@ from service.problems import Problem
 from service.schemas.base import LearnerName, PublicId
 from service.schemas.tasks import TaskQuery
 from service.use_cases import task_creation
+from service.use_cases.condition import condition_of
 from service.use_cases.upload_names import read_names
 
 WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}

@@ -97,6 +97,8 @@ class PredictionWriter:
         self._written = Condition()
         self._n_put = self._n_written = 0
         self._is_awaited = Event()
+        self.n_dropped = 0
+        """Answers that were not stored since the service was started."""
         self.thread = SteadyThread("prediction-writer", self._run, most_pause_s=RETRY_S)
         self._is_stopping = False
 
@@ -145,7 +147,7 @@ class PredictionWriter:
                 self._queue.put_nowait(_Answered(prediction, dict(images), kept))
                 self._n_put += 1
         except queue.Full:
-            self._metrics.dropped.inc()
+            self._drop(1)
 
     def wait_written(self, timeout_s: float) -> None:
         """Wait until everything put so far is stored, or the time is over: a reader sees its own writes."""
@@ -169,7 +171,7 @@ class PredictionWriter:
         try:
             self._write(batch, self._keep_images(batch))
         except BaseException:
-            self._metrics.dropped.inc(len(batch))
+            self._drop(len(batch))
             raise
         finally:
             with self._written:
@@ -217,6 +219,11 @@ class PredictionWriter:
             for answered in batch:
                 answered.images.clear()
 
+    def _drop(self, count: int) -> None:
+        self._metrics.dropped.inc(count)
+        with self._written:
+            self.n_dropped += count
+
     def _drop_images(self, count: int, error: RegistryError | OSError) -> None:
         self._metrics.images_not_kept.inc(count)
         log.warning("prediction_images_not_kept", images=count, reason=str(error))
@@ -228,7 +235,7 @@ class PredictionWriter:
                 self._store(predictions, images)
             except DatabaseUnavailableError:
                 if self._is_stopping:
-                    self._metrics.dropped.inc(len(batch))
+                    self._drop(len(batch))
                     return
                 time.sleep(RETRY_S)
             except RegistryError as error:
@@ -247,7 +254,7 @@ class PredictionWriter:
             try:
                 self._store([prediction], [i for i in images if i.prediction_id == prediction.id])
             except (StatementError, RegistryError):
-                self._metrics.dropped.inc()
+                self._drop(1)
                 log.info("prediction_not_stored", prediction=prediction.id)
 
     def _store(self, predictions: list[NewPrediction], images: list[NewImage]) -> None:

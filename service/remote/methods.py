@@ -228,6 +228,7 @@ class Methods:
     info = asks(operating_calls.info)
     liveness = asks(operating_calls.liveness)
     readiness = asks(operating_calls.readiness)
+    health = asks(operating_calls.health)
     metrics = asks(operating_calls.metrics)
     problem_page = asks(operating_calls.problem_page)
 

@@ -97,6 +97,11 @@ def readiness() -> Call[replies.Readiness]:
     return Call("GET", "/readyz", replies_with=frozenset({503}))
 
 
+def health() -> Call[replies.Health]:
+    """Read whether anything needs a person: what is forgotten, fails, waits or fills up, and what to do next."""
+    return Call("GET", "/v1/health")
+
+
 def metrics() -> Call[str]:
     """Read the metrics in the Prometheus text format."""
     return Call("GET", "/metrics", headers={"Accept": "text/plain"}, read=read_text)

@@ -1181,6 +1181,35 @@ class Readiness(TypedDict):
     """Lines of the service's log that could not be written since it was started."""
 
 
+class HealthFinding(TypedDict):
+    """Something that needs a person."""
+
+    code: str
+    """What kind of thing: `worker`, `part`, `version-not-loaded`, `disk-full`, `forgotten`, `tasks-failed`, `queue-
+    slow`, `workers-lost`, `workers-other-release`, `backup-old`, `disk-filling`, `answers-not-kept` or `tasks-
+    held`; a later release may know more.
+    """
+    severity: str
+    """`broken`: something does not work now. `warning`: see to it. `decision`: something waits for your word."""
+    learner: str | None
+    """Null where it is of the whole installation."""
+    sentence: str
+    """What is wrong."""
+    next_step: str
+    """What to do about it."""
+
+
+class Health(TypedDict):
+    """Whether anything is wrong, and what to do next."""
+
+    checked_at: str
+    is_well: bool
+    sentence: str
+    """The whole in one sentence."""
+    findings: list[HealthFinding]
+    """Worst first."""
+
+
 class Limits(TypedDict):
     """What a request may hold."""
 

@@ -289,3 +289,31 @@ class Readiness(ReadSchema):
     parts: list[Part]
     log_lines_dropped: int
     """Lines of the service's log that could not be written since it was started."""
+
+
+class HealthFindingRead(ReadSchema):
+    """Something that needs a person."""
+
+    code: str
+    """What kind of thing: `worker`, `part`, `version-not-loaded`, `disk-full`, `forgotten`, `tasks-failed`,
+    `queue-slow`, `workers-lost`, `workers-other-release`, `backup-old`, `disk-filling`, `answers-not-kept` or
+    `tasks-held`; a later release may know more."""
+    severity: Literal["broken", "warning", "decision"]
+    """`broken`: something does not work now. `warning`: see to it. `decision`: something waits for your word."""
+    learner: str | None
+    """Null where it is of the whole installation."""
+    sentence: str
+    """What is wrong."""
+    next_step: str
+    """What to do about it."""
+
+
+class HealthRead(ReadSchema):
+    """Whether anything is wrong."""
+
+    checked_at: Time
+    is_well: bool
+    sentence: str
+    """The whole in one sentence."""
+    findings: list[HealthFindingRead]
+    """Worst first."""

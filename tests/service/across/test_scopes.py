@@ -153,6 +153,7 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("PATCH", "/v1/keys/{key_id}"): REFUSED,
     ("GET", "/v1/audit"): REFUSED,
     ("GET", "/v1/workers"): REFUSED,
+    ("GET", "/v1/health"): OWN_ONLY,
     ("GET", "/metrics"): REFUSED,
     ("GET", "/readyz"): OWN_ONLY,
     **{

@@ -13,7 +13,7 @@ import pytest
 from registry import workers
 from registry.log_lines import LOG_LINES
 from registry.loops import SteadyThread
-from service.dashboard.condition import PARTS
+from service.use_cases.condition import PARTS
 from service.worker_process import WorkerProcess
 from tests.processes import children
 from tests.waiting import wait_until

@@ -1,0 +1,211 @@
+"""What of an installation may need a person: what is forgotten, failed, held or waits, and when a backup was made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from registry import ancestry, audit, class_accuracy, learners
+from registry.accuracy import Cell
+from registry.learners import LIVE
+from registry.measures import Measure, difference
+from registry.statuses import TaskStatus
+from registry.tables import (
+    CONSOLIDATE,
+    AccuracyRow,
+    AliasRow,
+    AuditRow,
+    LearnerRow,
+    TaskRow,
+    WorkerRow,
+)
+from registry.workers import LOST_AFTER
+
+BACKUP = "backup.make"
+"""The action under which the audit log has a backup."""
+RECENT = timedelta(days=7)
+"""Failures are told for that long, unless they are tried again."""
+USUAL_OF = 50
+"""Newest tasks that what is usual is read from."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A task or a class that is answered worse than when it was learned, by more than chance explains."""
+
+    name: str
+    """Of the class; of a task its index."""
+    is_class: bool
+    learned: Measure
+    now: Measure
+    change: Measure
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """How many tasks of a learner failed, or wait for a decision; with the newest."""
+
+    learner: str
+    n: int
+    at: datetime
+    """When the newest was created."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """How long what is queued waits, beside what is usual."""
+
+    n: int
+    longest_s: float
+    """Time since the oldest task that waits was queued."""
+    usual_s: float | None
+    """Nine of ten of the newest tasks that were learned waited no longer; None before there are enough to say."""
+
+
+def forgotten(session: Session, learner: LearnerRow, live: int) -> list[Forgotten]:
+    """Return the tasks and classes that a version answers worse than the one that learned them, worst first.
+
+    Only differences whose interval lies below zero. The version and those before it never change, so this does not.
+    """
+    found = [*_tasks(session, learner.id, live), *_classes(session, learner)]
+    return sorted(found, key=lambda each: each.change.high)
+
+
+def served(session: Session) -> list[tuple[LearnerRow, int]]:
+    """Return the learners that answer, each with the version that does, by name."""
+    query = (
+        select(LearnerRow, AliasRow.version)
+        .join(AliasRow, and_(AliasRow.learner_id == LearnerRow.id, AliasRow.name == LIVE))
+        .order_by(LearnerRow.name)
+    )
+    return [(learner, version) for learner, version in session.execute(query)]
+
+
+def failed(session: Session) -> list[Trouble]:
+    """Return where tasks failed within a week that nobody tried again, by learner."""
+    is_recent = TaskRow.finished_at > func.now() - RECENT
+    return _troubles(session, and_(TaskRow.status == TaskStatus.FAILED, is_recent))
+
+
+def held(session: Session) -> list[Trouble]:
+    """Return where tasks wait for a person's decision, by learner."""
+    return _troubles(session, TaskRow.status == TaskStatus.HELD)
+
+
+def queue(session: Session) -> Queue:
+    """Return how long tasks wait for a worker. Consolidations wait for quiet, and do not count."""
+    waits = func.extract("epoch", func.now() - TaskRow.created_at)
+    is_due = or_(TaskRow.not_before.is_(None), TaskRow.not_before <= func.now())
+    waiting = select(func.count(), func.max(waits)).where(
+        TaskRow.status == TaskStatus.QUEUED, TaskRow.mode != CONSOLIDATE, is_due
+    )
+    n, longest_s = session.execute(waiting).one()
+    took = func.extract("epoch", TaskRow.started_at - TaskRow.created_at).label("took")
+    newest: Select[Any] = (
+        select(took)
+        .where(
+            TaskRow.status == TaskStatus.SUCCEEDED,
+            TaskRow.mode != CONSOLIDATE,
+            TaskRow.attempt == 1,
+            TaskRow.started_at.is_not(None),
+        )
+        .order_by(TaskRow.id.desc())
+        .limit(USUAL_OF)
+    )
+    sample = newest.subquery()
+    usual = select(func.count(), func.percentile_cont(0.9).within_group(sample.c.took))
+    n_usual, usual_s = session.execute(usual.select_from(sample)).one()
+    is_enough = n_usual >= USUAL_OF // 5
+    return Queue(n, float(longest_s or 0.0), float(usual_s) if is_enough else None)
+
+
+def lost_workers(session: Session) -> list[str]:
+    """Return the workers that were seen within a day, are silent now, and did not say goodbye."""
+    query = select(WorkerRow.id).where(
+        WorkerRow.stopped_at.is_(None), WorkerRow.seen_at < func.now() - LOST_AFTER
+    )
+    return list(session.scalars(query.order_by(WorkerRow.id)))
+
+
+def other_releases(session: Session, release: str) -> list[str]:
+    """Return the workers that are there with the code of another release."""
+    query = select(WorkerRow.id).where(
+        WorkerRow.stopped_at.is_(None),
+        WorkerRow.seen_at >= func.now() - LOST_AFTER,
+        WorkerRow.version != release,
+    )
+    return list(session.scalars(query.order_by(WorkerRow.id)))
+
+
+def note_backup(session: Session, name: str, *, n_blobs: int, size_bytes: int) -> None:
+    """Note that a backup was made. The backup itself does not hold the note: it is as of a moment before."""
+    details = {"blobs": n_blobs, "bytes": size_bytes}
+    audit.record(session, None, BACKUP, subject=name, details=details)
+
+
+def last_backup_s(session: Session) -> float | None:
+    """Return the age of the newest backup that was made of this database; None if there is none."""
+    made = func.max(AuditRow.created_at)
+    return _age_s(session, select(made).where(AuditRow.action == BACKUP))
+
+
+def age_s(session: Session) -> float | None:
+    """Return the age of the oldest learner; None if there is none."""
+    return _age_s(session, select(func.min(LearnerRow.created_at)))
+
+
+def _age_s(session: Session, moment: Select[tuple[datetime]]) -> float | None:
+    age = func.extract("epoch", func.now() - moment.scalar_subquery())
+    seconds = session.scalar(select(age))
+    return None if seconds is None else float(seconds)
+
+
+def _tasks(session: Session, learner_id: str, live: int) -> list[Forgotten]:
+    line = ancestry.line(session, learner_id, live)
+    learned_by: dict[int, int] = {}
+    for step in line:
+        for task in step.tasks:
+            learned_by.setdefault(task, step.number)
+    known = line[-1].tasks if line else []
+    wanted = {(version, task) for task in known for version in (learned_by[task], live)}
+    columns = [getattr(AccuracyRow, name) for name in Cell.__dataclass_fields__]
+    query = select(*columns).where(
+        AccuracyRow.learner_id == learner_id,
+        tuple_(AccuracyRow.version, AccuracyRow.task_index).in_(wanted),
+    )
+    cells = [Cell(*row) for row in session.execute(query)] if wanted else []
+    measures = {(cell.version, cell.task_index): cell.measure() for cell in cells}
+    return _worse(
+        (str(task), False, measures.get((learned_by[task], task)), measures.get((live, task)))
+        for task in known
+    )
+
+
+def _classes(session: Session, learner: LearnerRow) -> list[Forgotten]:
+    accuracies = class_accuracy.of_classes(session, learner, learners.class_table(session, learner))
+    return _worse((label, True, each.learned, each.now) for label, each in accuracies.items())
+
+
+def _worse(
+    pairs: Iterable[tuple[str, bool, Measure | None, Measure | None]],
+) -> list[Forgotten]:
+    found = []
+    for name, is_class, learned, now in pairs:
+        change = difference(now, learned)
+        if change is not None and change.high < 0 and learned and now:
+            found.append(Forgotten(name, is_class, learned, now, change))
+    return found
+
+
+def _troubles(session: Session, condition: Any) -> list[Trouble]:
+    query = (
+        select(LearnerRow.name, func.count(), func.max(TaskRow.created_at))
+        .join(LearnerRow, LearnerRow.id == TaskRow.learner_id)
+        .where(condition)
+        .group_by(LearnerRow.name)
+        .order_by(func.max(TaskRow.created_at).desc())
+    )
+    return [Trouble(*row) for row in session.execute(query)]
