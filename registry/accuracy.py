@@ -162,6 +162,19 @@ def summarise(line: Sequence[Step], cells: Sequence[Cell]) -> AccuracyHistory:
     )
 
 
+def of_version(
+    session: Session, learner_id: str, version: int, tasks: Sequence[int]
+) -> Measure | None:
+    """Return how well a version answers the images of the tasks it knows; None of no image. One query."""
+    columns = [getattr(AccuracyRow, field.name) for field in fields(Cell)]
+    query = select(*columns).where(
+        AccuracyRow.learner_id == learner_id,
+        AccuracyRow.version == version,
+        AccuracyRow.task_index.in_(tasks),
+    )
+    return pooled([Cell(*row) for row in session.execute(query)])
+
+
 def held_out(session: Session, learner_id: str, version: int) -> dict[int, int]:
     """Return how many held-out images a version was measured on, by index of the task they came with."""
     query = select(AccuracyRow.task_index, AccuracyRow.n).where(

@@ -1,5 +1,6 @@
 """What of an installation may need a person: what is forgotten, failed, held or waits, and when a backup was made."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,10 @@ BACKUP = "backup.make"
 """The action under which the audit log has a backup."""
 RECENT = timedelta(days=7)
 """Failures are told for that long, unless they are tried again."""
+FALSE_ALARMS = 0.05
+"""Learners that are told of forgetting although nothing is forgotten; fewer, since the intervals are rather wide."""
+WIDTH_95 = 1.96
+"""Standard errors to either side that make an interval of 95 %."""
 USUAL_OF = 50
 """Newest tasks that what is usual is read from."""
 
@@ -68,7 +73,7 @@ class Queue:
 def forgotten(session: Session, learner: LearnerRow, live: int) -> list[Forgotten]:
     """Return the tasks and classes that a version answers worse than the one that learned them, worst first.
 
-    Only differences whose interval lies below zero. The version and those before it never change, so this does not.
+    Only differences that chance does not explain among so many. Versions never change, so neither does what is found.
     """
     found = [*_tasks(session, learner.id, live), *_classes(session, learner)]
     return sorted(found, key=lambda each: each.change.high)
@@ -157,7 +162,7 @@ def age_s(session: Session) -> float | None:
     return _age_s(session, select(func.min(LearnerRow.created_at)))
 
 
-def _age_s(session: Session, moment: Select[tuple[datetime]]) -> float | None:
+def _age_s(session: Session, moment: Select[Any]) -> float | None:
     age = func.extract("epoch", func.now() - moment.scalar_subquery())
     seconds = session.scalar(select(age))
     return None if seconds is None else float(seconds)
@@ -178,7 +183,7 @@ def _tasks(session: Session, learner_id: str, live: int) -> list[Forgotten]:
     )
     cells = [Cell(*row) for row in session.execute(query)] if wanted else []
     measures = {(cell.version, cell.task_index): cell.measure() for cell in cells}
-    return _worse(
+    return worse(
         (str(task), False, measures.get((learned_by[task], task)), measures.get((live, task)))
         for task in known
     )
@@ -186,18 +191,34 @@ def _tasks(session: Session, learner_id: str, live: int) -> list[Forgotten]:
 
 def _classes(session: Session, learner: LearnerRow) -> list[Forgotten]:
     accuracies = class_accuracy.of_classes(session, learner, learners.class_table(session, learner))
-    return _worse((label, True, each.learned, each.now) for label, each in accuracies.items())
+    return worse((label, True, each.learned, each.now) for label, each in accuracies.items())
 
 
-def _worse(
+def worse(
     pairs: Iterable[tuple[str, bool, Measure | None, Measure | None]],
 ) -> list[Forgotten]:
+    """Return those of several that are answered worse now, by more than chance explains among so many.
+
+    Each is tested at a level that is divided by their number (Bonferroni), so that where nothing is forgotten hardly
+    one in twenty learners is told of any.
+
+    Args:
+        pairs: Name, whether it is a class, and how well it was answered when learned and is now.
+    """
     found = []
     for name, is_class, learned, now in pairs:
         change = difference(now, learned)
-        if change is not None and change.high < 0 and learned and now:
+        if change is not None and learned is not None and now is not None:
             found.append(Forgotten(name, is_class, learned, now, change))
-    return found
+    return [each for each in found if _chance(each.change) * len(found) < FALSE_ALARMS]
+
+
+def _chance(change: Measure) -> float:
+    """Return how likely chance alone makes a difference this far below zero, read off its 95 % interval."""
+    if change.value >= 0:
+        return 1.0
+    z = WIDTH_95 * -change.value / (change.high - change.value)
+    return math.erfc(z / math.sqrt(2)) / 2
 
 
 def _troubles(session: Session, condition: Any) -> list[Trouble]:

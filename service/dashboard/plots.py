@@ -11,18 +11,30 @@ MOST_NAMES = 12
 """Up to this many tasks the matrix has room for its numbers, and the lines for a legend."""
 MOST_COUNTS = 5
 """Up to this many tasks the matrix has room for numbers of images too."""
+WORST = 5
+"""Tasks that have a line of their own where there are too many for all."""
+DASHES = ("solid", "dash", "longdash", "dashdot", "longdashdot")
+"""So that lines are told apart without their colours."""
 MOST_TICKS = 20
 MARGINS = {"l": 52, "r": 12, "t": 12, "b": 44}
 
 
 def accuracy_lines(history: AccuracyHistory) -> dict[str, Any]:
-    """Draw each task's accuracy over the versions with its interval, and that over all images seen so far as a band."""
+    """Draw each task's accuracy over the versions with its interval, and that over all images seen so far as a band.
+
+    Of more tasks than have room only those that the last version knows worst have a line.
+    """
     measures = history.measures
     has_room = len(history.tasks) <= MOST_NAMES
+    columns = range(len(history.tasks)) if has_room else worst(history)
     traces = [
-        _line(f"task {task}", history, [row[column] for row in measures.matrix])
-        for column, task in enumerate(history.tasks)
+        _line(f"task {history.tasks[column]}", history, [row[column] for row in measures.matrix])
+        for column in columns
     ]
+    if not has_room:
+        for trace, dash in zip(traces, DASHES, strict=False):
+            del trace["error_y"]
+            trace |= {"mode": "lines", "line": {"width": 2, "dash": dash}}
     overall = _line("all so far", history, measures.seen)
     overall |= {"meta": "all", "line": {"width": 3, "dash": "dot"}, "mode": "lines"}
     del overall["error_y"]
@@ -32,18 +44,30 @@ def accuracy_lines(history: AccuracyHistory) -> dict[str, Any]:
     layout = {
         "margin": MARGINS,
         "xaxis": _ticks("version", len(history.versions)),
-        "yaxis": {"tickformat": ".0%", "range": [_floor(history), 1.01], "fixedrange": True},
+        "yaxis": {
+            "title": {"text": "accuracy", "standoff": 8},
+            "tickformat": ".0%",
+            "range": [0, 1.01],
+            "fixedrange": True,
+        },
         "legend": {"orientation": "h", "y": -0.2, "x": 0, "traceorder": "normal"},
-        "showlegend": has_room,
-        "hovermode": "x unified" if has_room else "closest",
+        "showlegend": True,
+        "hovermode": "x unified",
     }
     return {"data": [*traces, overall, *band], "layout": layout}
+
+
+def worst(history: AccuracyHistory) -> list[int]:
+    """Return the columns of the tasks that the last version answers worst, the worst first."""
+    last = history.matrix[-1] if history.matrix else []
+    known = [(value, column) for column, value in enumerate(last) if value is not None]
+    return [column for _, column in sorted(known)[:WORST]]
 
 
 def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
     """Draw the accuracy matrix as a heatmap, the first version on top, with its numbers if there is room.
 
-    The page draws the colour scale, from `zmin` to 1: Plotly's own needs inline styles.
+    The page draws the colour scale, from 0 to 100 %: Plotly's own needs inline styles.
     """
     has_room, with_n = len(history.tasks) <= MOST_NAMES, len(history.tasks) <= MOST_COUNTS
     heatmap = {
@@ -51,13 +75,17 @@ def accuracy_matrix(history: AccuracyHistory) -> dict[str, Any]:
         "x": history.tasks,
         "y": history.versions,
         "z": history.matrix,
-        "zmin": _floor(history),
+        "zmin": 0,
         "zmax": 1,
-        "xgap": 2,
-        "ygap": 2,
+        "xgap": 2 if has_room else 0.5,
+        "ygap": 2 if has_room else 0.5,
         "hoverongaps": False,
-        "text": [[_mark(cell, with_n=with_n) for cell in row] for row in history.measures.matrix],
-        "customdata": [[_basis(cell) for cell in row] for row in history.measures.matrix],
+        "text": [[_mark(cell, with_n=with_n) for cell in row] for row in history.measures.matrix]
+        if has_room
+        else [],
+        "customdata": [[_basis(cell) for cell in row] for row in history.measures.matrix]
+        if has_room
+        else [[f"of {n} images" for n in row] for row in history.n],
         "texttemplate": "%{z:.0%}%{text}" if has_room else "",
         "textfont": {"size": 11} if with_n else {},
         "hovertemplate": "task %{x} with version %{y}: %{z:.1%}<br>%{customdata}<extra></extra>",
@@ -152,9 +180,3 @@ def _names(title: str) -> dict[str, Any]:
         "fixedrange": True,
         "showgrid": False,
     }
-
-
-def _floor(history: AccuracyHistory) -> float:
-    """Return the lower end of the accuracy axis: a tenth below the lowest interval, at most 0.8."""
-    lowest = min(cell.low for row in history.measures.matrix for cell in row if cell is not None)
-    return max(0.0, min(0.8, int(lowest * 10) / 10 - 0.1))

@@ -118,7 +118,7 @@ def version_page(session: Session, learner_name: str, number: int) -> VersionPag
         manifest_sha256=row.manifest_sha256,
         backbone=learner.backbone,
         seconds=_learning_seconds(row),
-        accuracy=accuracy.history(session, learner.id, number).measures.last,
+        accuracy=accuracy.of_version(session, learner.id, number, row.tasks),
         beside_live=None if live in (0, number) else compare(session, learner.id, number, live),
         effect=_effect(session, learner, row, live),
         routing=routing_of(session, row),

@@ -176,11 +176,23 @@ def sample_view(picture: Picture, name: str) -> SampleView:
 
 
 @dataclass(frozen=True)
+class TaskChange:
+    """How well a task is answered now, beside when it was learned."""
+
+    task: int
+    learned: Measure | None
+    now: Measure
+    change: Measure | None
+
+
+@dataclass(frozen=True)
 class LearnerPage:
     """Everything on a learner's page."""
 
     card: LearnerCard
     history: AccuracyHistory
+    changes: list[TaskChange]
+    """Its tasks, the one that is known worst first; only where there are too many to show every version's numbers."""
     tasks: list[TaskView]
     class_groups: list[tuple[int, list[ClassInfo]]]
     """Classes by the index of the task that brought them."""

@@ -15,8 +15,10 @@ from registry import (
     versions,
     workers,
 )
+from registry import accuracy, classes, corrections, learners, tasks, unlearning, versions, workers
+from registry.accuracy import AccuracyHistory
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
-from registry.measures import Measure
+from registry.measures import Measure, difference
 from registry.paging import Page
 from registry.pictures import held_out
 from registry.postgres.database import Session
@@ -25,6 +27,7 @@ from registry.tables import LearnerRow, TaskRow, VersionRow
 from registry.versions import NewAccuracy
 from service.dashboard.consolidation_view import active
 from service.dashboard.gallery import pictures
+from service.dashboard.plots import MOST_NAMES
 from service.dashboard.synapse_view import routing_of
 from service.dashboard.view_models import (
     Finding,
@@ -32,6 +35,7 @@ from service.dashboard.view_models import (
     LearnerCard,
     LearnerPage,
     SampleView,
+    TaskChange,
     TaskView,
     VersionView,
     WorkerView,
@@ -44,7 +48,6 @@ TASKS_SHOWN = 50
 VERSIONS_SHOWN = 12
 SAMPLES_SHOWN = 24
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 36.0
-SPARK_ROOM = 0.1
 CHIPS_SHOWN = 60
 """Classes on a learner's page; the gallery has them all."""
 
@@ -68,14 +71,17 @@ def learner_page(session: Session, name: str, versions_cursor: str | None = None
     newest = versions.list_versions(
         session, learner.id, limit=VERSIONS_SHOWN, cursor=versions_cursor
     )
-    card = _card(session, learner)
+    history = accuracy.history(session, learner.id)
+    is_head_live = learners.live_version(session, learner.id) == learner.head_version
+    card = _card(session, learner, history if is_head_live else None)
     served = (
         versions.get_version(session, learner.id, card.live_version) if card.live_version else None
     )
     first_labels = [info.label for info in table[:CHIPS_SHOWN]]
     return LearnerPage(
         card=card,
-        history=accuracy.history(session, learner.id),
+        history=history,
+        changes=_changes(history),
         tasks=_task_views(session, newest_tasks.items),
         class_groups=[
             (index, list(group))
@@ -174,9 +180,28 @@ def held_out_samples(session: Session, learner_name: str) -> list[SampleView]:
     return sorted(samples, key=lambda sample: sample.label)
 
 
-def _card(session: Session, learner: LearnerRow) -> LearnerCard:
+def _changes(history: AccuracyHistory) -> list[TaskChange]:
+    matrix = history.measures.matrix
+    if len(history.tasks) <= MOST_NAMES or not matrix:
+        return []
+    found = [
+        TaskChange(task, learned, now, difference(now, learned))
+        for task, learned, now in (
+            (task, matrix[history.learned_at[column]][column], matrix[-1][column])
+            for column, task in enumerate(history.tasks)
+        )
+        if now is not None
+    ]
+    return sorted(found, key=lambda change: (change.now.value, change.task))
+
+
+def _card(
+    session: Session, learner: LearnerRow, history: AccuracyHistory | None = None
+) -> LearnerCard:
+    """Return a learner's card; its history up to the live version is read if it is not given."""
     live = learners.live_version(session, learner.id)
-    history = accuracy.history(session, learner.id, live)
+    if history is None:
+        history = accuracy.history(session, learner.id, live)
     served = versions.get_version(session, learner.id, live) if live else None
     return LearnerCard(
         name=learner.name,
@@ -290,14 +315,12 @@ def _version_view(row: VersionRow) -> VersionView:
 
 
 def _spark(values: Sequence[float | None]) -> str:
-    """Return polyline points for a small chart from a little below the lowest value up to 1."""
+    """Return polyline points for a small chart from 0 to 1, so that those of several learners can be compared."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return ""
-    floor = max(0.0, min(known) - SPARK_ROOM)
-    scale = (SPARK_HEIGHT - 4) / max(1 - floor, SPARK_ROOM)
     step = SPARK_WIDTH / (len(known) - 1)
     return " ".join(
-        f"{i * step:.1f},{SPARK_HEIGHT - 2 - (value - floor) * scale:.1f}"
+        f"{i * step:.1f},{2 + (1 - value) * (SPARK_HEIGHT - 4):.1f}"
         for i, value in enumerate(known)
     )

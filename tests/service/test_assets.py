@@ -65,4 +65,9 @@ def test_every_block_of_a_style_sheet_is_closed_before_the_next_begins(name):
         assert not (line.startswith("@") and depth), f"{line} stands inside another block"
         depth += line.count("{") - line.count("}")
         assert depth >= 0, line
+def test_no_part_of_the_style_sheet_leaves_a_block_open():
+    depth = 0
+    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), 1):
+        assert depth == 0 or not line.startswith("/*"), f"a block is open before line {number}"
+        depth += line.count("{") - line.count("}")
     assert depth == 0

@@ -63,10 +63,27 @@ def test_names_and_numbers_are_left_out_where_they_would_not_fit(n, has_room):
         [Step(i, list(range(1, i + 1))) for i in range(1, n + 1)], [cell(1, 1, 10, 9)]
     )
     assert bool(accuracy_matrix(history)["data"][0]["texttemplate"]) == has_room
-    assert accuracy_lines(history)["layout"]["showlegend"] == has_room
+    assert all("error_y" in trace for trace in accuracy_lines(history)["data"][:1]) == has_room
 
 
-def test_the_axis_makes_room_for_low_values():
+def test_accuracy_has_the_same_scale_everywhere():
     history = summarise([Step(1, [1])], [cell(1, 1, 100, 31)])
-    assert accuracy_lines(history)["layout"]["yaxis"]["range"][0] < 0.31
-    assert accuracy_matrix(history)["data"][0]["zmin"] < 0.31
+    assert accuracy_lines(history)["layout"]["yaxis"]["range"] == [0, 1.01]
+    heatmap = accuracy_matrix(history)["data"][0]
+    assert (heatmap["zmin"], heatmap["zmax"]) == (0, 1)
+
+
+def test_of_many_tasks_only_those_known_worst_have_a_line_each_with_its_own_dashes():
+    tasks = range(1, 31)
+    history = summarise(
+        [Step(i, list(range(1, i + 1))) for i in tasks],
+        [
+            cell(version, task, 100, 100 - task)
+            for version in tasks
+            for task in range(1, version + 1)
+        ],
+    )
+    traces = [trace for trace in accuracy_lines(history)["data"] if trace.get("meta") != "band"]
+    names = [trace["name"] for trace in traces]
+    assert names == ["task 30", "task 29", "task 28", "task 27", "task 26", "all so far"]
+    assert len({trace["line"]["dash"] for trace in traces}) == 6
