@@ -34,8 +34,8 @@ from service.inference.store import SnapshotStore
 from service.inference.watcher import Watcher
 from service.intake.decoding import Decoder
 from service.metrics import Metrics
-from service.recent import Recent
 from service.notifying.notifier import Notifier
+from service.recent import Recent
 from service.settings import ServiceSettings
 
 

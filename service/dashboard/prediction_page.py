@@ -16,8 +16,6 @@ from registry import samples
 from registry.errors import RegistryError
 from service.dashboard import views
 from service.dashboard.pages import PageRoute, as_problem, page
-from service.dashboard.sentences import for_person
-from service.dashboard.rendering import width
 from service.dashboard.sentences import told
 from service.dashboard.view_models import TINY_SIDE, SampleView
 from service.dashboard.why_view import why_of
@@ -38,8 +36,6 @@ from service.use_cases.serving import choose_snapshot
 
 TOP_LABELS = 5
 PREVIEW_SIDE = 224
-ROOM = 2.0
-"""Where the bars of currents end, in the highest threshold: the same for every image, so that two can be compared."""
 
 router = APIRouter(route_class=PageRoute)
 
@@ -143,24 +139,6 @@ async def _predict(
         "is_tiny": is_tiny,
         "why": why_of(account),
     }
-
-
-def synapse_bars(synapses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each synapse with the length of its bar and the place of its threshold; None of one that can never fire.
-
-    All share one scale, and it is that of every image with this version: a current beyond it fills its bar, and the
-    number beside it says by how much. Empty for a strategy without synapses.
-    """
-    known = [item for item in synapses if isfinite(item["threshold"])]
-    top = ROOM * max([item["threshold"] for item in known if item["can_fire"]], default=0) or 1.0
-    return [
-        item
-        | {
-            "width": width(item["current"] / top),
-            "mark": width(item["threshold"] / top) if item["can_fire"] else None,
-        }
-        for item in known
-    ]
 
 
 def _preview(image: DecodedImage) -> tuple[str, bool]:

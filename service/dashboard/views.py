@@ -15,7 +15,6 @@ from registry import (
     versions,
     workers,
 )
-from registry import accuracy, classes, corrections, learners, tasks, unlearning, versions, workers
 from registry.accuracy import AccuracyHistory
 from registry.errors import ConflictError, NothingWouldRemainError, UnknownContentError
 from registry.measures import Measure, difference

@@ -40,23 +40,6 @@ def test_our_own_scripts_are_small(name):
     assert len(load_asset(name).compressed) <= 60_000
 
 
-def test_every_block_of_the_style_sheet_is_closed():
-    depth = 0
-    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), 1):
-        depth += line.count("{") - line.count("}")
-        # A rule that begins at the margin begins outside all others.
-        assert depth <= 1 or line.startswith((" ", "@")), f"line {number}: {line}"
-    """One that is not takes all that follows into its media query."""
-    depth = 0
-    for line in load_asset("dashboard.css").body.decode().splitlines():
-        assert not (depth and line.startswith(("@media", "/*"))), line
-        depth += line.count("{") - line.count("}")
-        assert depth >= 0, line
-    """One that is left open keeps all that follows to what the block is for, such as small windows."""
-    depth = 0
-    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), start=1):
-        assert depth == 0 or not line.startswith("/*"), f"a block is open in line {number}"
-        depth += line.count("{") - line.count("}")
 @pytest.mark.parametrize("name", [name for name in sorted(MEDIA_TYPES) if name.endswith(".css")])
 def test_every_block_of_a_style_sheet_is_closed_before_the_next_begins(name):
     text = re.sub(r"/\*.*?\*/", "", load_asset(name).body.decode(), flags=re.DOTALL)
@@ -65,9 +48,4 @@ def test_every_block_of_a_style_sheet_is_closed_before_the_next_begins(name):
         assert not (line.startswith("@") and depth), f"{line} stands inside another block"
         depth += line.count("{") - line.count("}")
         assert depth >= 0, line
-def test_no_part_of_the_style_sheet_leaves_a_block_open():
-    depth = 0
-    for number, line in enumerate(load_asset("dashboard.css").body.decode().splitlines(), 1):
-        assert depth == 0 or not line.startswith("/*"), f"a block is open before line {number}"
-        depth += line.count("{") - line.count("}")
     assert depth == 0

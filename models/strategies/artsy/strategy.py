@@ -171,6 +171,7 @@ class Artsy(Strategy[ArtsyConfig]):
         assert self.scale is not None
         without = LeaveOneOut(shown, prior, self.opinions)
         return look_into(shown, without, self.scale, prior.centre), self.history.kept_rows()
+
     def left_out(self) -> LeftOut | None:
         if not self.classes_:
             return None

@@ -54,8 +54,16 @@ def synapse(task, current, threshold, *, can_fire=True):
 
 def test_bars_share_one_scale():
     first, second = synapse_bars([synapse(1, 0.5, 0.2), synapse(2, 0.25, 0.4)])
-    assert (first["width"], second["width"]) == ("83.33%", "41.67%")
-    assert (first["mark"], second["mark"]) == ("33.33%", "66.67%")
+    assert (first["width"], second["width"]) == ("62.50%", "31.25%")
+    assert (first["mark"], second["mark"]) == ("25.00%", "50.00%")
+
+
+def test_the_scale_is_the_same_for_every_image():
+    images = [[synapse(1, current, 0.2), synapse(2, 0.1, 0.4)] for current in (0.0, 0.3, 5.0)]
+    bars = [synapse_bars(image) for image in images]
+    assert {bar["mark"] for bar, _ in bars} == {"25.00%"}
+    assert {(other["width"], other["mark"]) for _, other in bars} == {("12.50%", "50.00%")}
+    assert [bar["width"] for bar, _ in bars] == ["0.00%", "37.50%", "100.00%"]
 
 
 def test_the_threshold_is_never_at_the_edge():
@@ -79,4 +87,4 @@ def test_a_strategy_without_synapses_has_no_bars():
 
 def test_a_synapse_that_is_always_functional_has_a_bar():
     [bar] = synapse_bars([synapse(1, 0.3, 0.0)])
-    assert (bar["width"], bar["mark"]) == ("100.00%", "0.00%")
+    assert (bar["width"], bar["mark"]) == ("30.00%", "0.00%")

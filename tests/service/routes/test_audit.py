@@ -319,6 +319,8 @@ def subscribed(world: World) -> tuple[str, str]:
 def send_again(world: World, address: str) -> Response:
     subscription, message = subscribed(world)
     return world.client.post(f"{address}/{subscription}/messages/{message}/send")
+
+
 def limit_key(world: World) -> Response:
     created = world.client.post("/v1/keys", json={"name": "camera", "role": "reader"}).json()
     body = {"quotas": {"tasks_per_day": 5}}
