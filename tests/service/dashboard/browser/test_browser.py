@@ -25,6 +25,7 @@ PAGES = (
     "/admin/learners/birds/jobs",
     "/admin/learners/birds/review",
     "/admin/tasks",
+    "/admin/notifications",
     "/admin/keys",
     "/admin/audit",
 )
