@@ -7,7 +7,7 @@ import threading
 import pytest
 from sqlalchemy import create_engine, select, text
 
-from registry import audit, learners, queue
+from registry import audit, deliveries, learners, queue, subscriptions
 from registry.blobs.store import LocalBlobStore
 from registry.errors import (
     BackupError,
@@ -19,7 +19,13 @@ from registry.postgres.database import driver_url, make_engine, make_session_fac
 from registry.tables import EventRow, SampleRow, TaskRow
 from registry.upkeep.backup import TABLES, back_up
 from registry.upkeep.restore import SCRATCH, check_backup, restore
-from tests.factories import make_learner, make_task, publish_task, put_artifact
+from tests.factories import (
+    make_learner,
+    make_subscription,
+    make_task,
+    publish_task,
+    put_artifact,
+)
 from tests.registry.upkeep.inspected import sick
 
 
@@ -183,6 +189,21 @@ def test_refuses_an_installation_with_learners_unless_told(
     after = rows_of(database_url)
     assert after["learners"] == before["learners"]
     assert sick(database_url, blobs, tmp_path) == {}
+
+
+def test_subscriptions_come_back_and_their_messages_are_not_sent_once_more(
+    database_url, session_factory, blobs, file, filled
+):
+    with session_factory.begin() as session:
+        subscription = make_subscription(session)
+        deliveries.add_test(session, subscription)
+        subscription_id, secret = subscription.id, subscription.secret
+    back_up(database_url, blobs, file)
+    restore(database_url, blobs, check_backup(file), replace_all=True)
+    with session_factory.begin() as session:
+        assert subscriptions.get(session, subscription_id).secret == secret
+        assert deliveries.counts(session) == {}
+        assert deliveries.claim(session, 60) is None
 
 
 def test_an_attempt_from_before_a_restore_never_passes_for_a_new_one(
