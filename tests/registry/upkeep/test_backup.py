@@ -195,7 +195,7 @@ def test_subscriptions_come_back_and_their_messages_are_not_sent_once_more(
     database_url, session_factory, blobs, file, filled
 ):
     with session_factory.begin() as session:
-        subscription = make_subscription(session)
+        subscription = make_subscription(session, "prediction.made")
         deliveries.add_test(session, subscription)
         subscription_id, secret = subscription.id, subscription.secret
     back_up(database_url, blobs, file)
