@@ -32,6 +32,7 @@ BY_HAND = Schedule.parse("by_hand")
 OWN = {"Sec-Fetch-Site": "same-origin"}
 NO_CHANGES = {
     ("POST", "/v1/learners/{name}/predictions"),
+    ("POST", "/v1/learners/{name}/why"),
     ("POST", "/admin/login"),
     ("POST", "/admin/logout"),
     ("POST", "/admin/enter"),
