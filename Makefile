@@ -34,8 +34,8 @@ setup-locked: ## the same with exactly the versions that are tested, each file b
 	@touch $(READY)
 
 lock: $(READY) ## write the tested versions; `make lock UPGRADE=--upgrade` takes the newest
-	$(LOCK) --extra mqtt --extra s3 --output-file requirements.lock
-	$(LOCK) --all-extras --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --all-extras --output-file requirements-dev.lock
+	$(LOCK) --extra mqtt --extra s3 --constraints requirements-dev.lock --output-file requirements.lock
 
 demo: $(READY) ## learn real images in five tasks, predict, show the accuracy matrix and the dashboard
 	@$(BIN)/filopodia demo

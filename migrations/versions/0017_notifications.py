@@ -1,13 +1,13 @@
 """Who is told of what happens, and the messages to them.
 
-Revision: 0019, after 0016.
+Revision: 0017, after 0016.
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-revision = "0019"
+revision = "0017"
 down_revision = "0016"
 branch_labels = None
 depends_on = None
