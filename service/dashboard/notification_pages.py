@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Response
 from registry import deliveries, learners, subscriptions
 from registry.notices import EVENTS, Rule
 from registry.postgres.database import Session
+from registry.statuses import TaskStatus
 from registry.tables import WAITING, DeliveryRow, SubscriptionRow
 from service.dashboard.notification_words import EVENT_WORDS, STATUS_WORDS, about, when
 from service.dashboard.pages import DONE, PageRoute, page, see
@@ -84,7 +85,7 @@ class NewSubscription:
     max_score: str = ""
     known: str = ""
     disagrees: str = ""
-    statuses: tuple[str, ...] = ("failed", "held")
+    statuses: tuple[str, ...] = (TaskStatus.FAILED, TaskStatus.HELD)
     min_drop: str = "5"
     min_images: str = "5"
     wrong: dict[str, str] = field(default_factory=dict)

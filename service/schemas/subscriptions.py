@@ -4,11 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from registry.statuses import TaskStatus
 from service.labels import ShortText
 from service.schemas.base import LearnerName, ReadSchema, RequestSchema, Time
 
 EventName = Literal["prediction.made", "task.ended", "accuracy.dropped", "unknown.found"]
-EndStatus = Literal["cancelled", "declined", "failed", "held", "succeeded"]
+EndStatus = Literal[
+    TaskStatus.CANCELLED,
+    TaskStatus.DECLINED,
+    TaskStatus.FAILED,
+    TaskStatus.HELD,
+    TaskStatus.SUCCEEDED,
+]
 MessageStatus = Literal["waiting", "delivered", "given_up"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Target = Annotated[str, Field(min_length=1, max_length=2000)]

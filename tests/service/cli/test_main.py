@@ -127,7 +127,7 @@ def completed(*words, **environment):
     ("words", "offered"),
     [
         (["predic"], ["predict", "predict-again", "predictions"]),
-        (["keys", ""], ["create", "list", "revoke"]),
+        (["keys", ""], ["create", "list", "limit", "revoke"]),
         (["feedback", "--with"], ["--withdraw"]),
         (["nonsense", ""], None),
     ],
