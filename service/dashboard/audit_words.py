@@ -83,6 +83,11 @@ SENTENCES: Mapping[str, Callable[[Details], str]] = {
     "samples.delete": lambda details: (
         f"deleted {_counted(details, 'images', 'image')} that a task had learned from"
     ),
+    "subscription.create": lambda details: f"asked to be told of events, as {details.get('name')}",
+    "subscription.delete": lambda details: f"deleted the notification {details.get('name')}",
+    "subscription.send_again": lambda details: f"sent a message of {details.get('name')} again",
+    "subscription.test": lambda details: f"sent a test to {details.get('name')}",
+    "subscription.update": _status("changed a notification"),
     "task.cancel": _status("cancelled a task"),
     "task.consolidate": _status("asked for a consolidation"),
     "task.correct": lambda details: (

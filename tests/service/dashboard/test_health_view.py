@@ -71,7 +71,7 @@ def test_without_a_worker_the_first_page_says_that_nothing_is_learned(read, sess
         session, "gpu-1", kind="celery", host="box", pid=7, device="cpu", slots=1, version="0"
     )
     session.commit()
-    wait_until(lambda: "state of the service" not in read("/admin"))
+    wait_until(lambda: NO_WORKER not in read("/admin"))
     assert "up What is posted is learned." in read("/admin/tasks")
 
 

@@ -20,7 +20,7 @@ def test_an_unlearning_is_told_from_a_task_that_teaches(session, three, client, 
     client.cookies.clear()
     text = client.get(f"/admin/learners/{three}", headers={"Accept": "text/html"}).text
     assert text.count("pill-erased") == 2
-    assert "unlearns</span> stork" in text
+    assert "unlearned</span> stork" in text
 
 
 def test_superseded_tasks_are_shown_as_such(session, three, client):
