@@ -105,25 +105,22 @@ def suspected(shown: Shown, answered: Tensor, strength: Tensor) -> Tensor:
 def _neighbours(shown: Shown, centre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the nearest image of another class, its cosine, pairs that may be near-duplicates, and theirs."""
     x = F.normalize((shown.rows - centre).float(), dim=1)
-    nearest, cosines, pairs, near = [], [], [], []
+    nearest, cosines = [], []
+    pairs, near = torch.empty(0, 2, dtype=torch.int64), torch.empty(0)
     for rows in torch.arange(len(x)).split(_AT_ONCE):
         cosine = x[rows] @ x.T
         later = torch.arange(len(x)) > rows[:, None]
         found = (later & (cosine >= ALIKE_FROM)).nonzero()
-        pairs.append(torch.stack([rows[found[:, 0]], found[:, 1]], dim=1))
-        near.append(cosine[found[:, 0], found[:, 1]])
+        # Of many alike, such as frames of a video, only the nearest are kept: all of them would fill the memory.
+        pairs = torch.cat([pairs, torch.stack([rows[found[:, 0]], found[:, 1]], dim=1)])
+        near = torch.cat([near, cosine[found[:, 0], found[:, 1]]])
+        order = near.argsort(descending=True, stable=True)[:MOST_PAIRS]
+        pairs, near = pairs[order], near[order]
         cosine[shown.targets[rows][:, None] == shown.targets] = -2
         best, place = cosine.max(dim=1)
         nearest.append(torch.where(best < -1, -1, place))
         cosines.append(best)
-    found_cosines = torch.cat(near)
-    order = found_cosines.argsort(descending=True, stable=True)[:MOST_PAIRS]
-    return (
-        torch.cat(nearest),
-        torch.cat(cosines),
-        torch.cat(pairs)[order],
-        found_cosines[order],
-    )
+    return torch.cat(nearest), torch.cat(cosines), pairs, near
 
 
 def _pulled(

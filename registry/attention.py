@@ -19,6 +19,7 @@ from registry.tables import (
     AccuracyRow,
     AliasRow,
     AuditRow,
+    EventRow,
     LearnerRow,
     TaskRow,
     WorkerRow,
@@ -102,7 +103,11 @@ def held(session: Session) -> list[Trouble]:
 
 def queue(session: Session) -> Queue:
     """Return how long tasks wait for a worker. Consolidations wait for quiet, and do not count."""
-    waits = func.extract("epoch", func.now() - TaskRow.created_at)
+    queued = select(func.max(EventRow.created_at)).where(
+        EventRow.task_id == TaskRow.id, EventRow.type == "queued"
+    )
+    since = func.coalesce(queued.correlate(TaskRow).scalar_subquery(), TaskRow.created_at)
+    waits = func.extract("epoch", func.now() - since)
     is_due = or_(TaskRow.not_before.is_(None), TaskRow.not_before <= func.now())
     waiting = select(func.count(), func.max(waits)).where(
         TaskRow.status == TaskStatus.QUEUED, TaskRow.mode != CONSOLIDATE, is_due

@@ -82,7 +82,9 @@ from service.settings import ServiceSettings
 from service.use_cases.unknown_notices import tell_of_unknown
 
 MOST_RECENT = 256
-"""Answers to the held-out images of a class, curves and maps that are kept, at most some 100 kB each."""
+"""Answers to the held-out images of a class and maps that are kept, at most some 100 kB each."""
+MOST_LEFT_OUT = 2
+"""Versions whose features are kept for pages that ask about images left out: 30 MB for 10,000 images, 768 wide."""
 DESCRIPTION = """\
 A service that keeps learning image classes: post labelled images of new classes as a task, ask for predictions, and
 read how well everything learned before is still known.
@@ -274,6 +276,7 @@ def build_context(
         ),
         health=Health(watcher),
         recent=Recent(MOST_RECENT),
+        left_out=Recent(MOST_LEFT_OUT),
         disk=disk,
         forgetting=Forgetting(),
         device=str(device),

@@ -8,6 +8,7 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request, Response
 
+from models.strategies.values import LeftOut
 from registry.audit import Actor as Actor
 from registry.blobs.store import BlobStore
 from registry.errors import LearnerNotFoundError
@@ -68,7 +69,9 @@ class AppContext:
     collector: Collector
     health: Health
     recent: Recent[Hashable, object]
-    """What pages had worked out lately, by what it is and of what: held-out answers, curves, maps."""
+    """What pages had worked out lately, by what it is and of what: held-out answers and maps."""
+    left_out: Recent[Hashable, LeftOut]
+    """What is kept of the images of versions, as they are answered without them: as large as the versions, so few."""
     disk: Disk
     forgetting: Forgetting
     device: str

@@ -52,7 +52,7 @@ class Quotas:
         Raises:
             Problem: `rate-limited`.
         """
-        if principal is not None and scope["method"] not in SAFE_METHODS:
+        if principal is not None and (demands.predicts or scope["method"] not in SAFE_METHODS):
             name = PREDICT_IMAGES if demands.predicts else CHANGES
             self._draw(scope, principal, name, 1)
 

@@ -8,6 +8,7 @@ one cell of a class after another.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +17,8 @@ from torch.nn.functional import normalize
 
 from models.errors import CheckpointError
 from models.held_out import HeldOutFeatures
-from models.strategies.values import LeftOut, Prediction
+from models.strategies.base import Strategy
+from models.strategies.values import Prediction
 from registry import confusions, held_out, learners, versions
 from registry.confusions import ClassImage
 from registry.errors import BlobDamagedError, BlobMissingError, SampleNotFoundError
@@ -99,7 +101,7 @@ async def ask_class(
         wanted.learner_id,
         number,
         label,
-        tuple(one.sample_id for one in wanted.images),
+        tuple(one.sample_id for one in (*wanted.images, *wanted.taught)),
     )
     found = context.recent.find(key)
     if isinstance(found, AskedClass):
@@ -116,10 +118,13 @@ async def ask_class(
         known = [one for one in wanted.images if one.sample_id in features]
         for part in _parts(known, 256):
             rows = torch.stack([features[one.sample_id] for one in part])
-            work = partial(_ask_features, context, snapshot, rows, part)
+            work = partial(ask_features, snapshot.strategy, rows)
             future = context.engine.examine(snapshot, work, 1, turn.owner)
-            prediction = await context.engine.answer(snapshot, future, turn.deadline, len(part))
-            answers |= _answers(snapshot, part, prediction)
+            answered, prediction = await context.engine.answer(
+                snapshot, future, turn.deadline, len(part)
+            )
+            if prediction is not None:
+                answers |= _answers(snapshot, [part[row] for row in answered], prediction)
     rest = [one for one in wanted.images if one.sample_id not in answers]
     looked = rest[:MOST_LOOKED_AT]
     answers |= await _look(context, snapshot, looked, principal)
@@ -164,13 +169,35 @@ def _features(context: AppContext, snapshot: Snapshot, wanted: _Wanted) -> dict[
     return found
 
 
-def _ask_features(
-    context: AppContext, snapshot: Snapshot, rows: Tensor, part: Sequence[ClassImage]
-) -> Prediction:
-    def images_of(chosen: Tensor) -> Tensor:
-        return torch.stack([_tensor(context, snapshot, part[row]) for row in chosen.tolist()])
+class _ImagesWantedError(Exception):
+    """Features alone do not answer: a synapse wants the images of these rows."""
 
-    return snapshot.strategy.predict_features(rows, images_of)
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__()
+        self.rows = frozenset(rows)
+
+
+def ask_features(strategy: Strategy[Any], features: Tensor) -> tuple[list[int], Prediction | None]:
+    """Ask about features, and leave out those whose images a synapse wants: these are read elsewhere.
+
+    Args:
+        strategy: That reads features.
+        features: `(N, W)`.
+
+    Returns:
+        Which rows are answered, and what is answered to them; None if to none.
+    """
+
+    def images_of(chosen: Tensor) -> Tensor:
+        raise _ImagesWantedError(chosen.tolist())
+
+    left = list(range(len(features)))
+    while left:
+        try:
+            return left, strategy.predict_features(features[left], images_of)
+        except _ImagesWantedError as wanted:
+            left = [row for place, row in enumerate(left) if place not in wanted.rows]
+    return [], None
 
 
 async def _look(
@@ -200,12 +227,11 @@ async def _left_out(
     strategy = snapshot.strategy
     if not taught or not strategy.cross_validates or label not in strategy.classes_:
         return []
-    key = ("left out", *snapshot.address.key)
-    known = context.recent.find(key)
-    kept = known if isinstance(known, LeftOut) else await run_in_threadpool(strategy.left_out)
+    known = context.left_out.find(snapshot.address.key)
+    kept = known or await run_in_threadpool(strategy.left_out)
     if kept is None:
         return []
-    context.recent.keep(key, kept)
+    context.left_out.keep(snapshot.address.key, kept)
     mine = (kept.targets == strategy.classes_.index(label)).nonzero().squeeze(1)
     found: list[AskedImage] = []
     for task_index in sorted({image.task_index for image in taught}):

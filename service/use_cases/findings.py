@@ -104,12 +104,11 @@ def _versions(context: AppContext, viewer: Principal) -> Iterator[HealthFinding]
 
 def _learned(session: Session, context: AppContext) -> Iterator[HealthFinding]:
     for learner, live in attention.served(session):
+        worse = context.forgetting.of(session, learner, live)
+        if not worse:
+            continue
         shown = classes.shown(session, learner.id)
-        found = [
-            each
-            for each in context.forgetting.of(session, learner, live)
-            if not (each.is_class and each.name in shown.hidden)
-        ]
+        found = [one for one in worse if not (one.is_class and one.name in shown.hidden)]
         if not found:
             continue
         worst = next((each for each in found if each.is_class), found[0])
@@ -185,7 +184,7 @@ def _installation(session: Session, context: AppContext) -> Iterator[HealthFindi
             "workers-lost",
             "warning",
             None,
-            f"{_names(lost)} went silent without saying goodbye. Its tasks go to another worker.",
+            f"{_names(lost)} went silent without saying goodbye. What it had goes to another worker.",
             "Start it again. It is forgotten after a day.",
         )
     if others := attention.other_releases(session, RELEASE):
@@ -234,7 +233,7 @@ def _disk(context: AppContext) -> Iterator[HealthFinding]:
             "disk-filling", "warning", None, f"The disk is almost full: {free}.", step
         )
     elif state.full_in_s is not None and state.full_in_s < FULL_SOON_S:
-        said = f"The disk is full in {span(state.full_in_s)} if it goes on like this: {free}."
+        said = f"The disk will be full in {span(state.full_in_s)} if it goes on like this: {free}."
         yield HealthFinding("disk-filling", "warning", None, said, step)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from models.insights import ImageInsights
 from models.shown import KeptRows
 from models.strategies.catalog import CATALOG
-from registry import corrections, measures, samples
+from registry import corrections, learners, measures, samples
 from registry.blobs.store import BlobStore
 from registry.errors import BlobDamagedError, BlobMissingError
 from registry.postgres.database import Session
@@ -87,6 +87,11 @@ def _compute(context: AppContext, learner_id: str, address: VersionAddress) -> L
     snapshot = context.store.loaded(address.key) or context.loader.load(address)
     with context.session_factory() as session:
         tasks = samples.train_samples_by_task(session, learner_id, snapshot.strategy.task_indexes_)
+        head = learners.get_learner_by_id(session, learner_id).head_version
+    if (
+        head != snapshot.version
+    ):  # images show what they do with the head: a correction came between
+        tasks = {}
     with torch.inference_mode():
         found, kept = snapshot.strategy.look_into_images()
     names = name_rows(kept, tasks, snapshot.strategy.classes_)

@@ -76,6 +76,18 @@ def test_the_nearest_of_another_class_and_pairs_are_found():
     assert (found.pair_cosines.diff() <= 0).all()
 
 
+def test_of_many_alike_the_nearest_are_kept_wherever_they_are(monkeypatch):
+    x, targets = features_of(12)
+    x += 8  # so that all of them are alike
+    every, _ = look(x, targets)
+    monkeypatch.setattr("models.insights.MOST_PAIRS", 5)
+    monkeypatch.setattr("models.insights._AT_ONCE", 7)
+    few, _ = look(x, targets)
+    assert len(every.pairs) > 100
+    assert few.pairs.tolist() == every.pairs[:5].tolist()
+    assert torch.allclose(few.pair_cosines, every.pair_cosines[:5])
+
+
 def test_an_image_far_off_in_its_class_pulls_others_of_it_wrong():
     """Of two classes nearby, one has few images, and one of them lies beyond the other class."""
     generator = torch.Generator().manual_seed(0)

@@ -163,3 +163,18 @@ def test_a_map_draws_the_images_that_it_asks_about(client, taught, session_facto
     assert (second.status_code, second.json()["code"]) == (429, "rate-limited")
     assert client.get(urls[0], headers=headers).status_code == 200, "it is kept"
     assert client.get(urls[1]).status_code == 200
+
+
+def test_who_may_have_nothing_predicted_is_told_no_reasons(client, taught, session_factory):
+    prediction_id, _ = predict(client, make_image("egret", 50))
+    with session_factory.begin() as session:
+        _, key = keys.create_key(
+            session, "none", "predictor", quotas={"predict_images_per_minute": 0}
+        )
+    headers = {"Authorization": f"Bearer {key}"}
+    for address in (
+        f"/v1/predictions/{prediction_id}/images/0/why",
+        "/v1/learners/birds/versions/1/confusion/images?true=egret&answered=egret",
+    ):
+        answer = client.get(address, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate-limited")

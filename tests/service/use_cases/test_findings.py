@@ -7,7 +7,7 @@ from sqlalchemy import func, update
 
 from registry import attention, keys, workers
 from registry.statuses import TaskStatus
-from registry.tables import LearnerRow, TaskRow
+from registry.tables import EventRow, LearnerRow, TaskRow
 from registry.versions import NewAccuracy
 from service.use_cases.findings import RELEASE
 from tests.factories import make_learner, make_task, publish_task
@@ -29,9 +29,23 @@ def announce(session, name, *, version=RELEASE):
 
 
 def findings(client):
+    """Return what is found, but for versions that do not load: those that the tests publish have no files."""
     answer = client.get("/v1/health")
     assert answer.status_code == 200
-    return answer.json()["findings"]
+    return [one for one in answer.json()["findings"] if one["code"] != "version-not-loaded"]
+
+
+def test_a_version_that_cannot_be_loaded_is_told(well, session, blobs):
+    make_learner(session)
+    publish_task(session, make_task(session, blobs))
+    session.commit()
+
+    def told():
+        found = well.get("/v1/health").json()["findings"]
+        return [one["severity"] for one in found if one["code"] == "version-not-loaded"]
+
+    wait_until(told)
+    assert told() == ["broken"]
 
 
 def only(client):
@@ -122,6 +136,10 @@ def test_a_task_that_waits_longer_than_usual_is_told(well, session, blobs):
     assert findings(well) == []
     long_ago = func.now() - timedelta(minutes=20)
     session.execute(update(TaskRow).where(TaskRow.id == waiting.id).values(created_at=long_ago))
+    session.commit()
+    assert findings(well) == [], "it was queued again a moment ago"
+    queued = update(EventRow).where(EventRow.task_id == waiting.id, EventRow.type == "queued")
+    session.execute(queued.values(created_at=long_ago))
     session.commit()
     assert only(well)["code"] == "queue-slow"
     assert "A task has waited for 20 minutes" in only(well)["sentence"]
