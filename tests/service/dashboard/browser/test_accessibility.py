@@ -69,6 +69,18 @@ def submit(selector: str) -> Do:
     return run
 
 
+def ask_for_what_is_refused(person: Person) -> None:
+    """Ask for messages to an address inside the network, and wait for the form with what is wrong."""
+    person.browser.evaluate(
+        """(() => {
+            document.querySelector("[name=name]").value = "Inside";
+            document.querySelector("[name=target]").value = "http://10.0.0.1/hook";
+            document.querySelector("[name=events]").checked = true;
+        })()"""
+    )
+    submit("form[action='/admin/notifications'] button")(person)
+
+
 def gather_photos(person: Person) -> None:
     """Put photos on the page that teaches, some of them named, some of them not, and select one."""
     page = person.browser
@@ -149,6 +161,10 @@ VISITS: dict[str, list[Visit]] = {
         Visit("/admin/learners/{name}/review?label=nothing"),
         Visit("/admin/learners/empty/review"),
     ],
+    "/admin/learners/{name}/suspects": [
+        Visit("/admin/learners/{name}/suspects"),
+        Visit("/admin/learners/empty/suspects"),
+    ],
     "/admin/learners/{name}/teach": [
         Visit("/admin/learners/{name}/teach"),
         Visit("/admin/learners/{name}/teach", gather_photos),
@@ -172,6 +188,24 @@ VISITS: dict[str, list[Visit]] = {
         Visit("/admin/learners/{name}/versions/1"),
         Visit("/admin/learners/{name}/versions/2"),
     ],
+    "/admin/learners/{name}/versions/{number}/confusion": [
+        Visit("/admin/learners/{name}/versions/3/confusion"),
+        Visit("/admin/learners/{name}/versions/3/confusion?label={label}"),
+    ],
+    "/admin/learners/{name}/versions/{number}/confusion/images": [
+        Visit("/admin/learners/{name}/versions/3/confusion/images?true={label}&answered={label}"),
+    ],
+    "/admin/notifications": [
+        Visit("/admin/notifications"),
+        Visit("/admin/notifications", ask_for_what_is_refused),
+    ],
+    "/admin/notifications/{subscription_id}": [
+        Visit("/admin/notifications/{subscription_id}"),
+    ],
+    "/admin/predictions/{prediction_id}/images/{index}/why": [
+        Visit("/admin/predictions/{prediction_id}/images/0/why"),
+        Visit("/admin/predictions/{prediction_id}/images/7/why", status=404),
+    ],
     "/admin/login": [
         Visit("/admin/login", is_stranger=True),
         Visit(
@@ -191,6 +225,7 @@ VISITS: dict[str, list[Visit]] = {
 }
 """How each page is reached, and its states."""
 NO_PAGES = {
+    "/admin/predictions/{prediction_id}/images/{index}/heat.png",
     "/admin/jobs/{job_id}/images/{index}",
     "/admin/jobs/{job_id}/live.json",
     "/admin/predictions/{prediction_id}/images/{index}",
@@ -258,6 +293,10 @@ def filled(app, client, learn, session, blobs):
         asked = [("images", ("a.png", draw(kind, n), "image/png")) for n in range(50, 53)]
         answer = client.post("/v1/learners/things/predictions?store=true", files=asked)
         assert answer.status_code == 200, answer.text
+        prediction_id = answer.json()["id"]
+    body = {"name": "Door", "target": "https://example.org/hook", "events": ["task.ended"]}
+    told = client.post("/v1/subscriptions", json=body)
+    assert told.status_code == 201, told.text
     keep_images(session, blobs, things, KINDS[:4], version=3)
     session.commit()
     change = {"sample": list_samples(session, newest.id).items[0].id, "to": KINDS[7]}
@@ -286,7 +325,9 @@ def filled(app, client, learn, session, blobs):
     session.flush()
     ended = {"held": held.id, "failed": failed.id, "queued": queued.id, "succeeded": newest.id}
     session.commit()
-    return ended | {"name": "things", "job_id": job.json()["id"], "label": quote(KINDS[0])}
+    made = {"job_id": job.json()["id"], "subscription_id": told.json()["id"]}
+    made |= {"prediction_id": prediction_id, "name": "things", "label": quote(KINDS[0])}
+    return ended | made
 
 
 def test_no_page_breaks_a_rule(chromium: Chromium, site, filled, role_keys):
