@@ -33,6 +33,8 @@ _AT_ONCE = 1024
 class ImageInsights:
     """What is known of each image. All int64 and float32, `(M,)`."""
 
+    rows: Tensor
+    """What is kept of each, float16 `(M, W)`."""
     answered: Tensor
     """The class that is answered without it."""
     own_score: Tensor
@@ -75,6 +77,7 @@ def look_into(shown: Shown, without: LeaveOneOut, scale: Scale, centre: Tensor) 
     nearest, cosine, pairs, pair_cosines = _neighbours(shown, centre)
     pulled = _pulled(shown, without, answered, best - own)
     return ImageInsights(
+        shown.rows,
         answered,
         own.float(),
         best.float(),

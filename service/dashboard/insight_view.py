@@ -42,8 +42,8 @@ class InsightView:
             return ""
         n = self.known.n_images - self.known.n_judged
         return (
-            f"{n} of the learner's {self.known.n_images} training images could not be judged: their task has been "
-            "consolidated, or has more than 256 images of a class, so it is not known which row of features is whose."
+            f"{n} of the learner's {self.known.n_images} training images could not be judged: of more than 256 "
+            "images of a class in one task a sample stands for all."
         )
 
 

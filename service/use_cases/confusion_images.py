@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from models.errors import CheckpointError
 from models.held_out import HeldOutFeatures
@@ -27,6 +26,7 @@ from service.http.security import Principal
 from service.inference.engine import InferenceEngine
 from service.inference.snapshots import Snapshot
 from service.intake.deadlines import Deadline
+from service.use_cases.kept_images import AT_ONCE_S, matched
 from service.use_cases.serving import choose_snapshot, turn_of
 
 MOST_HELD_OUT = 500
@@ -35,10 +35,6 @@ MOST_LOOKED_AT = 64
 """Held-out images of a class that are asked where they have to be looked at: about a full batch."""
 MOST_TAUGHT = 128
 """Images of a class that it learns from, which are looked at to tell which is which."""
-SAME_FROM = 0.9
-"""Cosine from which kept features are those of an image: rounding, and the drift of a consolidation, leave more."""
-AT_ONCE_S = 0.05
-"""Seconds of the engine's time that are taken at once: predictions go first."""
 
 
 @dataclass(frozen=True)
@@ -257,32 +253,6 @@ async def _left_out(
             for place, row in pairs
         ]
     return found
-
-
-def matched(images: Tensor, rows: Tensor) -> list[tuple[int, int]]:
-    """Return which kept row is that of which image, each at most once, by the order of the images.
-
-    Args:
-        images: Features of images, `(N, W)`.
-        rows: What is kept of some of them, `(M, W)`.
-
-    Example:
-        >>> matched(torch.eye(3), torch.tensor([[0.0, 0.0, 2.0], [0.99, 0.01, 0.0]]))
-        [(0, 1), (2, 0)]
-    """
-    cosines = normalize(images.float(), dim=1) @ normalize(rows.float(), dim=1).T
-    pairs: list[tuple[int, int]] = []
-    taken_images: set[int] = set()
-    taken_rows: set[int] = set()
-    for flat in cosines.flatten().argsort(descending=True).tolist():
-        place, row = divmod(flat, cosines.shape[1])
-        if cosines[place, row] < SAME_FROM or len(pairs) == min(cosines.shape):
-            break
-        if place not in taken_images and row not in taken_rows:
-            pairs.append((place, row))
-            taken_images.add(place)
-            taken_rows.add(row)
-    return sorted(pairs)
 
 
 async def _predict(

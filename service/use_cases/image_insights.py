@@ -1,8 +1,8 @@
 """What a learner's training images say of each other: labels that look wrong, look-alikes, images that pull others.
 
-Found out once a version (`models.insights`), of what the version keeps of its images, so that none is read again but
-those that may be near-duplicates. It speaks of images by their samples, and of those alone that are still there and
-still show what they did: what was removed, unlearned or deleted is not named any more.
+Found out once a version (`models.insights`), of what the version keeps of its images, so that few are read again: those
+that may be near-duplicates, and those of tasks that were consolidated. It speaks of images by their samples, and of
+those alone that are still there and still show what they did: what was removed, unlearned or deleted is not named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.insights import ImageInsights
-from models.shown import KeptRows
 from models.strategies.catalog import CATALOG
 from registry import corrections, learners, measures, samples
 from registry.blobs.store import BlobStore
@@ -35,6 +34,7 @@ from service.inference.snapshots import Snapshot, VersionAddress
 from service.intake.small import make_small
 from service.problems import Problem
 from service.use_cases.configs import require_strategy
+from service.use_cases.kept_images import name_rows
 from service.use_cases.review_groups import alike_pictures
 
 MOST_PICTURES = 400
@@ -90,30 +90,12 @@ def _compute(context: AppContext, learner_id: str, address: VersionAddress) -> L
         head = learners.get_learner_by_id(session, learner_id).head_version
     if (
         head != snapshot.version
-    ):  # images show what they do with the head: a correction came between
+    ):  # a correction came between, and images show what they do with the head
         tasks = {}
     with torch.inference_mode():
         found, kept = snapshot.strategy.look_into_images()
-    names = name_rows(kept, tasks, snapshot.strategy.classes_)
+    names = name_rows(context, snapshot, kept, found.rows, tasks)
     return _collect(snapshot, found, names, tasks, context.blobs)
-
-
-def name_rows(
-    kept: Sequence[KeptRows], tasks: Mapping[int, Sequence[SampleRow]], classes: Sequence[str]
-) -> list[SampleRow | None]:
-    """Return of which image each row of features is; None where that is not known.
-
-    Args:
-        kept: Of which images the rows are, in order.
-        tasks: Training images by task, in the order they were sent.
-        classes: Labels by their indexes.
-    """
-    names: list[SampleRow | None] = []
-    for part in kept:
-        mine = [row for row in tasks.get(part.task, ()) if row.label == classes[part.target]]
-        is_known = part.is_in_order and len(mine) == part.n_rows
-        names += mine if is_known else [None] * part.n_rows
-    return names
 
 
 def _collect(

@@ -1,8 +1,8 @@
-"""Images behind a confusion: what is told by features alone, and which kept row is that of which image."""
+"""Images behind a confusion: what is told by features alone."""
 
 import torch
 
-from service.use_cases.confusion_images import ask_features, matched
+from service.use_cases.confusion_images import ask_features
 
 
 class Asking:
@@ -25,9 +25,3 @@ def test_rows_whose_images_a_synapse_wants_are_left_to_be_looked_at():
 
 def test_where_all_images_are_wanted_features_answer_nothing():
     assert ask_features(Asking(), torch.ones(3, 2)) == ([], None)
-
-
-def test_each_row_is_that_of_one_image_at_most():
-    images = torch.eye(3)
-    rows = torch.tensor([[0.0, 0, 2], [0.99, 0.01, 0], [0.98, 0.02, 0]])
-    assert matched(images, rows) == [(0, 1), (2, 0)]
