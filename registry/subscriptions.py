@@ -77,6 +77,8 @@ def list_all(session: Session) -> list[SubscriptionRow]:
 
 def change(session: Session, row: SubscriptionRow, values: Mapping[str, Any]) -> None:
     """Change a subscription that is locked: any of `name`, `target`, `events` and `rule`."""
+    if values.get("target", row.target) != row.target:
+        row.failing_since = None  # what another receiver did not take says nothing about this one
     for name, value in values.items():
         setattr(row, name, value)
     session.flush()

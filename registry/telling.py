@@ -29,6 +29,7 @@ def task_ended(session: Session, task: TaskRow, status: TaskStatus) -> None:
     ]
     if not subscribers:
         return
+    shown = classes.shown(session, task.learner_id)
     data = {
         "learner": learners.get_learner_by_id(session, task.learner_id).name,
         "task": task.id,
@@ -36,7 +37,7 @@ def task_ended(session: Session, task: TaskRow, status: TaskStatus) -> None:
         "name": task.name,
         "mode": task.mode,
         "status": str(status),
-        "classes": task.classes[:MOST_CLASSES],
+        "classes": [shown.name(label) for label in task.classes[:MOST_CLASSES]],
         "version": task.version,
         "error": task.error,
         "reason": (task.result or {}).get("reason"),
@@ -94,7 +95,7 @@ def _class_drops(session: Session, version: VersionRow, parent: VersionRow) -> l
     known = set(parent.classes)
     drops = []
     for label in version.classes:
-        if label not in known:
+        if label not in known or label in shown.hidden:
             continue
         drop = _drop(_recall(version, label), _recall(parent, label))
         if drop is not None:

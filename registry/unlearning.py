@@ -3,13 +3,27 @@
 Whatever a version, a sample or a held result holds of it goes with the publication; names and counts stay in the rows.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from registry import ancestry
+from registry import classes as classes_of_learner
 from registry.errors import (
     NothingLearnedError,
     NothingWouldRemainError,
@@ -20,6 +34,7 @@ from registry.statuses import LEARNED, UNFINISHED
 from registry.tables import (
     CONSOLIDATE,
     ClassRow,
+    DeliveryRow,
     FeedbackRow,
     LearnerRow,
     PredictionImageRow,
@@ -153,6 +168,7 @@ def erase_unlearned(session: Session, task: TaskRow, version: VersionRow) -> Non
     gone = _images(task.learner_id, tasks, classes)
     _note_gone(session, task, sorted(erased), gone)
     _take_predictions_away(session, task, gone)
+    _take_messages_away(session, task)
     _forget_checkpoints(session, task.learner_id)
     touched = select(SampleRow.task_id).where(SampleRow.id.in_(gone))
     session.execute(
@@ -175,6 +191,27 @@ def _note_gone(session: Session, task: TaskRow, erased: list[int], gone: Select[
     """Note at the task how much goes with it: nobody could count it afterwards."""
     n_images = session.scalars(select(func.count()).select_from(gone.subquery())).one()
     task.result = {**(task.result or {}), "gone": {"versions": erased, "images": n_images}}
+
+
+def _take_messages_away(session: Session, task: TaskRow) -> None:
+    """Delete what was told, or waits to be told, of classes that are gone, but for that this task has ended.
+
+    They are found by the names that they were taught with and have now.
+    """
+    shown = classes_of_learner.shown(session, task.learner_id)
+    names = {name for label in task.classes for name in (label, shown.name(label))}
+    said = cast(DeliveryRow.data, Text)
+    names_one = [func.strpos(said, json.dumps(name, ensure_ascii=False)) > 0 for name in names]
+    if names_one:
+        session.execute(
+            delete(DeliveryRow)
+            .where(
+                DeliveryRow.learner_id == task.learner_id,
+                DeliveryRow.data["task"].astext.is_distinct_from(task.id),
+                or_(*names_one),
+            )
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _forget_checkpoints(session: Session, learner_id: str) -> None:

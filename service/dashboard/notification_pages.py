@@ -246,6 +246,7 @@ def _rule_of(wanted: NewSubscription) -> Rule:
     if wanted.known not in KNOWN or not set(wanted.statuses) <= set(STATUS_WORDS):
         raise ValueError("Choose from what the form offers.")
     labels = [label.strip() for label in wanted.labels.split(",") if label.strip()]
+    min_drop = _share(wanted.min_drop, "drop of accuracy")
     return Rule(
         labels=tuple(dict.fromkeys(labels)),
         min_score=_share(wanted.min_score, "score"),
@@ -253,7 +254,7 @@ def _rule_of(wanted: NewSubscription) -> Rule:
         known=KNOWN[wanted.known],
         disagrees=bool(wanted.disagrees),
         statuses=tuple(one for one in STATUS_WORDS if one in wanted.statuses),
-        min_drop=_share(wanted.min_drop, "drop of accuracy") or Rule().min_drop,
+        min_drop=Rule().min_drop if min_drop is None else min_drop,
         min_images=_count(wanted.min_images),
     )
 

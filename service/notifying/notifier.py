@@ -1,7 +1,7 @@
 """The thread that empties the outbox: it claims messages and hands each to a thread that sends it, a few at a time.
 
-Several services may each run one; a message is claimed by one of them. One message at a time goes to a subscriber, so a
-slow receiver holds up neither the others nor a prediction.
+Several services may each run one; a message is claimed by one of them. Each sends one message at a time to a
+subscriber, so a slow receiver holds up neither the others nor a prediction.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Notifier:
         http: Sender,
         mqtt: Mqtt,
         metrics: Metrics,
-        look: Callable[[], object],
+        look: Callable[[], bool],
         lease_s: float = LEASE_S,
     ) -> None:
         """Start nothing yet.
@@ -72,7 +72,8 @@ class Notifier:
             http: Sends those to URLs.
             mqtt: Sends those to the broker.
             metrics: Told what was sent.
-            look: Called now and then: tells of what no transaction tells of.
+            look: Called now and then: tells of what no transaction tells of, a little at a time, and returns whether
+                there may be more.
             lease_s: How long a message is this service's once it is claimed.
         """
         self._sessions = session_factory
@@ -106,13 +107,14 @@ class Notifier:
         while not self._stopping.is_set():
             self._wakeup.clear()
             try:
-                self._look()
+                has_more = self._look()
                 wait_s = self._send_due()
             except RegistryError as error:
                 log.warning("messages_wait", reason=str(error))
                 self._stopping.wait(RETRY_S)
                 continue
-            self._wakeup.wait(wait_s)
+            if not has_more:
+                self._wakeup.wait(wait_s)
 
     def _send_due(self) -> float:
         """Hand out what is due, as far as somebody is free to send it, and return how long nothing more will be."""
@@ -128,7 +130,13 @@ class Notifier:
             with self._lock:
                 self._busy.add(message.subscription_id)
             # Not one of a pool: the process would wait at its end for what a slow receiver takes.
-            Thread(target=self._deliver, args=(message,), name="sending", daemon=True).start()
+            sending = Thread(target=self._deliver, args=(message,), name="sending", daemon=True)
+            try:
+                sending.start()
+            except RuntimeError:
+                with self._lock:
+                    self._busy.discard(message.subscription_id)
+                raise
         with self._sessions() as session:
             due_s = deliveries.next_due_s(session, busy)
         return LOOK_S if due_s is None else min(due_s, LOOK_S)

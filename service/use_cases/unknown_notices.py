@@ -15,14 +15,18 @@ MOST_LEARNERS = 200
 """Learners looked at for a subscription that is limited to none."""
 
 
-def tell_of_unknown(sessions: Sessions, every_s: float = EVERY_S) -> None:
-    """Tell each subscription of the clusters that it was not told of yet, where it is time to look."""
-    while True:
-        with sessions.begin() as session:
-            subscription = subscriptions.claim_look(session, every_s)
-            if subscription is None:
-                return
-            _look(session, subscription)
+def tell_of_unknown(sessions: Sessions, every_s: float = EVERY_S) -> bool:
+    """Tell one subscription, if it is time to look for any, of the clusters that it was not told of yet.
+
+    Returns:
+        Whether there was one, so that there may be another.
+    """
+    with sessions.begin() as session:
+        subscription = subscriptions.claim_look(session, every_s)
+        if subscription is None:
+            return False
+        _look(session, subscription)
+        return True
 
 
 def _look(session: Session, subscription: SubscriptionRow) -> None:

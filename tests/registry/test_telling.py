@@ -1,9 +1,12 @@
 """What subscribers are told of learners: in the same transaction, and by their rules."""
 
 import pytest
+from sqlalchemy import update
 
-from registry import deliveries, queue, tasks, versions
+from registry import classes, deliveries, queue, tasks, versions
 from registry.notices import ACCURACY_DROPPED, TASK_ENDED
+from registry.tables import TaskRow
+from registry.telling import task_ended
 from registry.versions import NewAccuracy
 from tests.factories import (
     make_learner,
@@ -106,4 +109,40 @@ def test_what_a_few_images_say_is_no_news(session, blobs, learner, n, before, no
     publish_task(session, make_task(session, blobs), accuracies=[measured(1, n, before)])
     task = make_task(session, blobs, classes=("crane",))
     publish_task(session, task, accuracies=[measured(1, n, now)])
+    assert told(session, pond) == []
+
+
+def test_classes_are_told_by_the_names_that_they_have(session, blobs, learner):
+    pond = make_subscription(session, TASK_ENDED)
+    publish_task(session, make_task(session, blobs))
+    classes.rename(session, learner, "heron", "Grey heron")
+    task = make_task(session, blobs, classes=("crane",))
+    again = tasks.request_cancel(session, task.id)
+    assert again.status == "cancelled"
+    session.execute(update(TaskRow).where(TaskRow.id == task.id).values(classes=["heron", "crane"]))
+    session.refresh(task)
+    task_ended(session, task, task.status)
+    assert told(session, pond)[-1][1]["classes"] == ["Grey heron", "crane"]
+
+
+def test_with_a_class_go_the_messages_that_name_it(session, blobs, learner):
+    pond = make_subscription(session, TASK_ENDED)
+    publish_task(session, make_task(session, blobs))
+    publish_task(session, make_task(session, blobs, classes=("crane",)))
+    task = tasks.add_unlearning(
+        session, "birds", name=None, tasks=[], classes=["heron"], options={}, needs_images=False
+    )
+    publish_task(session, task, classes=["egret", "crane"], tasks=[1, 2])
+    found = [data for _, data in told(session, pond)]
+    assert [data["classes"] for data in found] == [["crane"], ["heron"]]
+    assert found[-1]["task"] == task.id, "that it was unlearned is told"
+
+
+def test_a_class_that_is_hidden_is_not_told_of(session, blobs, learner):
+    pond = make_subscription(session, ACCURACY_DROPPED)
+    right = {"confusion": {"1": {"heron": {"heron": 95, "egret": 5}}}}
+    publish_task(session, make_task(session, blobs), metrics=right)
+    classes.hide(session, learner, "heron", is_hidden=True)
+    wrong = {"confusion": {"1": {"heron": {"heron": 30, "egret": 70}}}}
+    publish_task(session, make_task(session, blobs, classes=("crane",)), metrics=wrong)
     assert told(session, pond) == []

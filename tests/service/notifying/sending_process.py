@@ -17,7 +17,7 @@ if __name__ == "__main__":
         http=HttpSender(Allowed.parse(["127.0.0.1"]), user_agent="killed"),
         mqtt=MqttSender(None, ""),
         metrics=Metrics(),
-        look=lambda: None,
+        look=lambda: False,
         lease_s=float(sys.argv[2]),
     ).start()
     Event().wait()

@@ -205,7 +205,7 @@ def test_a_fault_of_our_own_counts_as_a_try(session, session_factory, learner):
         http=Broken(),
         mqtt=MqttSender(None, ""),
         metrics=Metrics(),
-        look=lambda: None,
+        look=lambda: False,
     )
     notifier.start()
     wait_until(lambda: subscriptions_failing(session, pond))
