@@ -13,6 +13,7 @@ OF_LEARNERS = {
     "forgotten": ("/classes", "See its classes"),
     "tasks-failed": ("", "See its tasks"),
     "tasks-held": ("", "Decide"),
+    "pictures-different": ("/drift", "See what is different"),
     "version-not-loaded": ("", "See its versions"),
 }
 """By code: the page of a learner, and what a link to it says."""

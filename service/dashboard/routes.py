@@ -13,6 +13,7 @@ from service.dashboard import (
     class_image_pages,
     class_pages,
     confusion_pages,
+    drift_pages,
     import_pages,
     insight_pages,
     job_pages,
@@ -66,6 +67,7 @@ router.include_router(notification_pages.router)
 router.include_router(audit_pages.router)
 router.include_router(why_pages.router)
 router.include_router(confusion_pages.router)
+router.include_router(drift_pages.router)
 
 
 @router.get("")

@@ -127,6 +127,11 @@ def insights(
     )
 
 
+def drift(name: str) -> Call[replies.Drift]:
+    """Read what a learner was asked about day by day, and whether the images look different of late."""
+    return Call("GET", "/v1/learners/{name}/drift", {"name": name})
+
+
 def accuracy(name: str, *, version: int | None = None) -> Call[replies.AccuracyHistory]:
     """Read how well every task was known with every version that leads to one of them; to the head unless given."""
     params = given(version=version)

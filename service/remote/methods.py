@@ -145,6 +145,7 @@ class Methods:
     learned_class = asks(learner_calls.learned_class)
     update_class = asks(learner_calls.update_class)
     insights = asks(learner_calls.insights)
+    drift = asks(learner_calls.drift)
     accuracy = asks(learner_calls.accuracy)
     accuracy_csv = asks(learner_calls.accuracy_csv)
     versions = asks(learner_calls.versions)

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal
 
-from registry import attention, classes
+from registry import attention, classes, drift
 from registry.attention import Forgotten, Trouble
 from registry.postgres.database import Session
 from service.dependencies import AppContext
 from service.http.security import Principal
 from service.use_cases.condition import condition_of
+from service.use_cases.drift_views import change_sentence
 
 Severity = Literal["broken", "warning", "decision"]
 RELEASE = version("filopodia")
@@ -69,6 +70,7 @@ def check(context: AppContext, viewer: Principal) -> GeneralHealth:
     found = [*_parts(context, viewer), *_versions(context, viewer)]
     with context.session_factory() as session:
         found += _learned(session, context)
+        found += _asked(session)
         found += _tasks(session)
         if viewer.sees_everything:
             found += _installation(session, context)
@@ -121,6 +123,19 @@ def _learned(session: Session, context: AppContext) -> Iterator[HealthFinding]:
             + _others(found, worst),
             "Teach more images of it, see what it is taken for, or serve the version from before.",
         )
+
+
+def _asked(session: Session) -> Iterator[HealthFinding]:
+    for learner, _ in attention.served(session):
+        if changes := drift.of_learner(session, learner.id).changes:
+            shown = classes.shown(session, learner.id)
+            yield HealthFinding(
+                "pictures-different",
+                "warning",
+                learner.name,
+                f"{learner.name}: {change_sentence(changes[0], shown)}",
+                "Look at the new images in Review, and teach those that should be known.",
+            )
 
 
 def _what(worst: Forgotten, name: str) -> str:

@@ -75,6 +75,8 @@ TABLE: dict[tuple[str, str], Shown] = {
     ("PATCH", f"{LEARNER}/classes"): same(params={"label": "{label}"}, json={"hidden": False}),
     ("GET", f"{LEARNER}/accuracy"): same(),
     ("GET", f"{LEARNER}/versions"): same(),
+    ("GET", f"{LEARNER}/drift"): same(),
+    ("GET", "/admin/learners/{name}/drift"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/confusion"): same(),
     ("GET", f"{LEARNER}/versions/{{number}}/confusion/pairs"): same(),

@@ -151,6 +151,10 @@ VISITS: dict[str, list[Visit]] = {
         Visit("/admin/learners/{name}/classes/{label}"),
         Visit("/admin/learners/{name}/classes/{label}", choose_images),
     ],
+    "/admin/learners/{name}/drift": [
+        Visit("/admin/learners/{name}/drift"),
+        Visit("/admin/learners/empty/drift"),
+    ],
     "/admin/learners/{name}/jobs": [
         Visit("/admin/learners/{name}/jobs"),
         Visit("/admin/learners/empty/jobs"),
