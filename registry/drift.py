@@ -121,10 +121,15 @@ def of_learner(session: Session, learner_id: str) -> Drift:
     return Drift(today, days, find(days, today))
 
 
+def today_of(session: Session) -> date:
+    """Return the day by the database, in UTC."""
+    return session.scalars(select(cast(func.timezone("UTC", func.now()), Date))).one()
+
+
 def read_days(session: Session, learner_id: str) -> tuple[date, dict[date, Counted]]:
     """Count the stored predictions of a learner by day."""
     now = func.timezone("UTC", func.now())
-    today = session.scalars(select(cast(now, Date))).one()
+    today = today_of(session)
     first = PredictionRow.results[0]
     novelty, score = first["novelty"].astext, first["score"].astext
     asked = (

@@ -58,9 +58,9 @@ from service.routes import (
     catalog,
     classes,
     confusions,
-    drift,
     consolidations,
     corrections,
+    drift,
     feedback,
     health,
     insights,
@@ -83,7 +83,7 @@ from service.settings import ServiceSettings
 from service.use_cases.unknown_notices import tell_of_unknown
 
 MOST_RECENT = 256
-"""Answers to the held-out images of a class and maps that are kept, at most some 100 kB each."""
+"""Answers to the held-out images of a class, maps and changes of the last days: at most some 100 kB each."""
 MOST_LEFT_OUT = 2
 """Versions whose features are kept for pages that ask about images left out: 30 MB for 10,000 images, 768 wide."""
 DESCRIPTION = """\

@@ -70,7 +70,7 @@ def check(context: AppContext, viewer: Principal) -> GeneralHealth:
     found = [*_parts(context, viewer), *_versions(context, viewer)]
     with context.session_factory() as session:
         found += _learned(session, context)
-        found += _asked(session)
+        found += _asked(session, context)
         found += _tasks(session)
         if viewer.sees_everything:
             found += _installation(session, context)
@@ -125,9 +125,19 @@ def _learned(session: Session, context: AppContext) -> Iterator[HealthFinding]:
         )
 
 
-def _asked(session: Session) -> Iterator[HealthFinding]:
+def _asked(session: Session, context: AppContext) -> Iterator[HealthFinding]:
+    today = drift.today_of(session)
     for learner, _ in attention.served(session):
-        if changes := drift.of_learner(session, learner.id).changes:
+        key = (
+            "drift",
+            learner.id,
+            today,
+        )  # whole days are compared, so it is the same until tomorrow
+        changes = context.recent.find(key)
+        if not isinstance(changes, tuple):
+            changes = tuple(drift.of_learner(session, learner.id).changes)
+            context.recent.keep(key, changes)
+        if changes:
             shown = classes.shown(session, learner.id)
             yield HealthFinding(
                 "pictures-different",
