@@ -5,8 +5,9 @@ such steps beside each other need not wait for one another. What comes out is th
 is shared but what is only read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -38,3 +39,17 @@ def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
             return list(pool.map(alone, parts))
     finally:
         torch.set_num_threads(n_threads)  # what other new threads begin with
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Let PyTorch compute on the calling thread alone.
+
+    Long work of many small products beside other work: threads that wait for one another would mostly spin.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.insights import ImageInsights
+from models.side_by_side import on_one_thread
 from models.strategies.catalog import CATALOG
 from registry import corrections, learners, measures, samples
 from registry.blobs.store import BlobStore
@@ -92,7 +93,7 @@ def _compute(context: AppContext, learner_id: str, address: VersionAddress) -> L
         head != snapshot.version
     ):  # a correction came between, and images show what they do with the head
         tasks = {}
-    with torch.inference_mode():
+    with on_one_thread(), torch.inference_mode():
         found, kept = snapshot.strategy.look_into_images()
     names = name_rows(context, snapshot, kept, found.rows, tasks)
     return _collect(snapshot, found, names, tasks, context.blobs)

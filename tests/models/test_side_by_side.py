@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from models.side_by_side import side_by_side
+from models.side_by_side import on_one_thread, side_by_side
 
 A_WHILE_S = 60.0
 
@@ -66,3 +67,16 @@ def test_what_a_part_raises_is_raised() -> None:
 
     with pytest.raises(ValueError, match="0"):
         side_by_side(fail, [0, 1])
+
+
+def test_on_one_thread_is_over_when_it_is_left():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with on_one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2, "later threads begin as before"
+    finally:
+        torch.set_num_threads(before)
