@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from registry import ancestry, audit, class_accuracy, learners
 from registry.accuracy import Cell
+from registry.events import QUEUED
 from registry.learners import LIVE
 from registry.measures import Measure, difference
 from registry.statuses import TaskStatus
@@ -104,7 +105,7 @@ def held(session: Session) -> list[Trouble]:
 def queue(session: Session) -> Queue:
     """Return how long tasks wait for a worker. Consolidations wait for quiet, and do not count."""
     queued = select(func.max(EventRow.created_at)).where(
-        EventRow.task_id == TaskRow.id, EventRow.type == "queued"
+        EventRow.task_id == TaskRow.id, EventRow.type == QUEUED
     )
     since = func.coalesce(queued.correlate(TaskRow).scalar_subquery(), TaskRow.created_at)
     waits = func.extract("epoch", func.now() - since)

@@ -29,6 +29,8 @@ EventType = Literal[
 ]
 """`end` is the last event of a task until it is retried, published by hand, or superseded by a rollback that moves the
 head; its data has the status."""
+QUEUED: EventType = "queued"
+"""Of a task that waits from now on, for the first time or again."""
 
 
 def append_event(
