@@ -1,6 +1,7 @@
 """`filopodia watch`: predict the images that come into a folder, or learn them where its folders are classes."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -103,12 +104,16 @@ def watch(
         watcher = Watcher(
             client, folder, learner, done, records, move=move, teaches=teach, store=store
         )
+        # A service manager ends it well, too.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             _run(watcher, watched, quiet_s=quiet, every_s=every, is_once=once)
         except KeyboardInterrupt:
             make_console(stderr=True).print(
                 "Ended. What comes from now on waits for the next start."
             )
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(

@@ -16,7 +16,7 @@ pytestmark = [
 
 ODD = 'heron / "50%" <i>'
 ADDRESS = "/admin/learners/birds/classes/heron%20%2F%20%2250%25%22%20%3Ci%3E"
-CHOSEN = "[...document.querySelectorAll('input[name=image]')].map((box) => box.checked)"
+CHOSEN = "[...document.querySelectorAll('.tiles input[name=image]')].map((box) => box.checked)"
 COUNT = "document.querySelector('[data-count]').textContent"
 IS_READY = "document.readyState === 'complete'"
 
@@ -77,7 +77,7 @@ def test_images_are_chosen_by_keyboard_and_moved_while_the_page_watches(page, se
         )
         == 2
     )
-    page.evaluate("document.querySelector('input[name=image]').focus()")
+    page.evaluate("document.querySelector('.tiles input[name=image]').focus()")
     press(page, " ")
     press(page, "ArrowRight")
     press(page, "ArrowRight", modifiers=8)
@@ -111,7 +111,7 @@ def test_images_are_chosen_by_keyboard_and_moved_while_the_page_watches(page, se
 
 
 def test_a_range_is_chosen_with_shift_and_removed_and_put_back(page, session, learn):
-    boxes = "document.querySelectorAll('input[name=image]')"
+    boxes = "document.querySelectorAll('.tiles input[name=image]')"
     page.evaluate(f"{boxes}[4].click()")
     page.evaluate(
         f"{boxes}[6].dispatchEvent(new MouseEvent('click', {{bubbles: true, shiftKey: true}}))"
@@ -137,7 +137,7 @@ def test_it_works_without_a_script(page, session, site):
     page.send("Emulation.setScriptExecutionDisabled", value=True)
     try:
         page.open(f"{site}{ADDRESS}")
-        page.evaluate("document.querySelectorAll('input[name=image]')[1].click()")
+        page.evaluate("document.querySelectorAll('.tiles input[name=image]')[1].click()")
         page.evaluate("document.querySelector('button[value=remove]').click()")
         task = waiting_correction(session)
         assert [to for _, to in task.options["changes"]] == [None]
