@@ -4,21 +4,13 @@ import json
 
 import pytest
 
-from service.settings import ServiceSettings
 from tests.service.notifying.receivers import receiving
 from tests.waiting import PACE, wait_until
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return ServiceSettings(
-        data_dir=tmp_path,
-        device="cpu",
-        watch_s=0.2,
-        min_free_bytes=0,
-        decode_threads=2,
-        notify_allow=("127.0.0.1",),
-    )
+def settings(settings):
+    return settings.model_copy(update={"notify_allow": ("127.0.0.1",)})
 
 
 @pytest.fixture

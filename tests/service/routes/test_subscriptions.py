@@ -7,7 +7,6 @@ import pytest
 
 from registry.statuses import TaskStatus
 from service.notifying.messages import signature_of
-from service.settings import ServiceSettings
 from tests.factories import make_image
 from tests.service.api import predict
 from tests.service.notifying.receivers import receiving
@@ -15,15 +14,8 @@ from tests.waiting import PACE, wait_until, within
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return ServiceSettings(
-        data_dir=tmp_path,
-        device="cpu",
-        watch_s=0.2,
-        min_free_bytes=0,
-        decode_threads=2,
-        notify_allow=("127.0.0.1",),
-    )
+def settings(settings):
+    return settings.model_copy(update={"notify_allow": ("127.0.0.1",)})
 
 
 @pytest.fixture

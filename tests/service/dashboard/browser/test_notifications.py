@@ -3,7 +3,6 @@
 import pytest
 
 from registry import deliveries, subscriptions
-from service.settings import ServiceSettings
 from tests.factories import make_learner, make_subscription
 from tests.service.dashboard.browser.chromium import EXECUTABLE
 from tests.service.dashboard.browser.person import Person
@@ -19,15 +18,8 @@ FOCUSED = "document.activeElement.matches('{selector}')"
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return ServiceSettings(
-        data_dir=tmp_path,
-        device="cpu",
-        watch_s=0.2,
-        min_free_bytes=0,
-        decode_threads=2,
-        notify_allow=("127.0.0.1",),
-    )
+def settings(settings):
+    return settings.model_copy(update={"notify_allow": ("127.0.0.1",)})
 
 
 @pytest.fixture
