@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
+from registry.drift import LENGTHS
 from service.dashboard.pages import PageRoute, page
 from service.dependencies import ContextDep
 from service.http.roles import PrincipalDep
@@ -14,6 +15,9 @@ from service.use_cases.drift_views import read_drift
 
 WIDTH, HEIGHT = 290.0, 90.0
 """Of a chart, in its own units; it is drawn as wide as its panel."""
+
+LATE_DAYS = max(LENGTHS) + 1
+"""Days that are shown as late: those that are compared, and today."""
 
 router = APIRouter(prefix="/learners/{name}/drift", route_class=PageRoute)
 
@@ -65,12 +69,12 @@ def _chart(title: str, drift: DriftRead, read: Callable[[DriftDay], float | None
         value = read(day)
         if value is not None:
             height = max(1.0, value * HEIGHT)
-            is_late = i >= len(drift.days) - 8
+            is_late = i >= len(drift.days) - LATE_DAYS
             bars.append(
                 Bar(round(i * step, 1), round(HEIGHT - height, 1), round(height, 1), is_late)
             )
     usual = read(drift.reference) if drift.reference else None
-    known = [value for day in drift.days[-8:] if (value := read(day)) is not None]
+    known = [value for day in drift.days[-LATE_DAYS:] if (value := read(day)) is not None]
     last = (
         f"{min(known):.0%} to {max(known):.0%} on the last days" if known else "no request lately"
     )
